@@ -1,0 +1,1 @@
+//! Coordinator shards: replicated machines on internal topics.

@@ -1,0 +1,1 @@
+//! Listeners, connections, and one file per API key.

@@ -1,0 +1,1 @@
+//! Partition actors, log dirs, and the directory through which others find them.

@@ -1,0 +1,1 @@
+//! The metadata plane: raft, controller, metadata publisher, broker lifecycle.

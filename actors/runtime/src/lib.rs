@@ -1,0 +1,1 @@
+//! The actor kit: spawn, names, credits, parked replies, the World, supervision, metrics.

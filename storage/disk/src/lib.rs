@@ -1,0 +1,1 @@
+//! The sole user of the file system: a real disk, and a simulated one with faults.

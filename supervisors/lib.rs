@@ -1,0 +1,1 @@
+//! Ottla: Apache Kafka 4.4 as a tree of supervised actors.
