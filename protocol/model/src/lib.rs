@@ -1,1 +1,17 @@
 //! What every node must agree on before a byte is read: ids, epochs, error codes and the table of settings.
+
+mod error_code;
+mod hash;
+mod ids;
+mod now;
+pub mod topic;
+mod uuid;
+
+pub use error_code::ErrorCode;
+pub use hash::{coordinator_partition, java_string_hash};
+pub use ids::{
+    BrokerEpoch, LeaderEpoch, NodeId, ParseTopicPartitionError, ProducerEpoch, ProducerId,
+    TopicIdPartition, TopicPartition,
+};
+pub use now::Now;
+pub use uuid::{ParseUuidError, Uuid};
