@@ -4,6 +4,7 @@ mod error_code;
 mod hash;
 mod ids;
 mod now;
+mod replicated;
 pub mod topic;
 mod uuid;
 
@@ -14,4 +15,5 @@ pub use ids::{
     TopicIdPartition, TopicPartition,
 };
 pub use now::Now;
+pub use replicated::{Decision, DecisionOf, Persist, Replicated, StoredRecord, Ticket, TimerOp};
 pub use uuid::{ParseUuidError, Uuid};
