@@ -1,1 +1,4 @@
 //! Decisions without IO: consensus, controller, partition, groups, fetch sessions.
+
+pub mod fetch_session;
+pub mod partition;

@@ -1,0 +1,465 @@
+//! The partition machine: what one replica of a topic-partition decides.
+//!
+//! Stepped. As leader it gives offsets, refuses what idempotence or the in-sync replicas forbid, moves the high watermark
+//! and says when an append may be answered. It never sees record bytes: a batch is a [`BatchInfo`].
+//!
+//! Source: `Partition.scala`, `UnifiedLog`; inventory G, "Replication" and "Idempotence".
+
+mod producers;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use model::{ErrorCode, LeaderEpoch, NodeId, Now, ProducerEpoch, ProducerId, Ticket};
+
+pub use producers::{
+    CompletedTransaction, ProducerEntry, Producers, REMEMBERED_BATCHES, RememberedBatch,
+    increment_sequence,
+};
+
+/// What the machine must know of a record batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BatchInfo {
+    pub last_offset_delta: i32,
+    pub max_timestamp: i64,
+    pub producer_id: ProducerId,
+    pub producer_epoch: ProducerEpoch,
+    pub base_sequence: i32,
+    pub transactional: bool,
+    pub control: bool,
+    /// Present in a control batch that ends a transaction.
+    pub marker: Option<Marker>,
+}
+
+impl BatchInfo {
+    pub fn has_producer(&self) -> bool {
+        self.producer_id.0 >= 0
+    }
+
+    pub fn last_sequence(&self) -> i32 {
+        if self.base_sequence < 0 {
+            return self.base_sequence;
+        }
+        increment_sequence(self.base_sequence, self.last_offset_delta)
+    }
+}
+
+/// The end of a transaction, as its control record states it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Marker {
+    pub commit: bool,
+    pub coordinator_epoch: i32,
+}
+
+/// Who wrote a batch: only a client's sequences are checked, and a follower takes what its leader has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    Client,
+    Coordinator,
+    Replication,
+}
+
+/// How many replicas must have a batch before it is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Acks {
+    None,
+    Leader,
+    All,
+}
+
+impl Acks {
+    /// `None` where the number is not one of Kafka's three.
+    pub fn from_wire(acks: i16) -> Option<Acks> {
+        match acks {
+            0 => Some(Acks::None),
+            1 => Some(Acks::Leader),
+            -1 => Some(Acks::All),
+            _ => None,
+        }
+    }
+}
+
+/// Why an append was refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AppendError {
+    #[error("this replica does not lead the partition")]
+    NotLeader,
+    #[error("the coordinator's leader epoch {given} is not the current {current}")]
+    FencedLeaderEpoch { given: LeaderEpoch, current: LeaderEpoch },
+    #[error("{in_sync} in-sync replicas, but min.insync.replicas is {required}")]
+    NotEnoughReplicas { in_sync: usize, required: usize },
+    #[error("producer epoch {given} is older than {known}")]
+    InvalidProducerEpoch { given: ProducerEpoch, known: ProducerEpoch },
+    #[error("sequence {given} does not follow: {expected} was expected")]
+    OutOfOrderSequence { given: i32, expected: i32 },
+    #[error("{reason}")]
+    InvalidTxnState { reason: &'static str },
+    #[error("coordinator epoch {given} is older than {known}")]
+    TransactionCoordinatorFenced { given: i32, known: i32 },
+    #[error("the in-sync replicas fell below min.insync.replicas after the append")]
+    NotEnoughReplicasAfterAppend,
+}
+
+impl AppendError {
+    /// The error code that a producer sees.
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            AppendError::NotLeader | AppendError::FencedLeaderEpoch { .. } => {
+                ErrorCode::NotLeaderOrFollower
+            }
+            AppendError::NotEnoughReplicas { .. } => ErrorCode::NotEnoughReplicas,
+            AppendError::InvalidProducerEpoch { .. } => ErrorCode::InvalidProducerEpoch,
+            AppendError::OutOfOrderSequence { .. } => ErrorCode::OutOfOrderSequenceNumber,
+            AppendError::InvalidTxnState { .. } => ErrorCode::InvalidTxnState,
+            AppendError::TransactionCoordinatorFenced { .. } => {
+                ErrorCode::TransactionCoordinatorFenced
+            }
+            AppendError::NotEnoughReplicasAfterAppend => ErrorCode::NotEnoughReplicasAfterAppend,
+        }
+    }
+}
+
+/// Where an acknowledged batch lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Appended {
+    pub base_offset: i64,
+    pub log_start_offset: i64,
+    /// Set for a retry of a batch that is already in the log: its own append time, where the topic uses log append time.
+    pub duplicate_timestamp: Option<i64>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// The controller made this replica the leader; its log ends at `log_end`.
+    Lead(Leadership),
+    /// The controller made another replica the leader.
+    Follow { leader_epoch: LeaderEpoch, partition_epoch: i32 },
+    /// One batch; `leader_epoch` is set by coordinators, who must not write under another epoch than they loaded.
+    Append {
+        ticket: Ticket,
+        batch: BatchInfo,
+        acks: Acks,
+        origin: Origin,
+        leader_epoch: Option<LeaderEpoch>,
+    },
+    /// Every batch below `end` is written and readable.
+    Written { end: i64 },
+    /// A follower asked for `offset`: it has everything below.
+    ReplicaFetched { replica: NodeId, offset: i64 },
+    /// Records below `offset` are gone.
+    LogStartAdvanced { offset: i64 },
+    /// Periodic.
+    Tick,
+}
+
+/// What the controller says of a partition to its leader.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Leadership {
+    pub node: NodeId,
+    pub leader_epoch: LeaderEpoch,
+    pub partition_epoch: i32,
+    pub replicas: Vec<NodeId>,
+    pub isr: Vec<NodeId>,
+    pub min_insync_replicas: usize,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// Write the batch of this ticket at `base_offset`.
+    Write {
+        ticket: Ticket,
+        base_offset: i64,
+        leader_epoch: LeaderEpoch,
+    },
+    Reply {
+        ticket: Ticket,
+        result: Result<Appended, AppendError>,
+    },
+    /// Readers may see everything below.
+    HighWatermark(i64),
+    /// read_committed readers may see everything below.
+    LastStableOffset(i64),
+    /// A new leader starts its epoch at the end of its log.
+    StartEpoch {
+        leader_epoch: LeaderEpoch,
+        start_offset: i64,
+    },
+    TransactionCompleted(CompletedTransaction),
+}
+
+/// What an opened log tells the machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Opened {
+    pub log_start_offset: i64,
+    pub log_end_offset: i64,
+    /// The checkpointed high watermark, bounded by the log's ends.
+    pub high_watermark: i64,
+    pub producers: Producers,
+    pub producer_id_expiration_ms: i64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Waiting {
+    required: i64,
+    ticket: Ticket,
+    appended: Appended,
+}
+
+/// One replica of a partition.
+#[derive(Debug)]
+pub struct Partition {
+    leadership: Option<Leadership>,
+    leader_epoch: LeaderEpoch,
+    partition_epoch: i32,
+    log_start_offset: i64,
+    /// The end of what was given offsets; what is on its way to the log lies between `written` and this.
+    assigned: i64,
+    written: i64,
+    high_watermark: i64,
+    last_stable_offset: i64,
+    /// The end of each other in-sync replica's log, as its last fetch told.
+    replica_ends: BTreeMap<NodeId, i64>,
+    isr: BTreeSet<NodeId>,
+    producers: Producers,
+    producer_id_expiration_ms: i64,
+    /// Answers owed once written, and once the high watermark passes; both ordered by offset.
+    until_written: VecDeque<Waiting>,
+    until_committed: VecDeque<Waiting>,
+}
+
+impl Partition {
+    pub fn new(opened: Opened) -> Self {
+        let mut partition = Partition {
+            leadership: None,
+            leader_epoch: LeaderEpoch(-1),
+            partition_epoch: -1,
+            log_start_offset: opened.log_start_offset,
+            assigned: opened.log_end_offset,
+            written: opened.log_end_offset,
+            high_watermark: opened
+                .high_watermark
+                .clamp(opened.log_start_offset, opened.log_end_offset),
+            last_stable_offset: 0,
+            replica_ends: BTreeMap::new(),
+            isr: BTreeSet::new(),
+            producers: opened.producers,
+            producer_id_expiration_ms: opened.producer_id_expiration_ms,
+            until_written: VecDeque::new(),
+            until_committed: VecDeque::new(),
+        };
+        partition.producers.high_watermark_advanced(partition.high_watermark);
+        partition.last_stable_offset = partition.stable_end();
+        partition
+    }
+
+    pub fn high_watermark(&self) -> i64 {
+        self.high_watermark
+    }
+
+    pub fn last_stable_offset(&self) -> i64 {
+        self.last_stable_offset
+    }
+
+    pub fn leader_epoch(&self) -> LeaderEpoch {
+        self.leader_epoch
+    }
+
+    pub fn is_leader(&self) -> bool {
+        self.leadership.is_some()
+    }
+
+    pub fn producers(&self) -> &Producers {
+        &self.producers
+    }
+
+    pub fn step(&mut self, now: Now, event: Event, effects: &mut Vec<Effect>) {
+        match event {
+            Event::Lead(leadership) => self.lead(leadership, effects),
+            Event::Follow { leader_epoch, partition_epoch } => {
+                self.follow(leader_epoch, partition_epoch, effects)
+            }
+            Event::Append { ticket, batch, acks, origin, leader_epoch } => {
+                if let Err(error) = self.append(ticket, &batch, acks, origin, leader_epoch, effects)
+                {
+                    effects.push(Effect::Reply { ticket, result: Err(error) });
+                }
+            }
+            Event::Written { end } => self.written(end, effects),
+            Event::ReplicaFetched { replica, offset } => {
+                self.replica_ends.insert(replica, offset);
+                self.advance(effects);
+            }
+            Event::LogStartAdvanced { offset } => {
+                self.log_start_offset = self.log_start_offset.max(offset);
+                self.high_watermark = self.high_watermark.max(self.log_start_offset);
+                self.publish_stable(effects);
+            }
+            Event::Tick => self.producers.expire(now.wall_ms, self.producer_id_expiration_ms),
+        }
+        self.check_invariants();
+    }
+
+    fn lead(&mut self, leadership: Leadership, effects: &mut Vec<Effect>) {
+        if leadership.partition_epoch < self.partition_epoch
+            || leadership.leader_epoch < self.leader_epoch
+        {
+            return;
+        }
+        let new_epoch = leadership.leader_epoch > self.leader_epoch;
+        self.leader_epoch = leadership.leader_epoch;
+        self.partition_epoch = leadership.partition_epoch;
+        self.isr = leadership.isr.iter().copied().collect();
+        if new_epoch {
+            self.replica_ends.clear();
+            effects.push(Effect::StartEpoch {
+                leader_epoch: self.leader_epoch,
+                start_offset: self.assigned,
+            });
+        }
+        self.leadership = Some(leadership);
+        self.advance(effects);
+    }
+
+    fn follow(&mut self, epoch: LeaderEpoch, partition_epoch: i32, effects: &mut Vec<Effect>) {
+        if partition_epoch < self.partition_epoch || epoch < self.leader_epoch {
+            return;
+        }
+        self.leader_epoch = epoch;
+        self.partition_epoch = partition_epoch;
+        self.leadership = None;
+        for waiting in self.until_written.drain(..).chain(self.until_committed.drain(..)) {
+            let result = Err(AppendError::NotLeader);
+            effects.push(Effect::Reply { ticket: waiting.ticket, result });
+        }
+    }
+
+    fn append(
+        &mut self,
+        ticket: Ticket,
+        batch: &BatchInfo,
+        acks: Acks,
+        origin: Origin,
+        leader_epoch: Option<LeaderEpoch>,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), AppendError> {
+        let leadership = self.leadership.as_ref().ok_or(AppendError::NotLeader)?;
+        if let Some(given) = leader_epoch.filter(|given| *given != self.leader_epoch) {
+            return Err(AppendError::FencedLeaderEpoch { given, current: self.leader_epoch });
+        }
+        let required = leadership.min_insync_replicas.min(leadership.replicas.len());
+        if acks == Acks::All && self.isr.len() < required {
+            return Err(AppendError::NotEnoughReplicas { in_sync: self.isr.len(), required });
+        }
+        if origin == Origin::Client && batch.has_producer() {
+            if let Some(known) = self.producers.duplicate_of(batch) {
+                self.answer_duplicate(ticket, known, acks, effects);
+                return Ok(());
+            }
+            if batch.transactional && !self.producers.in_transaction(batch.producer_id) {
+                return Err(AppendError::InvalidTxnState {
+                    reason: "the transaction coordinator has not added this partition",
+                });
+            }
+        }
+        let base_offset = self.assigned;
+        let completed = self.producers.append(batch, base_offset, origin)?;
+        self.assigned = base_offset + i64::from(batch.last_offset_delta) + 1;
+        let leader_epoch = self.leader_epoch;
+        effects.push(Effect::Write { ticket, base_offset, leader_epoch });
+        if let Some(completed) = completed {
+            effects.push(Effect::TransactionCompleted(completed));
+        }
+        let log_start_offset = self.log_start_offset;
+        let appended = Appended { base_offset, log_start_offset, duplicate_timestamp: None };
+        let waiting = Waiting { required: self.assigned, ticket, appended };
+        match acks {
+            Acks::All => self.until_committed.push_back(waiting),
+            Acks::None | Acks::Leader => self.until_written.push_back(waiting),
+        }
+        Ok(())
+    }
+
+    /// A retry is answered as its first attempt is: once that is written, or committed.
+    fn answer_duplicate(
+        &mut self,
+        ticket: Ticket,
+        known: RememberedBatch,
+        acks: Acks,
+        effects: &mut Vec<Effect>,
+    ) {
+        let appended = Appended {
+            base_offset: known.first_offset(),
+            log_start_offset: self.log_start_offset,
+            duplicate_timestamp: Some(known.timestamp),
+        };
+        let required = known.last_offset + 1;
+        let (done, queue) = match acks {
+            Acks::All => (self.high_watermark, &mut self.until_committed),
+            Acks::None | Acks::Leader => (self.written, &mut self.until_written),
+        };
+        if required <= done {
+            effects.push(Effect::Reply { ticket, result: Ok(appended) });
+            return;
+        }
+        let at = queue.partition_point(|waiting| waiting.required <= required);
+        queue.insert(at, Waiting { required, ticket, appended });
+    }
+
+    fn written(&mut self, end: i64, effects: &mut Vec<Effect>) {
+        self.written = self.written.max(end);
+        release(&mut self.until_written, self.written, effects);
+        self.advance(effects);
+    }
+
+    /// Moves the high watermark to what every in-sync replica has, and answers what waited for that.
+    fn advance(&mut self, effects: &mut Vec<Effect>) {
+        let Some(leadership) = &self.leadership else { return };
+        let required = leadership.min_insync_replicas.min(leadership.replicas.len());
+        if self.isr.len() < required {
+            return;
+        }
+        let others = self.isr.iter().filter(|id| **id != leadership.node);
+        let least = others
+            .map(|id| self.replica_ends.get(id).copied().unwrap_or(self.log_start_offset))
+            .fold(self.written, i64::min);
+        if least > self.high_watermark {
+            self.high_watermark = least;
+            effects.push(Effect::HighWatermark(least));
+            self.producers.high_watermark_advanced(least);
+            release(&mut self.until_committed, least, effects);
+        }
+        self.publish_stable(effects);
+    }
+
+    fn stable_end(&self) -> i64 {
+        let unstable = self.producers.first_unstable_offset().unwrap_or(i64::MAX);
+        self.high_watermark.min(unstable)
+    }
+
+    fn publish_stable(&mut self, effects: &mut Vec<Effect>) {
+        let stable = self.stable_end();
+        if stable > self.last_stable_offset {
+            self.last_stable_offset = stable;
+            effects.push(Effect::LastStableOffset(stable));
+        }
+    }
+
+    /// PA-1 to PA-3 of docs/INVARIANTS.md.
+    fn check_invariants(&self) {
+        debug_assert!(self.last_stable_offset <= self.high_watermark);
+        debug_assert!(self.high_watermark <= self.written.max(self.log_start_offset));
+        debug_assert!(self.written <= self.assigned);
+        debug_assert!(
+            self.until_committed.front().is_none_or(|w| w.required > self.high_watermark)
+        );
+    }
+}
+
+/// Answers everything in `queue` that `done` covers.
+fn release(queue: &mut VecDeque<Waiting>, done: i64, effects: &mut Vec<Effect>) {
+    while let Some(waiting) = queue.front().filter(|waiting| waiting.required <= done) {
+        effects.push(Effect::Reply { ticket: waiting.ticket, result: Ok(waiting.appended) });
+        queue.pop_front();
+    }
+}

@@ -1,0 +1,248 @@
+//! Tables: events in, effects out.
+
+use super::*;
+
+const NOW: Now = Now::new(std::time::Duration::ZERO, 1_000_000);
+
+fn leadership(isr: &[i32], min_insync_replicas: usize) -> Leadership {
+    Leadership {
+        node: NodeId(1),
+        leader_epoch: LeaderEpoch(4),
+        partition_epoch: 0,
+        replicas: vec![NodeId(1), NodeId(2), NodeId(3)],
+        isr: isr.iter().map(|id| NodeId(*id)).collect(),
+        min_insync_replicas,
+    }
+}
+
+fn opened() -> Opened {
+    Opened {
+        log_start_offset: 0,
+        log_end_offset: 0,
+        high_watermark: 0,
+        producers: Producers::default(),
+        producer_id_expiration_ms: 1000,
+    }
+}
+
+fn leader(isr: &[i32], min_insync_replicas: usize) -> Partition {
+    let mut partition = Partition::new(opened());
+    run(&mut partition, Event::Lead(leadership(isr, min_insync_replicas)));
+    partition
+}
+
+fn run(partition: &mut Partition, event: Event) -> Vec<Effect> {
+    let mut effects = Vec::new();
+    partition.step(NOW, event, &mut effects);
+    effects
+}
+
+fn plain(count: i32) -> BatchInfo {
+    BatchInfo {
+        last_offset_delta: count - 1,
+        max_timestamp: 1_000_000,
+        producer_id: ProducerId(-1),
+        producer_epoch: ProducerEpoch(-1),
+        base_sequence: -1,
+        transactional: false,
+        control: false,
+        marker: None,
+    }
+}
+
+fn idempotent(epoch: i16, base_sequence: i32, count: i32) -> BatchInfo {
+    BatchInfo {
+        producer_id: ProducerId(7),
+        producer_epoch: ProducerEpoch(epoch),
+        base_sequence,
+        ..plain(count)
+    }
+}
+
+fn append(ticket: u64, batch: BatchInfo, acks: Acks) -> Event {
+    let origin = Origin::Client;
+    Event::Append { ticket: Ticket(ticket), batch, acks, origin, leader_epoch: None }
+}
+
+fn write(ticket: u64, base_offset: i64) -> Effect {
+    Effect::Write { ticket: Ticket(ticket), base_offset, leader_epoch: LeaderEpoch(4) }
+}
+
+fn ok(ticket: u64, base_offset: i64) -> Effect {
+    let appended = Appended { base_offset, log_start_offset: 0, duplicate_timestamp: None };
+    Effect::Reply { ticket: Ticket(ticket), result: Ok(appended) }
+}
+
+fn refused(ticket: u64, error: AppendError) -> Effect {
+    Effect::Reply { ticket: Ticket(ticket), result: Err(error) }
+}
+
+#[test]
+fn a_sole_replica_answers_once_written() {
+    let mut partition = leader(&[1], 1);
+    assert_eq!(run(&mut partition, append(1, plain(3), Acks::All)), [write(1, 0)]);
+    assert_eq!(run(&mut partition, append(2, plain(2), Acks::Leader)), [write(2, 3)]);
+    let expected = [ok(2, 3), Effect::HighWatermark(5), ok(1, 0), Effect::LastStableOffset(5)];
+    assert_eq!(run(&mut partition, Event::Written { end: 5 }), expected);
+}
+
+#[test]
+fn acks_all_waits_for_every_in_sync_replica() {
+    let mut partition = leader(&[1, 2, 3], 2);
+    run(&mut partition, append(1, plain(1), Acks::All));
+    assert_eq!(run(&mut partition, Event::Written { end: 1 }), []);
+    let fetched = |id| Event::ReplicaFetched { replica: NodeId(id), offset: 1 };
+    assert_eq!(run(&mut partition, fetched(2)), []);
+    let expected = [Effect::HighWatermark(1), ok(1, 0), Effect::LastStableOffset(1)];
+    assert_eq!(run(&mut partition, fetched(3)), expected);
+}
+
+#[test]
+fn too_few_in_sync_replicas_refuse_acks_all_only() {
+    let mut partition = leader(&[1], 2);
+    let error = AppendError::NotEnoughReplicas { in_sync: 1, required: 2 };
+    assert_eq!(run(&mut partition, append(1, plain(1), Acks::All)), [refused(1, error)]);
+    assert_eq!(run(&mut partition, append(2, plain(1), Acks::Leader)), [write(2, 0)]);
+    assert_eq!(run(&mut partition, Event::Written { end: 1 }), [ok(2, 0)]);
+}
+
+#[test]
+fn a_follower_refuses_and_answers_what_waited() {
+    let mut partition = leader(&[1, 2], 1);
+    run(&mut partition, append(1, plain(1), Acks::All));
+    let follow = Event::Follow { leader_epoch: LeaderEpoch(5), partition_epoch: 1 };
+    assert_eq!(run(&mut partition, follow), [refused(1, AppendError::NotLeader)]);
+    let event = append(2, plain(1), Acks::All);
+    assert_eq!(run(&mut partition, event), [refused(2, AppendError::NotLeader)]);
+}
+
+#[test]
+fn an_older_leadership_is_ignored() {
+    let mut partition = leader(&[1], 1);
+    let older = Leadership { leader_epoch: LeaderEpoch(3), ..leadership(&[1], 1) };
+    assert_eq!(run(&mut partition, Event::Lead(older)), []);
+    assert_eq!(partition.leader_epoch(), LeaderEpoch(4));
+}
+
+#[test]
+fn a_coordinator_is_fenced_by_its_leader_epoch() {
+    let mut partition = leader(&[1], 1);
+    let event = Event::Append {
+        ticket: Ticket(1),
+        batch: plain(1),
+        acks: Acks::All,
+        origin: Origin::Coordinator,
+        leader_epoch: Some(LeaderEpoch(3)),
+    };
+    let error = AppendError::FencedLeaderEpoch { given: LeaderEpoch(3), current: LeaderEpoch(4) };
+    assert_eq!(run(&mut partition, event), [refused(1, error)]);
+}
+
+#[test]
+fn a_retry_gets_its_first_offset_and_is_not_written_again() {
+    let mut partition = leader(&[1], 1);
+    for (ticket, sequence) in [(1, 0), (2, 2), (3, 4), (4, 6), (5, 8), (6, 10)] {
+        run(&mut partition, append(ticket, idempotent(0, sequence, 2), Acks::All));
+    }
+    assert_eq!(
+        run(&mut partition, append(7, idempotent(0, 10, 2), Acks::All)),
+        [],
+        "a retry of what is not written yet waits with it"
+    );
+    let answers = run(&mut partition, Event::Written { end: 12 });
+    let retry =
+        Appended { base_offset: 10, log_start_offset: 0, duplicate_timestamp: Some(1_000_000) };
+    assert!(answers.contains(&Effect::Reply { ticket: Ticket(7), result: Ok(retry) }));
+    let error = AppendError::OutOfOrderSequence { given: 0, expected: 12 };
+    let forgotten = run(&mut partition, append(8, idempotent(0, 0, 2), Acks::All));
+    assert_eq!(forgotten, [refused(8, error)], "only the last five are remembered");
+    let known = run(&mut partition, append(9, idempotent(0, 2, 2), Acks::All));
+    let appended = Appended { base_offset: 2, ..retry };
+    assert_eq!(known, [Effect::Reply { ticket: Ticket(9), result: Ok(appended) }]);
+}
+
+#[test]
+fn sequences_and_epochs_are_checked() {
+    let gap = |given, expected| AppendError::OutOfOrderSequence { given, expected };
+    let old =
+        AppendError::InvalidProducerEpoch { given: ProducerEpoch(0), known: ProducerEpoch(1) };
+    for (batch, expected) in [
+        (idempotent(1, 5, 1), write(2, 2)),
+        (idempotent(1, 6, 1), refused(2, gap(6, 5))),
+        (idempotent(0, 5, 1), refused(2, old)),
+        (idempotent(2, 0, 1), write(2, 2)),
+        (idempotent(2, 5, 1), refused(2, gap(5, 0))),
+    ] {
+        let mut partition = leader(&[1], 1);
+        let first = run(&mut partition, append(1, idempotent(1, 3, 2), Acks::All));
+        assert_eq!(first, [write(1, 0)], "an unknown producer may begin anywhere");
+        assert_eq!(run(&mut partition, append(2, batch, Acks::All)), [expected]);
+    }
+}
+
+#[test]
+fn sequences_wrap_to_zero() {
+    let mut partition = leader(&[1], 1);
+    run(&mut partition, append(1, idempotent(0, i32::MAX - 1, 2), Acks::All));
+    let next = run(&mut partition, append(2, idempotent(0, 0, 1), Acks::All));
+    assert_eq!(next, [write(2, 2)]);
+    assert_eq!(increment_sequence(i32::MAX, 1), 0);
+    let mut partition = leader(&[1], 1);
+    run(&mut partition, append(1, idempotent(0, i32::MAX, 3), Acks::All));
+    run(&mut partition, Event::Written { end: 3 });
+    let retry = run(&mut partition, append(2, idempotent(0, i32::MAX, 3), Acks::All));
+    assert!(matches!(
+        retry[..],
+        [Effect::Reply { result: Ok(Appended { base_offset: 0, .. }), .. }]
+    ));
+}
+
+#[test]
+fn an_idle_producer_is_forgotten() {
+    let mut partition = leader(&[1], 1);
+    run(&mut partition, append(1, idempotent(0, 0, 1), Acks::All));
+    let mut effects = Vec::new();
+    partition.step(Now { wall_ms: NOW.wall_ms + 999, ..NOW }, Event::Tick, &mut effects);
+    assert!(partition.producers().entry(ProducerId(7)).is_some());
+    partition.step(Now { wall_ms: NOW.wall_ms + 1000, ..NOW }, Event::Tick, &mut effects);
+    assert!(partition.producers().is_empty());
+}
+
+#[test]
+fn an_open_transaction_holds_back_the_last_stable_offset() {
+    let mut producers = Producers::default();
+    let data = BatchInfo { transactional: true, ..idempotent(0, 0, 3) };
+    producers.append(&data, 10, Origin::Replication).unwrap();
+    assert_eq!(producers.first_unstable_offset(), Some(10));
+    let marker = BatchInfo {
+        control: true,
+        marker: Some(Marker { commit: false, coordinator_epoch: 2 }),
+        ..idempotent(0, -1, 1)
+    };
+    let completed = producers.append(&marker, 13, Origin::Replication).unwrap();
+    let expected = CompletedTransaction {
+        producer_id: ProducerId(7),
+        first_offset: 10,
+        last_offset: 13,
+        aborted: true,
+    };
+    assert_eq!(completed, Some(expected));
+    producers.high_watermark_advanced(13);
+    assert_eq!(producers.first_unstable_offset(), Some(10), "its marker is not replicated");
+    producers.high_watermark_advanced(14);
+    assert_eq!(producers.first_unstable_offset(), None);
+    let older = BatchInfo { marker: Some(Marker { commit: true, coordinator_epoch: 1 }), ..marker };
+    let fenced = producers.append(&older, 14, Origin::Coordinator);
+    assert_eq!(fenced, Err(AppendError::TransactionCoordinatorFenced { given: 1, known: 2 }));
+}
+
+#[test]
+fn a_transactional_batch_needs_its_transaction() {
+    let mut partition = leader(&[1], 1);
+    let batch = BatchInfo { transactional: true, ..idempotent(0, 0, 1) };
+    let effects = run(&mut partition, append(1, batch, Acks::All));
+    assert!(matches!(
+        effects[..],
+        [Effect::Reply { result: Err(AppendError::InvalidTxnState { .. }), .. }]
+    ));
+}
