@@ -1,0 +1,66 @@
+//! Requests and responses as they cross a connection: four bytes of length, the header, the body.
+
+use bytes::Bytes;
+
+use crate::{
+    ApiKey, DecodeError, EncodeError, Message, Part, Reader, Request, RequestHeader, Response,
+    ResponseHeader, Writer,
+};
+
+/// Reads the header of a request, whose version depends on the first two fields in it.
+pub fn decode_request_header(r: &mut Reader) -> Result<(ApiKey, RequestHeader), DecodeError> {
+    let code = r.peek_int16(0)?;
+    let version = r.peek_int16(1)?;
+    let key = ApiKey::from_code(code).ok_or(DecodeError::UnknownApiKey(code))?;
+    let header = RequestHeader::decode(r, key.request_header_version(version))?;
+    Ok((key, header))
+}
+
+/// A request as a frame.
+pub fn encode_request<R: Request>(
+    request: &R,
+    version: i16,
+    correlation_id: i32,
+    client_id: Option<&str>,
+) -> Result<Vec<Part>, EncodeError> {
+    let header = RequestHeader {
+        request_api_key: R::KEY.code(),
+        request_api_version: version,
+        correlation_id,
+        client_id: client_id.map(str::to_owned),
+        ..RequestHeader::default()
+    };
+    encode(&header, R::KEY.request_header_version(version), request, version)
+}
+
+/// A response as a frame.
+pub fn encode_response<R: Response>(
+    response: &R,
+    version: i16,
+    correlation_id: i32,
+) -> Result<Vec<Part>, EncodeError> {
+    let header = ResponseHeader { correlation_id, ..ResponseHeader::default() };
+    encode(&header, R::KEY.response_header_version(version), response, version)
+}
+
+/// Reads a response from a frame without its length; its correlation id comes first.
+pub fn decode_response<R: Response>(frame: Bytes, version: i16) -> Result<(i32, R), DecodeError> {
+    let mut r = Reader::new(frame);
+    let header = ResponseHeader::decode(&mut r, R::KEY.response_header_version(version))?;
+    Ok((header.correlation_id, R::decode(&mut r, version)?))
+}
+
+fn encode(
+    header: &impl Message,
+    header_version: i16,
+    body: &impl Message,
+    version: i16,
+) -> Result<Vec<Part>, EncodeError> {
+    let mut w = Writer::with_capacity(256);
+    w.int32(0);
+    header.encode(&mut w, header_version)?;
+    body.encode(&mut w, version)?;
+    let length = w.len() - 4;
+    w.set_int32(0, i32::try_from(length).map_err(|_| EncodeError::TooLong { length })?);
+    Ok(w.into_parts())
+}
