@@ -3,7 +3,9 @@
 //! The types are generated from the notation in `schema/`: a module for each schema, its type re-exported here.
 
 mod api_key;
+pub mod batch;
 mod codec;
+pub mod compression;
 mod error;
 #[macro_use]
 mod family;

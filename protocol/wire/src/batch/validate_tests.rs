@@ -1,0 +1,199 @@
+use super::*;
+use crate::batch::HEADER_LEN;
+
+fn rules() -> ValidationRules {
+    ValidationRules {
+        origin: AppendOrigin::Client,
+        now_ms: 1_000_000,
+        timestamp_type: TimestampType::CreateTime,
+        timestamp_before_max_ms: i64::MAX,
+        timestamp_after_max_ms: 3_600_000,
+        compacted: false,
+        compression: None,
+        max_batch_size: 1 << 20,
+        max_uncompressed_size: 1 << 24,
+    }
+}
+
+fn produced(codec: Codec) -> RecordBatch {
+    let mut builder = BatchBuilder::new(Compression::of(codec));
+    for index in 0..10 {
+        let value = format!("value {index}");
+        builder.append(999_000 + index, Some(b"key"), Some(value.as_bytes()), &[(b"h", None)]);
+    }
+    builder.build().unwrap()
+}
+
+/// The batch with `change` made to its header and the CRC put right.
+fn with_header(batch: &RecordBatch, change: impl FnOnce(&mut BatchHeader)) -> RecordBatch {
+    let mut header = *batch.header();
+    change(&mut header);
+    header.crc = header.compute_crc(&batch.payload());
+    let mut bytes = header.encode().to_vec();
+    bytes.extend_from_slice(&batch.payload());
+    RecordBatch::parse(&bytes.into()).unwrap()
+}
+
+/// An uncompressed batch of these raw records.
+fn raw_batch(codec: Codec, payload: &[u8], count: i32) -> RecordBatch {
+    let mut packed = Vec::new();
+    compression::compress(Compression::of(codec), payload, &mut packed).unwrap();
+    let mut header = *produced(codec).header();
+    header.count = count;
+    header.last_offset_delta = count - 1;
+    header.length = (HEADER_LEN - 12 + packed.len()) as i32;
+    header.crc = header.compute_crc(&packed);
+    let mut bytes = header.encode().to_vec();
+    bytes.extend_from_slice(&packed);
+    RecordBatch::parse(&bytes.into()).unwrap()
+}
+
+#[test]
+fn a_good_batch_passes_as_it_is() {
+    for codec in Codec::ALL {
+        let batch = produced(codec);
+        let validated = validate_produce(batch.clone(), &rules()).unwrap();
+        assert_eq!(validated, ValidatedBatch { batch, rebuilt: false });
+    }
+}
+
+#[test]
+fn broken_batches_are_refused_by_their_kind() {
+    let batch = produced(Codec::None);
+    let mut flipped = batch.to_bytes().to_vec();
+    *flipped.last_mut().unwrap() ^= 1;
+    let flipped = RecordBatch::parse(&flipped.into()).unwrap();
+    assert!(matches!(
+        validate_produce(flipped, &rules()),
+        Err(ProduceError::Corrupt(BatchError::Crc { .. }))
+    ));
+    type Change = fn(&mut BatchHeader);
+    let changes: [Change; 7] = [
+        |header| header.base_offset = 1,
+        |header| header.count = 9,
+        |header| header.last_offset_delta = 10,
+        |header| header.attributes |= 0x20,
+        |header| header.producer_id = 5,
+        |header| (header.count, header.last_offset_delta) = (11, 10),
+        |header| header.attributes |= 7,
+    ];
+    for (index, change) in changes.into_iter().enumerate() {
+        let result = validate_produce(with_header(&batch, change), &rules());
+        assert!(matches!(result, Err(ProduceError::Invalid(_))), "{index}: {result:?}");
+    }
+    let small = ValidationRules { max_batch_size: batch.size() - 1, ..rules() };
+    assert_eq!(
+        validate_produce(batch.clone(), &small),
+        Err(ProduceError::TooLarge { size: batch.size(), max: batch.size() - 1 })
+    );
+}
+
+#[test]
+fn a_request_holds_exactly_one_batch() {
+    let bytes = produced(Codec::None).to_bytes();
+    assert!(produced_batch(&bytes).is_ok());
+    let two: Bytes = [&bytes[..], &bytes[..]].concat().into();
+    assert!(matches!(produced_batch(&two), Err(ProduceError::Invalid(_))));
+    assert!(matches!(produced_batch(&Bytes::new()), Err(ProduceError::Invalid(_))));
+    let cut = bytes.slice(..bytes.len() - 1);
+    assert!(matches!(produced_batch(&cut), Err(ProduceError::Corrupt(_))));
+    let mut old = bytes.to_vec();
+    old[16] = 1;
+    assert_eq!(produced_batch(&old.into()), Err(ProduceError::Invalid(BatchError::LegacyMagic(1))));
+}
+
+#[test]
+fn timestamps_outside_the_bounds_name_their_records() {
+    let strict = ValidationRules { timestamp_before_max_ms: 995, ..rules() };
+    let Err(ProduceError::InvalidTimestamp(errors)) =
+        validate_produce(produced(Codec::Lz4), &strict)
+    else {
+        panic!("accepted");
+    };
+    assert_eq!(errors.iter().map(RecordError::index).collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
+    let early = ValidationRules { now_ms: 0, timestamp_after_max_ms: 999_008, ..rules() };
+    let Err(ProduceError::InvalidTimestamp(errors)) =
+        validate_produce(produced(Codec::None), &early)
+    else {
+        panic!("accepted");
+    };
+    assert_eq!(errors.iter().map(RecordError::index).collect::<Vec<_>>(), [9]);
+}
+
+#[test]
+fn a_compacted_topic_needs_keys() {
+    let mut builder = BatchBuilder::new(Compression::NONE);
+    builder.append(1, Some(b"k"), None, &[]);
+    builder.append(1, None, None, &[]);
+    let compacted = ValidationRules { compacted: true, ..rules() };
+    assert_eq!(
+        validate_produce(builder.build().unwrap(), &compacted),
+        Err(ProduceError::InvalidRecords(vec![RecordError::MissingKey { index: 1 }]))
+    );
+}
+
+#[test]
+fn log_append_time_is_stamped_without_touching_records() {
+    let stamped = ValidationRules { timestamp_type: TimestampType::LogAppendTime, ..rules() };
+    for codec in Codec::ALL {
+        let validated = validate_produce(produced(codec), &stamped).unwrap();
+        assert!(!validated.rebuilt);
+        let batch = RecordBatch::parse(&validated.batch.to_bytes()).unwrap();
+        batch.verify_crc().unwrap();
+        assert_eq!(batch.header().max_timestamp, 1_000_000);
+        assert!(
+            batch.records(1 << 20).unwrap().all(|record| record.unwrap().timestamp == 1_000_000)
+        );
+        let again = validate_produce(batch, &stamped);
+        assert!(matches!(again, Err(ProduceError::InvalidTimestamp(_))), "{codec:?}");
+    }
+}
+
+#[test]
+fn a_wrong_maximum_timestamp_is_put_right() {
+    let wrong = with_header(&produced(Codec::None), |header| header.max_timestamp = 5);
+    let batch = validate_produce(wrong, &rules()).unwrap().batch;
+    assert_eq!(batch.header().max_timestamp, 999_009);
+    RecordBatch::parse(&batch.to_bytes()).unwrap().verify_crc().unwrap();
+}
+
+#[test]
+fn another_compression_rebuilds_the_same_records() {
+    let all = |batch: &RecordBatch| {
+        batch.records(1 << 20).unwrap().map(Result::unwrap).collect::<Vec<_>>()
+    };
+    for source in Codec::ALL {
+        for target in Codec::ALL {
+            let batch = produced(source);
+            let rules = ValidationRules { compression: Some(Compression::of(target)), ..rules() };
+            let validated = validate_produce(batch.clone(), &rules).unwrap();
+            assert_eq!(validated.rebuilt, source != target);
+            assert_eq!(validated.batch.header().codec(), Ok(target));
+            assert_eq!(all(&validated.batch), all(&batch));
+        }
+    }
+}
+
+#[test]
+fn offset_deltas_out_of_order_are_rewritten() {
+    // Two records of 7 bytes, both with offset delta 3.
+    let record = [12, 0, 0, 6, 1, 1, 0];
+    for codec in [Codec::None, Codec::Zstd] {
+        let batch = raw_batch(codec, &[record, record].concat(), 2);
+        let validated = validate_produce(batch, &rules()).unwrap();
+        assert!(validated.rebuilt);
+        let offsets: Vec<i64> =
+            validated.batch.records(1000).unwrap().map(|record| record.unwrap().offset).collect();
+        assert_eq!(offsets, [0, 1]);
+    }
+}
+
+#[test]
+fn a_bomb_is_refused() {
+    let batch = raw_batch(Codec::Gzip, &vec![0; 1 << 22], 1);
+    let limited = ValidationRules { max_uncompressed_size: 1 << 20, ..rules() };
+    assert!(matches!(
+        validate_produce(batch, &limited),
+        Err(ProduceError::Corrupt(BatchError::Compression(_)))
+    ));
+}

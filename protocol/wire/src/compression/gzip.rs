@@ -1,0 +1,28 @@
+use std::io::Write;
+
+use super::{Codec, CompressionError, read_bounded};
+
+pub(super) fn compress(
+    level: i32,
+    input: &[u8],
+    out: &mut Vec<u8>,
+) -> Result<(), CompressionError> {
+    let level = match u32::try_from(level) {
+        Ok(level) => flate2::Compression::new(level.min(9)),
+        Err(_) => flate2::Compression::default(),
+    };
+    let mut encoder = flate2::write::GzEncoder::new(out, level);
+    encoder
+        .write_all(input)
+        .and_then(|()| encoder.finish().map(drop))
+        .map_err(|error| CompressionError::Failed { codec: Codec::Gzip, why: error.to_string() })
+}
+
+/// Members that follow one another are one stream, as Java reads them.
+pub(super) fn decompress(
+    input: &[u8],
+    limit: usize,
+    out: &mut Vec<u8>,
+) -> Result<(), CompressionError> {
+    read_bounded(Codec::Gzip, flate2::bufread::MultiGzDecoder::new(input), limit, out)
+}
