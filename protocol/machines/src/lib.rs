@@ -1,4 +1,6 @@
 //! Decisions without IO: consensus, controller, partition, groups, fetch sessions.
 
+pub mod consensus;
 pub mod fetch_session;
+pub mod metadata;
 pub mod partition;

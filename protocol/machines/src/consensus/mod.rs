@@ -1,0 +1,360 @@
+//! KRaft: who leads the metadata log, and how far it is committed. A stepped machine: what happens goes in as events, what is to
+//! be done comes out as effects, carried out in their order.
+
+mod election;
+mod leader;
+mod records;
+mod snapshots;
+mod voters;
+
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use model::Now;
+
+pub use leader::LeaderState;
+pub use records::{ControlRecord, QuorumState};
+pub use snapshots::{SnapshotClock, SnapshotPolicy, SnapshotReason};
+pub use voters::{ReplicaKey, Voter, VoterEndpoint, VoterSet};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct OffsetAndEpoch {
+    // The epoch comes first: of two logs, the one with the later last epoch is further.
+    pub epoch: i32,
+    pub offset: i64,
+}
+
+#[derive(Debug, Clone)]
+pub struct ConsensusConfig {
+    /// This node as a voter would be written down; its key is what it is known by.
+    pub local: Voter,
+    /// controller.quorum.election.timeout.ms
+    pub election_timeout: Duration,
+    /// controller.quorum.fetch.timeout.ms
+    pub fetch_timeout: Duration,
+    /// From this the timeouts' jitter is drawn: give each node, and each start of it, another.
+    pub jitter_seed: u64,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// The first event, once the log is open.
+    Start {
+        /// What quorum-state says, if there is one.
+        state: Option<QuorumState>,
+        log_end: OffsetAndEpoch,
+        /// From the log or snapshot, else from controller.quorum.voters.
+        voters: VoterSet,
+        /// Where the log holds the voters; none where they are from a snapshot or the settings.
+        voters_offset: Option<i64>,
+        kraft_version: i16,
+    },
+    /// Time passed; due at the latest when `WakeAt` said.
+    Tick,
+    /// The log was appended to, by this leader or as a follower.
+    Appended {
+        end: OffsetAndEpoch,
+    },
+    /// All before this offset is on disk.
+    Flushed {
+        end_offset: i64,
+    },
+    /// The log got a new voter set; it counts at once, committed or not.
+    VotersChanged {
+        voters: VoterSet,
+        offset: i64,
+        kraft_version: i16,
+    },
+    VoteRequested {
+        ticket: u64,
+        request: VoteRequest,
+    },
+    VoteAnswered {
+        from: ReplicaKey,
+        answer: VoteAnswer,
+    },
+    /// Somebody says that it leads this epoch: by BeginQuorumEpoch, or in the answer to a fetch.
+    LeaderAnnounced {
+        leader_id: i32,
+        epoch: i32,
+    },
+    /// As a follower: the leader answered a fetch.
+    FetchAnswered {
+        high_watermark: i64,
+    },
+    /// As a leader: a replica fetches from here, so it has all before.
+    Fetched {
+        replica: ReplicaKey,
+        offset: i64,
+    },
+    /// The node stops, or its log failed: lead no more.
+    Resign,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct VoteRequest {
+    pub candidate: ReplicaKey,
+    pub epoch: i32,
+    pub log_end: OffsetAndEpoch,
+    pub pre_vote: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct VoteAnswer {
+    pub epoch: i32,
+    pub leader_id: Option<i32>,
+    pub granted: bool,
+    pub pre_vote: bool,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum Effect {
+    /// Write and sync quorum-state before anything that follows.
+    PersistQuorumState(QuorumState),
+    LeaderChanged {
+        leader_id: Option<i32>,
+        epoch: i32,
+    },
+    /// This node leads from here on. What it appends carries this epoch.
+    BecameLeader {
+        epoch: i32,
+        start_offset: i64,
+    },
+    /// Append as one control batch, then report `Appended` and `Flushed`.
+    AppendControl {
+        epoch: i32,
+        records: Vec<ControlRecord>,
+    },
+    /// Everything before this offset is committed.
+    AdvanceHighWatermark {
+        offset: i64,
+    },
+    AskForVote {
+        to: ReplicaKey,
+        request: VoteRequest,
+    },
+    AnswerVote {
+        ticket: u64,
+        answer: VoteAnswer,
+    },
+    /// BeginQuorumEpoch.
+    AnnounceLeader {
+        to: ReplicaKey,
+        epoch: i32,
+    },
+    /// EndQuorumEpoch.
+    AnnounceResignation {
+        to: ReplicaKey,
+        epoch: i32,
+    },
+    /// Send `Tick` at this monotonic time, unless a later `WakeAt` says another.
+    WakeAt(Duration),
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum Role {
+    /// Knows of no leader that it could follow, or none at all.
+    Unattached {
+        deadline: Option<Duration>,
+    },
+    /// Asks whether it would be elected, without raising the epoch.
+    Prospective {
+        granted: Vec<ReplicaKey>,
+        rejected: Vec<ReplicaKey>,
+        deadline: Duration,
+    },
+    Candidate {
+        granted: Vec<ReplicaKey>,
+        rejected: Vec<ReplicaKey>,
+        deadline: Duration,
+    },
+    Leader(LeaderState),
+    Follower {
+        deadline: Option<Duration>,
+    },
+    /// Led this epoch, and leads it no more.
+    Resigned {
+        deadline: Option<Duration>,
+    },
+}
+
+/// One node's part in the quorum.
+#[derive(Debug)]
+pub struct Consensus {
+    config: ConsensusConfig,
+    role: Role,
+    state: QuorumState,
+    persisted: Option<QuorumState>,
+    voters: VoterSet,
+    voters_offset: Option<i64>,
+    kraft_version: i16,
+    log_end: OffsetAndEpoch,
+    flushed: i64,
+    high_watermark: Option<i64>,
+    announced: (Option<i32>, i32),
+    woken: Option<Duration>,
+    jitter: u64,
+}
+
+impl Consensus {
+    pub fn new(config: ConsensusConfig) -> Consensus {
+        let jitter = config.jitter_seed;
+        Consensus {
+            config,
+            role: Role::Unattached { deadline: None },
+            state: QuorumState::EMPTY,
+            persisted: None,
+            voters: VoterSet::default(),
+            voters_offset: None,
+            kraft_version: 0,
+            log_end: OffsetAndEpoch { epoch: 0, offset: 0 },
+            flushed: 0,
+            high_watermark: None,
+            announced: (None, -1),
+            woken: None,
+            jitter,
+        }
+    }
+
+    /// Quorum-state is written at most once a step, before everything else that the step does.
+    pub fn step(&mut self, now: Now, event: Event, effects: &mut Vec<Effect>) {
+        let first = effects.len();
+        self.take(now, event, effects);
+        if self.persisted != Some(self.state) {
+            self.persisted = Some(self.state);
+            effects.insert(first, Effect::PersistQuorumState(self.state));
+        }
+        let current = (self.leader_id(), self.state.epoch);
+        if self.announced != current {
+            self.announced = current;
+            let (leader_id, epoch) = current;
+            effects.push(Effect::LeaderChanged { leader_id, epoch });
+        }
+        let wake = self.deadline();
+        if self.woken != wake {
+            self.woken = wake;
+            effects.extend(wake.map(Effect::WakeAt));
+        }
+    }
+
+    pub fn role(&self) -> &Role {
+        &self.role
+    }
+
+    pub fn epoch(&self) -> i32 {
+        self.state.epoch
+    }
+
+    pub fn leader_id(&self) -> Option<i32> {
+        match &self.role {
+            Role::Resigned { .. } => None,
+            _ => self.state.leader_id,
+        }
+    }
+
+    pub fn is_leader(&self) -> bool {
+        matches!(self.role, Role::Leader(_))
+    }
+
+    pub fn high_watermark(&self) -> Option<i64> {
+        self.high_watermark
+    }
+
+    pub fn voters(&self) -> &VoterSet {
+        &self.voters
+    }
+
+    pub fn kraft_version(&self) -> i16 {
+        self.kraft_version
+    }
+
+    /// What the quorum-state file shall say.
+    pub fn state(&self) -> QuorumState {
+        self.state
+    }
+
+    pub fn log_end(&self) -> OffsetAndEpoch {
+        self.log_end
+    }
+
+    fn local(&self) -> ReplicaKey {
+        self.config.local.key
+    }
+
+    fn is_voter(&self) -> bool {
+        self.voters.is_voter(self.local())
+    }
+
+    fn take(&mut self, now: Now, event: Event, effects: &mut Vec<Effect>) {
+        match event {
+            Event::Start { state, log_end, voters, voters_offset, kraft_version } => {
+                self.voters = voters;
+                self.voters_offset = voters_offset;
+                self.kraft_version = kraft_version;
+                self.log_end = log_end;
+                self.flushed = log_end.offset;
+                self.start(now, state, effects);
+            }
+            Event::Tick => self.tick(now, effects),
+            Event::Appended { end } => self.log_end = end,
+            Event::Flushed { end_offset } => {
+                self.flushed = self.flushed.max(end_offset);
+                self.update_high_watermark(effects);
+            }
+            Event::VotersChanged { voters, offset, kraft_version } => {
+                self.voters = voters;
+                self.voters_offset = Some(offset);
+                self.kraft_version = kraft_version;
+                self.update_high_watermark(effects);
+            }
+            Event::VoteRequested { ticket, request } => {
+                let answer = self.vote(now, request);
+                effects.push(Effect::AnswerVote { ticket, answer });
+            }
+            Event::VoteAnswered { from, answer } => self.count_vote(now, from, answer, effects),
+            Event::LeaderAnnounced { leader_id, epoch } => self.follow(now, leader_id, epoch),
+            Event::FetchAnswered { high_watermark } => {
+                self.fetch_answered(now, high_watermark, effects)
+            }
+            Event::Fetched { replica, offset } => self.fetched(now, replica, offset, effects),
+            Event::Resign => self.resign(None, effects),
+        }
+    }
+
+    fn fetch_answered(&mut self, now: Now, high_watermark: i64, effects: &mut Vec<Effect>) {
+        let is_voter = self.is_voter();
+        let Role::Follower { deadline } = &mut self.role else { return };
+        *deadline = is_voter.then(|| now.mono + self.config.fetch_timeout);
+        let reached = high_watermark.min(self.log_end.offset);
+        if self.high_watermark.is_none_or(|known| reached > known) {
+            self.high_watermark = Some(reached);
+            effects.push(Effect::AdvanceHighWatermark { offset: reached });
+        }
+    }
+
+    fn deadline(&self) -> Option<Duration> {
+        match &self.role {
+            Role::Unattached { deadline }
+            | Role::Follower { deadline }
+            | Role::Resigned { deadline } => *deadline,
+            Role::Prospective { deadline, .. } | Role::Candidate { deadline, .. } => {
+                Some(*deadline)
+            }
+            Role::Leader(leader) => leader.check_quorum_at(),
+        }
+    }
+
+    /// Between one and two election timeouts from now.
+    fn election_deadline(&mut self, now: Now) -> Duration {
+        // SplitMix64: any two nodes' sequences part, which is all that is asked of it.
+        self.jitter = self.jitter.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.jitter;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        let timeout = self.config.election_timeout;
+        let spread = (timeout.as_millis() as u64).max(1);
+        now.mono + timeout + Duration::from_millis((z ^ (z >> 31)) % spread)
+    }
+}

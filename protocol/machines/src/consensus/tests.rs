@@ -1,0 +1,288 @@
+use std::time::Duration;
+
+use model::{Now, Uuid};
+
+use super::*;
+use crate::metadata::LevelRange;
+
+fn key(id: i32) -> ReplicaKey {
+    ReplicaKey { id, directory_id: Uuid::from_u128(1000 + id as u128) }
+}
+
+fn voter(id: i32) -> Voter {
+    let endpoint =
+        VoterEndpoint { listener: "CONTROLLER".into(), host: "localhost".into(), port: 9093 };
+    Voter { key: key(id), endpoints: vec![endpoint], kraft_versions: LevelRange { min: 0, max: 1 } }
+}
+
+fn at(ms: u64) -> Now {
+    Now::new(Duration::from_millis(ms), 0)
+}
+
+fn node(id: i32) -> Consensus {
+    Consensus::new(ConsensusConfig {
+        local: voter(id),
+        election_timeout: Duration::from_millis(1000),
+        fetch_timeout: Duration::from_millis(2000),
+        jitter_seed: id as u64,
+    })
+}
+
+fn start(
+    state: Option<QuorumState>,
+    log_end: (i32, i64),
+    voters: &[i32],
+    kraft_version: i16,
+) -> Event {
+    Event::Start {
+        state,
+        log_end: OffsetAndEpoch { epoch: log_end.0, offset: log_end.1 },
+        voters: VoterSet::new(voters.iter().map(|id| voter(*id))),
+        voters_offset: None,
+        kraft_version,
+    }
+}
+
+fn step(node: &mut Consensus, now: Now, event: Event) -> Vec<Effect> {
+    let mut effects = Vec::new();
+    node.step(now, event, &mut effects);
+    effects
+}
+
+fn led(epoch: i32, id: i32) -> QuorumState {
+    QuorumState { epoch, leader_id: Some(id), voted: None }
+}
+
+#[test]
+fn a_sole_voter_leads_at_once() {
+    let mut sole = node(1);
+    let effects = step(&mut sole, at(0), start(None, (0, 0), &[1], 0));
+    assert_eq!(effects[0], Effect::PersistQuorumState(led(1, 1)));
+    assert_eq!(effects[1], Effect::LeaderChanged { leader_id: Some(1), epoch: 1 });
+    assert_eq!(effects[2], Effect::BecameLeader { epoch: 1, start_offset: 0 });
+    let Effect::AppendControl { epoch: 1, records } = &effects[3] else { panic!("{effects:?}") };
+    assert_eq!(records.len(), 1);
+    let ControlRecord::LeaderChange(change) = &records[0] else { panic!("{records:?}") };
+    assert_eq!(
+        (change.version, change.leader_id, change.voters.len(), change.granting_voters.len()),
+        (0, 1, 1, 1)
+    );
+    assert_eq!(effects.len(), 4, "no timer: nothing is waited for");
+}
+
+#[test]
+fn a_restarted_sole_voter_wins_a_new_epoch() {
+    for stored in [
+        Some(led(5, 1)),
+        Some(QuorumState { epoch: 5, leader_id: None, voted: Some(key(1)) }),
+        None,
+    ] {
+        let mut sole = node(1);
+        let effects = step(&mut sole, at(0), start(stored, (5, 40), &[1], 1));
+        assert_eq!(effects[0], Effect::PersistQuorumState(led(6, 1)), "{stored:?}");
+        assert!(effects.contains(&Effect::BecameLeader { epoch: 6, start_offset: 40 }));
+    }
+}
+
+#[test]
+fn the_first_epoch_of_a_dynamic_quorum_writes_the_voters() {
+    let mut sole = node(1);
+    let effects = step(&mut sole, at(0), start(None, (0, 0), &[1], 1));
+    let Some(Effect::AppendControl { records, .. }) = effects.get(3) else { panic!("{effects:?}") };
+    let types: Vec<i16> = records.iter().map(ControlRecord::type_id).collect();
+    assert_eq!(types, [2, 5, 6]);
+    assert_eq!(records[0].version(), 1);
+    let ControlRecord::Voters(written) = &records[2] else { panic!("{records:?}") };
+    assert_eq!(VoterSet::from_record(written), VoterSet::new([voter(1)]));
+}
+
+#[test]
+fn voters_that_the_log_holds_are_not_written_again() {
+    let mut sole = node(1);
+    let event = Event::Start {
+        state: Some(led(3, 1)),
+        log_end: OffsetAndEpoch { epoch: 3, offset: 9 },
+        voters: VoterSet::new([voter(1)]),
+        voters_offset: Some(2),
+        kraft_version: 1,
+    };
+    let effects = step(&mut sole, at(0), event);
+    let appended = effects.iter().find_map(|e| match e {
+        Effect::AppendControl { records, .. } => Some(records.len()),
+        _ => None,
+    });
+    assert_eq!(appended, Some(1));
+}
+
+#[test]
+fn the_high_watermark_waits_for_the_flush_of_this_epoch() {
+    let mut sole = node(1);
+    step(&mut sole, at(0), start(Some(led(1, 1)), (1, 10), &[1], 0));
+    assert_eq!(sole.high_watermark(), None);
+    let end = OffsetAndEpoch { epoch: 2, offset: 12 };
+    assert_eq!(step(&mut sole, at(1), Event::Appended { end }), []);
+    assert_eq!(
+        step(&mut sole, at(1), Event::Flushed { end_offset: 10 }),
+        [],
+        "nothing of this epoch yet"
+    );
+    let flushed = step(&mut sole, at(1), Event::Flushed { end_offset: 12 });
+    assert_eq!(flushed, [Effect::AdvanceHighWatermark { offset: 12 }]);
+    assert_eq!(step(&mut sole, at(1), Event::Flushed { end_offset: 11 }), [], "never back");
+}
+
+#[test]
+fn a_resigned_leader_leads_no_more() {
+    let mut sole = node(1);
+    step(&mut sole, at(0), start(None, (0, 0), &[1], 0));
+    let effects = step(&mut sole, at(1), Event::Resign);
+    assert_eq!(effects, [Effect::LeaderChanged { leader_id: None, epoch: 1 }]);
+    assert!(!sole.is_leader());
+    assert_eq!(step(&mut sole, at(1), Event::Flushed { end_offset: 9 }), []);
+}
+
+/// Runs the nodes against each other until no message is left, dropping those to and from the lost.
+fn deliver(nodes: &mut [Consensus], now: Now, mut queue: Vec<(i32, Effect)>, lost: &[i32]) {
+    while let Some((from, effect)) = queue.pop() {
+        let index = |id: i32| (id - 1) as usize;
+        match effect {
+            Effect::AskForVote { to, request } if !lost.contains(&to.id) => {
+                let answers = step(
+                    &mut nodes[index(to.id)],
+                    now,
+                    Event::VoteRequested { ticket: 0, request },
+                );
+                for effect in answers {
+                    if let Effect::AnswerVote { answer, .. } = effect {
+                        let counted = Event::VoteAnswered { from: to, answer };
+                        let more = step(&mut nodes[index(from)], now, counted);
+                        queue.extend(more.into_iter().map(|e| (from, e)));
+                    }
+                }
+            }
+            Effect::AnnounceLeader { to, epoch } if !lost.contains(&to.id) => {
+                step(
+                    &mut nodes[index(to.id)],
+                    now,
+                    Event::LeaderAnnounced { leader_id: from, epoch },
+                );
+            }
+            _ => {}
+        }
+    }
+}
+
+fn three() -> Vec<Consensus> {
+    let mut nodes: Vec<Consensus> = (1..=3).map(node).collect();
+    for node in &mut nodes {
+        step(node, at(0), start(None, (0, 0), &[1, 2, 3], 1));
+        assert!(matches!(node.role(), Role::Unattached { deadline: Some(_) }));
+    }
+    nodes
+}
+
+#[test]
+fn of_three_the_first_to_wake_is_elected() {
+    let mut nodes = three();
+    let asked = step(&mut nodes[1], at(5000), Event::Tick);
+    deliver(&mut nodes, at(5000), asked.into_iter().map(|e| (2, e)).collect(), &[]);
+    assert!(nodes[1].is_leader());
+    assert_eq!(nodes[1].epoch(), 1);
+    for follower in [&nodes[0], &nodes[2]] {
+        assert!(matches!(follower.role(), Role::Follower { .. }));
+        assert_eq!(follower.leader_id(), Some(2));
+    }
+    let end = OffsetAndEpoch { epoch: 1, offset: 3 };
+    step(&mut nodes[1], at(5001), Event::Appended { end });
+    assert_eq!(
+        step(&mut nodes[1], at(5001), Event::Flushed { end_offset: 3 }),
+        [],
+        "one of three is no majority"
+    );
+    let fetched = step(&mut nodes[1], at(5002), Event::Fetched { replica: key(3), offset: 3 });
+    assert!(fetched.contains(&Effect::AdvanceHighWatermark { offset: 3 }));
+}
+
+#[test]
+fn without_a_majority_the_epoch_is_not_raised() {
+    let mut nodes = three();
+    let asked = step(&mut nodes[0], at(5000), Event::Tick);
+    deliver(&mut nodes, at(5000), asked.into_iter().map(|e| (1, e)).collect(), &[2, 3]);
+    assert!(matches!(nodes[0].role(), Role::Prospective { .. }));
+    assert_eq!(nodes[0].epoch(), 0);
+}
+
+#[test]
+fn a_shorter_log_gets_no_vote() {
+    let mut longer = node(2);
+    step(&mut longer, at(0), start(None, (3, 20), &[1, 2, 3], 1));
+    for (epoch, offset, granted) in [(3, 19, false), (2, 99, false), (3, 20, true), (4, 1, true)] {
+        let request = VoteRequest {
+            candidate: key(1),
+            epoch: 7,
+            log_end: OffsetAndEpoch { epoch, offset },
+            pre_vote: true,
+        };
+        let effects = step(&mut longer, at(1), Event::VoteRequested { ticket: 9, request });
+        let answer = effects.iter().find_map(|e| match e {
+            Effect::AnswerVote { ticket: 9, answer } => Some(answer.granted),
+            _ => None,
+        });
+        assert_eq!(answer, Some(granted), "{epoch} {offset}");
+    }
+}
+
+#[test]
+fn a_vote_is_given_once_an_epoch_and_kept() {
+    let mut voter = node(2);
+    step(&mut voter, at(0), start(None, (0, 0), &[1, 2, 3], 1));
+    let ask = |id: i32| VoteRequest {
+        candidate: key(id),
+        epoch: 4,
+        log_end: OffsetAndEpoch::EMPTY,
+        pre_vote: false,
+    };
+    let first = step(&mut voter, at(1), Event::VoteRequested { ticket: 1, request: ask(1) });
+    let voted = QuorumState { epoch: 4, leader_id: None, voted: Some(key(1)) };
+    assert_eq!(first[0], Effect::PersistQuorumState(voted), "on disk before the answer leaves");
+    let answered = |effects: &[Effect]| {
+        effects.iter().any(|e| {
+            matches!(e, Effect::AnswerVote { answer: VoteAnswer { granted: true, .. }, .. })
+        })
+    };
+    assert!(answered(&first));
+    assert!(!answered(&step(
+        &mut voter,
+        at(2),
+        Event::VoteRequested { ticket: 2, request: ask(3) }
+    )));
+    assert!(answered(&step(
+        &mut voter,
+        at(3),
+        Event::VoteRequested { ticket: 3, request: ask(1) }
+    )));
+}
+
+#[test]
+fn a_leader_that_nobody_fetches_from_resigns() {
+    let mut nodes = three();
+    let asked = step(&mut nodes[0], at(5000), Event::Tick);
+    deliver(&mut nodes, at(5000), asked.into_iter().map(|e| (1, e)).collect(), &[]);
+    step(&mut nodes[0], at(6000), Event::Fetched { replica: key(2), offset: 1 });
+    step(&mut nodes[0], at(8500), Event::Tick);
+    assert!(nodes[0].is_leader(), "heard of a majority at 6000");
+    step(&mut nodes[0], at(9000), Event::Tick);
+    assert!(matches!(nodes[0].role(), Role::Resigned { .. }));
+}
+
+#[test]
+fn quorum_state_keeps_what_its_version_can_say() {
+    let voters = VoterSet::new([voter(1)]);
+    let state = QuorumState { epoch: 3, leader_id: None, voted: Some(key(1)) };
+    let (dynamic, version) = state.to_data(1, &voters);
+    assert_eq!((version, dynamic.current_voters.is_none()), (1, true));
+    assert_eq!(QuorumState::from_data(&dynamic), state);
+    let (fixed, version) = state.to_data(0, &voters);
+    assert_eq!((version, fixed.current_voters.as_ref().map(Vec::len)), (0, Some(1)));
+    assert_eq!(fixed.voted_directory_id, Uuid::ZERO);
+}

@@ -1,0 +1,112 @@
+//! Dynamic configuration, by resource.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use rpds::RedBlackTreeMapSync;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ConfigResourceType {
+    Topic,
+    Broker,
+    BrokerLogger,
+    ClientMetrics,
+    Group,
+}
+
+impl ConfigResourceType {
+    pub fn from_id(id: i8) -> Option<ConfigResourceType> {
+        match id {
+            2 => Some(ConfigResourceType::Topic),
+            4 => Some(ConfigResourceType::Broker),
+            8 => Some(ConfigResourceType::BrokerLogger),
+            16 => Some(ConfigResourceType::ClientMetrics),
+            32 => Some(ConfigResourceType::Group),
+            _ => None,
+        }
+    }
+
+    pub fn id(self) -> i8 {
+        match self {
+            ConfigResourceType::Topic => 2,
+            ConfigResourceType::Broker => 4,
+            ConfigResourceType::BrokerLogger => 8,
+            ConfigResourceType::ClientMetrics => 16,
+            ConfigResourceType::Group => 32,
+        }
+    }
+
+    /// Kafka's name, as messages show it.
+    pub fn name(self) -> &'static str {
+        match self {
+            ConfigResourceType::Topic => "TOPIC",
+            ConfigResourceType::Broker => "BROKER",
+            ConfigResourceType::BrokerLogger => "BROKER_LOGGER",
+            ConfigResourceType::ClientMetrics => "CLIENT_METRICS",
+            ConfigResourceType::Group => "GROUP",
+        }
+    }
+}
+
+/// A broker resource with an empty name is the default of all brokers.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConfigResource {
+    pub kind: ConfigResourceType,
+    pub name: String,
+}
+
+impl ConfigResource {
+    pub fn topic(name: impl Into<String>) -> ConfigResource {
+        ConfigResource { kind: ConfigResourceType::Topic, name: name.into() }
+    }
+
+    pub fn broker(id: i32) -> ConfigResource {
+        ConfigResource { kind: ConfigResourceType::Broker, name: id.to_string() }
+    }
+
+    pub fn broker_default() -> ConfigResource {
+        ConfigResource { kind: ConfigResourceType::Broker, name: String::new() }
+    }
+}
+
+pub type Configs = BTreeMap<String, String>;
+
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ConfigsImage {
+    pub(super) by_resource: RedBlackTreeMapSync<ConfigResource, Arc<Configs>>,
+}
+
+static NONE: Configs = BTreeMap::new();
+
+impl ConfigsImage {
+    /// What is set on the resource itself; what it inherits is the caller's to add.
+    pub fn of(&self, resource: &ConfigResource) -> &Configs {
+        self.by_resource.get(resource).map_or(&NONE, Arc::as_ref)
+    }
+
+    pub fn get(&self, resource: &ConfigResource, key: &str) -> Option<&str> {
+        self.of(resource).get(key).map(String::as_str)
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (&ConfigResource, &Configs)> {
+        self.by_resource.iter().map(|(resource, configs)| (resource, configs.as_ref()))
+    }
+
+    pub(super) fn put(&mut self, resource: ConfigResource, key: String, value: Option<String>) {
+        let mut configs = self.by_resource.get(&resource).cloned().unwrap_or_default();
+        let map = Arc::make_mut(&mut configs);
+        match value {
+            Some(value) => map.insert(key, value),
+            None => map.remove(&key),
+        };
+        if map.is_empty() {
+            self.by_resource.remove_mut(&resource);
+        } else {
+            self.by_resource.insert_mut(resource, configs);
+        }
+    }
+
+    pub(super) fn remove(&mut self, resource: &ConfigResource) {
+        self.by_resource.remove_mut(resource);
+    }
+}

@@ -1,0 +1,1 @@
+//! Images as built from records.
