@@ -1,1 +1,46 @@
 //! The actor kit: spawn, names, credits, parked replies, the World, supervision, metrics.
+//!
+//! An actor is a struct that implements [`Actor`]; it is spawned by its parent through [`Cx::spawn`] (a root through
+//! [`spawn_root`]) and reached through an [`Address`], which outlives its restarts, or a [`Ref`], which does not.
+
+mod actor;
+mod address;
+mod children;
+mod credits;
+mod cx;
+mod directory;
+mod lifecycle;
+mod map;
+mod metrics;
+mod panics;
+mod policy;
+mod reply;
+mod root;
+mod shell;
+mod supervisor;
+mod timers;
+mod watch;
+mod world;
+
+#[cfg(test)]
+mod supervision_tests;
+
+pub use actor::{Actor, Failure, FailureKind, Message, Outcome};
+pub use address::{Address, AskError, Dead, Ref};
+pub use children::Seed;
+pub use credits::{Credit, Credits};
+pub use cx::Cx;
+pub use directory::Directory;
+pub use lifecycle::{Exit, Phase};
+pub use map::{FastMap, FixedHasher, Map};
+pub use metrics::{ActorTree, Counter, Gauge, MessageCount, Registry, Watchdog};
+pub use model::{Decision, DecisionOf, Now, Persist, Replicated, StoredRecord, Ticket, TimerOp};
+pub use policy::{
+    Backoff, ChildChange, ChildEvent, ChildSpec, GiveUp, Intensity, Restart, SpawnError, Strategy,
+};
+pub use reply::{Answer, Dropped, Full, Parked, Reply, ReplySink};
+pub use root::{Root, spawn_root};
+pub use supervisor::{Supervisor, SupervisorArgs, SupervisorMsg};
+pub use timers::TimerId;
+pub use watch::{Publisher, Pulse, Waiter, Watch, watch};
+pub use world::*;

@@ -1,0 +1,92 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::sync::Semaphore;
+
+/// A budget (bytes, counts) that many draw from. Mailboxes have no bound of their own: what a peer can cause carries a
+/// [`Credit`] taken before its bytes are read.
+#[derive(Debug, Clone)]
+pub struct Credits(Arc<Pool>);
+
+#[derive(Debug)]
+struct Pool {
+    free: Semaphore,
+    limit: u32,
+    waits: AtomicU64,
+    above: Option<Credits>,
+}
+
+impl Credits {
+    pub fn new(limit: u32) -> Credits {
+        Self::build(limit, None)
+    }
+
+    /// A part of this budget: what is taken from it is taken from this one too.
+    pub fn nested(&self, limit: u32) -> Credits {
+        Self::build(limit, Some(self.clone()))
+    }
+
+    fn build(limit: u32, above: Option<Credits>) -> Credits {
+        let free = Semaphore::new(limit as usize);
+        Credits(Arc::new(Pool { free, limit, waits: AtomicU64::new(0), above }))
+    }
+
+    /// Takes `n` if they are free here and above. More than the limit counts as the limit: one oversized thing passes alone.
+    pub fn try_take(&self, n: u32) -> Option<Credit> {
+        let own = n.min(self.0.limit);
+        self.0.free.try_acquire_many(own).ok()?.forget();
+        let mut credit = Credit { pool: self.clone(), own, above: None };
+        if let Some(above) = &self.0.above {
+            credit.above = Some(Box::new(above.try_take(n)?));
+        }
+        Some(credit)
+    }
+
+    /// Waits in line until `n` are free here, then above.
+    pub async fn take(&self, n: u32) -> Credit {
+        if let Some(credit) = self.try_take(n) {
+            return credit;
+        }
+        self.0.waits.fetch_add(1, Ordering::Relaxed);
+        self.wait(n).await
+    }
+
+    async fn wait(&self, n: u32) -> Credit {
+        let own = n.min(self.0.limit);
+        if let Ok(permit) = self.0.free.acquire_many(own).await {
+            permit.forget();
+        }
+        let mut credit = Credit { pool: self.clone(), own, above: None };
+        if let Some(above) = &self.0.above {
+            credit.above = Some(Box::new(Box::pin(above.wait(n)).await));
+        }
+        credit
+    }
+
+    pub fn limit(&self) -> u32 {
+        self.0.limit
+    }
+
+    pub fn used(&self) -> u32 {
+        self.0.limit.saturating_sub(self.0.free.available_permits() as u32)
+    }
+
+    /// How often somebody had to wait.
+    pub fn waits(&self) -> u64 {
+        self.0.waits.load(Ordering::Relaxed)
+    }
+}
+
+/// What was taken; dropping it gives it back.
+#[derive(Debug)]
+pub struct Credit {
+    pool: Credits,
+    own: u32,
+    above: Option<Box<Credit>>,
+}
+
+impl Drop for Credit {
+    fn drop(&mut self) {
+        self.pool.0.free.add_permits(self.own as usize);
+    }
+}

@@ -1,0 +1,252 @@
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::actor::{Actor, Failure};
+use crate::address::{Address, Ref};
+use crate::children::{Children, Seed};
+use crate::lifecycle::{Exit, Latch, Lifecycle, OnExit};
+use crate::metrics::{Counter, Entry, Gauge, Stats};
+use crate::policy::{ChildEvent, ChildSpec, SpawnError, Strategy};
+use crate::shell::{Envelope, Plan};
+use crate::timers::{TimerId, Timers};
+use crate::world::{Bulkhead, JobLost, Task, World};
+
+/// What an actor has beside its state: itself, its world, its children, timers and tasks. What it owns ends with it.
+pub struct Cx<A: Actor> {
+    me: Ref<A::Msg>,
+    bulkhead: Bulkhead,
+    entry: Arc<Entry>,
+    stop_requested: bool,
+    pub(crate) timers: Timers<A::Msg>,
+    tasks: Tasks,
+    children: Children,
+    /// Last: when it is dropped, the parent learns that everything above is gone.
+    latch: Arc<Latch>,
+}
+
+impl<A: Actor> Cx<A> {
+    pub(crate) fn new(
+        me: Ref<A::Msg>,
+        plan: Plan,
+        notices: Arc<dyn OnExit>,
+        latch: Arc<Latch>,
+    ) -> Cx<A> {
+        let children = Children::new(plan.world, plan.entry.clone(), notices, latch.clone());
+        Cx {
+            me,
+            bulkhead: plan.bulkhead,
+            entry: plan.entry,
+            stop_requested: false,
+            timers: Timers::new(plan.bulkhead),
+            tasks: Tasks::default(),
+            children,
+            latch,
+        }
+    }
+
+    /// This incarnation.
+    pub fn me(&self) -> &Ref<A::Msg> {
+        &self.me
+    }
+
+    pub fn world(&self) -> &World {
+        &self.me.identity.world
+    }
+
+    /// Its place in the tree: `node/partitions/orders-3`.
+    pub fn path(&self) -> &str {
+        self.me.path()
+    }
+
+    /// How many incarnations came before.
+    pub fn generation(&self) -> u64 {
+        self.me.generation()
+    }
+
+    /// Ends this actor when the handler returns; messages still in the mailbox are dropped.
+    pub fn stop(&mut self) {
+        self.stop_requested = true;
+    }
+
+    /// Who restarts when one child fails; one-for-one unless set.
+    pub fn supervise(&mut self, strategy: Strategy) {
+        self.children.strategy = strategy;
+    }
+
+    /// Spawns a child after those there are. It starts on its own: await [`Address::started`] where order matters.
+    pub fn spawn<C: Actor>(
+        &mut self,
+        name: impl Into<String>,
+        spec: ChildSpec,
+        args: C::Args,
+    ) -> Result<Address<C::Msg>, SpawnError> {
+        let (seed, address) = Seed::of::<C>(name, spec, args);
+        self.children.add(seed).map(|_| address)
+    }
+
+    pub fn spawn_seed(&mut self, seed: Seed) -> Result<(), SpawnError> {
+        self.children.add(seed).map(|_| ())
+    }
+
+    /// Spawns a child and waits until it has started.
+    pub async fn spawn_seed_and_wait(&mut self, seed: Seed) -> Result<(), Failure> {
+        let key = self.children.add(seed)?;
+        self.children.started(key).await.map_err(Failure::from)
+    }
+
+    /// Stops a child, waits for its end and forgets it. False where there is none of this name.
+    pub async fn stop_child(&mut self, name: &str) -> bool {
+        self.children.remove(name).await
+    }
+
+    /// Tells a child to stop, without waiting; it is forgotten once it has ended.
+    pub fn dismiss(&mut self, name: &str) -> bool {
+        self.children.dismiss(name)
+    }
+
+    /// Starts a child that is offline.
+    pub fn revive(&mut self, name: &str) -> bool {
+        self.children.revive(name)
+    }
+
+    pub fn child_names(&self) -> Vec<String> {
+        self.children.names()
+    }
+
+    pub fn has_child(&self, name: &str) -> bool {
+        self.children.has(name)
+    }
+
+    /// Stops all children, the last spawned first, each within its shutdown time.
+    pub async fn stop_children(&mut self) {
+        self.children.stop_all().await;
+    }
+
+    /// Sends a message to this actor later.
+    pub fn send_after(&mut self, after: Duration, message: A::Msg) -> TimerId {
+        self.timers.once(&self.me, after, message)
+    }
+
+    /// Sends a message every period, counted from when the one before was handled: a slow actor gets no heap of them.
+    pub fn every(
+        &mut self,
+        period: Duration,
+        message: impl FnMut() -> A::Msg + Send + 'static,
+    ) -> TimerId {
+        self.timers.every(&self.me, period, message)
+    }
+
+    /// From here on the timer's message is not handled, even where it is in the mailbox already.
+    pub fn cancel(&mut self, timer: TimerId) {
+        self.timers.cancel(timer);
+    }
+
+    /// Runs a future beside this actor, on its bulkhead, until it ends or the actor does.
+    pub fn spawn_task(&mut self, future: impl Future<Output = ()> + Send + 'static) {
+        let latch = self.latch.clone();
+        let task = self.world().spawn(self.bulkhead, async move {
+            future.await;
+            drop(latch);
+        });
+        self.tasks.add(task);
+    }
+
+    /// Runs a blocking job and sends its result to this actor. The actor counts as alive until the job has ended.
+    pub fn job<T: Send + 'static>(
+        &mut self,
+        name: &'static str,
+        job: impl FnOnce() -> T + Send + 'static,
+        message: impl FnOnce(Result<T, JobLost>) -> A::Msg + Send + 'static,
+    ) {
+        let (world, me, latch) = (self.world().clone(), self.me.clone(), self.latch.clone());
+        self.spawn_task(async move {
+            let body = move || {
+                let result = job();
+                drop(latch);
+                result
+            };
+            let result = world.blocking(name, body).await;
+            let _ = me.send(message(result)).await;
+        });
+    }
+
+    /// A number of this actor's own that only grows, kept over restarts.
+    pub fn counter(&self, name: &'static str) -> Counter {
+        self.entry.counter(name)
+    }
+
+    /// A number of this actor's own that comes and goes.
+    pub fn gauge(&self, name: &'static str) -> Gauge {
+        self.entry.gauge(name)
+    }
+
+    pub(crate) fn lifecycle(&self) -> &Lifecycle {
+        &self.latch.lifecycle
+    }
+
+    pub(crate) fn stats(&self) -> &Arc<Stats> {
+        &self.me.identity.stats
+    }
+
+    pub(crate) fn entry(&self) -> &Entry {
+        &self.entry
+    }
+
+    pub(crate) fn stop_requested(&self) -> bool {
+        self.stop_requested
+    }
+
+    pub(crate) fn rearm(&mut self, id: TimerId, after: Option<Duration>) {
+        if let Some(after) = after {
+            self.timers.rearm(&self.me, after, id);
+        }
+    }
+
+    pub(crate) async fn child_exited(
+        &mut self,
+        child: u64,
+        generation: u64,
+        exit: Exit,
+    ) -> Result<Vec<ChildEvent>, Failure> {
+        let (events, respawn) = self.children.exited(child, generation, exit).await?;
+        if let Some(after) = respawn {
+            let (world, mailbox) = (self.world().clone(), self.me.mailbox.clone());
+            let task = self.world().spawn(self.bulkhead, async move {
+                world.sleep(after).await;
+                let _ = mailbox.send_message(Envelope::Respawn { child });
+            });
+            self.tasks.add(task);
+        }
+        Ok(events)
+    }
+
+    pub(crate) async fn respawn(&mut self, child: u64) -> Vec<ChildEvent> {
+        self.children.respawn(child).await
+    }
+}
+
+/// Aborted when dropped.
+#[derive(Default)]
+struct Tasks {
+    running: Vec<Task>,
+    sweep_at: usize,
+}
+
+impl Tasks {
+    fn add(&mut self, task: Task) {
+        if self.running.len() >= self.sweep_at {
+            self.running.retain(|task| !task.is_finished());
+            self.sweep_at = 2 * self.running.len() + 8;
+        }
+        self.running.push(task);
+    }
+}
+
+impl Drop for Tasks {
+    fn drop(&mut self) {
+        for task in &self.running {
+            task.abort();
+        }
+    }
+}

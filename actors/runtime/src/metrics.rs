@@ -1,0 +1,275 @@
+//! What every actor shows of itself. One registry per node: names mean nothing beyond it.
+
+mod prometheus;
+mod stats;
+mod tree;
+mod watchdog;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::actor::Failure;
+use crate::credits::Credits;
+use crate::world::{Bulkhead, Clock};
+
+pub(crate) use stats::Stats;
+use stats::{HISTOGRAM_BUCKETS, bucket_limit_micros};
+pub use tree::{ActorTree, MessageCount};
+pub use watchdog::Watchdog;
+
+#[derive(Clone)]
+pub struct Registry(Arc<RegistryState>);
+
+struct RegistryState {
+    actors: Mutex<BTreeMap<Arc<str>, Arc<Entry>>>,
+    /// What actors that are gone have counted, by kind and name.
+    past: Mutex<Past>,
+    credits: Mutex<BTreeMap<String, Credits>>,
+    clock: Arc<dyn Clock>,
+}
+
+#[derive(Default)]
+struct Past {
+    kinds: BTreeMap<&'static str, Totals>,
+    counters: BTreeMap<(&'static str, &'static str), u64>,
+}
+
+/// Sums over incarnations that have ended.
+#[derive(Default, Clone)]
+pub(crate) struct Totals {
+    handled: BTreeMap<&'static str, u64>,
+    busy_micros: u64,
+    histogram: [u64; HISTOGRAM_BUCKETS],
+    restarts: u64,
+    failures: u64,
+}
+
+impl Totals {
+    fn add(&mut self, other: &Totals) {
+        for (name, count) in &other.handled {
+            *self.handled.entry(name).or_default() += count;
+        }
+        self.busy_micros += other.busy_micros;
+        self.restarts += other.restarts;
+        self.failures += other.failures;
+        for (sum, more) in self.histogram.iter_mut().zip(other.histogram) {
+            *sum += more;
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Status {
+    Running,
+    Restarting,
+    Offline,
+}
+
+impl Status {
+    fn name(self) -> &'static str {
+        match self {
+            Status::Running => "running",
+            Status::Restarting => "restarting",
+            Status::Offline => "offline",
+        }
+    }
+}
+
+/// One place in the tree, over all incarnations.
+pub(crate) struct Entry {
+    path: Arc<str>,
+    kind: &'static str,
+    bulkhead: Bulkhead,
+    /// Tells entries of one path apart.
+    serial: u64,
+    state: Mutex<EntryState>,
+}
+
+struct EntryState {
+    status: Status,
+    generation: u64,
+    stats: Option<Arc<Stats>>,
+    past: Totals,
+    last_failure: Option<Failure>,
+    state_line: String,
+    looks: u64,
+    look: Option<Box<dyn Fn() -> bool + Send>>,
+    counters: BTreeMap<&'static str, Counter>,
+    gauges: BTreeMap<&'static str, Gauge>,
+    stuck: bool,
+}
+
+/// A number that only grows.
+#[derive(Debug, Clone, Default)]
+pub struct Counter(Arc<AtomicU64>);
+
+impl Counter {
+    pub fn add(&self, n: u64) {
+        self.0.fetch_add(n, Ordering::Relaxed);
+    }
+
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A number that comes and goes.
+#[derive(Debug, Clone, Default)]
+pub struct Gauge(Arc<AtomicI64>);
+
+impl Gauge {
+    pub fn set(&self, value: i64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+
+    pub fn add(&self, n: i64) {
+        self.0.fetch_add(n, Ordering::Relaxed);
+    }
+
+    pub fn get(&self) -> i64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Registry {
+    pub(crate) fn new(clock: Arc<dyn Clock>) -> Registry {
+        Registry(Arc::new(RegistryState {
+            actors: Mutex::default(),
+            past: Mutex::default(),
+            credits: Mutex::default(),
+            clock,
+        }))
+    }
+
+    pub(crate) fn add(&self, path: String, kind: &'static str, bulkhead: Bulkhead) -> Arc<Entry> {
+        let path: Arc<str> = path.into();
+        let mut actors = lock(&self.0.actors);
+        let serial = actors.get(&path).map_or(0, |before| before.serial + 1);
+        let state = EntryState {
+            status: Status::Running,
+            generation: 0,
+            stats: None,
+            past: Totals::default(),
+            last_failure: None,
+            state_line: String::new(),
+            looks: 0,
+            look: None,
+            counters: BTreeMap::new(),
+            gauges: BTreeMap::new(),
+            stuck: false,
+        };
+        let entry = Arc::new(Entry {
+            path: path.clone(),
+            kind,
+            bulkhead,
+            serial,
+            state: Mutex::new(state),
+        });
+        actors.insert(path, entry.clone());
+        entry
+    }
+
+    pub(crate) fn remove(&self, entry: &Entry) {
+        {
+            let mut actors = lock(&self.0.actors);
+            if actors.get(&entry.path).is_some_and(|there| there.serial == entry.serial) {
+                actors.remove(&entry.path);
+            }
+        }
+        let state = &mut *lock(&entry.state);
+        state.retire_stats();
+        // The closure keeps the mailbox, and the mailbox its messages.
+        state.look = None;
+        let mut past = lock(&self.0.past);
+        past.kinds.entry(entry.kind).or_default().add(&std::mem::take(&mut state.past));
+        for (name, counter) in std::mem::take(&mut state.counters) {
+            *past.counters.entry((entry.kind, name)).or_default() += counter.get();
+        }
+    }
+
+    /// Shows a budget under this name.
+    pub fn show_credits(&self, name: impl Into<String>, credits: &Credits) {
+        lock(&self.0.credits).insert(name.into(), credits.clone());
+    }
+
+    pub(crate) fn entries(&self) -> Vec<Arc<Entry>> {
+        lock(&self.0.actors).values().cloned().collect()
+    }
+}
+
+impl fmt::Debug for Registry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Registry({} actors)", lock(&self.0.actors).len())
+    }
+}
+
+impl Entry {
+    pub(crate) fn path(&self) -> &Arc<str> {
+        &self.path
+    }
+
+    /// A new incarnation counts from zero; what the one before counted is kept.
+    pub(crate) fn begin(&self, generation: u64, names: &'static [&'static str]) -> Arc<Stats> {
+        let stats = Arc::new(Stats::new(names));
+        let mut state = lock(&self.state);
+        state.retire_stats();
+        state.stats = Some(stats.clone());
+        state.generation = generation;
+        state.stuck = false;
+        if generation > 1 {
+            state.past.restarts += 1;
+        }
+        stats
+    }
+
+    pub(crate) fn set_status(&self, status: Status) {
+        lock(&self.state).status = status;
+    }
+
+    pub(crate) fn failed(&self, cause: &Failure) {
+        let mut state = lock(&self.state);
+        state.past.failures += 1;
+        state.last_failure = Some(cause.clone());
+        state.look = None;
+    }
+
+    pub(crate) fn set_look(&self, look: Box<dyn Fn() -> bool + Send>) {
+        lock(&self.state).look = Some(look);
+    }
+
+    pub(crate) fn seen(&self, state_line: String) {
+        let mut state = lock(&self.state);
+        state.state_line = state_line;
+        state.looks += 1;
+    }
+
+    pub(crate) fn counter(&self, name: &'static str) -> Counter {
+        lock(&self.state).counters.entry(name).or_default().clone()
+    }
+
+    pub(crate) fn gauge(&self, name: &'static str) -> Gauge {
+        lock(&self.state).gauges.entry(name).or_default().clone()
+    }
+}
+
+impl EntryState {
+    fn retire_stats(&mut self) {
+        if let Some(stats) = self.stats.take() {
+            self.past.add(&stats.totals());
+        }
+    }
+
+    fn totals(&self) -> Totals {
+        let mut totals = self.past.clone();
+        if let Some(stats) = &self.stats {
+            totals.add(&stats.totals());
+        }
+        totals
+    }
+}

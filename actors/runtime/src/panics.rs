@@ -1,0 +1,77 @@
+//! Panics of actors and jobs: caught, kept with their place, and not printed a second time.
+
+use std::any::Any;
+use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, UnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::sync::{Arc, Once};
+use std::task::Poll;
+
+use crate::actor::{Failure, FailureKind};
+
+thread_local! {
+    static CATCHING: Cell<bool> = const { Cell::new(false) };
+    static RUNNING: RefCell<Option<Arc<str>>> = const { RefCell::new(None) };
+    static PLACE: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// Once per process: panics outside of [`catch`] are reported as before.
+pub(crate) fn install_hook() {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            if CATCHING.get() {
+                PLACE.set(info.location().map(ToString::to_string));
+            } else {
+                before(info);
+            }
+        }));
+    });
+}
+
+pub(crate) fn catch<T>(body: impl FnOnce() -> T + UnwindSafe) -> Result<T, Failure> {
+    let outer = CATCHING.replace(true);
+    let result = catch_unwind(body);
+    CATCHING.set(outer);
+    result.map_err(|payload| Failure {
+        kind: FailureKind::Panic,
+        message: text(&*payload),
+        location: PLACE.take(),
+    })
+}
+
+/// Drives a future; a panic in it is an error here. With a name, [`running`] answers it meanwhile.
+pub(crate) async fn catch_async<F: Future>(
+    name: Option<Arc<str>>,
+    future: F,
+) -> Result<F::Output, Failure> {
+    let mut future = pin!(future);
+    poll_fn(|cx| {
+        if let Some(name) = &name {
+            RUNNING.set(Some(name.clone()));
+        }
+        let polled = catch(AssertUnwindSafe(|| future.as_mut().poll(cx)));
+        if name.is_some() {
+            RUNNING.set(None);
+        }
+        match polled {
+            Ok(Poll::Ready(output)) => Poll::Ready(Ok(output)),
+            Ok(Poll::Pending) => Poll::Pending,
+            Err(failure) => Poll::Ready(Err(failure)),
+        }
+    })
+    .await
+}
+
+/// The actor that runs on this thread right now, where the simulator asked for names.
+pub(crate) fn running() -> Option<Arc<str>> {
+    RUNNING.with_borrow(Clone::clone)
+}
+
+fn text(payload: &(dyn Any + Send)) -> String {
+    let text = payload.downcast_ref::<&str>().map(|s| (*s).to_owned());
+    text.or_else(|| payload.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "no message".to_owned())
+}

@@ -1,0 +1,282 @@
+//! The shell around every actor: the one place where ractor's trait is implemented and its actors are spawned.
+
+use std::future::Future;
+use std::marker::PhantomData;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use tokio::task::coop::unconstrained;
+
+use crate::actor::{Actor, Failure, Message, Outcome};
+use crate::address::{Identity, Mailbox, ParentMailbox, Ref};
+use crate::cx::Cx;
+use crate::lifecycle::{Exit, Latch, Lifecycle, OnExit, Phase};
+use crate::metrics::Entry;
+use crate::panics;
+use crate::policy::ChildEvent;
+use crate::timers::{Fired, TimerId};
+use crate::world::{Bulkhead, GatePoint, World};
+
+/// What lies in a mailbox.
+pub(crate) enum Envelope<M> {
+    Message(M),
+    Timer(TimerId),
+    ChildExited {
+        child: u64,
+        generation: u64,
+        exit: Exit,
+    },
+    Respawn {
+        child: u64,
+    },
+    /// Somebody looks: bring the state line up to date.
+    Look,
+}
+
+/// All that one incarnation is born with, besides its arguments.
+pub(crate) struct Plan {
+    pub(crate) world: World,
+    pub(crate) entry: Arc<Entry>,
+    pub(crate) bulkhead: Bulkhead,
+    pub(crate) generation: u64,
+    pub(crate) child: u64,
+    pub(crate) parent: Option<Arc<dyn OnExit>>,
+    pub(crate) above: Option<Arc<Latch>>,
+}
+
+struct Birth<A: Actor> {
+    args: A::Args,
+    plan: Plan,
+    identity: Arc<Identity>,
+    latch: Arc<Latch>,
+}
+
+/// The fields drop in this order: the state, then what it owned, then the latch inside the context.
+struct Running<A: Actor> {
+    actor: Option<A>,
+    args: Option<A::Args>,
+    cx: Cx<A>,
+}
+
+struct Shell<A>(PhantomData<fn() -> A>);
+
+/// Spawns one incarnation. Its mailbox is open at once; it starts on its own task.
+pub(crate) fn spawn<A: Actor>(plan: Plan, args: A::Args) -> Option<Ref<A::Msg>> {
+    let lifecycle = Arc::new(Lifecycle::default());
+    let stats = plan.entry.begin(plan.generation, A::Msg::NAMES);
+    let identity = Arc::new(Identity {
+        path: plan.entry.path().clone(),
+        generation: plan.generation,
+        world: plan.world.clone(),
+        stats,
+        lifecycle: lifecycle.clone(),
+    });
+    let latch = Arc::new(Latch {
+        lifecycle,
+        child: plan.child,
+        generation: plan.generation,
+        parent: plan.parent.clone(),
+        _above: plan.above.clone(),
+    });
+    let handle = plan.world.handles().get(plan.bulkhead).clone();
+    let entry = plan.entry.clone();
+    let birth = Birth::<A> { args, plan, identity: identity.clone(), latch };
+    let mailbox = {
+        let _on = handle.enter();
+        spawn_now(birth)?
+    };
+    let look = mailbox.clone();
+    entry.set_look(Box::new(move || look.send_message(Envelope::Look).is_ok()));
+    Some(Ref { mailbox, identity })
+}
+
+/// Ractor's spawn waits only for its `pre_start`, and ours is ready at once.
+#[expect(clippy::disallowed_methods, reason = "the one place that spawns actors")]
+fn spawn_now<A: Actor>(birth: Birth<A>) -> Option<Mailbox<A::Msg>> {
+    let mut spawning =
+        pin!(unconstrained(<Shell<A> as ractor::Actor>::spawn(None, Shell(PhantomData), birth)));
+    match spawning.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(Ok((mailbox, _))) => Some(mailbox),
+        _ => None,
+    }
+}
+
+impl<A: Actor> ractor::Actor for Shell<A> {
+    type Msg = Envelope<A::Msg>;
+    type State = Running<A>;
+    type Arguments = Birth<A>;
+
+    async fn pre_start(
+        &self,
+        mailbox: Mailbox<A::Msg>,
+        birth: Birth<A>,
+    ) -> Result<Running<A>, ractor::ActorProcessingErr> {
+        let Birth { args, plan, identity, latch } = birth;
+        let me = Ref { mailbox, identity };
+        let notices: Arc<dyn OnExit> = Arc::new(ParentMailbox(me.mailbox.clone()));
+        let cx = Cx::new(me, plan, notices, latch);
+        Ok(Running { actor: None, args: Some(args), cx })
+    }
+
+    async fn post_start(
+        &self,
+        mailbox: Mailbox<A::Msg>,
+        running: &mut Running<A>,
+    ) -> Result<(), ractor::ActorProcessingErr> {
+        let started = running.start().await;
+        running.settle(mailbox, started).await
+    }
+
+    async fn handle(
+        &self,
+        mailbox: Mailbox<A::Msg>,
+        envelope: Envelope<A::Msg>,
+        running: &mut Running<A>,
+    ) -> Result<(), ractor::ActorProcessingErr> {
+        let handled = running.turn(envelope).await;
+        if handled.is_ok() && !running.cx.stop_requested() {
+            return Ok(());
+        }
+        running.settle(mailbox, handled).await
+    }
+
+    async fn post_stop(
+        &self,
+        _mailbox: Mailbox<A::Msg>,
+        running: &mut Running<A>,
+    ) -> Result<(), ractor::ActorProcessingErr> {
+        running.stop().await;
+        Ok(())
+    }
+}
+
+impl<A: Actor> Running<A> {
+    /// Only the simulator asks for names, so production pays nothing for them.
+    fn name(&self) -> Option<Arc<str>> {
+        self.cx.world().gate().map(|_| self.cx.me().identity.path.clone())
+    }
+
+    async fn start(&mut self) -> Outcome {
+        let Some(args) = self.args.take() else { return Ok(()) };
+        let name = self.name();
+        self.actor = Some(panics::catch_async(name, A::start(&mut self.cx, args)).await??);
+        self.cx.lifecycle().enter(Phase::Running);
+        Ok(())
+    }
+
+    async fn turn(&mut self, envelope: Envelope<A::Msg>) -> Outcome {
+        if let Some(gate) = self.cx.world().gate() {
+            gate.pass(Some(self.cx.path()), GatePoint::Handle).await;
+        }
+        match envelope {
+            Envelope::Message(message) => self.deliver(message).await,
+            Envelope::Timer(id) => match self.cx.timers.fired(id) {
+                Fired::Cancelled => Ok(()),
+                Fired::Message(message, again) => {
+                    self.cx.stats().count_own();
+                    let handled = self.deliver(message).await;
+                    self.cx.rearm(id, again);
+                    handled
+                }
+            },
+            Envelope::ChildExited { child, generation, exit } => {
+                let events = self.cx.child_exited(child, generation, exit).await?;
+                self.tell(events).await
+            }
+            Envelope::Respawn { child } => {
+                let events = self.cx.respawn(child).await;
+                self.tell(events).await
+            }
+            Envelope::Look => {
+                if let Some(actor) = &self.actor {
+                    let line = panics::catch(std::panic::AssertUnwindSafe(|| actor.state_line()))?;
+                    self.cx.entry().seen(line);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    async fn deliver(&mut self, message: A::Msg) -> Outcome {
+        let name = self.name();
+        let Some(actor) = &mut self.actor else { return Ok(()) };
+        let stats = self.cx.stats().clone();
+        let timed = stats.begin(message.index());
+        let before = timed.then(|| self.cx.world().mono());
+        let handled = panics::catch_async(name, actor.handle(&mut self.cx, message)).await;
+        if let Some(before) = before {
+            stats.took(self.cx.world().mono().saturating_sub(before));
+        }
+        stats.end();
+        handled?
+    }
+
+    async fn tell(&mut self, events: Vec<ChildEvent>) -> Outcome {
+        let name = self.name();
+        let Some(actor) = &mut self.actor else { return Ok(()) };
+        for event in events {
+            panics::catch_async(name.clone(), actor.child_changed(&mut self.cx, event)).await??;
+        }
+        Ok(())
+    }
+
+    /// After a turn that failed or asked to stop.
+    async fn settle(
+        &mut self,
+        mailbox: Mailbox<A::Msg>,
+        outcome: Outcome,
+    ) -> Result<(), ractor::ActorProcessingErr> {
+        if let Err(failure) = outcome {
+            let text = failure.to_string();
+            self.cx.lifecycle().enter(Phase::Stopping);
+            self.cx.lifecycle().set_exit(Exit::Failed(failure));
+            self.cx.stop_children().await;
+            return Err(text.into());
+        }
+        if self.cx.stop_requested() {
+            self.cx.lifecycle().set_exit(Exit::Finished);
+            mailbox.stop(None);
+        }
+        Ok(())
+    }
+
+    async fn stop(&mut self) {
+        self.cx.lifecycle().enter(Phase::Stopping);
+        self.cx.stop_children().await;
+        let name = self.name();
+        if let Some(actor) = &mut self.actor {
+            let stopped = panics::catch_async(name, actor.stop(&mut self.cx)).await;
+            if let Err(failure) = stopped {
+                self.cx.lifecycle().set_exit(Exit::Failed(failure));
+            }
+        }
+        self.cx.lifecycle().set_exit(Exit::Stopped);
+    }
+}
+
+/// Stops or kills an incarnation whatever its message type.
+pub(crate) trait Control: Send + Sync {
+    fn stop(&self);
+    fn kill(&self);
+}
+
+impl<M: Message> Control for Ref<M> {
+    fn stop(&self) {
+        self.mailbox.stop(None);
+    }
+
+    fn kill(&self) {
+        self.mailbox.kill();
+    }
+}
+
+impl From<Exit> for Failure {
+    fn from(exit: Exit) -> Failure {
+        match exit {
+            Exit::Failed(failure) => failure,
+            Exit::Stopped => Failure::new("it was stopped"),
+            Exit::Finished => Failure::new("it ended"),
+        }
+    }
+}

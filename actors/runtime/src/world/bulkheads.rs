@@ -1,0 +1,120 @@
+//! Threads kept apart, so that slow disks do not hold up connections and neither holds up the controller.
+
+use std::future::Future;
+use std::io;
+use std::time::Duration;
+
+use tokio::runtime::{Builder, Handle, Runtime};
+
+/// On whose threads an actor runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub enum Bulkhead {
+    Network,
+    Storage,
+    #[default]
+    Control,
+}
+
+impl Bulkhead {
+    pub const ALL: [Bulkhead; 3] = [Bulkhead::Network, Bulkhead::Storage, Bulkhead::Control];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Bulkhead::Network => "network",
+            Bulkhead::Storage => "storage",
+            Bulkhead::Control => "control",
+        }
+    }
+}
+
+/// Threads per bulkhead; 0 shares those of the network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BulkheadSizes {
+    pub network: usize,
+    pub storage: usize,
+    pub control: usize,
+}
+
+impl BulkheadSizes {
+    /// Below four cores a thread hop costs more than the separation gains: all share.
+    pub fn for_cores(cores: usize) -> BulkheadSizes {
+        match cores {
+            0..4 => BulkheadSizes { network: cores.max(1), storage: 0, control: 0 },
+            _ => BulkheadSizes { network: cores / 2, storage: cores - cores / 2 - 1, control: 1 },
+        }
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "sizes real thread pools")]
+    pub fn for_this_machine() -> BulkheadSizes {
+        Self::for_cores(std::thread::available_parallelism().map_or(1, |n| n.get()))
+    }
+}
+
+/// Where to spawn, by bulkhead.
+#[derive(Debug, Clone)]
+pub struct Handles([Handle; 3]);
+
+impl Handles {
+    /// All bulkheads on one runtime: simulation, tests, and programs that bring their own.
+    pub fn shared(handle: Handle) -> Handles {
+        Handles([handle.clone(), handle.clone(), handle])
+    }
+
+    /// All on the runtime that runs the caller. Panics outside of one.
+    pub fn current() -> Handles {
+        Self::shared(Handle::current())
+    }
+
+    pub fn get(&self, bulkhead: Bulkhead) -> &Handle {
+        &self.0[bulkhead as usize]
+    }
+}
+
+/// The runtimes themselves; whoever holds them decides when their threads end.
+#[derive(Debug)]
+pub struct Bulkheads {
+    network: Runtime,
+    storage: Option<Runtime>,
+    control: Option<Runtime>,
+}
+
+impl Bulkheads {
+    pub fn new(sizes: BulkheadSizes) -> io::Result<Bulkheads> {
+        let optional = |name, threads| match threads {
+            0 => Ok(None),
+            _ => runtime(name, threads).map(Some),
+        };
+        Ok(Bulkheads {
+            network: runtime("network", sizes.network.max(1))?,
+            storage: optional("storage", sizes.storage)?,
+            control: optional("control", sizes.control)?,
+        })
+    }
+
+    pub fn handles(&self) -> Handles {
+        let network = self.network.handle();
+        let or_network =
+            |own: &Option<Runtime>| own.as_ref().map_or(network, Runtime::handle).clone();
+        Handles([network.clone(), or_network(&self.storage), or_network(&self.control)])
+    }
+
+    /// Runs the caller's future here, on this thread.
+    pub fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
+        self.network.block_on(future)
+    }
+
+    /// Ends the threads, waiting this long for blocking jobs in flight.
+    pub fn shutdown(self, wait: Duration) {
+        for runtime in [self.control, Some(self.network), self.storage].into_iter().flatten() {
+            runtime.shutdown_timeout(wait);
+        }
+    }
+}
+
+fn runtime(name: &str, threads: usize) -> io::Result<Runtime> {
+    Builder::new_multi_thread()
+        .worker_threads(threads)
+        .thread_name(format!("ottla-{name}"))
+        .enable_all()
+        .build()
+}

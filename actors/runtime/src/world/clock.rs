@@ -1,0 +1,51 @@
+use std::time::Duration;
+
+use model::Now;
+
+/// The two clocks of a node. Sleeping is tokio's: virtual in simulation, where each node's runtime is paused.
+pub trait Clock: Send + Sync + 'static {
+    /// Since the node started; never jumps.
+    fn mono(&self) -> Duration;
+    /// Unix milliseconds; may jump.
+    fn wall_ms(&self) -> i64;
+
+    fn now(&self) -> Now {
+        Now { mono: self.mono(), wall_ms: self.wall_ms() }
+    }
+}
+
+/// The limit given to [`World::timeout`](crate::World::timeout) passed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("timed out")]
+pub struct TimedOut;
+
+#[derive(Debug)]
+pub struct RealClock {
+    #[expect(clippy::disallowed_types, reason = "the real clock itself")]
+    start: std::time::Instant,
+}
+
+impl RealClock {
+    #[expect(clippy::disallowed_types, reason = "the real clock itself")]
+    pub fn new() -> RealClock {
+        RealClock { start: std::time::Instant::now() }
+    }
+}
+
+impl Default for RealClock {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Clock for RealClock {
+    fn mono(&self) -> Duration {
+        self.start.elapsed()
+    }
+
+    #[expect(clippy::disallowed_types, reason = "the real clock itself")]
+    fn wall_ms(&self) -> i64 {
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        since.map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX))
+    }
+}

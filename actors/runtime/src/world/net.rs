@@ -1,0 +1,258 @@
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::os::fd::BorrowedFd;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+
+use super::BoxFuture;
+
+/// How a node listens and connects.
+pub trait Net: Send + Sync + 'static {
+    /// Listens on `host:port`; port 0 takes a free one.
+    fn listen<'a>(
+        &'a self,
+        host: &'a str,
+        port: u16,
+        options: ListenOptions,
+    ) -> BoxFuture<'a, io::Result<Listener>>;
+
+    fn connect<'a>(&'a self, host: &'a str, port: u16) -> BoxFuture<'a, io::Result<NetStream>>;
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ListenOptions {
+    pub backlog: u32,
+    /// Socket buffer sizes; `None` leaves the operating system's.
+    pub send_buffer: Option<u32>,
+    pub receive_buffer: Option<u32>,
+}
+
+impl Default for ListenOptions {
+    fn default() -> Self {
+        ListenOptions { backlog: 1024, send_buffer: None, receive_buffer: None }
+    }
+}
+
+/// A stream that is no socket: simulated, or wrapped in TLS.
+pub trait SimStream: AsyncRead + AsyncWrite + Send + Unpin {
+    fn peer(&self) -> SocketAddr;
+}
+
+pub type BoxStream = Box<dyn SimStream>;
+
+pub trait SimListener: Send + Sync {
+    fn accept(&self) -> BoxFuture<'_, io::Result<BoxStream>>;
+    fn local(&self) -> SocketAddr;
+}
+
+pub enum Listener {
+    #[expect(clippy::disallowed_types, reason = "the real network itself")]
+    Tcp(tokio::net::TcpListener),
+    Sim(Box<dyn SimListener>),
+}
+
+impl Listener {
+    /// The next connection, and where it comes from.
+    pub async fn accept(&self) -> io::Result<(NetStream, SocketAddr)> {
+        match self {
+            Listener::Tcp(listener) => {
+                let (stream, peer) = listener.accept().await?;
+                stream.set_nodelay(true)?;
+                Ok((NetStream::Tcp(stream), peer))
+            }
+            Listener::Sim(listener) => {
+                let stream = listener.accept().await?;
+                let peer = stream.peer();
+                Ok((NetStream::Boxed(stream), peer))
+            }
+        }
+    }
+
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        match self {
+            Listener::Tcp(listener) => listener.local_addr(),
+            Listener::Sim(listener) => Ok(listener.local()),
+        }
+    }
+}
+
+/// A connection. A real socket reaches vectored writes and sendfile without indirection.
+pub enum NetStream {
+    #[expect(clippy::disallowed_types, reason = "the real network itself")]
+    Tcp(tokio::net::TcpStream),
+    Boxed(BoxStream),
+}
+
+impl NetStream {
+    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
+        match self {
+            NetStream::Tcp(stream) => stream.peer_addr(),
+            NetStream::Boxed(stream) => Ok(stream.peer()),
+        }
+    }
+
+    /// Whether [`send_file`](Self::send_file) works here; else the bytes must be read and written.
+    pub fn sends_files(&self) -> bool {
+        matches!(self, NetStream::Tcp(_))
+    }
+
+    /// Hands up to `len` bytes of a file from `pos` on to the kernel; how many it took, 0 at the file's end.
+    pub async fn send_file(&self, file: BorrowedFd<'_>, pos: u64, len: usize) -> io::Result<usize> {
+        let NetStream::Tcp(stream) = self else { return Err(io::ErrorKind::Unsupported.into()) };
+        let send = || {
+            let mut pos = pos;
+            Ok(rustix::fs::sendfile(stream, file, Some(&mut pos), len)?)
+        };
+        stream.async_io(Interest::WRITABLE, send).await
+    }
+
+    /// Writes all of `bytes`, telling the kernel that more follows at once (a header before a file).
+    pub async fn write_before_more(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            let wrote = match self {
+                NetStream::Tcp(stream) => {
+                    let send = || Ok(rustix::net::send(&*stream, bytes, MORE)?);
+                    stream.async_io(Interest::WRITABLE, send).await?
+                }
+                NetStream::Boxed(stream) => {
+                    poll_fn(|cx| Pin::new(&mut *stream).poll_write(cx, bytes)).await?
+                }
+            };
+            if wrote == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+            bytes = &bytes[wrote..];
+        }
+        Ok(())
+    }
+}
+
+const MORE: rustix::net::SendFlags =
+    rustix::net::SendFlags::MORE.union(rustix::net::SendFlags::NOSIGNAL);
+
+impl AsyncRead for NetStream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            NetStream::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
+            NetStream::Boxed(stream) => Pin::new(stream).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for NetStream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            NetStream::Tcp(stream) => Pin::new(stream).poll_write(cx, buf),
+            NetStream::Boxed(stream) => Pin::new(stream).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            NetStream::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            NetStream::Boxed(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match self {
+            NetStream::Tcp(stream) => stream.is_write_vectored(),
+            NetStream::Boxed(stream) => stream.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            NetStream::Tcp(stream) => Pin::new(stream).poll_flush(cx),
+            NetStream::Boxed(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            NetStream::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            NetStream::Boxed(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}
+
+#[derive(Debug)]
+pub struct RealNet;
+
+impl Net for RealNet {
+    fn listen<'a>(
+        &'a self,
+        host: &'a str,
+        port: u16,
+        options: ListenOptions,
+    ) -> BoxFuture<'a, io::Result<Listener>> {
+        Box::pin(async move {
+            let mut last = no_address(host);
+            for addr in resolve(host, port).await? {
+                match bind(addr, options) {
+                    Ok(listener) => return Ok(Listener::Tcp(listener)),
+                    Err(error) => last = error,
+                }
+            }
+            Err(last)
+        })
+    }
+
+    #[expect(clippy::disallowed_types, reason = "the real network itself")]
+    fn connect<'a>(&'a self, host: &'a str, port: u16) -> BoxFuture<'a, io::Result<NetStream>> {
+        Box::pin(async move {
+            let mut last = no_address(host);
+            for addr in resolve(host, port).await? {
+                match tokio::net::TcpStream::connect(addr).await {
+                    Ok(stream) => {
+                        stream.set_nodelay(true)?;
+                        return Ok(NetStream::Tcp(stream));
+                    }
+                    Err(error) => last = error,
+                }
+            }
+            Err(last)
+        })
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the real network itself")]
+async fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    Ok(tokio::net::lookup_host((host, port)).await?.collect())
+}
+
+#[expect(clippy::disallowed_types, reason = "the real network itself")]
+fn bind(addr: SocketAddr, options: ListenOptions) -> io::Result<tokio::net::TcpListener> {
+    let socket = match addr {
+        SocketAddr::V4(_) => tokio::net::TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => tokio::net::TcpSocket::new_v6()?,
+    };
+    socket.set_reuseaddr(true)?;
+    if let Some(size) = options.send_buffer {
+        socket.set_send_buffer_size(size)?;
+    }
+    if let Some(size) = options.receive_buffer {
+        socket.set_recv_buffer_size(size)?;
+    }
+    socket.bind(addr)?;
+    socket.listen(options.backlog)
+}
+
+fn no_address(host: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::NotFound, format!("no address for {host}"))
+}
