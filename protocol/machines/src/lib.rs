@@ -2,5 +2,6 @@
 
 pub mod consensus;
 pub mod fetch_session;
+pub mod groups;
 pub mod metadata;
 pub mod partition;

@@ -1,0 +1,103 @@
+//! DescribeGroups, ListGroups, DeleteGroups.
+
+use model::{Decision, ErrorCode, Ticket};
+use wire::describe_groups_response::DescribedGroup;
+use wire::list_groups_response::ListedGroup;
+
+use super::classic::{self, ClassicGroup, State};
+use super::event::GroupEvent;
+use super::refusal::delete_error;
+use super::request::GroupReply;
+use super::shard::{Group, GroupDecision, GroupShard, GroupType};
+
+/// From this version on a group that does not exist is an error. Before, it is dead.
+const GROUP_ID_NOT_FOUND_VERSION: i16 = 6;
+const DEAD: &str = "Dead";
+
+pub fn describe(shard: &GroupShard, group_ids: &[String], version: i16) -> GroupReply {
+    let described = group_ids.iter().map(|group_id| match shard.groups.get(group_id) {
+        Some(Group::Classic(group)) => described(group),
+        Some(Group::Other(_)) => {
+            not_found(group_id, version, format!("Group {group_id} is not a classic group."))
+        }
+        None => not_found(group_id, version, format!("Group {group_id} not found.")),
+    });
+    GroupReply::Describe(described.collect())
+}
+
+/// Metadata is shown when all have agreed on the protocol that it is of.
+fn described(group: &ClassicGroup) -> DescribedGroup {
+    let protocol = match group.state {
+        State::Stable => group.protocol.as_deref(),
+        _ => None,
+    };
+    let members = group.members.values().map(|member| {
+        let mut described = member.describe();
+        if let Some(protocol) = protocol {
+            described.member_metadata = member.metadata(protocol);
+        }
+        described
+    });
+    DescribedGroup {
+        group_id: group.id.clone(),
+        group_state: group.state.to_string(),
+        protocol_type: group.protocol_type.clone().unwrap_or_default(),
+        protocol_data: protocol.unwrap_or_default().to_owned(),
+        members: members.collect(),
+        ..Default::default()
+    }
+}
+
+fn not_found(group_id: &str, version: i16, message: String) -> DescribedGroup {
+    let mut described = DescribedGroup {
+        group_id: group_id.to_owned(),
+        group_state: DEAD.to_owned(),
+        ..Default::default()
+    };
+    if version >= GROUP_ID_NOT_FOUND_VERSION {
+        described.error_code = ErrorCode::GroupIdNotFound.code();
+        described.error_message = Some(message);
+    }
+    described
+}
+
+pub fn list(shard: &GroupShard, states: &[String], types: &[String]) -> GroupReply {
+    let states: Vec<String> = states.iter().map(|state| state.to_lowercase()).collect();
+    let has_state = |name: &str| {
+        states.is_empty() || states.iter().any(|state| state.trim().eq_ignore_ascii_case(name))
+    };
+    let has_type = |group_type: GroupType| {
+        types.is_empty() || types.iter().any(|name| name.eq_ignore_ascii_case(group_type.name()))
+    };
+    let groups = shard.groups.iter().filter_map(|(group_id, group)| match group {
+        Group::Classic(group) if has_state(group.state.name()) && has_type(GroupType::Classic) => {
+            Some(ListedGroup {
+                group_id: group_id.clone(),
+                protocol_type: group.protocol_type.clone().unwrap_or_default(),
+                group_state: group.state.to_string(),
+                group_type: GroupType::Classic.to_string(),
+                ..Default::default()
+            })
+        }
+        _ => None,
+    });
+    GroupReply::List { error: ErrorCode::None, groups: groups.collect() }
+}
+
+pub fn delete(shard: &GroupShard, ticket: Ticket, group_ids: &[String]) -> GroupDecision {
+    let mut events = Vec::new();
+    let mut results = Vec::with_capacity(group_ids.len());
+    for group_id in group_ids {
+        let error = match shard.groups.get(group_id) {
+            None => ErrorCode::GroupIdNotFound,
+            Some(Group::Classic(group)) if group.state == State::Empty => {
+                events.extend(shard.offsets.of_group(group_id));
+                events.push(GroupEvent::Record(classic::tombstone(group_id)));
+                ErrorCode::None
+            }
+            Some(_) => ErrorCode::NonEmptyGroup,
+        };
+        results.push(delete_error(group_id, error));
+    }
+    GroupDecision { events, ..Decision::reply(ticket, GroupReply::Delete(results)) }
+}

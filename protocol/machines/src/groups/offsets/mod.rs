@@ -1,0 +1,136 @@
+//! The offsets that groups committed.
+
+mod commit;
+mod delete;
+mod expire;
+mod fetch;
+
+use std::collections::BTreeMap;
+
+use model::Uuid;
+
+use super::event::{GroupEvent, Record};
+use super::request::DeletedTopic;
+pub(super) use commit::commit;
+pub(super) use delete::delete;
+pub(super) use expire::expired;
+pub(super) use fetch::fetch;
+pub use fetch::{fetch_groups, fetch_response};
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommittedOffset {
+    pub offset: i64,
+    /// -1 where the client did not say.
+    pub leader_epoch: i32,
+    pub metadata: String,
+    pub commit_ms: i64,
+    /// Where an old client asked for a retention of its own.
+    pub expire_ms: Option<i64>,
+    /// Zero where the record is older than topic ids.
+    pub topic_id: Uuid,
+}
+
+type Partitions = BTreeMap<i32, CommittedOffset>;
+type Topics = BTreeMap<String, Partitions>;
+
+/// By group, topic and partition. No map is kept empty.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Offsets {
+    by_group: BTreeMap<String, Topics>,
+    len: usize,
+}
+
+impl Offsets {
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    pub fn group(&self, group_id: &str) -> Option<&Topics> {
+        self.by_group.get(group_id)
+    }
+
+    pub fn get(&self, group_id: &str, topic: &str, partition: i32) -> Option<&CommittedOffset> {
+        self.by_group.get(group_id)?.get(topic)?.get(&partition)
+    }
+
+    pub fn put(&mut self, key: &wire::OffsetCommitKey, value: &wire::OffsetCommitValue) {
+        let committed = CommittedOffset {
+            offset: value.offset,
+            leader_epoch: value.leader_epoch,
+            metadata: value.metadata.clone(),
+            commit_ms: value.commit_timestamp,
+            expire_ms: (value.expire_timestamp != -1).then_some(value.expire_timestamp),
+            topic_id: value.topic_id,
+        };
+        // The names are there already for all but a partition's first commit.
+        let topics = match self.by_group.get_mut(&key.group) {
+            Some(topics) => topics,
+            None => self.by_group.entry(key.group.clone()).or_default(),
+        };
+        let partitions = match topics.get_mut(&key.topic) {
+            Some(partitions) => partitions,
+            None => topics.entry(key.topic.clone()).or_default(),
+        };
+        if partitions.insert(key.partition, committed).is_none() {
+            self.len += 1;
+        }
+    }
+
+    pub fn remove(&mut self, key: &wire::OffsetCommitKey) {
+        let Some(topics) = self.by_group.get_mut(&key.group) else {
+            return;
+        };
+        let Some(partitions) = topics.get_mut(&key.topic) else {
+            return;
+        };
+        if partitions.remove(&key.partition).is_some() {
+            self.len -= 1;
+        }
+        if partitions.is_empty() {
+            topics.remove(&key.topic);
+        }
+        if topics.is_empty() {
+            self.by_group.remove(&key.group);
+        }
+    }
+
+    /// Tombstones of all that a group committed.
+    pub fn of_group(&self, group_id: &str) -> Vec<GroupEvent> {
+        let topics = self.group(group_id).into_iter().flatten();
+        topics
+            .flat_map(|(topic, partitions)| {
+                partitions.keys().map(|partition| tombstone(group_id, topic, *partition))
+            })
+            .collect()
+    }
+
+    /// Tombstones of all that was committed for topics that are gone. An offset without a topic's id is taken to be of
+    /// the one that had the name last.
+    pub fn of_topics(&self, deleted: &[DeletedTopic]) -> Vec<GroupEvent> {
+        let mut events = Vec::new();
+        for (group_id, topics) in &self.by_group {
+            for topic in deleted {
+                let partitions = topics.get(&topic.name).into_iter().flatten();
+                let gone = partitions.filter(|(_, committed)| {
+                    committed.topic_id.is_zero() || committed.topic_id == topic.id
+                });
+                events.extend(gone.map(|(index, _)| tombstone(group_id, &topic.name, *index)));
+            }
+        }
+        events
+    }
+}
+
+fn key(group_id: &str, topic: &str, partition: i32) -> wire::OffsetCommitKey {
+    wire::OffsetCommitKey {
+        group: group_id.to_owned(),
+        topic: topic.to_owned(),
+        partition,
+        ..Default::default()
+    }
+}
+
+fn tombstone(group_id: &str, topic: &str, partition: i32) -> GroupEvent {
+    let key = key(group_id, topic, partition);
+    GroupEvent::Record(Record::OffsetCommit { key, value: None })
+}

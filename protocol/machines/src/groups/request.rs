@@ -1,0 +1,78 @@
+//! What a shard is asked and what it answers.
+
+use model::{ErrorCode, Uuid};
+use wire::delete_groups_response::DeletableGroupResult;
+use wire::describe_groups_response::DescribedGroup;
+use wire::list_groups_response::ListedGroup;
+use wire::offset_fetch_request::OffsetFetchRequestGroup;
+use wire::offset_fetch_response::OffsetFetchResponseGroup;
+
+/// Who asks.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ClientContext {
+    pub client_id: String,
+    /// As Kafka writes an address: with a slash in front, `/127.0.0.1`.
+    pub client_host: String,
+}
+
+/// A topic that is gone, with its offsets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeletedTopic {
+    pub name: String,
+    pub id: Uuid,
+}
+
+/// Topics come with name and, where the cluster knows it, id: whoever asks resolves them, and takes out those that do
+/// not exist or must not be seen. Ids of groups are of this shard.
+#[derive(Debug, Clone, PartialEq)]
+pub enum GroupRequest {
+    Join(Box<JoinGroup>),
+    Sync { request: wire::SyncGroupRequest, version: i16 },
+    Heartbeat { request: wire::HeartbeatRequest },
+    Leave { request: wire::LeaveGroupRequest, version: i16 },
+    Describe { group_ids: Vec<String>, version: i16 },
+    List { states: Vec<String>, types: Vec<String> },
+    Delete { group_ids: Vec<String> },
+    OffsetCommit { request: wire::OffsetCommitRequest, version: i16 },
+    OffsetFetch { group: OffsetFetchRequestGroup, require_stable: bool, version: i16 },
+    OffsetDelete { request: wire::OffsetDeleteRequest },
+    TopicsDeleted { topics: Vec<DeletedTopic> },
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct JoinGroup {
+    pub client: ClientContext,
+    pub request: wire::JoinGroupRequest,
+    pub version: i16,
+    /// Becomes part of the member id, where one is made.
+    pub member_uuid: Uuid,
+}
+
+/// Each of the request's own kind.
+#[derive(Debug, Clone, PartialEq)]
+pub enum GroupReply {
+    Join(wire::JoinGroupResponse),
+    Sync(wire::SyncGroupResponse),
+    Heartbeat(wire::HeartbeatResponse),
+    Leave(wire::LeaveGroupResponse),
+    Describe(Vec<DescribedGroup>),
+    List { error: ErrorCode, groups: Vec<ListedGroup> },
+    Delete(Vec<DeletableGroupResult>),
+    OffsetCommit(wire::OffsetCommitResponse),
+    OffsetFetch(OffsetFetchResponseGroup),
+    OffsetDelete(wire::OffsetDeleteResponse),
+    TopicsDeleted,
+}
+
+/// A timer of a shard.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum GroupTimer {
+    /// The member's session, or for a pending one the time to come back with its id.
+    Member { group_id: String, member_id: String },
+    /// The time in which members must join a rebalance.
+    Join { group_id: String },
+    /// The time in which joined members must sync.
+    Sync { group_id: String },
+    /// Offsets and groups that are past their retention.
+    Expiration,
+}
