@@ -3,12 +3,13 @@
 use std::fmt;
 
 macro_rules! error_codes {
-    ($($variant:ident = $code:literal, $name:literal, $retriable:ident, $message:literal;)*) => {
+    ($($(#[$attr:meta])* $variant:ident = $code:literal, $name:literal, $retriable:ident, $message:literal;)*) => {
         /// What a response says went wrong. Names and codes are Kafka's.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
         #[repr(i16)]
         pub enum ErrorCode {
             $(
+                $(#[$attr])*
                 #[doc = $message]
                 $variant = $code,
             )*
@@ -25,7 +26,7 @@ macro_rules! error_codes {
                 }
             }
 
-            /// What it means, in one sentence; empty for `None`.
+            /// What it means, in one sentence.
             pub fn message(self) -> &'static str {
                 match self {
                     $(ErrorCode::$variant => $message,)*
@@ -46,7 +47,8 @@ macro_rules! error_codes {
 
 error_codes! {
     UnknownServerError = -1, "UNKNOWN_SERVER_ERROR", final, "The server met an unexpected error while processing the request.";
-    None = 0, "NONE", final, "";
+    #[default]
+    None = 0, "NONE", final, "No error.";
     OffsetOutOfRange = 1, "OFFSET_OUT_OF_RANGE", final, "The requested offset lies outside the offsets this log holds.";
     CorruptMessage = 2, "CORRUPT_MESSAGE", retriable, "The record batch is damaged: wrong checksum, wrong size, a missing key in a compacted topic, or unreadable.";
     UnknownTopicOrPartition = 3, "UNKNOWN_TOPIC_OR_PARTITION", retriable, "This server does not host this topic-partition.";
@@ -202,12 +204,6 @@ impl ErrorCode {
 
     pub fn is_none(self) -> bool {
         self == ErrorCode::None
-    }
-}
-
-impl Default for ErrorCode {
-    fn default() -> Self {
-        ErrorCode::None
     }
 }
 

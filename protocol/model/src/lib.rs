@@ -5,6 +5,7 @@ mod hash;
 mod ids;
 mod now;
 mod replicated;
+pub mod settings;
 pub mod topic;
 mod uuid;
 

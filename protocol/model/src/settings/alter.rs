@@ -1,0 +1,215 @@
+//! What may be altered while the cluster runs: IncrementalAlterConfigs and AlterConfigs, with Kafka's answers.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::error::SettingError;
+use super::setting::{Scope, Setting, Type};
+use super::value::Value;
+use super::values::{Values, refused_name};
+use super::{Resource, topic_config};
+use crate::ErrorCode;
+
+/// What IncrementalAlterConfigs does to one setting, with the codes of the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(i8)]
+pub enum Op {
+    Set = 0,
+    Delete = 1,
+    Append = 2,
+    Subtract = 3,
+}
+
+impl Op {
+    pub fn from_code(code: i8) -> Option<Op> {
+        [Op::Set, Op::Delete, Op::Append, Op::Subtract].into_iter().find(|op| *op as i8 == code)
+    }
+}
+
+/// Why an alteration is refused; the whole resource stays as it was.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AlterError {
+    #[error("Error due to duplicate config keys")]
+    DuplicateKeys,
+    #[error("Null value not supported for : {0}")]
+    NullValue(String),
+    #[error("Unknown operation type {0}")]
+    UnknownOp(i8),
+    #[error("Can't {op} to key {name} because its type is not LIST.")]
+    NotAList { op: &'static str, name: String },
+    #[error(
+        "The configuration value cannot be added because it exceeds the maximum value size of 32767 bytes."
+    )]
+    ValueTooLarge,
+    #[error("Cannot update these configs dynamically: [{0}]")]
+    NotDynamic(String),
+    #[error(
+        "Cannot update these configs at default cluster level, broker id must be specified: [{0}]"
+    )]
+    PerBroker(String),
+    /// A broker's setting has a wrong value: Kafka answers INVALID_REQUEST there.
+    #[error(transparent)]
+    Broker(SettingError),
+    #[error(transparent)]
+    Setting(#[from] SettingError),
+}
+
+impl AlterError {
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            AlterError::DuplicateKeys
+            | AlterError::NullValue(_)
+            | AlterError::UnknownOp(_)
+            | AlterError::NotDynamic(_)
+            | AlterError::PerBroker(_)
+            | AlterError::Broker(_) => ErrorCode::InvalidRequest,
+            AlterError::NotAList { .. } | AlterError::ValueTooLarge | AlterError::Setting(_) => {
+                ErrorCode::InvalidConfig
+            }
+        }
+    }
+}
+
+/// Works out what each operation leaves behind: `None` deletes. Operations that change nothing are in the result too.
+/// The outcome must then be validated as a whole.
+pub fn alter(
+    resource: Resource,
+    current: &BTreeMap<String, String>,
+    ops: &[(&str, Op, Option<&str>)],
+) -> Result<BTreeMap<String, Option<String>>, AlterError> {
+    let names: BTreeSet<&str> = ops.iter().map(|(name, ..)| *name).collect();
+    if names.len() != ops.len() {
+        return Err(AlterError::DuplicateKeys);
+    }
+    let nulls: Vec<&str> = ops
+        .iter()
+        .filter(|(_, op, value)| *op != Op::Delete && value.is_none())
+        .map(|(name, ..)| *name)
+        .collect();
+    if !nulls.is_empty() {
+        return Err(AlterError::NullValue(nulls.join(",")));
+    }
+    let mut altered = BTreeMap::new();
+    for (name, op, value) in ops {
+        let new = apply(resource, current, name, *op, value.unwrap_or_default())?;
+        if new.as_ref().is_some_and(|new| new.encode_utf16().count() > MAX_VALUE_LENGTH) {
+            return Err(AlterError::ValueTooLarge);
+        }
+        altered.insert((*name).to_owned(), new);
+    }
+    Ok(altered)
+}
+
+const MAX_VALUE_LENGTH: usize = 32_767;
+
+fn apply(
+    resource: Resource,
+    current: &BTreeMap<String, String>,
+    name: &str,
+    op: Op,
+    value: &str,
+) -> Result<Option<String>, AlterError> {
+    let op_name = match op {
+        Op::Set => return Ok(Some(value.to_owned())),
+        Op::Delete => return Ok(None),
+        Op::Append => "APPEND",
+        Op::Subtract => "SUBTRACT",
+    };
+    let setting = resource.setting(name).filter(|setting| setting.kind == Type::List);
+    let Some(setting) = setting else {
+        return Err(AlterError::NotAList { op: op_name, name: name.to_owned() });
+    };
+    let start = current.get(name).map(String::as_str).or(setting.default).unwrap_or_default();
+    let mut elements: Vec<&str> = start.split(',').filter(|element| !element.is_empty()).collect();
+    for element in value.split(',') {
+        let at = elements.iter().position(|known| *known == element);
+        match (op, at) {
+            (Op::Append, None) => elements.push(element),
+            (Op::Subtract, Some(at)) => drop(elements.remove(at)),
+            _ => {}
+        }
+    }
+    Ok(Some(elements.join(",")))
+}
+
+/// Checks all settings of one topic together, as they will be: names, values, and what contradicts itself.
+pub fn validate_topic(
+    values: &Values,
+    overrides: &BTreeMap<String, String>,
+) -> Result<(), AlterError> {
+    validate_each(Resource::Topic, overrides)?;
+    let long = |name: &str| {
+        let setting = Resource::Topic.setting(name)?;
+        match topic_config::resolve(setting, values, overrides)? {
+            Value::Long(value) => Some(value),
+            _ => None,
+        }
+    };
+    let (min, max) = (long("min.compaction.lag.ms"), long("max.compaction.lag.ms"));
+    match (min, max) {
+        (Some(min), Some(max)) if min > max => Err(SettingError::conflict(format!(
+            "conflict topic config setting min.compaction.lag.ms ({min}) > max.compaction.lag.ms ({max})"
+        ))
+        .into()),
+        _ => Ok(()),
+    }
+}
+
+pub fn validate_group(overrides: &BTreeMap<String, String>) -> Result<(), AlterError> {
+    validate_each(Resource::Group, overrides)
+}
+
+pub fn validate_client_metrics(overrides: &BTreeMap<String, String>) -> Result<(), AlterError> {
+    validate_each(Resource::ClientMetrics, overrides)
+}
+
+fn validate_each(
+    resource: Resource,
+    overrides: &BTreeMap<String, String>,
+) -> Result<(), AlterError> {
+    for (name, text) in overrides {
+        let setting = resource.setting(name).ok_or_else(|| resource.unknown(name))?;
+        setting.parse(text)?;
+    }
+    Ok(())
+}
+
+/// Checks what is to be set for one broker, or (`all_brokers`) for all of them, while they run. Only what is altered is
+/// looked at. A name that Kafka does not know is refused, which Kafka does not do.
+pub fn validate_broker(
+    all_brokers: bool,
+    altered: &BTreeMap<String, Option<String>>,
+) -> Result<(), AlterError> {
+    let joined = |refused: &dyn Fn(&Setting) -> bool| {
+        let named = |name: &String| {
+            Resource::Broker.setting(name).filter(|s| refused(s)).map(|setting| setting.name)
+        };
+        altered.keys().filter_map(named).collect::<Vec<_>>().join(", ")
+    };
+    let fixed = joined(&|setting| !setting.scope.is_dynamic());
+    if !fixed.is_empty() {
+        return Err(AlterError::NotDynamic(fixed));
+    }
+    for (name, text) in altered {
+        let Some(text) = text else { continue };
+        let setting = Resource::Broker.setting(name).ok_or_else(|| refused_name(name, text))?;
+        setting.parse(text).map_err(AlterError::Broker)?;
+    }
+    let per_broker = joined(&|setting| setting.scope == Scope::Broker);
+    if all_brokers && !per_broker.is_empty() {
+        return Err(AlterError::PerBroker(per_broker));
+    }
+    Ok(())
+}
+
+/// Refuses, by name, what this build would accept without living up to it. Not asked of the cluster's own topics.
+pub fn refuse_unhonoured<'a>(
+    resource: Resource,
+    altered: impl IntoIterator<Item = (&'a String, &'a String)>,
+) -> Result<(), AlterError> {
+    for (name, text) in altered {
+        if let Some(setting) = resource.setting(name) {
+            setting.accept(text)?;
+        }
+    }
+    Ok(())
+}

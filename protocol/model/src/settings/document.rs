@@ -1,0 +1,98 @@
+//! docs/CONFIG.md, written from the tables.
+
+use std::fmt::Write;
+
+use super::Resource;
+use super::setting::{Area, Check, Scope, Setting};
+
+/// The whole document. A test holds docs/CONFIG.md to it.
+pub fn document() -> String {
+    let mut text = String::from(PREFACE);
+    for (resource, title) in SECTIONS {
+        let _ = writeln!(text, "\n## {title}");
+        for area in resource.areas() {
+            write_area(&mut text, area, resource.areas().len() > 1);
+        }
+    }
+    text
+}
+
+const PREFACE: &str = "\
+# Settings
+
+<!-- Written from the tables in protocol/model/src/settings/tables by a test; OTTLA_BLESS=1 cargo test -p ottla-model -->
+
+Ottla takes Kafka 4.4's settings by Kafka's own names. They are given in Kafka's `server.properties` (`--properties FILE`), in the
+`[settings]` of a cluster's TOML file (`--config FILE`), or one by one (`--set KEY=VALUE`).
+
+- **Honoured** says whether this build does what the setting says. A setting that is not honoured yet is refused by its name,
+  unless it is given Kafka's default, which changes nothing and which many ready-made configurations spell out.
+- A name that Kafka does not know is refused, with the nearest right name. (Kafka passes such names on to plugins without a word.)
+- **Scope**: `node` is read at start; `broker` can also be altered for one broker while it runs, `cluster` for one or for all of them.
+- Threads: Kafka's thread counts size the pools that do the same work here.
+";
+
+const SECTIONS: [(Resource, &str); 4] = [
+    (Resource::Broker, "Nodes"),
+    (Resource::Topic, "Topics"),
+    (Resource::Group, "Groups"),
+    (Resource::ClientMetrics, "Client metrics subscriptions"),
+];
+
+fn write_area(text: &mut String, area: &Area, with_title: bool) {
+    if with_title {
+        let _ = writeln!(text, "\n### {}", area.title);
+    }
+    text.push_str("\n| Setting | Type | Default | Allowed | Scope | Honoured | What it does |\n");
+    text.push_str("|---|---|---|---|---|---|---|\n");
+    for setting in area.settings.iter().filter(|setting| !setting.internal || setting.honoured) {
+        write_row(text, setting);
+    }
+}
+
+fn write_row(text: &mut String, setting: &Setting) {
+    let default = match setting.default {
+        None => "none".to_owned(),
+        Some("") => "empty".to_owned(),
+        Some(value) => format!("`{value}`"),
+    };
+    let from: Vec<String> =
+        setting.synonyms.iter().map(|synonym| format!("`{}`", synonym.name)).collect();
+    let default =
+        if from.is_empty() { default } else { format!("{} ({default})", from.join(", ")) };
+    let _ = writeln!(
+        text,
+        "| `{}` | {} | {default} | {} | {} | {} | {} |",
+        setting.name,
+        setting.kind.name().to_lowercase(),
+        allowed(setting.check),
+        scope(setting.scope),
+        if setting.honoured { "yes" } else { "no" },
+        setting.doc.replace('|', "\\|"),
+    );
+}
+
+fn allowed(check: Check) -> String {
+    match check {
+        Check::Any => String::new(),
+        Check::AtLeast(min) => format!("{min} or more"),
+        Check::Between(min, max) => format!("{min} to {max}"),
+        Check::BetweenOr(min, max, or) => format!("{min} to {max}, or {or}"),
+        Check::Fraction(min, max) => format!("{min} to {max}"),
+        Check::OneOf(names) | Check::OneOfIgnoreCase(names) => names.join(", "),
+        Check::NotEmpty => "not empty".to_owned(),
+        Check::ThrottledReplicas => "PARTITION:BROKER, ... or *".to_owned(),
+        Check::OffsetReset => "latest, earliest, by_duration:PnDTnHnMn.nS".to_owned(),
+    }
+}
+
+fn scope(scope: Scope) -> &'static str {
+    match scope {
+        Scope::Node => "node",
+        Scope::Broker => "broker",
+        Scope::Cluster => "cluster",
+        Scope::Topic => "topic",
+        Scope::Group => "group",
+        Scope::ClientMetrics => "subscription",
+    }
+}
