@@ -316,22 +316,25 @@ fn plain_type(ty: &Type) -> String {
 /// The smallest size of the struct over all versions in which it occurs.
 fn min_size(schema: &Schema, one: &StructOf<'_>) -> usize {
     let of_version = |version: i16| -> usize {
-        let flexible = usize::from(schema.flexible.contains(version));
+        let flexible = schema.flexible.contains(version);
         let present =
             one.fields.iter().filter(|field| mandatory(field, one.versions).contains(version));
-        flexible + present.map(|field| field_min_size(schema, field)).sum::<usize>()
+        let tag_count = usize::from(flexible);
+        tag_count + present.map(|field| field_min_size(schema, field, flexible)).sum::<usize>()
     };
     (one.versions.min..=one.versions.max).map(of_version).min().unwrap_or(0)
 }
 
-fn field_min_size(schema: &Schema, field: &Field) -> usize {
+fn field_min_size(schema: &Schema, field: &Field, flexible: bool) -> usize {
     match &field.ty {
+        Type::String if !flexible => 2,
+        Type::Bytes | Type::Records | Type::Array(_) if !flexible => 4,
         Type::Bool | Type::Int8 | Type::String | Type::Bytes | Type::Records | Type::Array(_) => 1,
         Type::Int16 | Type::Uint16 => 2,
         Type::Int32 | Type::Uint32 => 4,
         Type::Int64 | Type::Float64 => 8,
         Type::Uuid => 16,
-        Type::Struct(_) if !field.nullable.is_empty() => 0,
+        Type::Struct(_) if !field.nullable.is_empty() => 1,
         Type::Struct(name) => schema.find_struct(name).map_or(0, |inner| min_size(schema, &inner)),
     }
 }

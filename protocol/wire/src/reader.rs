@@ -169,7 +169,11 @@ impl Reader {
         unknown: &mut Vec<RawTaggedField>,
     ) -> Result<(), DecodeError> {
         self.memory = value.memory;
-        self.pay(size_of::<RawTaggedField>())?;
+        if unknown.len() == unknown.capacity() {
+            let more = unknown.len().max(1);
+            self.pay(more * size_of::<RawTaggedField>())?;
+            unknown.reserve_exact(more);
+        }
         unknown.push(RawTaggedField { tag, data: value.bytes });
         Ok(())
     }
