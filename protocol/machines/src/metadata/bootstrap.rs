@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use model::Uuid;
+use model::settings::Resource;
 use wire::{BeginTransactionRecord, ConfigRecord, EndTransactionRecord, MetadataRecord};
 
-use super::configs::ConfigResourceType;
 use super::features::{
     ELIGIBLE_LEADER_REPLICAS_VERSION, FEATURES, Feature, FeatureError, KRAFT_VERSION,
     METADATA_VERSION, MetadataVersion,
@@ -116,7 +116,7 @@ pub fn activation_records(
     records.extend(bootstrap.iter().cloned());
     if level(ELIGIBLE_LEADER_REPLICAS_VERSION).is_some_and(|level| level > 0) {
         records.push(MetadataRecord::Config(ConfigRecord {
-            resource_type: ConfigResourceType::Broker.id(),
+            resource_type: Resource::Broker.code(),
             resource_name: String::new(),
             name: MIN_INSYNC_REPLICAS.to_owned(),
             value: Some(min_insync_replicas.to_string()),

@@ -3,69 +3,27 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use model::settings::Resource;
 use rpds::RedBlackTreeMapSync;
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum ConfigResourceType {
-    Topic,
-    Broker,
-    BrokerLogger,
-    ClientMetrics,
-    Group,
-}
-
-impl ConfigResourceType {
-    pub fn from_id(id: i8) -> Option<ConfigResourceType> {
-        match id {
-            2 => Some(ConfigResourceType::Topic),
-            4 => Some(ConfigResourceType::Broker),
-            8 => Some(ConfigResourceType::BrokerLogger),
-            16 => Some(ConfigResourceType::ClientMetrics),
-            32 => Some(ConfigResourceType::Group),
-            _ => None,
-        }
-    }
-
-    pub fn id(self) -> i8 {
-        match self {
-            ConfigResourceType::Topic => 2,
-            ConfigResourceType::Broker => 4,
-            ConfigResourceType::BrokerLogger => 8,
-            ConfigResourceType::ClientMetrics => 16,
-            ConfigResourceType::Group => 32,
-        }
-    }
-
-    /// Kafka's name, as messages show it.
-    pub fn name(self) -> &'static str {
-        match self {
-            ConfigResourceType::Topic => "TOPIC",
-            ConfigResourceType::Broker => "BROKER",
-            ConfigResourceType::BrokerLogger => "BROKER_LOGGER",
-            ConfigResourceType::ClientMetrics => "CLIENT_METRICS",
-            ConfigResourceType::Group => "GROUP",
-        }
-    }
-}
 
 /// A broker resource with an empty name is the default of all brokers.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConfigResource {
-    pub kind: ConfigResourceType,
+    pub kind: Resource,
     pub name: String,
 }
 
 impl ConfigResource {
     pub fn topic(name: impl Into<String>) -> ConfigResource {
-        ConfigResource { kind: ConfigResourceType::Topic, name: name.into() }
+        ConfigResource { kind: Resource::Topic, name: name.into() }
     }
 
     pub fn broker(id: i32) -> ConfigResource {
-        ConfigResource { kind: ConfigResourceType::Broker, name: id.to_string() }
+        ConfigResource { kind: Resource::Broker, name: id.to_string() }
     }
 
     pub fn broker_default() -> ConfigResource {
-        ConfigResource { kind: ConfigResourceType::Broker, name: String::new() }
+        ConfigResource { kind: Resource::Broker, name: String::new() }
     }
 }
 

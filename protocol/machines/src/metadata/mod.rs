@@ -19,7 +19,7 @@ pub use bootstrap::{
     bootstrap_snapshot, initial_feature_levels, meta_properties,
 };
 pub use brokers::{BrokerRegistration, ControllerRegistration, Endpoint};
-pub use configs::{ConfigResource, ConfigResourceType, Configs, ConfigsImage};
+pub use configs::{ConfigResource, Configs, ConfigsImage};
 pub use delta::{MetadataDelta, PartitionDelta};
 pub use features::{
     ELIGIBLE_LEADER_REPLICAS_VERSION, FEATURES, Feature, FeatureError, GROUP_VERSION,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use model::Uuid;
+use model::settings::Resource;
 use wire::{
     BrokerRegistrationChangeRecord, ClearElrRecord, ClientQuotaRecord, ConfigRecord,
     FeatureLevelRecord, MetadataRecord, PartitionChangeRecord, PartitionRecord, ProducerIdsRecord,
@@ -10,7 +11,7 @@ use wire::{
 };
 
 use super::brokers::{BrokerRegistration, ControllerRegistration};
-use super::configs::{ConfigResource, ConfigResourceType};
+use super::configs::ConfigResource;
 use super::features::{KRAFT_VERSION, METADATA_VERSION, MetadataVersion};
 use super::image::{MetadataImage, Provenance, QuotaEntity};
 use super::topics::{PartitionRecordError, PartitionRegistration, TopicImage};
@@ -214,7 +215,7 @@ impl MetadataImage {
     }
 
     fn replay_config(&mut self, r: &ConfigRecord, offset: i64) -> Result<(), ReplayError> {
-        let kind = ConfigResourceType::from_id(r.resource_type)
+        let kind = Resource::from_code(r.resource_type)
             .ok_or(ReplayError::ConfigResourceType { offset, kind: r.resource_type })?;
         let resource = ConfigResource { kind, name: r.resource_name.clone() };
         self.configs.put(resource, r.name.clone(), r.value.clone());

@@ -92,7 +92,7 @@ impl MetadataImage {
         for (resource, configs) in self.configs.iter() {
             out.extend(configs.iter().map(|(name, value)| {
                 MetadataRecord::Config(ConfigRecord {
-                    resource_type: resource.kind.id(),
+                    resource_type: resource.kind.code(),
                     resource_name: resource.name.clone(),
                     name: name.clone(),
                     value: Some(value.clone()),

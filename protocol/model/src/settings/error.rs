@@ -16,10 +16,6 @@ pub enum SettingError {
         default_or_none(.default)
     )]
     NotHonoured { name: String, value: String, default: Option<&'static str> },
-    #[error(
-        "{name}: Ottla honours it at start only; change it in the node's own configuration and restart the node"
-    )]
-    AtStart { name: &'static str },
     #[error("{name}: removed in Kafka 4. {instead}")]
     Removed { name: &'static str, instead: &'static str },
     #[error("{name}: required, and not given")]
@@ -30,12 +26,7 @@ pub enum SettingError {
 }
 
 impl SettingError {
-    pub(crate) fn invalid(name: &str, value: &str, reason: impl Into<String>) -> SettingError {
-        let (name, value) = (name.to_owned(), super::value::shortened(value));
-        SettingError::Invalid { name, value, reason: reason.into() }
-    }
-
-    pub(crate) fn conflict(text: impl Into<String>) -> SettingError {
+    pub(super) fn conflict(text: impl Into<String>) -> SettingError {
         SettingError::Conflict(text.into())
     }
 
@@ -46,7 +37,6 @@ impl SettingError {
             | SettingError::Unknown { name, .. }
             | SettingError::NotHonoured { name, .. } => Some(name),
             SettingError::Duplicated { name }
-            | SettingError::AtStart { name }
             | SettingError::EmptyElement { name }
             | SettingError::Removed { name, .. }
             | SettingError::Missing { name } => Some(name),

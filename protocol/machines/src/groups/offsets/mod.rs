@@ -5,9 +5,6 @@ mod delete;
 mod expire;
 mod fetch;
 
-#[cfg(test)]
-pub(super) mod tests;
-
 use std::collections::BTreeMap;
 
 use model::Uuid;
