@@ -16,6 +16,7 @@ mod panics;
 mod policy;
 mod reply;
 mod root;
+mod sharded;
 mod shell;
 mod supervisor;
 mod timers;
@@ -23,7 +24,11 @@ mod watch;
 mod world;
 
 #[cfg(test)]
+mod actor_tests;
+#[cfg(test)]
 mod supervision_tests;
+#[cfg(test)]
+mod watch_tests;
 
 pub use actor::{Actor, Failure, FailureKind, Message, Outcome};
 pub use address::{Address, AskError, Dead, Ref};
@@ -40,6 +45,7 @@ pub use policy::{
 };
 pub use reply::{Answer, Dropped, Full, Parked, Reply, ReplySink};
 pub use root::{Root, spawn_root};
+pub use sharded::{Chunk, Hosted, Own, Refused, Shard, ShardArgs, ShardLog, ShardMsg, ShardReply};
 pub use supervisor::{Supervisor, SupervisorArgs, SupervisorMsg};
 pub use timers::TimerId;
 pub use watch::{Publisher, Pulse, Waiter, Watch, watch};

@@ -1,7 +1,7 @@
 //! Restarts, barriers and endings, as seen from outside.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use disk::RealDisk;
@@ -63,16 +63,22 @@ struct Worker {
 }
 
 enum WorkerMsg {
-    Work { reply: Reply<u64> },
+    Work {
+        reply: Reply<u64>,
+    },
     Panic,
     Fail,
-    Job,
+    /// Begins a blocking job that ends when the other side is dropped.
+    Job {
+        begun: Reply<()>,
+        until: mpsc::Receiver<()>,
+    },
     JobDone,
-    Tick,
+    Hang,
     Leave,
 }
 
-messages!(WorkerMsg { Work, Panic, Fail, Job, JobDone, Tick, Leave });
+messages!(WorkerMsg { Work, Panic, Fail, Job, JobDone, Hang, Leave });
 
 impl Actor for Worker {
     const KIND: &'static str = "worker";
@@ -96,12 +102,15 @@ impl Actor for Worker {
             }
             WorkerMsg::Panic => panic!("worker {} broke", self.args.name),
             WorkerMsg::Fail => return Err(Failure::new("worker failed")),
-            WorkerMsg::Job => {
-                let alive = Alive::new(&self.args.notes);
-                cx.job("test", move || drop(alive), |_| WorkerMsg::JobDone);
+            WorkerMsg::Job { begun, until } => {
+                let job = move || {
+                    begun.send(());
+                    until.recv().is_ok()
+                };
+                cx.job("test", job, |_| WorkerMsg::JobDone);
             }
             WorkerMsg::JobDone => self.args.notes.note("job done"),
-            WorkerMsg::Tick => self.args.notes.note("tick"),
+            WorkerMsg::Hang => std::future::pending().await,
             WorkerMsg::Leave => cx.stop(),
         }
         Ok(())
@@ -170,4 +179,185 @@ async fn a_panic_costs_one_restart_and_leaves_its_cause_in_the_tree() {
     assert_eq!((a.status.as_str(), a.state.as_str()), ("running", "done 1"));
     assert_eq!(forest[0].children[1].restarts, 0);
     assert_eq!(tree.root.stop().await, Exit::Stopped);
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_incarnations_are_never_alive_together() {
+    let spec = ChildSpec::permanent().backoff(Backoff::NONE).intensity(100, LIMIT);
+    let tree = grow(Strategy::OneForOne, &["a"], spec);
+    for round in 1..=50 {
+        assert_eq!(generation(&tree.world, &tree.workers[0]).await, round);
+        let worker = tree.workers[0].current().unwrap();
+        worker.send(if round % 2 == 0 { WorkerMsg::Panic } else { WorkerMsg::Fail }).await.unwrap();
+        worker.ended().await;
+    }
+    assert_eq!(tree.notes.most_alive.load(Ordering::SeqCst), 1);
+    tree.root.stop().await;
+    assert_eq!(tree.notes.alive.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_successor_waits_for_the_jobs_of_the_one_before() {
+    let spec = ChildSpec::permanent().backoff(Backoff::NONE);
+    let tree = grow(Strategy::OneForOne, &["a"], spec);
+    tree.root.started().await.unwrap();
+    let (release, until) = mpsc::channel();
+    tree.workers[0].ask(LIMIT, |begun| WorkerMsg::Job { begun, until }).await.unwrap();
+    let worker = tree.workers[0].current().unwrap();
+    worker.send(WorkerMsg::Panic).await.unwrap();
+    while worker.is_alive() {
+        tokio::task::yield_now().await;
+    }
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(tree.notes.starts.load(Ordering::SeqCst), 1);
+    drop(release);
+    assert_eq!(generation(&tree.world, &tree.workers[0]).await, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tree_stops_from_the_last_child_to_the_first() {
+    let tree = grow(Strategy::OneForOne, &["a", "b", "c"], ChildSpec::permanent());
+    tree.root.started().await.unwrap();
+    assert_eq!(tree.root.stop().await, Exit::Stopped);
+    let expected = ["start a", "start b", "start c", "stop c", "stop b", "stop a"];
+    assert_eq!(tree.notes.all(), expected);
+    assert_eq!(tree.notes.alive.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_does_not_stop_in_time_is_killed() {
+    let spec = ChildSpec::permanent().shutdown(Duration::from_secs(3));
+    let tree = grow(Strategy::OneForOne, &["a", "b"], spec);
+    tree.root.started().await.unwrap();
+    tree.workers[1].send(WorkerMsg::Hang).await.unwrap();
+    let before = tree.world.mono();
+    assert_eq!(tree.root.stop().await, Exit::Stopped);
+    let took = tree.world.mono() - before;
+    assert!(took >= Duration::from_secs(3) && took < Duration::from_secs(4), "{took:?}");
+    assert_eq!(tree.notes.all(), ["start a", "start b", "stop a"]);
+    assert_eq!(tree.notes.alive.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_fails_too_often_goes_offline_alone_and_can_be_revived() {
+    let changes = Arc::new(Mutex::new(Vec::new()));
+    let told = changes.clone();
+    let spec = ChildSpec::permanent()
+        .intensity(2, LIMIT)
+        .give_up(GiveUp::Offline)
+        .on_change(move |event| told.lock().unwrap().push(event.change.clone()));
+    let tree = grow(Strategy::OneForOne, &["a", "b"], spec);
+    for round in 1..=3 {
+        assert_eq!(generation(&tree.world, &tree.workers[0]).await, round);
+        let worker = tree.workers[0].current().unwrap();
+        worker.send(WorkerMsg::Fail).await.unwrap();
+        worker.ended().await;
+    }
+    assert_eq!(generation(&tree.world, &tree.workers[1]).await, 1);
+    let forest = tree.world.registry().tree();
+    let a = &forest[0].children[0];
+    assert_eq!((a.status.as_str(), a.last_failure.as_deref()), ("offline", Some("worker failed")));
+    assert!(tree.workers[0].send(WorkerMsg::Fail).await.is_err());
+    let last = changes.lock().unwrap().last().cloned();
+    assert_eq!(last, Some(ChildChange::Offline { cause: Failure::new("worker failed") }));
+    let name = "a".to_owned();
+    let revived =
+        tree.root.me().ask(LIMIT, |reply| SupervisorMsg::Revive { name, reply }).await.unwrap();
+    assert!(revived);
+    assert_eq!(generation(&tree.world, &tree.workers[0]).await, 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn giving_up_may_take_the_parent_along() {
+    let spec = ChildSpec::permanent().intensity(0, LIMIT);
+    let tree = grow(Strategy::OneForOne, &["a", "b"], spec);
+    tree.root.started().await.unwrap();
+    tree.workers[0].send(WorkerMsg::Panic).await.unwrap();
+    let Exit::Failed(failure) = tree.root.ended().await else { panic!("it did not fail") };
+    assert!(failure.message.contains("node/a failed 1 times"), "{failure}");
+    assert!(failure.message.contains("worker a broke"), "{failure}");
+    assert_eq!(tree.notes.all().last().unwrap(), "stop b");
+    assert_eq!(tree.notes.alive.load(Ordering::SeqCst), 0);
+}
+
+async fn restarted_with_b(strategy: Strategy) -> Vec<String> {
+    let tree = grow(strategy, &["a", "b", "c"], ChildSpec::permanent());
+    tree.root.started().await.unwrap();
+    tree.workers[1].send(WorkerMsg::Panic).await.unwrap();
+    tree.workers[1].current().unwrap().ended().await;
+    assert_eq!(generation(&tree.world, &tree.workers[1]).await, 2);
+    for worker in &tree.workers {
+        generation(&tree.world, worker).await;
+    }
+    tree.notes.all().split_off(3)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_strategy_says_who_restarts_and_in_which_order() {
+    assert_eq!(restarted_with_b(Strategy::OneForOne).await, ["start b"]);
+    assert_eq!(restarted_with_b(Strategy::RestForOne).await, ["stop c", "start b", "start c"]);
+    assert_eq!(
+        restarted_with_b(Strategy::OneForAll).await,
+        ["stop c", "stop a", "start a", "start b", "start c"]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_start_counts_as_a_failure() {
+    let world = world();
+    let notes = Arc::new(Notes::default());
+    let args = SupervisorArgs { strategy: Strategy::OneForOne, children: Vec::new() };
+    let root = spawn_root::<Supervisor>(&world, "node", args).unwrap();
+    let (seed, address) = worker(&notes, "a", ChildSpec::permanent(), 3);
+    root.me().ask(LIMIT, |reply| SupervisorMsg::Add { seed, reply }).await.unwrap().unwrap();
+    assert_eq!(generation(&world, &address).await, 4);
+    assert_eq!(world.registry().tree()[0].children[0].last_failure.as_deref(), Some("not yet"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_a_permanent_child_is_restarted_after_an_ordinary_end() {
+    for (spec, restarts) in [
+        (ChildSpec::permanent(), true),
+        (ChildSpec::transient(), false),
+        (ChildSpec::temporary(), false),
+    ] {
+        let tree = grow(Strategy::OneForOne, &["a"], spec);
+        tree.root.started().await.unwrap();
+        let worker = tree.workers[0].current().unwrap();
+        worker.send(WorkerMsg::Leave).await.unwrap();
+        assert_eq!(worker.ended().await, Exit::Finished);
+        let children =
+            tree.root.me().ask(LIMIT, |reply| SupervisorMsg::Children { reply }).await.unwrap();
+        assert_eq!(children.is_empty(), !restarts);
+        if restarts {
+            assert_eq!(generation(&tree.world, &tree.workers[0]).await, 2);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_removed_child_is_gone_and_its_name_free() {
+    let tree = grow(Strategy::OneForOne, &["a"], ChildSpec::permanent());
+    tree.root.started().await.unwrap();
+    let (taken, _) = worker(&tree.notes, "a", ChildSpec::permanent(), 0);
+    let add = |seed| tree.root.me().ask(LIMIT, |reply| SupervisorMsg::Add { seed, reply });
+    assert_eq!(add(taken.clone()).await.unwrap(), Err(SpawnError::NameTaken("node/a".into())));
+    let name = "a".to_owned();
+    let removed = tree.root.me().ask(LIMIT, |reply| SupervisorMsg::Remove { name, reply });
+    assert!(removed.await.unwrap());
+    assert!(!tree.workers[0].is_alive());
+    assert_eq!(add(taken).await.unwrap(), Ok(()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_killed_parent_ends_after_its_children() {
+    let tree = grow(Strategy::OneForOne, &["a", "b"], ChildSpec::permanent());
+    tree.root.started().await.unwrap();
+    tree.root.kill();
+    let exit = tree.root.ended().await;
+    assert_eq!(exit.failure().map(|f| f.kind), Some(FailureKind::Killed));
+    assert_eq!(tree.notes.alive.load(Ordering::SeqCst), 0);
+    assert_eq!(tree.notes.all(), ["start a", "start b"]);
 }

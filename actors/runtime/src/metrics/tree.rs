@@ -47,12 +47,14 @@ impl Registry {
     pub async fn look(&self, world: &World) -> Vec<ActorTree> {
         let asked: Vec<_> =
             self.entries().into_iter().filter_map(|e| e.ask().map(|looks| (e, looks))).collect();
-        let deadline = world.mono() + LOOK_LIMIT;
-        for (entry, looks) in asked {
-            while lock(&entry.state).looks == looks && world.mono() < deadline {
-                world.sleep(LOOK_STEP).await;
+        let answers = async {
+            for (entry, looks) in asked {
+                while lock(&entry.state).looks == looks {
+                    world.sleep(LOOK_STEP).await;
+                }
             }
-        }
+        };
+        let _ = world.timeout(LOOK_LIMIT, answers).await;
         self.tree()
     }
 

@@ -1,0 +1,387 @@
+//! Hosts a replicated machine: one actor per partition of a log topic, on the node that leads the partition.
+//!
+//! The shard loads by replaying the log; then each request is decided, its events replayed at once, its records appended,
+//! and its replies let go when all that was written so far is committed. A failed append takes the shard back to its log.
+
+mod pending;
+#[cfg(test)]
+mod shard_tests;
+
+use std::fmt;
+use std::sync::Arc;
+
+use model::{
+    DecisionOf, ErrorCode, LeaderEpoch, Persist, Replicated, StoredRecord, Ticket, TimerOp,
+};
+
+use crate::actor::{Actor, Failure, Message, Outcome};
+use crate::address::Ref;
+use crate::cx::Cx;
+use crate::map::Map;
+use crate::metrics::{Counter, Gauge};
+use crate::reply::{Dropped, Full, Parked, Reply};
+use crate::timers::TimerId;
+use crate::watch::{Pulse, Waiter};
+use crate::world::BoxFuture;
+use pending::Pending;
+
+/// What a shard needs of the partition that keeps its records.
+pub trait ShardLog: Send + Sync + 'static {
+    /// Appends the records as one batch if `epoch` is still this leader's. Answers the offset after the last of them.
+    /// Appends take effect, and are answered, in the order of their calls.
+    fn append(
+        &self,
+        epoch: LeaderEpoch,
+        records: Vec<StoredRecord>,
+        reply: Reply<Result<i64, ErrorCode>>,
+    );
+
+    /// Reads records from an offset on, of about this size, committed or not. Record batches that were aborted or are control
+    /// batches count towards `next` only.
+    fn read(&self, from: i64, max_bytes: usize) -> BoxFuture<'static, Result<Chunk, ErrorCode>>;
+
+    fn start_offset(&self) -> i64;
+
+    fn end_offset(&self) -> i64;
+
+    /// What lies below is committed.
+    fn high_watermark(&self) -> i64;
+
+    /// The epoch in which this node leads the partition; `None` where it does not.
+    fn leader_epoch(&self) -> Option<LeaderEpoch>;
+
+    /// Published when the high watermark or the leadership has changed.
+    fn changed(&self) -> Pulse;
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chunk {
+    pub records: Vec<StoredRecord>,
+    /// Where to read on; the offset that was asked for means that there is nothing more.
+    pub next: i64,
+}
+
+/// Why a shard does not answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    #[error("the shard is loading")]
+    Loading,
+    #[error("this node does not lead the shard")]
+    NotLeader,
+    #[error("too many requests wait")]
+    Overloaded,
+    /// The log refused the records, this request's or earlier ones.
+    #[error("the log refused the records: {0:?}")]
+    Write(ErrorCode),
+}
+
+pub type ShardReply<M> = Reply<Result<<M as Replicated>::Reply, Refused>>;
+
+pub struct ShardArgs<M> {
+    pub log: Arc<dyn ShardLog>,
+    pub epoch: LeaderEpoch,
+    /// The machine before its first record.
+    pub machine: Arc<dyn Fn() -> M + Send + Sync>,
+    /// How many replies may wait at a time.
+    pub max_parked: usize,
+}
+
+impl<M> Clone for ShardArgs<M> {
+    fn clone(&self) -> Self {
+        let (log, machine) = (self.log.clone(), self.machine.clone());
+        ShardArgs { log, epoch: self.epoch, machine, max_parked: self.max_parked }
+    }
+}
+
+pub enum ShardMsg<M: Replicated> {
+    Request {
+        request: M::Request,
+        reply: ShardReply<M>,
+    },
+    /// What follows comes from the shard itself.
+    Own(Own<M>),
+}
+
+/// A shard's messages to itself.
+pub struct Own<M: Replicated>(Step<M>);
+
+enum Step<M: Replicated> {
+    Read { load: u64, chunk: Result<Chunk, ErrorCode> },
+    Appended(Result<i64, ErrorCode>),
+    LogChanged,
+    Timer(M::Timer),
+}
+
+impl<M: Hosted> Message for ShardMsg<M> {
+    const NAMES: &'static [&'static str] = &["Request", "Read", "Appended", "LogChanged", "Timer"];
+
+    fn index(&self) -> usize {
+        match self {
+            ShardMsg::Request { .. } => 0,
+            ShardMsg::Own(Own(Step::Read { .. })) => 1,
+            ShardMsg::Own(Own(Step::Appended(_))) => 2,
+            ShardMsg::Own(Own(Step::LogChanged)) => 3,
+            ShardMsg::Own(Own(Step::Timer(_))) => 4,
+        }
+    }
+}
+
+/// A machine that a shard can host.
+pub trait Hosted:
+    Replicated<Request: Send, Reply: Send, Event: Persist + Send, Timer: Send + fmt::Debug>
+    + Send
+    + 'static
+{
+    /// One word for its shards, in metrics.
+    const KIND: &'static str;
+}
+
+/// Of one read while loading.
+const CHUNK_BYTES: usize = 1 << 20;
+
+/// Of one append, unless a single decision is larger.
+const BATCH_BYTES: usize = 512 << 10;
+
+pub struct Shard<M: Hosted> {
+    args: ShardArgs<M>,
+    machine: M,
+    phase: ShardPhase,
+    next_ticket: u64,
+    parked: Parked<Ticket, Result<M::Reply, Refused>>,
+    pending: Pending<(Ticket, M::Reply)>,
+    loads: u64,
+    timers: Map<M::Timer, TimerId>,
+    written: Counter,
+    parked_now: Gauge,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum ShardPhase {
+    Loading { from: i64, end: i64 },
+    Active,
+}
+
+impl<M: Hosted> Actor for Shard<M> {
+    const KIND: &'static str = M::KIND;
+    type Msg = ShardMsg<M>;
+    type Args = ShardArgs<M>;
+
+    async fn start(cx: &mut Cx<Self>, args: ShardArgs<M>) -> Result<Self, Failure> {
+        let mut shard = Shard {
+            machine: (args.machine)(),
+            phase: ShardPhase::Active,
+            next_ticket: 0,
+            parked: Parked::new(args.max_parked),
+            pending: Pending::new(),
+            loads: 0,
+            timers: Map::new(),
+            written: cx.counter("records_written"),
+            parked_now: cx.gauge("replies_parked"),
+            args,
+        };
+        shard.load(cx);
+        cx.spawn_task(follow(shard.args.log.clone(), shard.args.epoch, cx.me().clone()));
+        Ok(shard)
+    }
+
+    async fn handle(&mut self, cx: &mut Cx<Self>, msg: ShardMsg<M>) -> Outcome {
+        if self.args.log.leader_epoch() != Some(self.args.epoch) {
+            if let ShardMsg::Request { reply, .. } = msg {
+                reply.send(Err(Refused::NotLeader));
+            }
+            self.refuse_parked(Refused::NotLeader);
+            cx.stop();
+            return Ok(());
+        }
+        match msg {
+            ShardMsg::Request { request, reply } => self.request(cx, request, reply),
+            ShardMsg::Own(Own(Step::Read { load, chunk })) => self.read(cx, load, chunk)?,
+            ShardMsg::Own(Own(Step::Appended(end))) => self.appended(cx, end),
+            ShardMsg::Own(Own(Step::LogChanged)) => self.release(),
+            ShardMsg::Own(Own(Step::Timer(timer))) => {
+                self.timers.remove(&timer);
+                if self.phase == ShardPhase::Active {
+                    let decision = self.machine.on_timer(cx.world().now(), timer);
+                    self.apply(cx, decision);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn stop(&mut self, _cx: &mut Cx<Self>) {
+        self.refuse_parked(Refused::NotLeader);
+    }
+
+    fn state_line(&self) -> String {
+        let epoch = self.args.epoch;
+        let (parked, pending) = (self.parked.len(), self.pending.len());
+        format!(
+            "{:?}, epoch {epoch:?}, {parked} replies parked, {pending} decisions not committed",
+            self.phase
+        )
+    }
+}
+
+impl<M: Hosted> Shard<M> {
+    /// Begins to read the log from its start, with an empty machine.
+    fn load(&mut self, cx: &mut Cx<Self>) {
+        self.loads += 1;
+        self.machine = (self.args.machine)();
+        for (_, timer) in std::mem::take(&mut self.timers) {
+            cx.cancel(timer);
+        }
+        let (from, end) = (self.args.log.start_offset(), self.args.log.end_offset());
+        self.phase = ShardPhase::Loading { from, end };
+        self.read_on(cx, from);
+    }
+
+    fn read_on(&mut self, cx: &mut Cx<Self>, from: i64) {
+        let load = self.loads;
+        let (read, me) = (self.args.log.read(from, CHUNK_BYTES), cx.me().clone());
+        cx.spawn_task(async move {
+            let chunk = read.await;
+            let _ = me.send(ShardMsg::Own(Own(Step::Read { load, chunk }))).await;
+        });
+    }
+
+    fn read(&mut self, cx: &mut Cx<Self>, load: u64, chunk: Result<Chunk, ErrorCode>) -> Outcome {
+        let ShardPhase::Loading { from, end } = self.phase else { return Ok(()) };
+        if load != self.loads {
+            return Ok(());
+        }
+        let chunk = chunk.map_err(|code| Failure::new(format!("reading its log: {code:?}")))?;
+        for record in &chunk.records {
+            if let Some(event) = M::Event::decode(record)? {
+                self.machine.replay(&event);
+            }
+        }
+        if chunk.next < end && chunk.next > from {
+            self.phase = ShardPhase::Loading { from: chunk.next, end };
+            self.read_on(cx, chunk.next);
+        } else if chunk.next < end {
+            return Err(Failure::new(format!("its log ends at {from}, not at {end}")));
+        } else {
+            self.phase = ShardPhase::Active;
+            // What was loaded may not be committed yet; no reply tells of it before.
+            self.pending.hold_until(end);
+            let decision = self.machine.on_loaded(cx.world().now());
+            self.apply(cx, decision);
+        }
+        Ok(())
+    }
+
+    fn request(&mut self, cx: &mut Cx<Self>, request: M::Request, reply: ShardReply<M>) {
+        if self.phase != ShardPhase::Active {
+            return reply.send(Err(Refused::Loading));
+        }
+        let ticket = Ticket(self.next_ticket);
+        self.next_ticket += 1;
+        if let Err(Full(reply)) = self.parked.park(ticket, reply) {
+            return reply.send(Err(Refused::Overloaded));
+        }
+        let decision = self.machine.decide(cx.world().now(), ticket, request);
+        self.apply(cx, decision);
+    }
+
+    fn apply(&mut self, cx: &mut Cx<Self>, decision: DecisionOf<M>) {
+        let mut records = Vec::new();
+        for event in &decision.events {
+            self.machine.replay(event);
+            records.extend(event.encode());
+        }
+        for op in decision.timers {
+            self.timer(cx, op);
+        }
+        self.written.add(records.len() as u64);
+        self.pending.add(records, decision.replies);
+        self.write(cx);
+        self.release();
+    }
+
+    fn write(&mut self, cx: &mut Cx<Self>) {
+        let records = self.pending.next_batch(BATCH_BYTES);
+        if !records.is_empty() {
+            self.args.log.append(self.args.epoch, records, to_self(cx.me()));
+        }
+    }
+
+    fn timer(&mut self, cx: &mut Cx<Self>, op: TimerOp<M::Timer>) {
+        let (timer, after) = match op {
+            TimerOp::Set { timer, after } => (timer, Some(after)),
+            TimerOp::Cancel { timer } => (timer, None),
+        };
+        if let Some(running) = self.timers.remove(&timer) {
+            cx.cancel(running);
+        }
+        if let Some(after) = after {
+            let message = ShardMsg::Own(Own(Step::Timer(timer.clone())));
+            self.timers.insert(timer, cx.send_after(after, message));
+        }
+    }
+
+    fn appended(&mut self, cx: &mut Cx<Self>, end: Result<i64, ErrorCode>) {
+        match end {
+            Ok(end) => {
+                self.pending.written(end);
+                self.write(cx);
+                self.release();
+            }
+            // What was decided since rests on what was not written: all goes back to the log.
+            Err(code) => {
+                tracing::warn!(path = cx.path(), ?code, "the log refused records; loading anew");
+                self.pending.clear();
+                self.refuse_parked(Refused::Write(code));
+                self.load(cx);
+            }
+        }
+    }
+
+    /// Lets go the replies that tell of committed records only.
+    fn release(&mut self) {
+        let high_watermark = self.args.log.high_watermark();
+        while let Some(replies) = self.pending.next_committed(high_watermark) {
+            for (ticket, reply) in replies {
+                self.parked.answer(&ticket, Ok(reply));
+            }
+        }
+        self.parked_now.set(self.parked.len() as i64);
+    }
+
+    fn refuse_parked(&mut self, refused: Refused) {
+        for reply in self.parked.take_all().into_values() {
+            reply.send(Err(refused));
+        }
+    }
+}
+
+/// Brings the answer to an append back as a message. A dropped one may have been written or not: only the log knows.
+fn to_self<M: Hosted>(me: &Ref<ShardMsg<M>>) -> Reply<Result<i64, ErrorCode>> {
+    let me = me.clone();
+    let sink = move |_, answer: Result<Result<i64, ErrorCode>, Dropped>| {
+        let end = answer.unwrap_or(Err(ErrorCode::UnknownServerError));
+        let _ = me.send_now(ShardMsg::Own(Own(Step::Appended(end))));
+    };
+    Reply::to_sink(Arc::new(sink), 0)
+}
+
+/// Tells the shard when the high watermark has moved, and when the leadership is gone.
+async fn follow<M: Hosted>(log: Arc<dyn ShardLog>, epoch: LeaderEpoch, me: Ref<ShardMsg<M>>) {
+    let pulse = log.changed();
+    let mut seen = log.high_watermark();
+    loop {
+        let mut waiter = Waiter::new();
+        waiter.on(&pulse);
+        let leads = log.leader_epoch() == Some(epoch);
+        let high_watermark = log.high_watermark();
+        if high_watermark == seen && leads {
+            waiter.wait().await;
+            continue;
+        }
+        seen = high_watermark;
+        let told = me.send(ShardMsg::Own(Own(Step::LogChanged))).await;
+        if told.is_err() || !leads {
+            return;
+        }
+    }
+}

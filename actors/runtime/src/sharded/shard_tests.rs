@@ -1,0 +1,330 @@
+//! A machine that adds numbers, hosted on a log that a test drives.
+
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use bytes::Bytes;
+use model::{
+    Decision, DecisionOf, ErrorCode, LeaderEpoch, Now, Persist, Replicated, StoredRecord, Ticket,
+    TimerOp,
+};
+
+use super::*;
+use crate::supervision_tests::world;
+use crate::{Answer, AskError, Pulse, Reply, Root, World, spawn_root};
+
+#[derive(Default)]
+struct Sum(u64);
+
+#[derive(Debug, PartialEq)]
+struct Added(u64);
+
+enum SumRequest {
+    Add(u64),
+    Get,
+    AddLater(u64),
+}
+
+impl Replicated for Sum {
+    type Request = SumRequest;
+    type Reply = u64;
+    type Event = Added;
+    type Timer = u64;
+
+    fn decide(&self, _now: Now, ticket: Ticket, request: SumRequest) -> DecisionOf<Self> {
+        match request {
+            SumRequest::Add(n) => {
+                Decision { events: vec![Added(n)], ..Decision::reply(ticket, self.0 + n) }
+            }
+            SumRequest::Get => Decision::reply(ticket, self.0),
+            SumRequest::AddLater(n) => Decision {
+                timers: vec![TimerOp::Set { timer: n, after: Duration::from_secs(n) }],
+                ..Decision::reply(ticket, self.0)
+            },
+        }
+    }
+
+    fn on_loaded(&self, _now: Now) -> DecisionOf<Self> {
+        Decision::nothing()
+    }
+
+    fn on_timer(&self, _now: Now, timer: u64) -> DecisionOf<Self> {
+        Decision { events: vec![Added(timer)], ..Decision::nothing() }
+    }
+
+    fn replay(&mut self, event: &Added) {
+        self.0 += event.0;
+    }
+}
+
+impl Persist for Added {
+    type Error = Infallible;
+
+    fn encode(&self) -> Option<StoredRecord> {
+        let value = Some(Bytes::copy_from_slice(&self.0.to_be_bytes()));
+        Some(StoredRecord { key: Bytes::new(), value })
+    }
+
+    fn decode(record: &StoredRecord) -> Result<Option<Self>, Infallible> {
+        let bytes = record.value.as_deref().and_then(|value| value.try_into().ok());
+        Ok(bytes.map(|bytes| Added(u64::from_be_bytes(bytes))))
+    }
+}
+
+impl Hosted for Sum {
+    const KIND: &'static str = "sum";
+}
+
+#[derive(Default)]
+struct TestLog {
+    state: Mutex<TestLogState>,
+    changed: Pulse,
+}
+
+#[derive(Default)]
+struct TestLogState {
+    records: Vec<StoredRecord>,
+    high_watermark: i64,
+    epoch: Option<LeaderEpoch>,
+    /// Commits at once.
+    commits: bool,
+    refuses: Option<ErrorCode>,
+    /// Sizes of the appends, and answers that are held back.
+    appends: Vec<usize>,
+    held: Option<Vec<(i64, Reply<Result<i64, ErrorCode>>)>>,
+}
+
+impl TestLog {
+    fn led(records: &[u64]) -> Arc<TestLog> {
+        let log = Arc::new(TestLog::default());
+        let mut state = log.state();
+        state.epoch = Some(LeaderEpoch(1));
+        state.commits = true;
+        state.records = records.iter().filter_map(|n| Added(*n).encode()).collect();
+        state.high_watermark = records.len() as i64;
+        drop(state);
+        log
+    }
+
+    fn state(&self) -> MutexGuard<'_, TestLogState> {
+        self.state.lock().unwrap()
+    }
+
+    fn change(&self, change: impl FnOnce(&mut TestLogState)) {
+        change(&mut self.state());
+        self.changed.publish();
+    }
+
+    fn commit_all(&self) {
+        self.change(|state| state.high_watermark = state.records.len() as i64);
+    }
+}
+
+impl ShardLog for TestLog {
+    fn append(
+        &self,
+        epoch: LeaderEpoch,
+        records: Vec<StoredRecord>,
+        reply: Reply<Result<i64, ErrorCode>>,
+    ) {
+        let mut state = self.state();
+        assert_eq!(state.epoch, Some(epoch));
+        if let Some(code) = state.refuses {
+            return reply.send(Err(code));
+        }
+        state.appends.push(records.len());
+        state.records.extend(records);
+        let end = state.records.len() as i64;
+        if state.commits {
+            state.high_watermark = end;
+        }
+        match &mut state.held {
+            Some(held) => held.push((end, reply)),
+            None => reply.send(Ok(end)),
+        }
+    }
+
+    fn read(&self, from: i64, _max: usize) -> BoxFuture<'static, Result<Chunk, ErrorCode>> {
+        // Two at a time, so that a load takes several reads.
+        let state = self.state();
+        let records: Vec<_> = state.records.iter().skip(from as usize).take(2).cloned().collect();
+        let next = from + records.len() as i64;
+        Box::pin(async move { Ok(Chunk { records, next }) })
+    }
+
+    fn start_offset(&self) -> i64 {
+        0
+    }
+
+    fn end_offset(&self) -> i64 {
+        self.state().records.len() as i64
+    }
+
+    fn high_watermark(&self) -> i64 {
+        self.state().high_watermark
+    }
+
+    fn leader_epoch(&self) -> Option<LeaderEpoch> {
+        self.state().epoch
+    }
+
+    fn changed(&self) -> Pulse {
+        self.changed.clone()
+    }
+}
+
+const LIMIT: Duration = Duration::from_secs(5);
+
+fn shard(log: &Arc<TestLog>) -> (World, Root<Shard<Sum>>) {
+    let world = world();
+    let args = ShardArgs {
+        log: log.clone() as Arc<dyn ShardLog>,
+        epoch: LeaderEpoch(1),
+        machine: Arc::new(Sum::default),
+        max_parked: 3,
+    };
+    let root = spawn_root::<Shard<Sum>>(&world, "sum", args).unwrap();
+    (world, root)
+}
+
+async fn ask(root: &Root<Shard<Sum>>, request: SumRequest) -> Result<u64, Refused> {
+    root.me().ask(LIMIT, |reply| ShardMsg::Request { request, reply }).await.unwrap()
+}
+
+/// Sends without waiting.
+fn begin(root: &Root<Shard<Sum>>, request: SumRequest) -> Answer<Result<u64, Refused>> {
+    let (reply, answer) = Reply::new();
+    root.me().send_now(ShardMsg::Request { request, reply }).unwrap();
+    answer
+}
+
+/// Lets everything run that can.
+async fn settle(world: &World) {
+    world.sleep(Duration::from_millis(1)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shard_refuses_while_it_loads_and_then_knows_its_log() {
+    let log = TestLog::led(&[1, 2, 3, 4, 5]);
+    let (world, root) = shard(&log);
+    let early = begin(&root, SumRequest::Get);
+    assert_eq!(early.get().await, Ok(Err(Refused::Loading)));
+    settle(&world).await;
+    assert_eq!(ask(&root, SumRequest::Get).await, Ok(15));
+    assert_eq!(ask(&root, SumRequest::Add(10)).await, Ok(25));
+    assert_eq!(log.end_offset(), 6);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_reply_tells_of_what_is_not_committed() {
+    let log = TestLog::led(&[]);
+    let (world, root) = shard(&log);
+    settle(&world).await;
+    log.state().commits = false;
+    let add = begin(&root, SumRequest::Add(1));
+    let get = begin(&root, SumRequest::Get);
+    settle(&world).await;
+    assert_eq!(log.end_offset(), 1);
+    let mut both = std::pin::pin!(async { (add.get().await, get.get().await) });
+    assert!(world.timeout(LIMIT, both.as_mut()).await.is_err());
+    log.commit_all();
+    assert_eq!(world.timeout(LIMIT, both).await.unwrap(), (Ok(Ok(1)), Ok(Ok(1))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_loaded_but_not_committed_holds_replies_back() {
+    let log = TestLog::led(&[7]);
+    log.state().high_watermark = 0;
+    let (world, root) = shard(&log);
+    settle(&world).await;
+    let mut get = std::pin::pin!(begin(&root, SumRequest::Get).get());
+    assert!(world.timeout(LIMIT, get.as_mut()).await.is_err());
+    log.commit_all();
+    assert_eq!(world.timeout(LIMIT, get).await.unwrap(), Ok(Ok(7)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_decided_during_an_append_goes_into_the_next_one() {
+    let log = TestLog::led(&[]);
+    let (world, root) = shard(&log);
+    settle(&world).await;
+    log.state().held = Some(Vec::new());
+    let answers = [1, 2, 3].map(|n| begin(&root, SumRequest::Add(n)));
+    settle(&world).await;
+    let held = log.state().held.take().unwrap();
+    assert_eq!((held.len(), log.state().appends.clone()), (1, vec![1]));
+    held.into_iter().for_each(|(end, reply)| reply.send(Ok(end)));
+    for (answer, sum) in answers.into_iter().zip([1, 3, 6]) {
+        assert_eq!(answer.get().await, Ok(Ok(sum)));
+    }
+    assert_eq!(log.state().appends, [1, 2]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_append_takes_the_shard_back_to_its_log() {
+    let log = TestLog::led(&[1]);
+    let (world, root) = shard(&log);
+    settle(&world).await;
+    log.state().refuses = Some(ErrorCode::NotEnoughReplicas);
+    let refused = Err(Refused::Write(ErrorCode::NotEnoughReplicas));
+    assert_eq!(ask(&root, SumRequest::Add(5)).await, refused);
+    settle(&world).await;
+    log.state().refuses = None;
+    assert_eq!(ask(&root, SumRequest::Get).await, Ok(1));
+    assert_eq!(root.me().generation(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_leadership_nothing_is_answered_and_the_shard_ends() {
+    let log = TestLog::led(&[]);
+    let (world, root) = shard(&log);
+    settle(&world).await;
+    log.state().commits = false;
+    let parked = begin(&root, SumRequest::Add(1));
+    settle(&world).await;
+    log.change(|state| state.epoch = Some(LeaderEpoch(2)));
+    assert_eq!(parked.get().await, Ok(Err(Refused::NotLeader)));
+    assert_eq!(root.ended().await, crate::Exit::Finished);
+    let dead = root.me().ask(LIMIT, |reply| ShardMsg::Request { request: SumRequest::Get, reply });
+    assert_eq!(dead.await, Err(AskError::Dead));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fenced_shard_refuses_before_it_was_told() {
+    let log = TestLog::led(&[]);
+    let (world, root) = shard(&log);
+    settle(&world).await;
+    log.state().epoch = None;
+    assert_eq!(ask(&root, SumRequest::Add(1)).await, Err(Refused::NotLeader));
+    assert_eq!(log.end_offset(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn parked_replies_are_bounded() {
+    let log = TestLog::led(&[]);
+    let (world, root) = shard(&log);
+    settle(&world).await;
+    log.state().commits = false;
+    let parked = [1, 1, 1].map(|n| begin(&root, SumRequest::Add(n)));
+    assert_eq!(ask(&root, SumRequest::Add(1)).await, Err(Refused::Overloaded));
+    settle(&world).await;
+    log.commit_all();
+    for answer in parked {
+        assert!(answer.get().await.unwrap().is_ok());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_timer_set_anew_fires_once() {
+    let log = TestLog::led(&[]);
+    let (world, root) = shard(&log);
+    settle(&world).await;
+    ask(&root, SumRequest::AddLater(3)).await.unwrap();
+    world.sleep(Duration::from_secs(2)).await;
+    ask(&root, SumRequest::AddLater(3)).await.unwrap();
+    world.sleep(Duration::from_secs(2)).await;
+    assert_eq!(ask(&root, SumRequest::Get).await, Ok(0));
+    world.sleep(Duration::from_secs(10)).await;
+    assert_eq!(ask(&root, SumRequest::Get).await, Ok(3));
+}
