@@ -320,7 +320,7 @@ impl Children {
         cause: &Failure,
         after: Duration,
     ) -> Option<ChildEvent> {
-        if !self.list.get(&key).is_some_and(|child| child.live.is_some()) {
+        if self.list.get(&key).is_none_or(|child| child.live.is_none()) {
             return None;
         }
         let ended = self.halt(key).await;

@@ -41,11 +41,14 @@ pub use map::{FastMap, FixedHasher, Map};
 pub use metrics::{ActorTree, Counter, Gauge, MessageCount, Registry, Watchdog};
 pub use model::{Decision, DecisionOf, Now, Persist, Replicated, StoredRecord, Ticket, TimerOp};
 pub use policy::{
-    Backoff, ChildChange, ChildEvent, ChildSpec, GiveUp, Intensity, Restart, SpawnError, Strategy,
+    Backoff, ChangeHook, ChildChange, ChildEvent, ChildSpec, GiveUp, Intensity, Restart,
+    SpawnError, Strategy,
 };
 pub use reply::{Answer, Dropped, Full, Parked, Reply, ReplySink};
 pub use root::{Root, spawn_root};
-pub use sharded::{Chunk, Hosted, Own, Refused, Shard, ShardArgs, ShardLog, ShardMsg, ShardReply};
+pub use sharded::{
+    AppendReply, Chunk, Hosted, Own, Refused, Shard, ShardArgs, ShardLog, ShardMsg, ShardReply,
+};
 pub use supervisor::{Supervisor, SupervisorArgs, SupervisorMsg};
 pub use timers::TimerId;
 pub use watch::{Publisher, Pulse, Waiter, Watch, watch};

@@ -63,6 +63,8 @@ pub enum Restart {
     Temporary,
 }
 
+pub type ChangeHook = Arc<dyn Fn(&ChildEvent) + Send + Sync>;
+
 /// How a child is run and what happens when it ends.
 #[derive(Clone)]
 pub struct ChildSpec {
@@ -74,7 +76,7 @@ pub struct ChildSpec {
     /// How long it may take to stop before it is killed.
     pub shutdown: Duration,
     /// Told at once of each change, before the parent's `child_changed`.
-    pub on_change: Option<Arc<dyn Fn(&ChildEvent) + Send + Sync>>,
+    pub on_change: Option<ChangeHook>,
 }
 
 impl ChildSpec {

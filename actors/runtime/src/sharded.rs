@@ -25,16 +25,14 @@ use crate::watch::{Pulse, Waiter};
 use crate::world::BoxFuture;
 use pending::Pending;
 
+/// The offset after the last record appended.
+pub type AppendReply = Reply<Result<i64, ErrorCode>>;
+
 /// What a shard needs of the partition that keeps its records.
 pub trait ShardLog: Send + Sync + 'static {
     /// Appends the records as one batch if `epoch` is still this leader's. Answers the offset after the last of them.
     /// Appends take effect, and are answered, in the order of their calls.
-    fn append(
-        &self,
-        epoch: LeaderEpoch,
-        records: Vec<StoredRecord>,
-        reply: Reply<Result<i64, ErrorCode>>,
-    );
+    fn append(&self, epoch: LeaderEpoch, records: Vec<StoredRecord>, reply: AppendReply);
 
     /// Reads records from an offset on, of about this size, committed or not. Record batches that were aborted or are control
     /// batches count towards `next` only.
@@ -356,7 +354,7 @@ impl<M: Hosted> Shard<M> {
 }
 
 /// Brings the answer to an append back as a message. A dropped one may have been written or not: only the log knows.
-fn to_self<M: Hosted>(me: &Ref<ShardMsg<M>>) -> Reply<Result<i64, ErrorCode>> {
+fn to_self<M: Hosted>(me: &Ref<ShardMsg<M>>) -> AppendReply {
     let me = me.clone();
     let sink = move |_, answer: Result<Result<i64, ErrorCode>, Dropped>| {
         let end = answer.unwrap_or(Err(ErrorCode::UnknownServerError));

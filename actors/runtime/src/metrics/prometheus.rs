@@ -13,6 +13,9 @@ struct Kind {
     totals: Totals,
 }
 
+/// Name, help, and the value for one kind.
+type Series<T> = (&'static str, &'static str, fn(&T) -> u64);
+
 impl Registry {
     /// All numbers in Prometheus' text format.
     pub fn prometheus(&self) -> String {
@@ -64,7 +67,7 @@ impl Text {
     }
 
     fn kinds(&mut self, kinds: &BTreeMap<&'static str, Kind>) {
-        let gauges: [(&str, &str, fn(&Kind) -> u64); 4] = [
+        let gauges: [Series<Kind>; 4] = [
             ("ottla_actors", "Actors of this kind.", |k| k.actors),
             ("ottla_actors_offline", "Actors that were given up.", |k| k.offline),
             ("ottla_actors_stuck", "Actors whose handler does not end.", |k| k.stuck),
@@ -76,7 +79,7 @@ impl Text {
                 self.line(name, &format!("kind=\"{kind}\""), value(sums));
             }
         }
-        let counters: [(&str, &str, fn(&Totals) -> u64); 2] = [
+        let counters: [Series<Totals>; 2] = [
             ("ottla_actor_restarts_total", "Incarnations after the first.", |t| t.restarts),
             ("ottla_actor_failures_total", "Incarnations that failed.", |t| t.failures),
         ];

@@ -92,7 +92,7 @@ struct TestLogState {
     refuses: Option<ErrorCode>,
     /// Sizes of the appends, and answers that are held back.
     appends: Vec<usize>,
-    held: Option<Vec<(i64, Reply<Result<i64, ErrorCode>>)>>,
+    held: Option<Vec<(i64, AppendReply)>>,
 }
 
 impl TestLog {
@@ -122,12 +122,7 @@ impl TestLog {
 }
 
 impl ShardLog for TestLog {
-    fn append(
-        &self,
-        epoch: LeaderEpoch,
-        records: Vec<StoredRecord>,
-        reply: Reply<Result<i64, ErrorCode>>,
-    ) {
+    fn append(&self, epoch: LeaderEpoch, records: Vec<StoredRecord>, reply: AppendReply) {
         let mut state = self.state();
         assert_eq!(state.epoch, Some(epoch));
         if let Some(code) = state.refuses {
