@@ -1,0 +1,147 @@
+//! The command line, parsed and not yet acted upon.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::{ArgGroup, Args, Parser, Subcommand};
+use model::node_config::HostPort;
+
+use crate::config::Source;
+
+#[cfg(test)]
+mod tests;
+
+/// Apache Kafka 4.4 as a tree of supervised actors.
+#[derive(Debug, Clone, PartialEq, Parser)]
+#[command(name = "ottla", version, about, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Clone, PartialEq, Subcommand)]
+pub enum Command {
+    /// Start nodes: one with nothing configured, one by server.properties, or those of a cluster's file
+    Start(Start),
+    /// Prepare a node's directories, as kafka-storage format does
+    Format(Format),
+    /// Show the tree of a running node
+    Tree(Tree),
+}
+
+#[derive(Debug, Clone, PartialEq, Args)]
+pub struct Start {
+    /// Where data is kept [default: ./ottla-data]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["config", "properties"])]
+    pub data: Option<PathBuf>,
+    /// Where clients connect; the controller listens on the next port [default: 127.0.0.1:9092]
+    #[arg(long, value_name = "HOST:PORT", value_parser = HostPort::parse)]
+    #[arg(conflicts_with_all = ["config", "properties"])]
+    pub listen: Option<HostPort>,
+    /// Any Kafka setting by its own name; overrides what a file says
+    #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
+    pub set: Vec<(String, String)>,
+    /// A cluster's TOML file; without --node all of its nodes run in this process
+    #[arg(long, value_name = "FILE", conflicts_with = "properties")]
+    pub config: Option<PathBuf>,
+    /// The one node of the file to run
+    #[arg(long, value_name = "ID", requires = "config")]
+    pub node: Option<i32>,
+    /// Kafka's server.properties
+    #[arg(long, value_name = "FILE")]
+    pub properties: Option<PathBuf>,
+    /// Where metrics and the tree are shown
+    #[arg(long, value_name = "HOST:PORT|off", default_value = DEFAULT_CONSOLE)]
+    pub console: Console,
+}
+
+const DEFAULT_CONSOLE: &str = "127.0.0.1:8080";
+
+impl Start {
+    pub fn source(&self) -> Source {
+        if let Some(file) = &self.properties {
+            return Source::Properties(file.clone());
+        }
+        if let Some(file) = &self.config {
+            return Source::Cluster { file: file.clone(), node: self.node };
+        }
+        Source::Nothing {
+            data: self.data.clone().unwrap_or_else(|| PathBuf::from("ottla-data")),
+            listen: self.listen.clone().unwrap_or_else(|| HostPort::new("127.0.0.1", 9092)),
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Args)]
+#[command(group = ArgGroup::new("source").required(true).args(["properties", "config"]))]
+pub struct Format {
+    /// Kafka's server.properties
+    #[arg(long, value_name = "FILE")]
+    pub properties: Option<PathBuf>,
+    /// A cluster's TOML file
+    #[arg(long, value_name = "FILE", requires = "node")]
+    pub config: Option<PathBuf>,
+    /// The node of the file whose directories are formatted
+    #[arg(long, value_name = "ID", requires = "config")]
+    pub node: Option<i32>,
+    /// The cluster the directories will belong to
+    #[arg(long, value_name = "ID")]
+    pub cluster_id: String,
+    /// Make this controller the only voter, kept in the metadata log
+    #[arg(long)]
+    pub standalone: bool,
+    /// The level of a feature, other than its latest
+    #[arg(long, value_name = "NAME=LEVEL", value_parser = feature)]
+    pub feature: Vec<(String, i16)>,
+    /// Leave directories alone that are formatted already
+    #[arg(long)]
+    pub ignore_formatted: bool,
+}
+
+impl Format {
+    /// The file; clap has seen to it that there is exactly one.
+    pub fn source(&self) -> Option<Source> {
+        let properties = self.properties.clone().map(Source::Properties);
+        let cluster = || Some(Source::Cluster { file: self.config.clone()?, node: self.node });
+        properties.or_else(cluster)
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Args)]
+pub struct Tree {
+    /// The console of the node
+    #[arg(long, value_name = "HOST:PORT", value_parser = HostPort::parse, default_value = DEFAULT_CONSOLE)]
+    pub console: HostPort,
+}
+
+/// Where metrics and the tree are shown, if at all.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Console {
+    Off,
+    At(HostPort),
+}
+
+impl FromStr for Console {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Console, String> {
+        if text == "off" {
+            return Ok(Console::Off);
+        }
+        HostPort::parse(text).map(Console::At).map_err(|reason| format!("{reason}, or: off"))
+    }
+}
+
+fn key_value(text: &str) -> Result<(String, String), &'static str> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.trim().is_empty() => Ok((key.trim().into(), value.into())),
+        _ => Err("KEY=VALUE is expected"),
+    }
+}
+
+fn feature(text: &str) -> Result<(String, i16), &'static str> {
+    let expected = "NAME=LEVEL is expected, with a level of 0 or more";
+    let (name, level) = key_value(text).map_err(|_| expected)?;
+    let level = level.trim().parse().ok().filter(|level| *level >= 0).ok_or(expected)?;
+    Ok((name, level))
+}

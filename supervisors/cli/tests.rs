@@ -1,0 +1,85 @@
+use clap::{CommandFactory, Parser};
+
+use super::*;
+
+fn parse(line: &str) -> Result<Command, String> {
+    let words = std::iter::once("ottla").chain(line.split_whitespace());
+    Cli::try_parse_from(words).map(|cli| cli.command).map_err(|error| error.to_string())
+}
+
+fn start(line: &str) -> Start {
+    match parse(line) {
+        Ok(Command::Start(start)) => start,
+        other => panic!("{line}: {other:?}"),
+    }
+}
+
+#[test]
+fn the_definition_is_sound() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn start_with_nothing() {
+    let start = start("start");
+    let listen = HostPort::new("127.0.0.1", 9092);
+    assert_eq!(start.source(), Source::Nothing { data: "ottla-data".into(), listen });
+    assert_eq!(start.console, Console::At(HostPort::new("127.0.0.1", 8080)));
+    assert_eq!(start.set, []);
+}
+
+#[test]
+fn start_with_everything_it_takes() {
+    let nothing = start("start --data d --listen [::1]:1 --set a=b=c --set d= --console off");
+    let listen = HostPort::new("::1", 1);
+    assert_eq!(nothing.source(), Source::Nothing { data: "d".into(), listen });
+    assert_eq!(nothing.set, [("a".into(), "b=c".into()), ("d".into(), String::new())]);
+    assert_eq!(nothing.console, Console::Off);
+
+    let cluster = start("start --config c.toml --node 2 --console :0");
+    assert_eq!(cluster.source(), Source::Cluster { file: "c.toml".into(), node: Some(2) });
+    let all = start("start --config c.toml");
+    assert_eq!(all.source(), Source::Cluster { file: "c.toml".into(), node: None });
+    let properties = start("start --properties s.properties");
+    assert_eq!(properties.source(), Source::Properties("s.properties".into()));
+}
+
+#[test]
+fn format_and_tree() {
+    let line = "format --config c.toml --node 1 --cluster-id x --standalone \
+        --feature kraft.version=1 --feature metadata.version=30 --ignore-formatted";
+    let Ok(Command::Format(format)) = parse(line) else { panic!("{line}") };
+    assert_eq!(format.source(), Some(Source::Cluster { file: "c.toml".into(), node: Some(1) }));
+    assert_eq!(format.cluster_id, "x");
+    assert!(format.standalone && format.ignore_formatted);
+    assert_eq!(format.feature, [("kraft.version".into(), 1), ("metadata.version".into(), 30)]);
+
+    let console = HostPort::new("h", 1);
+    assert_eq!(parse("tree --console h:1"), Ok(Command::Tree(Tree { console })));
+}
+
+#[test]
+fn what_makes_no_sense_is_refused_and_named() {
+    for (line, expected) in [
+        ("", "Usage"),
+        ("strat", "start"),
+        ("start --listn h:1", "--listen"),
+        ("start --listen 9092", "HOST:PORT is expected"),
+        ("start --listen h:99999", "0 to 65535"),
+        ("start --set a", "KEY=VALUE is expected"),
+        ("start --console on", "or: off"),
+        ("start --node 1", "--config"),
+        ("start --node x --config c", "invalid digit"),
+        ("start --config c --properties p", "cannot be used with"),
+        ("start --config c --data d", "cannot be used with"),
+        ("start --properties p --listen h:1", "cannot be used with"),
+        ("format --cluster-id x", "--properties"),
+        ("format --properties p", "--cluster-id"),
+        ("format --config c --cluster-id x", "--node"),
+        ("format --properties p --config c --node 1 --cluster-id x", "cannot be used with"),
+        ("format --properties p --cluster-id x --feature f=-1", "NAME=LEVEL"),
+    ] {
+        let error = parse(line).unwrap_err();
+        assert!(error.contains(expected), "{line}: {error}");
+    }
+}
