@@ -3,6 +3,7 @@
 mod error_code;
 mod hash;
 mod ids;
+pub mod node_config;
 mod now;
 mod replicated;
 pub mod settings;
@@ -15,6 +16,7 @@ pub use ids::{
     BrokerEpoch, LeaderEpoch, NodeId, ParseTopicPartitionError, ProducerEpoch, ProducerId,
     TopicIdPartition, TopicPartition,
 };
+pub use node_config::NodeConfig;
 pub use now::Now;
 pub use replicated::{Decision, DecisionOf, Persist, Replicated, StoredRecord, Ticket, TimerOp};
 pub use uuid::{ParseUuidError, Uuid};

@@ -208,7 +208,7 @@ pub fn refuse_unhonoured<'a>(
 ) -> Result<(), AlterError> {
     for (name, text) in altered {
         if let Some(setting) = resource.setting(name) {
-            setting.accept(text)?;
+            setting.accept_dynamic(text)?;
         }
     }
     Ok(())

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::Resource;
-use super::setting::{Area, Check, Scope, Setting};
+use super::setting::{Area, Check, Honoured, Scope, Setting};
 
 /// The whole document. A test holds docs/CONFIG.md to it.
 pub fn document() -> String {
@@ -27,6 +27,7 @@ Ottla takes Kafka 4.4's settings by Kafka's own names. They are given in Kafka's
 
 - **Honoured** says whether this build does what the setting says. A setting that is not honoured yet is refused by its name,
   unless it is given Kafka's default, which changes nothing and which many ready-made configurations spell out.
+  *At start* means that it cannot be altered while the node runs, though Kafka could.
 - A name that Kafka does not know is refused, with the nearest right name. (Kafka passes such names on to plugins without a word.)
 - **Scope**: `node` is read at start; `broker` can also be altered for one broker while it runs, `cluster` for one or for all of them.
 - Threads: Kafka's thread counts size the pools that do the same work here.
@@ -45,7 +46,9 @@ fn write_area(text: &mut String, area: &Area, with_title: bool) {
     }
     text.push_str("\n| Setting | Type | Default | Allowed | Scope | Honoured | What it does |\n");
     text.push_str("|---|---|---|---|---|---|---|\n");
-    for setting in area.settings.iter().filter(|setting| !setting.internal || setting.honoured) {
+    for setting in
+        area.settings.iter().filter(|setting| !setting.internal || setting.honoured != Honoured::No)
+    {
         write_row(text, setting);
     }
 }
@@ -67,7 +70,11 @@ fn write_row(text: &mut String, setting: &Setting) {
         setting.kind.name().to_lowercase(),
         allowed(setting.check),
         scope(setting.scope),
-        if setting.honoured { "yes" } else { "no" },
+        match setting.honoured {
+            Honoured::No => "no",
+            Honoured::AtStart => "at start",
+            Honoured::Yes => "yes",
+        },
         setting.doc.replace('|', "\\|"),
     );
 }

@@ -16,6 +16,10 @@ pub enum SettingError {
         default_or_none(.default)
     )]
     NotHonoured { name: String, value: String, default: Option<&'static str> },
+    #[error(
+        "{name}: Ottla honours it at start only; change it in the node's own configuration and restart the node"
+    )]
+    AtStart { name: &'static str },
     #[error("{name}: removed in Kafka 4. {instead}")]
     Removed { name: &'static str, instead: &'static str },
     #[error("{name}: required, and not given")]
@@ -26,7 +30,12 @@ pub enum SettingError {
 }
 
 impl SettingError {
-    pub(super) fn conflict(text: impl Into<String>) -> SettingError {
+    pub(crate) fn invalid(name: &str, value: &str, reason: impl Into<String>) -> SettingError {
+        let (name, value) = (name.to_owned(), super::value::shortened(value));
+        SettingError::Invalid { name, value, reason: reason.into() }
+    }
+
+    pub(crate) fn conflict(text: impl Into<String>) -> SettingError {
         SettingError::Conflict(text.into())
     }
 
@@ -37,6 +46,7 @@ impl SettingError {
             | SettingError::Unknown { name, .. }
             | SettingError::NotHonoured { name, .. } => Some(name),
             SettingError::Duplicated { name }
+            | SettingError::AtStart { name }
             | SettingError::EmptyElement { name }
             | SettingError::Removed { name, .. }
             | SettingError::Missing { name } => Some(name),

@@ -25,7 +25,7 @@ pub use describe::{describe_client_metrics, describe_group, describe_topic};
 pub use document::document;
 pub use error::SettingError;
 pub use nearest::nearest;
-pub use setting::{Area, Check, Scope, Setting, Synonym, Type};
+pub use setting::{Area, Check, Honoured, Scope, Setting, Synonym, Type};
 pub use topic_config::{CleanupPolicy, CompressionType, TimestampType, TopicConfig};
 pub use value::Value;
 pub use values::Values;
@@ -129,7 +129,7 @@ impl Setting {
         let value = self.parse(text)?;
         let is_default =
             || self.default.is_some_and(|default| self.parse(default).as_ref() == Ok(&value));
-        if self.honoured || is_default() {
+        if self.honoured != Honoured::No || is_default() {
             return Ok(value);
         }
         let shown = if self.is_sensitive() { "[hidden]" } else { text.trim() };
@@ -138,5 +138,13 @@ impl Setting {
             value: value::shortened(shown),
             default: self.default,
         })
+    }
+    /// Reads a value that is set while the node runs.
+    pub fn accept_dynamic(&self, text: &str) -> Result<Value, SettingError> {
+        let value = self.accept(text)?;
+        match self.honoured {
+            Honoured::AtStart => Err(SettingError::AtStart { name: self.name }),
+            _ => Ok(value),
+        }
     }
 }

@@ -75,6 +75,17 @@ pub enum Check {
     OffsetReset,
 }
 
+/// Whether this build does what the setting says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Honoured {
+    /// Not yet: only Kafka's default is accepted.
+    No,
+    /// In the node's own configuration, but not while the node runs.
+    AtStart,
+    /// Wherever Kafka takes it.
+    Yes,
+}
+
 /// Where a topic's or a group's setting takes its default: a broker's setting, times a factor where the units differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Synonym {
@@ -96,8 +107,7 @@ pub struct Setting {
     pub doc: &'static str,
     /// Shown by DescribeConfigs only when it was given.
     pub internal: bool,
-    /// Whether this build does what it says. Where not, only Kafka's default is accepted.
-    pub honoured: bool,
+    pub honoured: Honoured,
 }
 
 impl Setting {
@@ -110,7 +120,7 @@ impl Setting {
         synonyms: &'static [Synonym],
         doc: &'static str,
     ) -> Setting {
-        let (internal, honoured) = (false, false);
+        let (internal, honoured) = (false, Honoured::No);
         Setting { name, kind, default, check, scope, synonyms, doc, internal, honoured }
     }
 
@@ -119,7 +129,11 @@ impl Setting {
     }
 
     pub(super) const fn honoured(self) -> Setting {
-        Setting { honoured: true, ..self }
+        Setting { honoured: Honoured::Yes, ..self }
+    }
+
+    pub(super) const fn honoured_at_start(self) -> Setting {
+        Setting { honoured: Honoured::AtStart, ..self }
     }
 
     /// Its value is never shown.
@@ -136,7 +150,7 @@ pub struct Area {
 }
 
 /// A table of settings, one to a row:
-/// `Type "name" = default, check, Scope [+ honoured] [+ internal] [, from [synonyms]]: "doc";`
+/// `Type "name" = default, check, Scope [+ honoured | + honoured_at_start] [+ internal] [, from [synonyms]]: "doc";`
 macro_rules! settings {
     ($($kind:ident $name:literal = $default:tt, $check:expr, $scope:ident $(+ $flag:ident)*
         $(from [$($synonym:literal * $factor:literal),*])? : $doc:literal;)*) => {

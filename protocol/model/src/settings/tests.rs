@@ -386,6 +386,9 @@ fn what_a_running_broker_can_be_told() {
         assert_eq!(error, (ErrorCode::InvalidRequest, expected.to_owned()));
     }
     assert_eq!(judged(false, "max.conections", "5").unwrap_err().0, ErrorCode::InvalidConfig);
+    let at_start =
+        refuse_unhonoured(Resource::Broker, &map(&[("num.io.threads", "9")])).unwrap_err();
+    assert!(at_start.to_string().contains("at start only"));
     let deleted = BTreeMap::from([("nope.x".to_owned(), None)]);
     assert_eq!(validate_broker(false, &deleted), Ok(()));
 }

@@ -208,7 +208,7 @@ fn dynamic(name: &str, text: &str) -> Result<(&'static str, Given), SettingError
     let Some(setting) = Resource::Broker.setting(name) else {
         return Err(refused_name(name, text));
     };
-    let value = setting.accept(text)?;
+    let value = setting.accept_dynamic(text)?;
     Ok((setting.name, Given { text: text.trim().to_owned(), value }))
 }
 

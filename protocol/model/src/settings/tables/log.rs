@@ -14,7 +14,7 @@ pub(super) const LOG: Area = Area {
             "Log directories that take no new partitions.";
         Long "log.dir.failure.timeout.ms" = "30000", AtLeast(1), Node:
             "A broker that cannot report a failed log directory to the controller for this long stops.";
-        Int "num.recovery.threads.per.data.dir" = "2", AtLeast(1), Cluster + honoured:
+        Int "num.recovery.threads.per.data.dir" = "2", AtLeast(1), Cluster + honoured_at_start:
             "Threads for each log directory that recover logs at start and flush them at stop.";
         Int "num.replica.alter.log.dirs.threads" = null, Any, Node:
             "Threads that move replicas between log directories; one for each directory unless given.";

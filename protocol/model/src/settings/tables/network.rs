@@ -6,15 +6,15 @@ use crate::settings::setting::{Area, settings};
 pub(super) const NETWORK: Area = Area {
     title: "Network",
     settings: settings! {
-        List "listeners" = "PLAINTEXT://:9092", Any, Broker + honoured:
+        List "listeners" = "PLAINTEXT://:9092", Any, Broker + honoured_at_start:
             "Where this node listens: NAME://HOST:PORT, separated by commas; no host means every address.";
         List "advertised.listeners" = null, Any, Node + honoured:
             "Where clients are told to connect; the listeners themselves unless given.";
-        String "listener.security.protocol.map" = "SASL_SSL:SASL_SSL,PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT", Any, Broker + honoured:
+        String "listener.security.protocol.map" = "SASL_SSL:SASL_SSL,PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT", Any, Broker + honoured_at_start:
             "Which protocol each listener name speaks, as NAME:PROTOCOL pairs.";
         List "early.start.listeners" = null, Any, Node:
             "Listeners that may start before the authorizer is ready.";
-        Int "num.network.threads" = "3", AtLeast(1), Cluster + honoured:
+        Int "num.network.threads" = "3", AtLeast(1), Cluster + honoured_at_start:
             "Threads that read from and write to sockets.";
         Int "socket.send.buffer.bytes" = "102400", Any, Node + honoured:
             "The socket's send buffer; -1 leaves it to the operating system.";

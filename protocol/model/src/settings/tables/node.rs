@@ -42,9 +42,9 @@ pub(super) const NODE: Area = Area {
             "A class that decides whether a topic may be created.";
         Class "alter.config.policy.class.name" = null, Any, Node:
             "A class that decides whether a configuration may be altered.";
-        Int "background.threads" = "10", AtLeast(1), Cluster + honoured:
+        Int "background.threads" = "10", AtLeast(1), Cluster + honoured_at_start:
             "Threads for background work.";
-        Int "num.io.threads" = "8", AtLeast(1), Cluster + honoured:
+        Int "num.io.threads" = "8", AtLeast(1), Cluster + honoured_at_start:
             "Threads that process requests; here the size of the pool for disk work.";
         Int "request.timeout.ms" = "30000", Any, Node + honoured:
             "How long a request between nodes waits for its answer.";
