@@ -246,13 +246,17 @@ pub fn load(dir: &Path) -> Result<Vec<Schema>, String> {
         } else if path.extension().is_some_and(|extension| extension == "schema") {
             let text =
                 std::fs::read_to_string(&path).map_err(|e| format!("{}: {e}", path.display()))?;
-            let parsed = parse::parse(&text).map_err(|e| format!("{}:{e}", path.display()))?;
-            for schema in &parsed {
-                check::check(schema)
-                    .map_err(|e| format!("{}: {}: {e}", path.display(), schema.name))?;
-            }
-            schemas.extend(parsed);
+            schemas.extend(read(&text).map_err(|e| format!("{}:{e}", path.display()))?);
         }
+    }
+    Ok(schemas)
+}
+
+/// Reads the text of one file, and checks what it says.
+pub fn read(text: &str) -> Result<Vec<Schema>, String> {
+    let schemas = parse::parse(text)?;
+    for schema in &schemas {
+        check::check(schema).map_err(|e| format!("{}: {e}", schema.name))?;
     }
     Ok(schemas)
 }

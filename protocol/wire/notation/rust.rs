@@ -72,12 +72,12 @@ fn read(schema: &Schema, one: &StructOf<'_>) -> String {
         let mandatory = mandatory(field, one.versions);
         let default = default(field);
         let _ = match condition(mandatory, one.versions).as_deref() {
-            None => writeln!(body, "let {name} = {};", read_field(schema, one, field, "r")),
+            None => writeln!(body, "let {name} = {};", read_field(schema, one, field)),
             Some("false") if field.tag.is_none() => writeln!(body, "let {name} = {default};"),
             Some("false") => writeln!(body, "let mut {name} = {default};"),
             Some(present) => {
                 let mutable = if field.tag.is_some() { "mut " } else { "" };
-                let value = read_field(schema, one, field, "r");
+                let value = read_field(schema, one, field);
                 writeln!(
                     body,
                     "let {mutable}{name} = if {present} {{ {value} }} else {{ {default} }};"
@@ -86,9 +86,9 @@ fn read(schema: &Schema, one: &StructOf<'_>) -> String {
         };
         if let Some(tag) = field.tag {
             let value = if is_nullable_struct(field) {
-                "read_tagged_struct(&mut t, v)?".to_owned()
+                "read_tagged_struct(r, v)?".to_owned()
             } else {
-                read_field(schema, one, field, "&mut t")
+                read_field(schema, one, field)
             };
             let valid = condition(field.tagged, one.versions.intersect(schema.flexible));
             let guard = valid.as_ref().map(|valid| format!(" if {valid}")).unwrap_or_default();
@@ -108,8 +108,8 @@ fn read(schema: &Schema, one: &StructOf<'_>) -> String {
         let _ = write!(
             body,
             "let mut unknown_tagged_fields = Vec::new();\nif f {{\nfor _ in 0..r.tag_count()? {{\n\
-             let (tag, mut t) = r.open_tag()?;\nmatch tag {{\n{tagged}\
-             _ => {{ r.keep_tag(tag, t, &mut unknown_tagged_fields)?; continue; }}\n}}\nr.close_tag(tag, t)?;\n}}\n}}\n"
+             let (tag, size) = r.tag()?;\nmatch tag {{\n{tagged}\
+             _ => r.keep_tag((tag, size), &mut unknown_tagged_fields)?,\n}}\n}}\n}}\n"
         );
     }
     format!(
@@ -118,18 +118,18 @@ fn read(schema: &Schema, one: &StructOf<'_>) -> String {
     )
 }
 
-fn read_field(schema: &Schema, one: &StructOf<'_>, field: &Field, reader: &str) -> String {
+fn read_field(schema: &Schema, one: &StructOf<'_>, field: &Field) -> String {
     let flexible = flexible(schema, field);
     let present = field.versions.intersect(one.versions);
     if !is_option(field) {
-        return format!("Wire::read({reader}, v, {flexible})?");
+        return format!("Wire::read(r, v, {flexible})?");
     }
     if field.ty == Type::Records && field.nullable.is_empty() {
-        return format!("Some(Wire::read({reader}, v, {flexible})?)");
+        return format!("Some(Wire::read(r, v, {flexible})?)");
     }
     match condition(field.nullable, present) {
-        None => format!("Wire::read_nullable({reader}, v, {flexible})?"),
-        Some(nullable) => format!("read_if_nullable({nullable}, {reader}, v, {flexible})?"),
+        None => format!("Wire::read_nullable(r, v, {flexible})?"),
+        Some(nullable) => format!("read_if_nullable({nullable}, r, v, {flexible})?"),
     }
 }
 

@@ -16,8 +16,6 @@ pub enum DecodeError {
     UnexpectedNull,
     #[error("tag {tag} is not valid in version {version}")]
     InvalidTag { tag: u32, version: i16 },
-    #[error("tagged field {tag} is not as long as it says")]
-    TagLength { tag: u32 },
     #[error("{remaining} bytes are left over")]
     TrailingBytes { remaining: usize },
     #[error("the message would take more memory than its size allows for")]

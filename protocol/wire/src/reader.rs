@@ -147,34 +147,24 @@ impl Reader {
         self.uvarint()
     }
 
-    /// The next tagged field's tag, and a reader of its value alone.
-    pub(crate) fn open_tag(&mut self) -> Result<(u32, Reader), DecodeError> {
-        let tag = self.uvarint()?;
-        let size = self.uvarint()? as usize;
-        let bytes = self.take(size)?;
-        Ok((tag, Reader { bytes, memory: self.memory }))
+    /// The next tagged field's tag and size. As in Kafka, the size of a known field's value is not
+    /// held against what the value then takes.
+    pub(crate) fn tag(&mut self) -> Result<(u32, usize), DecodeError> {
+        Ok((self.uvarint()?, self.uvarint()? as usize))
     }
 
-    /// Ends a known tagged field: its value must have been as long as announced.
-    pub(crate) fn close_tag(&mut self, tag: u32, value: Reader) -> Result<(), DecodeError> {
-        self.memory = value.memory;
-        value.finish().map_err(|_| DecodeError::TagLength { tag })
-    }
-
-    /// Ends a tagged field that this version does not know: it is kept as it came.
+    /// Keeps a tagged field that this version does not know, as it comes.
     pub(crate) fn keep_tag(
         &mut self,
-        tag: u32,
-        value: Reader,
+        (tag, size): (u32, usize),
         unknown: &mut Vec<RawTaggedField>,
     ) -> Result<(), DecodeError> {
-        self.memory = value.memory;
         if unknown.len() == unknown.capacity() {
             let more = unknown.len().max(1);
             self.pay(more * size_of::<RawTaggedField>())?;
             unknown.reserve_exact(more);
         }
-        unknown.push(RawTaggedField { tag, data: value.bytes });
+        unknown.push(RawTaggedField { tag, data: self.take(size)? });
         Ok(())
     }
 
@@ -186,8 +176,8 @@ impl Reader {
         let mut unknown = Vec::new();
         if flexible {
             for _ in 0..self.tag_count()? {
-                let (tag, value) = self.open_tag()?;
-                self.keep_tag(tag, value, &mut unknown)?;
+                let next = self.tag()?;
+                self.keep_tag(next, &mut unknown)?;
             }
         }
         Ok(unknown)

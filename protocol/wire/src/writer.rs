@@ -164,7 +164,7 @@ impl Writer {
         let own = self.own.freeze();
         let mut parts = Vec::with_capacity(self.records.len() * 2 + 1);
         let mut from = 0;
-        for (at, records) in self.records {
+        for (at, records) in self.records.into_iter().filter(|(_, records)| !records.is_empty()) {
             push(&mut parts, own.slice(from..at));
             from = at;
             match records {
@@ -172,7 +172,6 @@ impl Writer {
                 Records::Chain(chain) => {
                     chain.into_iter().for_each(|bytes| push(&mut parts, bytes))
                 }
-                Records::External { len: 0, .. } => {}
                 Records::External { len, token } => parts.push(Part::External { token, len }),
             }
         }

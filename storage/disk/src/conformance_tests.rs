@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::{DirEntry, Disk, DiskOp, FileKind, Open, RealDisk};
+use crate::{DirEntry, Disk, DiskOp, FileKind, Open, RealDisk, SimDisk, SimDiskOptions};
 
 fn names(disk: &dyn Disk, dir: &Path) -> Vec<String> {
     disk.list(dir).unwrap().into_iter().map(|entry| entry.name).collect()
@@ -211,6 +211,16 @@ macro_rules! conformance {
             fn $case() {
                 let dir = tempfile::tempdir().unwrap();
                 super::$case(&super::RealDisk::new(), dir.path());
+            })*
+        }
+
+        mod simulated {
+            $(#[test]
+            fn $case() {
+                let disk = super::SimDisk::new(super::SimDiskOptions::default()).mount();
+                let root = super::Path::new("/data");
+                disk.create_dir_all(root).unwrap();
+                super::$case(&*disk, root);
             })*
         }
     };

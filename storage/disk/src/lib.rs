@@ -1,7 +1,7 @@
 //! The sole user of the file system: a real disk, and a simulated one with faults.
 //!
 //! Everything Ottla keeps goes through [`Disk`] and [`DiskFile`]. A node gets its disk from the world it runs in: a
-//! [`RealDisk`] in production.
+//! [`RealDisk`] in production, a handle of a [`SimDisk`] in simulation. Both follow one contract, tested by one suite.
 //!
 //! What is durable, and when, is the part to know by heart:
 //! - bytes written are visible to readers at once, and survive a crash only after [`DiskFile::sync_data`] (or `sync_all`);
@@ -13,6 +13,7 @@
 mod error;
 mod maps;
 mod real;
+mod sim;
 
 #[cfg(test)]
 mod conformance_tests;
@@ -28,6 +29,7 @@ use bytes::Bytes;
 pub use error::{DiskError, DiskOp, Result};
 pub use maps::Map;
 pub use real::RealDisk;
+pub use sim::{Crash, Fault, FaultKind, SimDisk, SimDiskOptions};
 
 /// How a file is opened. Every mode but `Read` also reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

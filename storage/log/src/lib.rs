@@ -1,1 +1,60 @@
 //! A partition's log: segments, indexes, recovery, checkpoints. Kafka's files, to the byte.
+//!
+//! A [`Log`] has one writer, its owner. Readers get a [`LogView`]: an immutable picture of the log that never waits for the
+//! writer, and stays readable when segments are deleted under it. What may take long ([`Log::open`], [`Log::roll`],
+//! [`Log::truncate_to`], a [`SyncJob`]) is a plain call, for the owner to make where it likes.
+//!
+//! What of it survives a crash: everything below the recovery point, which a finished [`SyncJob`] moves forward. Opening after an
+//! unclean stop reads all that lies above it and keeps what is whole.
+
+mod append;
+mod batches;
+mod checkpoint;
+mod clean_shutdown;
+mod config;
+mod epochs;
+mod error;
+mod index;
+mod leftovers;
+mod log;
+mod meta_properties;
+mod names;
+mod open;
+mod partition_metadata;
+mod producer_snapshot;
+mod recover;
+mod retention;
+mod scan;
+mod segment;
+mod sync;
+mod truncate;
+mod view;
+mod view_timestamps;
+mod words;
+
+pub use append::Appended;
+pub use batches::BatchesFrom;
+pub use checkpoint::{
+    CheckpointError, HIGH_WATERMARK_CHECKPOINT, LOG_START_OFFSET_CHECKPOINT,
+    RECOVERY_POINT_CHECKPOINT, read_offset_checkpoint, write_offset_checkpoint,
+};
+pub use clean_shutdown::{CLEAN_SHUTDOWN_FILE, CleanShutdown};
+pub use config::LogConfig;
+pub use epochs::{EpochEnd, EpochEntry, LeaderEpochs};
+pub use error::{AppendError, OpenError, ReadError};
+pub use log::Log;
+pub use meta_properties::{META_PROPERTIES_FILE, MetaProperties, MetaPropertiesError};
+pub use names::{DirKind, PartitionDir, delete_dir_name, partition_dir_name};
+pub use open::{OpenOptions, Recovered};
+pub use partition_metadata::{
+    PARTITION_METADATA_FILE, PartitionMetadataError, read_partition_metadata,
+    write_partition_metadata,
+};
+pub use producer_snapshot::{
+    ProducerSnapshotError, list_producer_snapshots, read_producer_snapshot,
+    remove_producer_snapshot, write_producer_snapshot,
+};
+pub use retention::RetentionPolicy;
+pub use sync::SyncJob;
+pub use truncate::TruncateError;
+pub use view::{FileSlice, LogPosition, LogView, Read, TimestampOffset};

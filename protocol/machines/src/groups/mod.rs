@@ -13,6 +13,13 @@ mod request;
 mod settings;
 mod shard;
 
+#[cfg(test)]
+mod admin_tests;
+#[cfg(test)]
+mod event_tests;
+#[cfg(test)]
+mod rig;
+
 pub use classic::{ClassicGroup, InitialDelay, Member, MemberId, ParkedJoin, Protocol, State};
 pub use event::{GroupEvent, Record, RecordError};
 pub use offsets::{CommittedOffset, fetch_groups, fetch_response};

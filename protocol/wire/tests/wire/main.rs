@@ -3,6 +3,8 @@
 // These tests read, and when blessing write, files of the repository.
 #![allow(clippy::disallowed_methods)]
 
+mod framing;
+mod grammar;
 mod memory;
 #[path = "../../notation/mod.rs"]
 mod notation;

@@ -207,7 +207,7 @@ fn load_definitions(dir: &Path) -> Result<Vec<Schema>, String> {
 }
 
 #[test]
-fn the_notation_says_what_kafkas_definitions_say() {
+pub fn the_notation_says_what_kafkas_definitions_say() {
     let dir = match std::env::var("OTTLA_SCHEMAS") {
         Ok(dir) => dir.into(),
         Err(_) => repository().join("../shared/schemas"),

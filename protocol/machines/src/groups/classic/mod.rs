@@ -14,6 +14,17 @@ mod subscription;
 mod sync;
 mod timers;
 
+#[cfg(test)]
+mod any_order_tests;
+#[cfg(test)]
+mod join_tests;
+#[cfg(test)]
+mod membership_tests;
+#[cfg(test)]
+mod rebalance_tests;
+#[cfg(test)]
+mod static_member_tests;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 

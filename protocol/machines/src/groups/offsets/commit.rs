@@ -107,14 +107,18 @@ impl Commit<'_> {
             -1 => None,
             retention_ms => Some(self.now.wall_ms.saturating_add(retention_ms)),
         };
+        // The version of the record that has a time of expiry has neither leader epoch nor topic id.
+        let (leader_epoch, topic_id) = match expires {
+            None => (partition.committed_leader_epoch, topic_id),
+            Some(_) => (-1, Uuid::ZERO),
+        };
         let value = wire::OffsetCommitValue {
             offset: partition.committed_offset,
-            leader_epoch: partition.committed_leader_epoch,
+            leader_epoch,
             metadata: metadata.to_owned(),
             commit_timestamp: self.now.wall_ms,
             expire_timestamp: expires.unwrap_or(-1),
-            // The version of the record that has a time of expiry has no topic id.
-            topic_id: if expires.is_some() { Uuid::ZERO } else { topic_id },
+            topic_id,
             ..Default::default()
         };
         let key = key(&self.request.group_id, topic, partition.partition_index);

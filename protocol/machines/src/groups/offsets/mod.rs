@@ -5,6 +5,9 @@ mod delete;
 mod expire;
 mod fetch;
 
+#[cfg(test)]
+pub(super) mod tests;
+
 use std::collections::BTreeMap;
 
 use model::Uuid;

@@ -1,0 +1,251 @@
+//! What a loss of power leaves: all that was synced, and of the rest anything a real disk could leave.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::{Crash, SimDisk, SimDiskOptions};
+use crate::{Disk, FileKind, Open};
+
+fn sim(seed: u64) -> SimDisk {
+    SimDisk::new(SimDiskOptions { seed, ..Default::default() })
+}
+
+/// What each of 300 seeds leaves of the same steps.
+fn outcomes<T: Ord>(steps: impl Fn(&dyn Disk), look: impl Fn(&dyn Disk) -> T) -> BTreeSet<T> {
+    (0..300)
+        .map(|seed| {
+            let sim = sim(seed);
+            steps(&*sim.mount());
+            sim.crash(Crash::PowerLoss);
+            look(&*sim.mount())
+        })
+        .collect()
+}
+
+fn root() -> &'static Path {
+    Path::new("/")
+}
+
+#[test]
+fn unsynced_writes_are_lost_torn_or_reordered() {
+    let path = Path::new("/log");
+    let left = outcomes(
+        |disk| {
+            let log = disk.open(path, Open::Create).unwrap();
+            disk.sync_dir(root()).unwrap();
+            log.write_at(b"0000", 0).unwrap();
+            log.sync_data().unwrap();
+            log.write_at(b"1111", 4).unwrap();
+            log.write_at(b"2222", 8).unwrap();
+        },
+        |disk| disk.read(path, 100).unwrap(),
+    );
+    assert!(left.iter().all(|bytes| bytes.starts_with(b"0000")));
+    for seen in [&b"0000"[..], b"00001111", b"000011112222", b"000011", b"0000\0\0\0\x002222"] {
+        assert!(left.contains(seen), "never {:?} of {left:?}", String::from_utf8_lossy(seen));
+    }
+}
+
+#[test]
+fn names_need_their_directory_synced() {
+    let left = outcomes(
+        |disk| {
+            disk.create_dir_all(Path::new("/dir")).unwrap();
+            disk.sync_dir(root()).unwrap();
+            for name in ["a", "b"] {
+                let file = disk.open(&Path::new("/dir").join(name), Open::Create).unwrap();
+                file.sync_all().unwrap();
+            }
+        },
+        |disk| disk.list(Path::new("/dir")).unwrap().len(),
+    );
+    assert_eq!(left, BTreeSet::from([0, 1, 2]));
+}
+
+#[test]
+fn a_directory_without_its_own_name_synced_takes_its_files_along() {
+    let left = outcomes(
+        |disk| {
+            disk.create_dir_all(Path::new("/dir")).unwrap();
+            disk.open(Path::new("/dir/a"), Open::Create).unwrap().sync_all().unwrap();
+            disk.sync_dir(Path::new("/dir")).unwrap();
+        },
+        |disk| disk.exists(Path::new("/dir/a")).unwrap(),
+    );
+    assert_eq!(left, BTreeSet::from([false, true]));
+}
+
+#[test]
+fn replace_leaves_the_old_or_the_new_at_every_operation() {
+    let path = Path::new("/checkpoint");
+    let mut left = BTreeSet::new();
+    for seed in 0..300 {
+        let sim = sim(seed);
+        let disk = sim.mount();
+        disk.replace(path, b"old").unwrap();
+        sim.set_budget(Some(seed % 8));
+        let done = disk.replace(path, b"new!").is_ok();
+        sim.crash(Crash::PowerLoss);
+        let found = sim.mount().read(path, 100).unwrap();
+        assert!(found == b"new!" || (!done && found == b"old"), "{done} {found:?}");
+        left.insert((done, found));
+    }
+    assert_eq!(left.len(), 3, "the old, the new before the end, the new after it");
+}
+
+#[test]
+fn removal_is_durable_after_sync_dir_only() {
+    let path = Path::new("/a");
+    let steps = |disk: &dyn Disk| {
+        disk.open(path, Open::Create).unwrap().write_at(b"x", 0).unwrap();
+        disk.open(path, Open::ReadWrite).unwrap().sync_all().unwrap();
+        disk.sync_dir(root()).unwrap();
+        disk.remove_file(path).unwrap();
+    };
+    let left = outcomes(steps, |disk| disk.read(path, 9).ok());
+    assert_eq!(left, BTreeSet::from([None, Some(b"x".to_vec())]));
+    let synced = |disk: &dyn Disk| {
+        steps(disk);
+        disk.sync_dir(root()).unwrap();
+    };
+    assert_eq!(outcomes(synced, |disk| disk.exists(path).unwrap()), BTreeSet::from([false]));
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Write { file: u8, pos: u16, len: u8 },
+    SetLen { file: u8, len: u16 },
+    Sync { file: u8 },
+    Rename { from: u8, to: u8 },
+    Remove { file: u8 },
+    SyncDir { dir: u8 },
+    Kill,
+    PowerLoss,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let file = 0..6u8;
+    prop_oneof![
+        6 => (file.clone(), 0..9000u16, 1..200u8)
+            .prop_map(|(file, pos, len)| Step::Write { file, pos, len }),
+        1 => (file.clone(), 0..9000u16).prop_map(|(file, len)| Step::SetLen { file, len }),
+        3 => file.clone().prop_map(|file| Step::Sync { file }),
+        2 => (file.clone(), file.clone()).prop_map(|(from, to)| Step::Rename { from, to }),
+        1 => file.prop_map(|file| Step::Remove { file }),
+        3 => (0..2u8).prop_map(|dir| Step::SyncDir { dir }),
+        1 => Just(Step::Kill),
+        1 => Just(Step::PowerLoss),
+    ]
+}
+
+fn dir(dir: u8) -> PathBuf {
+    PathBuf::from(format!("/d{dir}"))
+}
+
+fn path(file: u8) -> PathBuf {
+    dir(file % 2).join(format!("f{file}"))
+}
+
+/// Contents of every file there is.
+fn snapshot(disk: &dyn Disk) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut all = BTreeMap::new();
+    for dir in [dir(0), dir(1)] {
+        for entry in disk.list(&dir).unwrap() {
+            assert_eq!(entry.kind, FileKind::File);
+            let path = dir.join(entry.name);
+            all.insert(path.clone(), disk.read(&path, 1 << 20).unwrap());
+        }
+    }
+    all
+}
+
+/// A run, with what it read at each step; after a loss of power, synced names with synced bytes must be there.
+fn run(seed: u64, steps: &[Step]) -> Vec<BTreeMap<PathBuf, Vec<u8>>> {
+    let sim = sim(seed);
+    let mut disk = sim.mount();
+    for dir in [dir(0), dir(1)] {
+        disk.create_dir_all(&dir).unwrap();
+    }
+    disk.sync_dir(root()).unwrap();
+    // Files whose name and bytes are as they were when both were last synced.
+    let mut safe: BTreeMap<PathBuf, Vec<u8>> = BTreeMap::new();
+    let mut synced_bytes: BTreeSet<PathBuf> = BTreeSet::new();
+    let mut trace = Vec::new();
+    for step in steps {
+        match *step {
+            Step::Write { file, pos, len } => {
+                let opened = disk.open(&path(file), Open::Create).unwrap();
+                opened.write_at(&vec![len; len.into()], pos.into()).unwrap();
+                safe.remove(&path(file));
+                synced_bytes.remove(&path(file));
+            }
+            Step::SetLen { file, len } => {
+                disk.open(&path(file), Open::Create).unwrap().set_len(len.into()).unwrap();
+                safe.remove(&path(file));
+                synced_bytes.remove(&path(file));
+            }
+            Step::Sync { file } => {
+                if let Ok(opened) = disk.open(&path(file), Open::ReadWrite) {
+                    opened.sync_data().unwrap();
+                    synced_bytes.insert(path(file));
+                }
+            }
+            Step::Rename { from, to } if from != to => {
+                if disk.rename(&path(from), &path(to)).is_ok() {
+                    for touched in [path(from), path(to)] {
+                        safe.remove(&touched);
+                        synced_bytes.remove(&touched);
+                    }
+                }
+            }
+            Step::Rename { .. } => {}
+            Step::Remove { file } => {
+                disk.remove_file(&path(file)).ok();
+                safe.remove(&path(file));
+                synced_bytes.remove(&path(file));
+            }
+            Step::SyncDir { dir: which } => {
+                disk.sync_dir(&dir(which)).unwrap();
+                for path in synced_bytes.iter().filter(|path| path.starts_with(dir(which))) {
+                    safe.insert(path.clone(), disk.read(path, 1 << 20).unwrap());
+                }
+            }
+            Step::Kill => {
+                let before = snapshot(&*disk);
+                sim.crash(Crash::Kill);
+                disk = sim.mount();
+                assert_eq!(snapshot(&*disk), before);
+            }
+            Step::PowerLoss => {
+                sim.crash(Crash::PowerLoss);
+                disk = sim.mount();
+                let left = snapshot(&*disk);
+                for (path, bytes) in &safe {
+                    assert_eq!(left.get(path), Some(bytes), "{path:?}");
+                }
+                synced_bytes = safe.keys().cloned().collect();
+            }
+        }
+        trace.push(snapshot(&*disk));
+    }
+    let blocks = |bytes: &Vec<u8>| bytes.len() as u64 + 8192;
+    assert!(sim.used_bytes() <= snapshot(&*disk).values().map(blocks).sum(), "blocks leak");
+    trace
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn what_was_synced_survives(seed: u64, steps in vec(step(), 1..60)) {
+        run(seed, &steps);
+    }
+
+    #[test]
+    fn the_same_seed_gives_the_same_disk(seed: u64, steps in vec(step(), 1..60)) {
+        prop_assert_eq!(run(seed, &steps), run(seed, &steps));
+    }
+}

@@ -1,0 +1,56 @@
+//! Faults by plan: data, so that a plan can be printed, and shrunk.
+
+use crate::DiskOp;
+
+/// What goes wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FaultKind {
+    /// A read fails.
+    ReadError,
+    /// A read succeeds with one bit of the answer turned.
+    ReadFlip,
+    /// A write fails after some of its bytes.
+    WriteError,
+    /// A sync fails. A file's unsynced bytes are then lost at the next power loss, whatever later syncs say.
+    SyncError,
+}
+
+impl FaultKind {
+    fn hits(self, op: DiskOp) -> bool {
+        match self {
+            FaultKind::ReadError | FaultKind::ReadFlip => op == DiskOp::Read,
+            FaultKind::WriteError => op == DiskOp::Write,
+            FaultKind::SyncError => matches!(op, DiskOp::Sync | DiskOp::SyncDir),
+        }
+    }
+}
+
+/// One planned fault.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    pub kind: FaultKind,
+    /// Part of the path of the files it hits; empty for all.
+    pub path_contains: String,
+    /// How many operations that it could hit pass unharmed first.
+    pub skip: u64,
+    /// How many it then hits.
+    pub times: u64,
+}
+
+/// The fault that hits this operation, if one does. Every plan that could hit it counts it.
+pub(super) fn hit(plan: &mut Vec<Fault>, op: DiskOp, path: &str) -> Option<FaultKind> {
+    let mut found = None;
+    for fault in plan.iter_mut() {
+        if !fault.kind.hits(op) || !path.contains(&fault.path_contains) {
+            continue;
+        }
+        if fault.skip > 0 {
+            fault.skip -= 1;
+        } else if found.is_none() && fault.times > 0 {
+            fault.times -= 1;
+            found = Some(fault.kind);
+        }
+    }
+    plan.retain(|fault| fault.times > 0);
+    found
+}

@@ -1,0 +1,117 @@
+//! Checkpoint files: a version, a count, and as many lines.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+use disk::{Disk, DiskError};
+use model::{LeaderEpoch, TopicPartition};
+
+use crate::epochs::{EpochEntry, LeaderEpochs};
+
+pub const RECOVERY_POINT_CHECKPOINT: &str = "recovery-point-offset-checkpoint";
+pub const LOG_START_OFFSET_CHECKPOINT: &str = "log-start-offset-checkpoint";
+pub const HIGH_WATERMARK_CHECKPOINT: &str = "replication-offset-checkpoint";
+const LEADER_EPOCH_CHECKPOINT: &str = "leader-epoch-checkpoint";
+
+const MAX_FILE: usize = 256 << 20;
+
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum CheckpointError {
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    #[error("checkpoint {path:?} has no sense in line {line}")]
+    Malformed { path: PathBuf, line: usize },
+}
+
+/// The offsets in a checkpoint of a log directory; none where there is no such file.
+pub fn read_offset_checkpoint(
+    disk: &dyn Disk,
+    path: &Path,
+) -> Result<BTreeMap<TopicPartition, i64>, CheckpointError> {
+    read_lines(disk, path, |fields| match fields {
+        [topic, partition, offset] => {
+            let partition = TopicPartition::new(*topic, partition.parse().ok()?);
+            Some((partition, offset.parse().ok()?))
+        }
+        _ => None,
+    })
+}
+
+/// Replaces a checkpoint: after a crash there is the old one or the new.
+pub fn write_offset_checkpoint<'a>(
+    disk: &dyn Disk,
+    path: &Path,
+    offsets: impl IntoIterator<Item = (&'a TopicPartition, i64)>,
+) -> Result<(), DiskError> {
+    let lines = offsets
+        .into_iter()
+        .map(|(partition, offset)| format!("{} {} {offset}", partition.topic, partition.partition));
+    write_lines(disk, path, lines)
+}
+
+pub(crate) fn read_epochs(disk: &dyn Disk, dir: &Path) -> Result<LeaderEpochs, CheckpointError> {
+    let path = dir.join(LEADER_EPOCH_CHECKPOINT);
+    let entries: Vec<EpochEntry> = read_lines(disk, &path, |fields| match fields {
+        [epoch, start] => {
+            let epoch = LeaderEpoch(epoch.parse().ok()?);
+            Some(EpochEntry { epoch, start_offset: start.parse().ok()? })
+        }
+        _ => None,
+    })?;
+    Ok(LeaderEpochs::from_entries(entries))
+}
+
+pub(crate) fn write_epochs(
+    disk: &dyn Disk,
+    dir: &Path,
+    epochs: &LeaderEpochs,
+) -> Result<(), DiskError> {
+    let lines = epochs.entries().map(|entry| format!("{} {}", entry.epoch, entry.start_offset));
+    write_lines(disk, &dir.join(LEADER_EPOCH_CHECKPOINT), lines)
+}
+
+fn read_lines<T, C: FromIterator<T>>(
+    disk: &dyn Disk,
+    path: &Path,
+    parse: impl Fn(&[&str]) -> Option<T>,
+) -> Result<C, CheckpointError> {
+    let bytes = match disk.read(path, MAX_FILE) {
+        Ok(bytes) => bytes,
+        Err(error) if error.is_not_found() => return Ok(std::iter::empty().collect()),
+        Err(error) => return Err(error.into()),
+    };
+    let malformed = |line| CheckpointError::Malformed { path: path.to_owned(), line };
+    let text = String::from_utf8(bytes).map_err(|_| malformed(0))?;
+    // Kafka makes the file empty before it first writes it.
+    if text.is_empty() {
+        return Ok(std::iter::empty().collect());
+    }
+    let mut lines = text.lines();
+    if lines.next() != Some("0") {
+        return Err(malformed(1));
+    }
+    let count: usize =
+        lines.next().and_then(|line| line.parse().ok()).ok_or_else(|| malformed(2))?;
+    let mut entries = 0;
+    let parsed = lines.enumerate().map(|(index, line)| {
+        entries += 1;
+        let fields: Vec<&str> = line.split_ascii_whitespace().collect();
+        parse(&fields).ok_or_else(|| malformed(index + 3))
+    });
+    let parsed = parsed.collect::<Result<C, _>>()?;
+    if entries != count { Err(malformed(2)) } else { Ok(parsed) }
+}
+
+fn write_lines(
+    disk: &dyn Disk,
+    path: &Path,
+    lines: impl Iterator<Item = String>,
+) -> Result<(), DiskError> {
+    let lines: Vec<String> = lines.collect();
+    let mut text = format!("0\n{}\n", lines.len());
+    for line in lines {
+        let _ = writeln!(text, "{line}");
+    }
+    disk.replace(path, text.as_bytes())
+}

@@ -1,0 +1,42 @@
+use std::path::PathBuf;
+
+use disk::DiskError;
+use wire::batch::BatchError;
+
+use crate::checkpoint::CheckpointError;
+
+/// Why a log cannot be opened.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum OpenError {
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// Its records are whole, but in a format of before Kafka 0.11.
+    #[error("{path:?} holds message format {magic} at position {position}: only 2 is supported")]
+    LegacyFormat { path: PathBuf, position: u64, magic: i8 },
+    #[error("{path:?} is larger than the 2 GiB that a segment may have")]
+    SegmentTooLarge { path: PathBuf },
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+}
+
+/// Why nothing (or, after a disk error, not everything) was appended.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum AppendError {
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    #[error("batch with base offset {offset} does not follow the log's end {end}")]
+    OutOfOrder { offset: i64, end: i64 },
+    #[error("batch with base offset {offset} is too large for a segment")]
+    TooLarge { offset: i64 },
+}
+
+/// Why a read found nothing.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum ReadError {
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    #[error("offset {offset} is out of range: the log has {start} to {end}")]
+    OutOfRange { offset: i64, start: i64, end: i64 },
+    #[error("{path:?} is corrupt at position {position}: {source}")]
+    Corrupt { path: PathBuf, position: u64, source: BatchError },
+}

@@ -1,0 +1,224 @@
+//! Offset and time index of a segment. The offsets in the files are relative to the segment's base offset.
+//!
+//! The index of the segment in use lives in memory and goes to its files when the segment is synced, rolled or closed;
+//! that of a closed segment is mapped when first asked. An index only shortens the way: where it is missing, reading
+//! begins at the segment's start.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use disk::{Disk, DiskError, Map, Open};
+
+use crate::names::{OFFSET_INDEX, TIME_INDEX, file_name};
+use crate::words::Words;
+
+/// Relative offset and position.
+pub(crate) const OFFSET_ENTRY: usize = 8;
+/// Timestamp and relative offset.
+pub(crate) const TIME_ENTRY: usize = 12;
+
+/// `relative` is the last offset of the batch that begins at `position`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct OffsetEntry {
+    pub relative: u32,
+    pub position: u32,
+}
+
+/// The largest timestamp up to the batch whose last offset is `relative`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TimeEntry {
+    pub timestamp: i64,
+    pub relative: u32,
+}
+
+#[derive(Debug)]
+pub(crate) enum Index {
+    Active(Box<ActiveIndex>),
+    Closed(ClosedIndex),
+}
+
+impl Index {
+    /// The last entry at or below `relative`.
+    pub fn floor_offset(&self, relative: u32) -> Option<OffsetEntry> {
+        let entry = |index| self.offset_entry(index);
+        floor(self.offset_len(), |index| entry(index).relative <= relative).map(entry)
+    }
+
+    /// The last entry with a timestamp at or below `timestamp`.
+    pub fn floor_time(&self, timestamp: i64) -> Option<TimeEntry> {
+        let entry = |index| self.time_entry(index);
+        floor(self.time_len(), |index| entry(index).timestamp <= timestamp).map(entry)
+    }
+
+    pub fn last_offset_entry(&self) -> Option<OffsetEntry> {
+        self.offset_len().checked_sub(1).map(|last| self.offset_entry(last))
+    }
+
+    pub fn last_time_entry(&self) -> Option<TimeEntry> {
+        self.time_len().checked_sub(1).map(|last| self.time_entry(last))
+    }
+
+    pub fn offset_len(&self) -> usize {
+        match self {
+            Index::Active(active) => active.offsets.len(),
+            Index::Closed(closed) => closed.maps().0.len() / OFFSET_ENTRY,
+        }
+    }
+
+    pub fn time_len(&self) -> usize {
+        match self {
+            Index::Active(active) => active.times.len() / 2,
+            Index::Closed(closed) => closed.maps().1.len() / TIME_ENTRY,
+        }
+    }
+
+    pub fn offset_entry(&self, index: usize) -> OffsetEntry {
+        match self {
+            Index::Active(active) => unpack(active.offsets.get(index)),
+            Index::Closed(closed) => read_offset_entry(closed.maps().0, index),
+        }
+    }
+
+    pub fn time_entry(&self, index: usize) -> TimeEntry {
+        match self {
+            Index::Active(active) => TimeEntry {
+                timestamp: active.times.get(2 * index) as i64,
+                relative: active.times.get(2 * index + 1) as u32,
+            },
+            Index::Closed(closed) => read_time_entry(closed.maps().1, index),
+        }
+    }
+}
+
+/// The last index for which `below` holds, of `len` that it holds for first and not after.
+fn floor(len: usize, below: impl Fn(usize) -> bool) -> Option<usize> {
+    let (mut low, mut high) = (0, len);
+    while low < high {
+        let middle = low + (high - low) / 2;
+        if below(middle) { low = middle + 1 } else { high = middle }
+    }
+    low.checked_sub(1)
+}
+
+fn pack(entry: OffsetEntry) -> u64 {
+    u64::from(entry.relative) << 32 | u64::from(entry.position)
+}
+
+fn unpack(word: u64) -> OffsetEntry {
+    OffsetEntry { relative: (word >> 32) as u32, position: word as u32 }
+}
+
+pub(crate) fn read_offset_entry(bytes: &[u8], index: usize) -> OffsetEntry {
+    let mut word = [0; OFFSET_ENTRY];
+    word.copy_from_slice(&bytes[index * OFFSET_ENTRY..][..OFFSET_ENTRY]);
+    unpack(u64::from_be_bytes(word))
+}
+
+pub(crate) fn read_time_entry(bytes: &[u8], index: usize) -> TimeEntry {
+    let entry = &bytes[index * TIME_ENTRY..][..TIME_ENTRY];
+    let mut timestamp = [0; 8];
+    timestamp.copy_from_slice(&entry[..8]);
+    let mut relative = [0; 4];
+    relative.copy_from_slice(&entry[8..]);
+    TimeEntry { timestamp: i64::from_be_bytes(timestamp), relative: u32::from_be_bytes(relative) }
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct ActiveIndex {
+    offsets: Words,
+    times: Words,
+    written: Mutex<Written>,
+}
+
+/// How much of an index is in its files.
+#[derive(Debug, Default)]
+struct Written {
+    offsets: usize,
+    times: usize,
+    files_made: bool,
+    /// The segment was truncated or removed: its files are no longer this index's.
+    retired: bool,
+}
+
+impl ActiveIndex {
+    /// Entries come in ascending order.
+    pub fn push_offset(&self, entry: OffsetEntry) {
+        self.offsets.push([pack(entry)]);
+    }
+
+    pub fn push_time(&self, entry: TimeEntry) {
+        self.times.push([entry.timestamp as u64, u64::from(entry.relative)]);
+    }
+
+    /// What of it is in the files already, as when it was just read from them.
+    pub fn all_written(self) -> ActiveIndex {
+        let written = Written {
+            offsets: self.offsets.len(),
+            times: self.times.len() / 2,
+            files_made: true,
+            retired: false,
+        };
+        ActiveIndex { written: Mutex::new(written), ..self }
+    }
+
+    /// From now on nothing is written for it.
+    pub fn retire(&self) {
+        self.written.lock().unwrap_or_else(PoisonError::into_inner).retired = true;
+    }
+
+    /// Writes to the files what they do not have yet. False if the index was retired.
+    pub fn write(&self, disk: &dyn Disk, dir: &Path, base: i64) -> Result<bool, DiskError> {
+        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        if written.retired {
+            return Ok(false);
+        }
+        let mode = if written.files_made { Open::ReadWrite } else { Open::Truncate };
+        let offsets = self.offsets.len();
+        if offsets > written.offsets || !written.files_made {
+            let bytes: Vec<u8> = (written.offsets..offsets)
+                .flat_map(|index| self.offsets.get(index).to_be_bytes())
+                .collect();
+            let file = disk.open(&dir.join(file_name(base, OFFSET_INDEX)), mode)?;
+            file.write_at(&bytes, (written.offsets * OFFSET_ENTRY) as u64)?;
+            written.offsets = offsets;
+        }
+        let times = self.times.len() / 2;
+        if times > written.times || !written.files_made {
+            let mut bytes = Vec::with_capacity((times - written.times) * TIME_ENTRY);
+            for index in written.times..times {
+                bytes.extend_from_slice(&self.times.get(2 * index).to_be_bytes());
+                bytes.extend_from_slice(&(self.times.get(2 * index + 1) as u32).to_be_bytes());
+            }
+            let file = disk.open(&dir.join(file_name(base, TIME_INDEX)), mode)?;
+            file.write_at(&bytes, (written.times * TIME_ENTRY) as u64)?;
+            written.times = times;
+        }
+        written.files_made = true;
+        Ok(true)
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct ClosedIndex {
+    disk: Arc<dyn Disk>,
+    dir: PathBuf,
+    base: i64,
+    maps: OnceLock<(Option<Map>, Option<Map>)>,
+}
+
+impl ClosedIndex {
+    pub fn new(disk: Arc<dyn Disk>, dir: PathBuf, base: i64) -> ClosedIndex {
+        ClosedIndex { disk, dir, base, maps: OnceLock::new() }
+    }
+
+    fn maps(&self) -> (&[u8], &[u8]) {
+        let (offsets, times) = self.maps.get_or_init(|| {
+            let map = |suffix| {
+                let path = self.dir.join(file_name(self.base, suffix));
+                self.disk.open(&path, Open::Read).and_then(|file| file.map()).ok()
+            };
+            (map(OFFSET_INDEX), map(TIME_INDEX))
+        });
+        (offsets.as_deref().unwrap_or(&[]), times.as_deref().unwrap_or(&[]))
+    }
+}

@@ -1,0 +1,288 @@
+//! Opening a log, and recovering it after an unclean stop.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use disk::{Disk, DiskError, DiskFile, Open};
+
+use crate::checkpoint::read_epochs;
+use crate::config::LogConfig;
+use crate::epochs::LeaderEpochs;
+use crate::error::OpenError;
+use crate::index::{ActiveIndex, ClosedIndex, Index};
+use crate::leftovers;
+use crate::log::Log;
+use crate::names::{LOG, OFFSET_INDEX, TIME_INDEX, TXN_INDEX, file_name, parse_file_name};
+use crate::recover::{Scan, Scanned, closed_index_is_sound, load_index};
+use crate::segment::Segment;
+use crate::truncate::remove_segment_files;
+
+/// What the checkpoints of the log directory say of this log.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct OpenOptions {
+    /// The log was closed in order: nothing of it needs to be checked.
+    pub clean: bool,
+    pub recovery_point: i64,
+    pub log_start_offset: i64,
+    pub now_ms: i64,
+}
+
+/// What opening had to do.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Recovered {
+    /// Segments that were read through.
+    pub scanned_segments: usize,
+    /// Bytes cut off a segment's end because they were not whole.
+    pub truncated_bytes: u64,
+    /// Segments behind such an end.
+    pub removed_segments: usize,
+}
+
+impl Log {
+    /// Opens the log in `dir`, making both where they do not exist.
+    pub fn open(
+        disk: Arc<dyn Disk>,
+        dir: PathBuf,
+        config: LogConfig,
+        options: OpenOptions,
+    ) -> Result<(Log, Recovered), OpenError> {
+        if !disk.exists(&dir)? {
+            disk.create_dir_all(&dir)?;
+            disk.sync_dir(dir.parent().unwrap_or(Path::new(".")))?;
+        }
+        leftovers::clear(&*disk, &dir)?;
+        let epochs = read_epochs(&*disk, &dir)?;
+        let mut opening = Opening {
+            disk,
+            dir,
+            config,
+            options,
+            epochs: epochs.clone(),
+            closed: Vec::new(),
+            tail: None,
+            report: Recovered::default(),
+        };
+        opening.load_segments()?;
+        let report = opening.report;
+        Ok((opening.finish(&epochs)?, report))
+    }
+}
+
+struct Tail {
+    base: i64,
+    file: Arc<dyn DiskFile>,
+    scanned: Scanned,
+}
+
+struct Opening {
+    disk: Arc<dyn Disk>,
+    dir: PathBuf,
+    config: LogConfig,
+    options: OpenOptions,
+    epochs: LeaderEpochs,
+    closed: Vec<Arc<Segment>>,
+    tail: Option<Tail>,
+    report: Recovered,
+}
+
+impl Opening {
+    fn load_segments(&mut self) -> Result<(), OpenError> {
+        let bases = self.segment_bases()?;
+        let point = self.options.recovery_point;
+        let unsynced = bases.partition_point(|base| *base <= point).saturating_sub(1);
+        for (index, base) in bases.iter().copied().enumerate() {
+            let to_recover = !self.options.clean && index >= unsynced;
+            if to_recover && index > unsynced && self.does_not_follow(base) {
+                return self.remove_segments(&bases[index..]);
+            }
+            self.close_tail()?;
+            let file = self.disk.open(&self.dir.join(file_name(base, LOG)), Open::ReadWrite)?;
+            let size = file.len()?;
+            if size > i32::MAX as u64 {
+                return Err(OpenError::SegmentTooLarge { path: file.path().to_owned() });
+            }
+            let last = index + 1 == bases.len();
+            if !last && !to_recover && closed_index_is_sound(&*self.disk, &self.dir, base, size) {
+                self.closed.push(self.closed_segment(base, file, size));
+                continue;
+            }
+            let below = match (to_recover, index == unsynced) {
+                (false, _) => i64::MAX,
+                (true, true) => point,
+                (true, false) => base,
+            };
+            let scanned = self.scan(base, &file, size, below)?;
+            let invalid = scanned.invalid;
+            if invalid > 0 {
+                file.set_len(scanned.active.size)?;
+            }
+            self.report.truncated_bytes += invalid;
+            self.tail = Some(Tail { base, file, scanned });
+            if to_recover && invalid > 0 {
+                return self.remove_segments(&bases[index + 1..]);
+            }
+        }
+        Ok(())
+    }
+
+    /// Ascending. Index files without a segment are removed.
+    fn segment_bases(&self) -> Result<Vec<i64>, DiskError> {
+        let names = leftovers::file_names(&*self.disk, &self.dir)?;
+        let mut bases: Vec<i64> = names
+            .iter()
+            .filter_map(|name| parse_file_name(name))
+            .filter_map(|(base, suffix)| (suffix == LOG).then_some(base))
+            .collect();
+        bases.sort_unstable();
+        for name in &names {
+            if let Some((base, suffix)) = parse_file_name(name)
+                && [OFFSET_INDEX, TIME_INDEX, TXN_INDEX].contains(&suffix)
+                && bases.binary_search(&base).is_err()
+            {
+                self.disk.remove_file(&self.dir.join(name))?;
+            }
+        }
+        Ok(bases)
+    }
+
+    /// Whether something is missing between the last segment read and one that begins at `base`.
+    fn does_not_follow(&self, base: i64) -> bool {
+        let Some(tail) = &self.tail else { return false };
+        let end = tail.scanned.next_offset;
+        base < end || (base > end && !self.config.compacted)
+    }
+
+    fn remove_segments(&mut self, bases: &[i64]) -> Result<(), OpenError> {
+        for base in bases.iter().rev() {
+            remove_segment_files(&*self.disk, &self.dir, *base)?;
+        }
+        self.report.removed_segments += bases.len();
+        Ok(())
+    }
+
+    fn scan(
+        &mut self,
+        base: i64,
+        file: &Arc<dyn DiskFile>,
+        size: u64,
+        below: i64,
+    ) -> Result<Scanned, OpenError> {
+        let known = load_index(&*self.disk, &self.dir, base, &**file, below)?;
+        // With all of its index and a clean stop, only what lies behind the last entry is looked at.
+        let trusted = below == i64::MAX && known.is_some();
+        self.report.scanned_segments += usize::from(!trusted);
+        let scan = Scan {
+            file: &**file,
+            base,
+            size,
+            config: &self.config,
+            now_ms: self.options.now_ms,
+            verify: !trusted,
+        };
+        scan.run(known.unwrap_or_default(), Some(&mut self.epochs))
+    }
+
+    fn close_tail(&mut self) -> Result<(), DiskError> {
+        let Some(mut tail) = self.tail.take() else { return Ok(()) };
+        if let Index::Active(index) = &tail.scanned.index {
+            tail.scanned.active.index_timestamp(index, tail.base);
+            index.write(&*self.disk, &self.dir, tail.base)?;
+        }
+        let size = tail.scanned.active.size;
+        self.closed.push(self.closed_segment(tail.base, tail.file, size));
+        Ok(())
+    }
+
+    fn closed_segment(&self, base: i64, file: Arc<dyn DiskFile>, size: u64) -> Arc<Segment> {
+        let index = ClosedIndex::new(self.disk.clone(), self.dir.clone(), base);
+        let name_synced = Arc::new(AtomicBool::new(self.options.clean));
+        Arc::new(Segment { base, file, index: Index::Closed(index), size, name_synced })
+    }
+
+    fn finish(mut self, stored_epochs: &LeaderEpochs) -> Result<Log, OpenError> {
+        let options = self.options;
+        let (tail, exists) = match self.tail.take() {
+            Some(tail) => (tail, true),
+            None => (self.first_segment(options.log_start_offset)?, false),
+        };
+        let Tail { base, file, scanned } = tail;
+        let first = self.closed.first().map_or(base, |segment| segment.base);
+        let segment = Segment {
+            base,
+            file,
+            index: scanned.index,
+            size: 0,
+            name_synced: Arc::new(AtomicBool::new(options.clean && exists)),
+        };
+        self.closed.push(Arc::new(segment));
+        let end = scanned.next_offset;
+        let mut log = Log {
+            disk: self.disk,
+            dir: self.dir,
+            config: self.config,
+            segments: Arc::new(self.closed),
+            active: scanned.active,
+            end,
+            log_start: options.log_start_offset.max(first),
+            recovery_point: if options.clean { end } else { options.recovery_point.clamp(0, end) },
+            epochs_version: u64::from(self.epochs != *stored_epochs),
+            epochs: Arc::new(self.epochs),
+            sync_state: Arc::default(),
+            truncations: 0,
+        };
+        if log.end < log.log_start {
+            log.truncate_fully_and_start_at(log.log_start, options.now_ms)?;
+        }
+        let (start, end) = (log.log_start, log.end);
+        log.change_epochs(|epochs| epochs.truncate_from_end(end));
+        log.change_epochs(|epochs| epochs.truncate_from_start(start));
+        Ok(log)
+    }
+
+    fn first_segment(&self, base: i64) -> Result<Tail, DiskError> {
+        let base = base.max(0);
+        let file = self.disk.open(&self.dir.join(file_name(base, LOG)), Open::Truncate)?;
+        if self.config.preallocate {
+            file.preallocate(u64::from(self.config.segment_bytes))?;
+        }
+        Ok(Tail { base, file, scanned: Scanned::empty(base, self.options.now_ms) })
+    }
+}
+
+impl Log {
+    /// The index that a segment would have if it ended at `size`.
+    pub(crate) fn rescan(
+        &self,
+        segment: &Segment,
+        size: u64,
+        now_ms: i64,
+    ) -> Result<Scanned, OpenError> {
+        let index = ActiveIndex::default();
+        let mut last = 0;
+        for at in 0..segment.index.offset_len() {
+            let entry = segment.index.offset_entry(at);
+            if u64::from(entry.position) >= size {
+                break;
+            }
+            index.push_offset(entry);
+            last = entry.relative;
+        }
+        for at in 0..segment.index.time_len() {
+            let entry = segment.index.time_entry(at);
+            if entry.relative > last {
+                break;
+            }
+            index.push_time(entry);
+        }
+        let scan = Scan {
+            file: &*segment.file,
+            base: segment.base,
+            size,
+            config: &self.config,
+            now_ms,
+            verify: false,
+        };
+        scan.run(index, None)
+    }
+}

@@ -1,0 +1,262 @@
+//! Reading a segment file from what is known of it to its end, keeping what is whole.
+
+use disk::{Disk, DiskError, DiskFile};
+use model::LeaderEpoch;
+use std::path::Path;
+use wire::batch::{BatchError, BatchHeader, HEADER_LEN, NO_TIMESTAMP};
+
+use crate::config::LogConfig;
+use crate::epochs::LeaderEpochs;
+use crate::error::{OpenError, ReadError};
+use crate::index::{
+    ActiveIndex, Index, OFFSET_ENTRY, OffsetEntry, TIME_ENTRY, TimeEntry, read_offset_entry,
+    read_time_entry,
+};
+use crate::log::Active;
+use crate::names::{OFFSET_INDEX, TIME_INDEX, file_name};
+use crate::scan::BatchScan;
+use crate::view::TimestampOffset;
+
+const BLOCK: usize = 1 << 20;
+
+/// An index file that is longer was not cut after a crash and tells nothing.
+const MAX_INDEX_FILE: usize = 64 << 20;
+
+/// A segment as far as it is whole.
+pub(crate) struct Scanned {
+    pub index: Index,
+    pub active: Active,
+    pub next_offset: i64,
+    /// Bytes behind it that are not whole.
+    pub invalid: u64,
+}
+
+/// How to scan.
+pub(crate) struct Scan<'a> {
+    pub file: &'a dyn DiskFile,
+    pub base: i64,
+    pub size: u64,
+    pub config: &'a LogConfig,
+    pub now_ms: i64,
+    /// Check every CRC; without, the batches are known to be whole.
+    pub verify: bool,
+}
+
+impl Scan<'_> {
+    /// Reads on from the last entry of an index that is right as far as it goes.
+    pub fn run(
+        &self,
+        index: ActiveIndex,
+        mut epochs: Option<&mut LeaderEpochs>,
+    ) -> Result<Scanned, OpenError> {
+        let index = Index::Active(Box::new(index));
+        let mut state = self.start(index)?;
+        let mut scan = BatchScan::new(self.file, state.active.size, self.size, BLOCK);
+        loop {
+            let batch = match scan.next() {
+                Ok(Some((_, batch))) => batch,
+                Ok(None) => break,
+                Err(ReadError::Corrupt { source: BatchError::LegacyMagic(magic), .. })
+                    if legacy_is_whole(self.file, state.active.size, self.size)? =>
+                {
+                    let path = self.file.path().to_owned();
+                    return Err(OpenError::LegacyFormat {
+                        path,
+                        position: state.active.size,
+                        magic,
+                    });
+                }
+                Err(ReadError::Disk(error)) => return Err(error.into()),
+                Err(_) => break,
+            };
+            let header = batch.header();
+            let fits = header.base_offset >= state.next_offset
+                && header.last_offset() - self.base <= i64::from(i32::MAX);
+            if header.validate().is_err() || !fits || self.verify && batch.verify_crc().is_err() {
+                break;
+            }
+            self.note(&mut state, header);
+            if let Some(epochs) = epochs.as_deref_mut()
+                && epochs.latest().is_none_or(|latest| latest.epoch.0 < header.leader_epoch)
+            {
+                epochs.assign(LeaderEpoch(header.leader_epoch), header.base_offset);
+            }
+        }
+        state.invalid = self.size - state.active.size;
+        Ok(state)
+    }
+
+    /// The state in front of the batch that the index ends with.
+    fn start(&self, index: Index) -> Result<Scanned, OpenError> {
+        let mut active = Active::new(self.base, self.now_ms);
+        let mut head = [0; HEADER_LEN];
+        if self.size >= HEADER_LEN as u64 {
+            self.file.read_exact_at(&mut head, 0)?;
+            active.first_timestamp = BatchHeader::parse(&head).ok().map(|h| h.max_timestamp);
+        }
+        let mut next_offset = self.base;
+        if let Some(last) = index.last_offset_entry() {
+            active.size = u64::from(last.position);
+            self.file.read_exact_at(&mut head, active.size)?;
+            next_offset = BatchHeader::parse(&head).map_or(self.base, |h| h.base_offset);
+        }
+        if let Some(last) = index.last_time_entry() {
+            let offset = self.base + i64::from(last.relative);
+            active.max = TimestampOffset { timestamp: last.timestamp, offset, leader_epoch: None };
+            active.indexed_timestamp = last.timestamp;
+        }
+        Ok(Scanned { index, active, next_offset, invalid: 0 })
+    }
+
+    fn note(&self, state: &mut Scanned, header: &BatchHeader) {
+        state.active.note(header, self.base, &state.index, self.config.index_interval_bytes);
+        state.next_offset = header.next_offset();
+    }
+}
+
+impl Scanned {
+    pub fn empty(base: i64, now_ms: i64) -> Scanned {
+        Scanned {
+            index: Index::Active(Box::default()),
+            active: Active::new(base, now_ms),
+            next_offset: base,
+            invalid: 0,
+        }
+    }
+}
+
+impl Active {
+    /// Brings index and ends up to a batch at the segment's end. The order is Kafka's: an entry is for the batch that comes
+    /// after more than an interval of bytes.
+    pub fn note(&mut self, header: &BatchHeader, base: i64, index: &Index, interval: u32) {
+        let relative = |offset: i64| (offset - base) as u32;
+        self.first_timestamp.get_or_insert(header.max_timestamp);
+        if header.max_timestamp > self.max.timestamp {
+            self.max = TimestampOffset {
+                timestamp: header.max_timestamp,
+                offset: header.last_offset(),
+                leader_epoch: None,
+            };
+        }
+        if let Index::Active(index) = index
+            && self.bytes_since_index > u64::from(interval)
+        {
+            let position = self.size as u32;
+            index.push_offset(OffsetEntry { relative: relative(header.last_offset()), position });
+            self.index_timestamp(index, base);
+            self.bytes_since_index = 0;
+        }
+        self.size += header.size() as u64;
+        self.bytes_since_index += header.size() as u64;
+    }
+
+    /// Puts the largest timestamp into the time index, if it is not there yet.
+    pub fn index_timestamp(&mut self, index: &ActiveIndex, base: i64) {
+        if self.max.timestamp > self.indexed_timestamp {
+            self.indexed_timestamp = self.max.timestamp;
+            let relative = (self.max.offset - base) as u32;
+            index.push_time(TimeEntry { timestamp: self.max.timestamp, relative });
+        }
+    }
+}
+
+/// The entries of a segment's index files that concern offsets below `below`, as far as they make sense; `None` if there is
+/// no use in them.
+pub(crate) fn load_index(
+    disk: &dyn Disk,
+    dir: &Path,
+    base: i64,
+    file: &dyn DiskFile,
+    below: i64,
+) -> Result<Option<ActiveIndex>, DiskError> {
+    let read = |suffix| disk.read(&dir.join(file_name(base, suffix)), MAX_INDEX_FILE);
+    let (Ok(offsets), Ok(times)) = (read(OFFSET_INDEX), read(TIME_INDEX)) else { return Ok(None) };
+    let size = file.len()?;
+    let index = ActiveIndex::default();
+    let mut last = OffsetEntry { relative: 0, position: 0 };
+    let mut all = offsets.len() % OFFSET_ENTRY == 0 && times.len() % TIME_ENTRY == 0;
+    for at in 0..offsets.len() / OFFSET_ENTRY {
+        let entry = read_offset_entry(&offsets, at);
+        let sound = entry.relative >= last.relative
+            && entry.position > last.position
+            && u64::from(entry.position) + HEADER_LEN as u64 <= size;
+        if !sound || base + i64::from(entry.relative) >= below {
+            all = false;
+            break;
+        }
+        index.push_offset(entry);
+        last = entry;
+    }
+    let mut newest = TimeEntry { timestamp: NO_TIMESTAMP, relative: 0 };
+    for at in 0..times.len() / TIME_ENTRY {
+        let entry = read_time_entry(&times, at);
+        let sound = entry.timestamp > newest.timestamp && entry.relative >= newest.relative;
+        if !sound || (below != i64::MAX && entry.relative > last.relative) {
+            all = false;
+            break;
+        }
+        index.push_time(entry);
+        newest = entry;
+    }
+    if last.position > 0 && !leads_to_its_batch(file, base, last)? {
+        return Ok(None);
+    }
+    if below == i64::MAX {
+        return Ok(all.then(|| index.all_written()));
+    }
+    Ok(Some(index))
+}
+
+fn leads_to_its_batch(
+    file: &dyn DiskFile,
+    base: i64,
+    entry: OffsetEntry,
+) -> Result<bool, DiskError> {
+    let mut head = [0; HEADER_LEN];
+    file.read_exact_at(&mut head, u64::from(entry.position))?;
+    Ok(BatchHeader::parse(&head)
+        .is_ok_and(|header| header.last_offset() == base + i64::from(entry.relative)))
+}
+
+/// Whether a closed segment's index files look right, by their sizes and last entry.
+pub(crate) fn closed_index_is_sound(disk: &dyn Disk, dir: &Path, base: i64, size: u64) -> bool {
+    let len = |suffix| disk.metadata(&dir.join(file_name(base, suffix))).map(|found| found.len);
+    let (Ok(offsets), Ok(times)) = (len(OFFSET_INDEX), len(TIME_INDEX)) else { return false };
+    if offsets % OFFSET_ENTRY as u64 != 0 || times % TIME_ENTRY as u64 != 0 {
+        return false;
+    }
+    let Some(last) = offsets.checked_sub(OFFSET_ENTRY as u64) else { return true };
+    let mut bytes = [0; OFFSET_ENTRY];
+    let read = disk
+        .open(&dir.join(file_name(base, OFFSET_INDEX)), disk::Open::Read)
+        .and_then(|file| file.read_exact_at(&mut bytes, last));
+    let entry = read_offset_entry(&bytes, 0);
+    read.is_ok() && entry.position > 0 && u64::from(entry.position) < size
+}
+
+/// Whether an entry of a legacy format is what it says, and not what a torn write left.
+fn legacy_is_whole(file: &dyn DiskFile, at: u64, end: u64) -> Result<bool, DiskError> {
+    const LARGEST: u64 = 64 << 20;
+    let mut head = [0; 16];
+    if end - at < 16 {
+        return Ok(false);
+    }
+    file.read_exact_at(&mut head, at)?;
+    let word = |from: usize| {
+        u32::from_be_bytes([head[from], head[from + 1], head[from + 2], head[from + 3]])
+    };
+    let (length, stored) = (u64::from(word(8)), word(12));
+    if !(14..=LARGEST).contains(&length) || at + 12 + length > end {
+        return Ok(false);
+    }
+    let mut body = vec![0; length as usize - 4];
+    file.read_exact_at(&mut body, at + 16)?;
+    let mut crc = u32::MAX;
+    for byte in body {
+        crc ^= u32::from(byte);
+        for _ in 0..8 {
+            crc = (crc >> 1) ^ (0xedb8_8320 & (crc & 1).wrapping_neg());
+        }
+    }
+    Ok(!crc == stored)
+}

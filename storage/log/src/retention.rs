@@ -1,0 +1,87 @@
+//! Giving up the oldest segments.
+
+use std::sync::Arc;
+
+use disk::DiskError;
+use wire::batch::NO_TIMESTAMP;
+
+use crate::log::Log;
+use crate::truncate::remove_segment_files;
+
+/// `retention.ms` and `retention.bytes`; negative for no limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RetentionPolicy {
+    pub retention_ms: i64,
+    pub retention_bytes: i64,
+}
+
+impl Log {
+    /// Moves the log start forward, at most to the log's end. The owner keeps it in the checkpoint of the log directory.
+    pub fn advance_log_start(&mut self, offset: i64) -> bool {
+        let offset = offset.min(self.end);
+        if offset <= self.log_start {
+            return false;
+        }
+        self.log_start = offset;
+        self.change_epochs(|epochs| epochs.truncate_from_start(offset));
+        true
+    }
+
+    /// Where the log may start when all whole segments are gone that the policy, or the log start, gives up and that lie
+    /// below the high watermark. `None` if there are none.
+    pub fn deletable_segments(
+        &self,
+        policy: &RetentionPolicy,
+        high_watermark: i64,
+        now_ms: i64,
+    ) -> Option<i64> {
+        let view = self.view();
+        let mut excess = match policy.retention_bytes {
+            limit if limit < 0 => -1,
+            limit => self.size() as i64 - limit,
+        };
+        let mut start = None;
+        for (index, segment) in self.segments.iter().enumerate() {
+            let next = self.segments.get(index + 1);
+            let upper = next.map_or(self.end, |next| next.base);
+            let size = view.size_of(index) as i64;
+            if upper > high_watermark || (next.is_none() && size == 0) {
+                break;
+            }
+            let newest = match view.max_of(index).timestamp {
+                NO_TIMESTAMP => {
+                    let found = self.disk.metadata(segment.file.path());
+                    found.map_or(now_ms, |metadata| metadata.modified_ms)
+                }
+                newest => newest,
+            };
+            let too_old =
+                policy.retention_ms >= 0 && now_ms.saturating_sub(newest) > policy.retention_ms;
+            let too_much = excess >= 0 && excess - size >= 0;
+            let before_start = next.is_some_and(|next| next.base <= self.log_start);
+            if !too_old && !too_much && !before_start {
+                break;
+            }
+            excess -= size;
+            start = Some(upper);
+        }
+        start
+    }
+
+    /// Deletes the segments that lie wholly below `offset`, and moves the log start there if it is lower. If that is all
+    /// of them, a new one is begun first. Readers that hold a view keep what they have.
+    pub fn delete_segments_below(&mut self, offset: i64, now_ms: i64) -> Result<usize, DiskError> {
+        if offset >= self.end && self.active.size > 0 {
+            self.roll(now_ms)?;
+        }
+        self.advance_log_start(offset);
+        let keep = self.segments.partition_point(|segment| segment.base <= offset).max(1) - 1;
+        for segment in &self.segments[..keep] {
+            remove_segment_files(&*self.disk, &self.dir, segment.base)?;
+        }
+        if keep > 0 {
+            self.segments = Arc::new(self.segments[keep..].to_vec());
+        }
+        Ok(keep)
+    }
+}

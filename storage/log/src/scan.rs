@@ -1,0 +1,117 @@
+//! Walking over the batches of a segment file.
+
+use bytes::Bytes;
+use disk::DiskFile;
+use wire::batch::{BatchError, BatchHeader, Batches, HEADER_LEN, RecordBatch, batches};
+
+use crate::error::ReadError;
+
+fn corrupt(file: &dyn DiskFile, position: u64, source: BatchError) -> ReadError {
+    ReadError::Corrupt { path: file.path().to_owned(), position, source }
+}
+
+fn cut_off(file: &dyn DiskFile, position: u64, end: u64) -> ReadError {
+    let have = (end - position) as usize;
+    corrupt(file, position, BatchError::Truncated { need: have + 1, have })
+}
+
+/// Reads at once this much, which at most index intervals holds the headers looked for.
+const HEADER_BLOCK: usize = 4096;
+
+/// Reads headers alone. `end` is the end of a batch.
+pub(crate) struct HeaderScan<'a> {
+    file: &'a dyn DiskFile,
+    at: u64,
+    end: u64,
+    block: Vec<u8>,
+    block_at: u64,
+}
+
+impl<'a> HeaderScan<'a> {
+    pub fn new(file: &'a dyn DiskFile, at: u64, end: u64) -> Self {
+        HeaderScan { file, at, end, block: Vec::new(), block_at: 0 }
+    }
+
+    /// The next batch's position and header.
+    pub fn next(&mut self) -> Result<Option<(u64, BatchHeader)>, ReadError> {
+        if self.at >= self.end {
+            return Ok(None);
+        }
+        let position = self.at;
+        if position + HEADER_LEN as u64 > self.end {
+            return Err(cut_off(self.file, position, self.end));
+        }
+        let block_end = self.block_at + self.block.len() as u64;
+        if position < self.block_at || position + HEADER_LEN as u64 > block_end {
+            let len = (self.end - position).min(HEADER_BLOCK as u64) as usize;
+            self.block.resize(len, 0);
+            self.block_at = position;
+            self.file.read_exact_at(&mut self.block, position)?;
+        }
+        let header = BatchHeader::parse(&self.block[(position - self.block_at) as usize..])
+            .map_err(|source| corrupt(self.file, position, source))?;
+        self.at = position + header.size() as u64;
+        if self.at > self.end {
+            return Err(cut_off(self.file, position, self.end));
+        }
+        Ok(Some((position, header)))
+    }
+}
+
+/// Reads whole batches, in blocks.
+pub(crate) struct BatchScan<'a> {
+    file: &'a dyn DiskFile,
+    /// Where what `batches` has left begins.
+    at: u64,
+    end: u64,
+    block: usize,
+    batches: Batches,
+}
+
+impl<'a> BatchScan<'a> {
+    pub fn new(file: &'a dyn DiskFile, at: u64, end: u64, block: usize) -> Self {
+        BatchScan { file, at, end, block, batches: batches(Bytes::new()) }
+    }
+
+    /// The next batch and its position. A batch that reaches beyond the end is corrupt.
+    pub fn next(&mut self) -> Result<Option<(u64, RecordBatch)>, ReadError> {
+        let mut block = self.block;
+        loop {
+            if let Some(next) = self.batches.next() {
+                let batch = next.map_err(|source| corrupt(self.file, self.at, source))?;
+                let position = self.at;
+                self.at += batch.size() as u64;
+                return Ok(Some((position, batch)));
+            }
+            if self.at >= self.end {
+                return Ok(None);
+            }
+            let left = self.end - self.at;
+            if self.batches.remaining() as u64 == left {
+                return Err(cut_off(self.file, self.at, self.end));
+            }
+            // A batch that the last block held only in part: the next one is made to hold it.
+            if self.batches.remaining() > 0 {
+                block = block.max(self.size_of_next(left)?);
+            }
+            let mut bytes = vec![0; left.min(block as u64) as usize];
+            self.file.read_exact_at(&mut bytes, self.at)?;
+            self.batches = batches(bytes.into());
+            block = block.saturating_mul(2);
+        }
+    }
+
+    fn size_of_next(&self, left: u64) -> Result<usize, ReadError> {
+        let mut head = [0; HEADER_LEN];
+        if left < HEADER_LEN as u64 {
+            return Err(cut_off(self.file, self.at, self.end));
+        }
+        self.file.read_exact_at(&mut head, self.at)?;
+        let header =
+            BatchHeader::parse(&head).map_err(|source| corrupt(self.file, self.at, source))?;
+        if header.size() as u64 > left {
+            return Err(cut_off(self.file, self.at, self.end));
+        }
+        Ok(header.size())
+    }
+}

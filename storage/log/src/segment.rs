@@ -1,0 +1,57 @@
+//! One segment, as readers and the writer share it.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use disk::DiskFile;
+use wire::batch::BatchHeader;
+
+use crate::error::ReadError;
+use crate::index::Index;
+use crate::scan::HeaderScan;
+
+#[derive(Debug)]
+pub(crate) struct Segment {
+    pub base: i64,
+    pub file: Arc<dyn DiskFile>,
+    pub index: Index,
+    /// Bytes it has, once closed; those of the segment in use are its view's to say.
+    pub size: u64,
+    /// Its name in the directory is known to be durable.
+    pub name_synced: Arc<AtomicBool>,
+}
+
+impl Segment {
+    /// The offset as the indexes hold it, at most the largest that they can.
+    pub fn relative(&self, offset: i64) -> u32 {
+        offset.saturating_sub(self.base).clamp(0, i64::from(i32::MAX)) as u32
+    }
+
+    /// Where to begin looking for the batch with this offset.
+    pub fn start_for(&self, offset: i64, size: u64) -> u64 {
+        if offset <= self.base {
+            return 0;
+        }
+        let found = self.index.floor_offset(self.relative(offset));
+        found
+            .map(|entry| u64::from(entry.position))
+            .filter(|position| *position < size)
+            .unwrap_or(0)
+    }
+
+    /// The first batch that ends at or after `offset`, in a segment of `size` bytes.
+    pub fn locate(&self, offset: i64, size: u64) -> Result<Option<(u64, BatchHeader)>, ReadError> {
+        let mut scan = HeaderScan::new(&*self.file, self.start_for(offset, size), size);
+        while let Some((position, header)) = scan.next()? {
+            if header.last_offset() >= offset {
+                return Ok(Some((position, header)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Where offsets from `bound` on begin; the size if there are none.
+    pub fn position_of(&self, bound: i64, size: u64) -> Result<u64, ReadError> {
+        Ok(self.locate(bound, size)?.map_or(size, |(position, _)| position))
+    }
+}

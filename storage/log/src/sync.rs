@@ -1,0 +1,128 @@
+//! Making a log durable, beside its writer.
+
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use disk::{Disk, DiskError, Open};
+
+use crate::checkpoint::write_epochs;
+use crate::epochs::LeaderEpochs;
+use crate::index::Index;
+use crate::log::Log;
+use crate::names::{OFFSET_INDEX, TIME_INDEX, file_name};
+use crate::segment::Segment;
+
+/// What the jobs of one log share.
+#[derive(Debug, Default)]
+pub(crate) struct SyncState {
+    /// Version of the leader epochs in the checkpoint file.
+    epochs_written: Mutex<u64>,
+}
+
+/// Makes durable what a log had when the job was made. May run on any thread, while the log is appended to; a log must
+/// not be truncated meanwhile by one who wants the job's result to count. If it fails, bytes may be lost for good.
+#[derive(Debug, Clone)]
+pub struct SyncJob {
+    disk: Arc<dyn Disk>,
+    dir: PathBuf,
+    segments: Vec<Arc<Segment>>,
+    epochs: Arc<LeaderEpochs>,
+    epochs_version: u64,
+    state: Arc<SyncState>,
+    end: i64,
+    truncations: u64,
+}
+
+impl Log {
+    /// `None` if everything is durable already.
+    pub fn sync_job(&self) -> Option<SyncJob> {
+        let named = self.segments.iter().all(|segment| segment.name_synced.load(Ordering::Relaxed));
+        (self.recovery_point < self.end || !named || self.epochs_unsynced())
+            .then(|| self.sync_job_to(false))
+    }
+
+    /// Takes a finished job's result: the recovery point moves.
+    pub fn synced(&mut self, job: &SyncJob) {
+        if job.truncations == self.truncations {
+            self.recovery_point = self.recovery_point.max(job.end);
+        }
+    }
+
+    /// Makes everything durable, here and now.
+    pub fn sync(&mut self) -> Result<(), DiskError> {
+        if let Some(job) = self.sync_job() {
+            job.run()?;
+            self.synced(&job);
+        }
+        Ok(())
+    }
+
+    fn epochs_unsynced(&self) -> bool {
+        *self.sync_state.epochs_written.lock().unwrap_or_else(PoisonError::into_inner)
+            < self.epochs_version
+    }
+
+    /// Of `all` segments, or those that reach beyond the recovery point.
+    pub(crate) fn sync_job_to(&self, all: bool) -> SyncJob {
+        let last = self.segments.len() - 1;
+        let unsynced = self.segments.iter().enumerate().filter(|(index, segment)| {
+            all || *index == last
+                || self.segments[index + 1].base > self.recovery_point
+                || !segment.name_synced.load(Ordering::Relaxed)
+        });
+        SyncJob {
+            disk: self.disk.clone(),
+            dir: self.dir.clone(),
+            segments: unsynced.map(|(_, segment)| segment.clone()).collect(),
+            epochs: self.epochs.clone(),
+            epochs_version: self.epochs_version,
+            state: self.sync_state.clone(),
+            end: self.end,
+            truncations: self.truncations,
+        }
+    }
+}
+
+impl SyncJob {
+    /// The recovery point once the job is done.
+    pub fn end_offset(&self) -> i64 {
+        self.end
+    }
+
+    pub fn run(&self) -> Result<(), DiskError> {
+        for segment in &self.segments {
+            segment.file.sync_data()?;
+            if let Index::Active(index) = &segment.index
+                && !index.write(&*self.disk, &self.dir, segment.base)?
+            {
+                continue;
+            }
+            for suffix in [OFFSET_INDEX, TIME_INDEX] {
+                let path = self.dir.join(file_name(segment.base, suffix));
+                match self.disk.open(&path, Open::Read) {
+                    Ok(file) => file.sync_data()?,
+                    // Removed with its segment.
+                    Err(error) if error.is_not_found() => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        if self.segments.iter().any(|segment| !segment.name_synced.load(Ordering::Relaxed)) {
+            self.disk.sync_dir(&self.dir)?;
+            for segment in &self.segments {
+                segment.name_synced.store(true, Ordering::Relaxed);
+            }
+        }
+        self.write_epochs()
+    }
+
+    fn write_epochs(&self) -> Result<(), DiskError> {
+        let mut written = self.state.epochs_written.lock().unwrap_or_else(PoisonError::into_inner);
+        if *written < self.epochs_version {
+            write_epochs(&*self.disk, &self.dir, &self.epochs)?;
+            *written = self.epochs_version;
+        }
+        Ok(())
+    }
+}

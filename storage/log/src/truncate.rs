@@ -1,0 +1,129 @@
+//! Cutting a log at its end, and removing its segments. Every step leaves a log that opens.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use disk::{Disk, DiskError};
+use wire::batch::BatchHeader;
+
+use crate::error::{OpenError, ReadError};
+use crate::index::Index;
+use crate::log::{Active, Log};
+use crate::names::{LOG, OFFSET_INDEX, SNAPSHOT, TIME_INDEX, TXN_INDEX, file_name};
+use crate::segment::Segment;
+
+/// Why a log could not be truncated; it must be opened anew.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum TruncateError {
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    #[error(transparent)]
+    Open(#[from] OpenError),
+}
+
+/// Removes a segment's files, as far as they exist; the log itself first, without which the others count for nothing.
+pub(crate) fn remove_segment_files(
+    disk: &dyn Disk,
+    dir: &Path,
+    base: i64,
+) -> Result<(), DiskError> {
+    for suffix in [LOG, OFFSET_INDEX, TIME_INDEX, TXN_INDEX, SNAPSHOT] {
+        remove_if_there(disk, &dir.join(file_name(base, suffix)))?;
+    }
+    Ok(())
+}
+
+pub(crate) fn remove_if_there(disk: &dyn Disk, path: &Path) -> Result<(), DiskError> {
+    match disk.remove_file(path) {
+        Err(error) if !error.is_not_found() => Err(error),
+        _ => Ok(()),
+    }
+}
+
+impl Log {
+    /// Removes all records from `offset` on, durably. False if there were none. A batch that holds `offset` goes whole, and
+    /// the log then ends before it.
+    pub fn truncate_to(&mut self, offset: i64, now_ms: i64) -> Result<bool, TruncateError> {
+        if offset >= self.end {
+            return Ok(false);
+        }
+        if offset < self.segments[0].base {
+            self.truncate_fully_and_start_at(offset, now_ms)?;
+            return Ok(true);
+        }
+        let view = self.view();
+        let index = view.segment_index(offset);
+        let segment = self.segments[index].clone();
+        let size = view.size_of(index);
+        let found: Option<(u64, BatchHeader)> = segment.locate(offset, size)?;
+        let position = found.map_or(size, |(position, _)| position);
+        let end = found.map_or(offset, |(_, header)| header.base_offset.min(offset));
+        let scanned = self.rescan(&segment, position, now_ms)?;
+
+        self.begin_truncation();
+        for later in self.segments[index + 1..].iter().rev() {
+            remove_segment_files(&*self.disk, &self.dir, later.base)?;
+        }
+        // An index that outlived the records it points to would mislead a recovery.
+        for suffix in [OFFSET_INDEX, TIME_INDEX] {
+            remove_if_there(&*self.disk, &self.dir.join(file_name(segment.base, suffix)))?;
+        }
+        segment.file.set_len(position)?;
+        segment.file.sync_data()?;
+        self.disk.sync_dir(&self.dir)?;
+
+        let cut = Segment {
+            base: segment.base,
+            file: segment.file.clone(),
+            index: scanned.index,
+            size: 0,
+            name_synced: Arc::new(AtomicBool::new(false)),
+        };
+        let mut segments = self.segments[..index].to_vec();
+        segments.push(Arc::new(cut));
+        self.segments = Arc::new(segments);
+        self.active = scanned.active;
+        self.end_truncation(end);
+        Ok(true)
+    }
+
+    /// Removes everything, durably; the log goes on at `offset`.
+    pub fn truncate_fully_and_start_at(
+        &mut self,
+        offset: i64,
+        now_ms: i64,
+    ) -> Result<(), DiskError> {
+        self.begin_truncation();
+        for segment in self.segments.iter().rev() {
+            remove_segment_files(&*self.disk, &self.dir, segment.base)?;
+        }
+        self.disk.sync_dir(&self.dir)?;
+        self.segments = Arc::new(vec![self.create_segment(offset)?]);
+        self.active = Active::new(offset, now_ms);
+        self.change_epochs(|epochs| {
+            let any = epochs.latest().is_some();
+            *epochs = Default::default();
+            any
+        });
+        self.log_start = offset;
+        self.end_truncation(offset);
+        Ok(())
+    }
+
+    fn begin_truncation(&mut self) {
+        self.truncations += 1;
+        if let Index::Active(index) = &self.active_segment().index {
+            index.retire();
+        }
+    }
+
+    fn end_truncation(&mut self, end: i64) {
+        self.end = end;
+        self.recovery_point = self.recovery_point.min(end);
+        self.log_start = self.log_start.min(end);
+        self.change_epochs(|epochs| epochs.truncate_from_end(end));
+    }
+}
