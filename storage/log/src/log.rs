@@ -13,7 +13,7 @@ use crate::epochs::LeaderEpochs;
 use crate::index::{ClosedIndex, Index};
 use crate::names::{LOG, file_name};
 use crate::segment::Segment;
-use crate::sync::SyncState;
+use crate::sync::{SyncJob, SyncState};
 use crate::view::{LogPosition, LogView, TimestampOffset};
 
 /// A partition's log. After an error of the disk it must be dropped and opened anew, as unclean.
@@ -212,8 +212,13 @@ impl Log {
 
     /// Makes everything durable, so that the next open may be a clean one. The log is done with after it.
     pub fn close(mut self) -> Result<LogPosition, DiskError> {
-        self.settle_active()?;
-        self.sync_job_to(true).run()?;
+        self.closing()?.run()?;
         Ok(self.end())
+    }
+
+    /// As [`Log::close`], for an owner that lets another thread wait for the disk: the log is closed when the job is done.
+    pub fn closing(&mut self) -> Result<SyncJob, DiskError> {
+        self.settle_active()?;
+        Ok(self.sync_job_to(true))
     }
 }
