@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use log::{DirKind, PartitionDir, delete_dir_name, partition_dir_name};
 use machines::metadata::{
-    ConfigResource, ConfigResourceType, MetadataDelta, MetadataImage, PartitionDelta,
+    ConfigResource, MetadataDelta, MetadataImage, PartitionDelta,
     PartitionRegistration, TopicImage,
 };
 use machines::partition::Leadership;
-use model::settings::{TopicConfig, Values};
+use model::settings::{Resource, TopicConfig, Values};
 use model::{LeaderEpoch, NodeId, TopicPartition, Uuid};
 use runtime::{
     Actor, Address, ChildChange, ChildEvent, ChildSpec, Cx, Failure, Map, Outcome, Publisher, Seed,
@@ -278,7 +278,7 @@ impl Partitions {
     ) {
         let named: BTreeSet<&str> = changed
             .iter()
-            .filter(|resource| resource.kind == ConfigResourceType::Topic)
+            .filter(|resource| resource.kind == Resource::Topic)
             .map(|resource| resource.name.as_str())
             .collect();
         for topic in image.topics.iter() {
