@@ -94,30 +94,17 @@ impl NetStream {
         }
     }
 
-    /// Waits until there is something to read, so that no buffer need wait with it. A stream that cannot tell says so at once.
-    pub async fn readable(&mut self) -> io::Result<()> {
-        match self {
-            NetStream::Tcp(stream) => stream.readable().await,
-            NetStream::Boxed(_) => Ok(()),
-        }
-    }
-
     /// Whether [`send_file`](Self::send_file) works here; else the bytes must be read and written.
     pub fn sends_files(&self) -> bool {
         matches!(self, NetStream::Tcp(_))
     }
 
     /// Hands up to `len` bytes of a file from `pos` on to the kernel; how many it took, 0 at the file's end.
-    pub async fn send_file(
-        &mut self,
-        file: BorrowedFd<'_>,
-        pos: u64,
-        len: usize,
-    ) -> io::Result<usize> {
+    pub async fn send_file(&self, file: BorrowedFd<'_>, pos: u64, len: usize) -> io::Result<usize> {
         let NetStream::Tcp(stream) = self else { return Err(io::ErrorKind::Unsupported.into()) };
         let send = || {
             let mut pos = pos;
-            Ok(rustix::fs::sendfile(&*stream, file, Some(&mut pos), len)?)
+            Ok(rustix::fs::sendfile(stream, file, Some(&mut pos), len)?)
         };
         stream.async_io(Interest::WRITABLE, send).await
     }

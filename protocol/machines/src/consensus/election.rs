@@ -138,12 +138,7 @@ impl Consensus {
     /// one otherwise than it is now, the quorum itself.
     fn epoch_records(&self, granted: &[ReplicaKey]) -> Vec<ControlRecord> {
         let voters = self.voters.iter().map(|v| v.key);
-        let mut records = vec![leader_change(
-            self.local().id,
-            self.kraft_version,
-            voters,
-            granted.iter().copied(),
-        )];
+        let mut records = vec![leader_change(self.local().id, voters, granted.iter().copied())];
         if self.kraft_version > 0 {
             let changed = self.voters.get(self.local().id).is_some_and(|v| *v != self.config.local);
             if (self.voters_offset.is_none() || changed)

@@ -1,14 +1,18 @@
 //! What consensus itself writes: control records into the log, and the quorum-state file beside it.
 
+use bytes::Bytes;
 use model::Uuid;
+use wire::batch::ControlRecordType;
 use wire::leader_change_message::Voter as ChangeVoter;
 use wire::quorum_state_data::Voter as StateVoter;
 use wire::{
-    KRaftVersionRecord, LeaderChangeMessage, QuorumStateData, SnapshotFooterRecord,
-    SnapshotHeaderRecord, VotersRecord,
+    DecodeError, EncodeError, KRaftVersionRecord, LeaderChangeMessage, Message, QuorumStateData,
+    Reader, SnapshotFooterRecord, SnapshotHeaderRecord, VotersRecord, Writer,
 };
 
 use super::voters::{ReplicaKey, VoterSet};
+
+const VERSION: i16 = 0;
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum ControlRecord {
@@ -20,23 +24,53 @@ pub enum ControlRecord {
 }
 
 impl ControlRecord {
-    /// The type in the record's key.
-    pub fn type_id(&self) -> i16 {
+    pub fn kind(&self) -> ControlRecordType {
         match self {
-            ControlRecord::LeaderChange(_) => 2,
-            ControlRecord::SnapshotHeader(_) => 3,
-            ControlRecord::SnapshotFooter(_) => 4,
-            ControlRecord::KRaftVersion(_) => 5,
-            ControlRecord::Voters(_) => 6,
+            ControlRecord::LeaderChange(_) => ControlRecordType::LeaderChange,
+            ControlRecord::SnapshotHeader(_) => ControlRecordType::SnapshotHeader,
+            ControlRecord::SnapshotFooter(_) => ControlRecordType::SnapshotFooter,
+            ControlRecord::KRaftVersion(_) => ControlRecordType::KRaftVersion,
+            ControlRecord::Voters(_) => ControlRecordType::KRaftVoters,
         }
     }
 
-    /// The version its value is written in: the leader change alone has two, told by the field that says so.
-    pub fn version(&self) -> i16 {
+    /// The record's value. All are written in version 0, the only one that Kafka reads.
+    pub fn value(&self) -> Result<Bytes, EncodeError> {
+        let mut writer = Writer::new();
         match self {
-            ControlRecord::LeaderChange(message) => message.version,
-            _ => 0,
-        }
+            ControlRecord::LeaderChange(message) => message.encode(&mut writer, VERSION),
+            ControlRecord::SnapshotHeader(message) => message.encode(&mut writer, VERSION),
+            ControlRecord::SnapshotFooter(message) => message.encode(&mut writer, VERSION),
+            ControlRecord::KRaftVersion(message) => message.encode(&mut writer, VERSION),
+            ControlRecord::Voters(message) => message.encode(&mut writer, VERSION),
+        }?;
+        Ok(writer.into_bytes().unwrap_or_default())
+    }
+
+    /// None where the record is no matter of the quorum, such as a transaction's marker.
+    pub fn parse(
+        kind: ControlRecordType,
+        value: Bytes,
+    ) -> Result<Option<ControlRecord>, DecodeError> {
+        let reader = &mut Reader::new(value);
+        Ok(Some(match kind {
+            ControlRecordType::LeaderChange => {
+                ControlRecord::LeaderChange(LeaderChangeMessage::decode(reader, VERSION)?)
+            }
+            ControlRecordType::SnapshotHeader => {
+                ControlRecord::SnapshotHeader(SnapshotHeaderRecord::decode(reader, VERSION)?)
+            }
+            ControlRecordType::SnapshotFooter => {
+                ControlRecord::SnapshotFooter(SnapshotFooterRecord::decode(reader, VERSION)?)
+            }
+            ControlRecordType::KRaftVersion => {
+                ControlRecord::KRaftVersion(KRaftVersionRecord::decode(reader, VERSION)?)
+            }
+            ControlRecordType::KRaftVoters => {
+                ControlRecord::Voters(VotersRecord::decode(reader, VERSION)?)
+            }
+            ControlRecordType::Abort | ControlRecordType::Commit => return Ok(None),
+        }))
     }
 
     pub fn snapshot_header(last_contained_log_timestamp: i64) -> ControlRecord {
@@ -74,20 +108,15 @@ impl ControlRecord {
     }
 }
 
+/// Without directories: the version that has them is not written.
 pub(super) fn leader_change(
     leader_id: i32,
-    kraft_version: i16,
     voters: impl Iterator<Item = ReplicaKey>,
     granting: impl Iterator<Item = ReplicaKey>,
 ) -> ControlRecord {
-    let version = i16::from(kraft_version > 0);
-    let voter = |key: ReplicaKey| ChangeVoter {
-        voter_id: key.id,
-        voter_directory_id: if version == 0 { Uuid::ZERO } else { key.directory_id },
-        ..Default::default()
-    };
+    let voter = |key: ReplicaKey| ChangeVoter { voter_id: key.id, ..Default::default() };
     ControlRecord::LeaderChange(LeaderChangeMessage {
-        version,
+        version: VERSION,
         leader_id,
         voters: voters.map(voter).collect(),
         granting_voters: granting.map(voter).collect(),

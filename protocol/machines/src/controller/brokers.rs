@@ -74,6 +74,7 @@ impl Controller {
         let mut records = Vec::new();
         if current != next {
             records = match next {
+                State::Fenced | State::ShutdownNow if broker.fenced => Vec::new(),
                 State::Fenced | State::ShutdownNow => self.records_to_fence(broker),
                 State::Unfenced => self.records_to_unfence(broker),
                 State::ControlledShutdown => self.records_for_controlled_shutdown(broker),
@@ -129,7 +130,9 @@ impl Controller {
         }
         let caught_up = request.current_metadata_offset >= broker.record_offset;
         if broker.fenced {
-            let next = match (request.want_shut_down, request.want_fence) {
+            // Having stopped as it wished, this process serves no more: another one registers.
+            let stops = request.want_shut_down || broker.in_controlled_shutdown;
+            let next = match (stops, request.want_fence) {
                 (true, _) => State::ShutdownNow,
                 (false, false) if caught_up => State::Unfenced,
                 (false, _) => State::Fenced,

@@ -170,7 +170,7 @@ mod tests {
     fn a_standalone_directory_names_its_voter() {
         let levels = initial_feature_levels(&BTreeMap::new(), true).unwrap();
         let snapshot = bootstrap_snapshot(&levels, Some(&VoterSet::default()), 7);
-        let types: Vec<i16> = snapshot.header.iter().map(ControlRecord::type_id).collect();
+        let types: Vec<i16> = snapshot.header.iter().map(|r| r.kind() as i16).collect();
         assert_eq!(types, [3, 5, 6]);
     }
 

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use model::Uuid;
 use model::settings::Resource;
 use wire::{
     BrokerRegistrationChangeRecord, ClearElrRecord, ClientQuotaRecord, ConfigRecord,
     FeatureLevelRecord, MetadataRecord, PartitionChangeRecord, PartitionRecord, ProducerIdsRecord,
-    TopicRecord, UnregisterBrokerRecord,
+    TopicRecord, UnregisterBrokerRecord, UserScramCredentialRecord,
 };
 
 use super::brokers::{BrokerRegistration, ControllerRegistration};
@@ -109,7 +110,7 @@ impl MetadataImage {
             }
             MetadataRecord::UserScramCredential(r) => {
                 self.scram_credentials
-                    .insert_mut((r.mechanism, r.name.clone()), Arc::new(r.clone()));
+                    .insert_mut((r.mechanism, r.name.clone()), Arc::new(owned(r)));
             }
             MetadataRecord::RemoveUserScramCredential(r) => {
                 let known = self.scram_credentials.remove_mut(&(r.mechanism, r.name.clone()));
@@ -318,6 +319,16 @@ impl MetadataImage {
             }
             _ => Err(ReplayError::UnknownBroker { offset, broker: id, epoch }),
         }
+    }
+}
+
+/// Apart from the batch that it was read from, which would otherwise be kept for its sake.
+fn owned(r: &UserScramCredentialRecord) -> UserScramCredentialRecord {
+    UserScramCredentialRecord {
+        salt: Bytes::copy_from_slice(&r.salt),
+        stored_key: Bytes::copy_from_slice(&r.stored_key),
+        server_key: Bytes::copy_from_slice(&r.server_key),
+        ..r.clone()
     }
 }
 

@@ -32,11 +32,11 @@ pub(super) const NODE: Area = Area {
             "Partitions of a topic that is created without saying how many.";
         Int "default.replication.factor" = "1", Any, Node + honoured:
             "Replicas of a topic that is created without saying how many.";
-        Boolean "auto.leader.rebalance.enable" = "true", Any, Node:
+        Boolean "auto.leader.rebalance.enable" = "true", Any, Node + honoured:
             "Whether the controller gives leadership back to preferred leaders in the background.";
-        Long "leader.imbalance.check.interval.seconds" = "300", AtLeast(1), Node:
+        Long "leader.imbalance.check.interval.seconds" = "300", AtLeast(1), Node + honoured:
             "How often the controller looks for partitions that are not led by their preferred leader.";
-        Long "unclean.leader.election.interval.ms" = "300000", AtLeast(1), Node + internal:
+        Long "unclean.leader.election.interval.ms" = "300000", AtLeast(1), Node + internal + honoured:
             "How often the controller looks for partitions that need an unclean election.";
         Class "create.topic.policy.class.name" = null, Any, Node:
             "A class that decides whether a topic may be created.";

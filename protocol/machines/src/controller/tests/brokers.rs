@@ -1,0 +1,290 @@
+use model::{ErrorCode, Uuid};
+use wire::{
+    BrokerRegistrationRequest, ControllerRegistrationRequest, MetadataRecord,
+    UnregisterBrokerRequest,
+};
+
+use super::*;
+
+#[test]
+fn an_empty_log_starts_with_the_bootstrap_transaction() {
+    let cluster = Cluster::with(&[], &[]);
+    assert!(matches!(cluster.log.first(), Some(MetadataRecord::BeginTransaction(_))));
+    assert!(matches!(cluster.log.last(), Some(MetadataRecord::EndTransaction(_))));
+    assert_eq!(cluster.image().feature_level("metadata.version"), 33);
+    assert!(cluster.image().elr_enabled());
+}
+
+#[test]
+fn a_second_leader_writes_no_bootstrap_and_undoes_a_torn_one() {
+    let mut cluster = Cluster::of(1);
+    let before = cluster.log.len();
+    cluster.lead();
+    assert_eq!(cluster.log.len(), before);
+    let mut torn = Cluster::with(&[], &[]);
+    torn.log.truncate(4);
+    torn.controller = Controller::new(config(&[], &[]));
+    for (offset, record) in torn.log.iter().enumerate() {
+        torn.controller.load(record, offset as i64, 1).unwrap();
+    }
+    torn.lead();
+    assert!(matches!(torn.log[4], MetadataRecord::AbortTransaction(_)));
+    assert!(matches!(torn.log[5], MetadataRecord::BeginTransaction(_)));
+    assert_eq!(torn.image().feature_level("group.version"), 1);
+}
+
+#[test]
+fn a_broker_starts_fenced_under_the_offset_of_its_record_and_is_unfenced_once_it_has_read_it() {
+    let mut cluster = Cluster::with(&[], &[]);
+    let offset = cluster.log.len() as i64;
+    assert_eq!(cluster.register(registration(0, 1)), ErrorCode::None);
+    let broker = cluster.image().broker(0).unwrap();
+    assert_eq!((broker.epoch, broker.record_offset, broker.fenced), (offset, offset, true));
+    let behind = cluster.heartbeat(0, |r| r.current_metadata_offset = offset - 1);
+    assert_eq!((behind.is_caught_up, behind.is_fenced), (false, true));
+    let there = cluster.heartbeat(0, |r| r.current_metadata_offset = offset);
+    assert_eq!((there.is_caught_up, there.is_fenced), (true, false));
+}
+
+#[test]
+fn registrations_that_are_refused() {
+    type Set = fn(&mut BrokerRegistrationRequest);
+    let cases: [(Set, ErrorCode); 9] = [
+        (|r| r.cluster_id = "other".into(), ErrorCode::InconsistentClusterId),
+        (|r| r.is_migrating_zk_broker = true, ErrorCode::BrokerIdNotRegistered),
+        (|r| r.log_dirs.clear(), ErrorCode::InvalidRegistration),
+        (|r| r.log_dirs = vec![Uuid::LOST_DIRECTORY], ErrorCode::InvalidRegistration),
+        (|r| r.log_dirs = vec![directory(9), directory(9)], ErrorCode::InvalidRegistration),
+        (|r| r.log_dirs = vec![directory(0)], ErrorCode::InvalidRegistration),
+        (|r| r.features.retain(|f| f.name != "metadata.version"), ErrorCode::InvalidRegistration),
+        (|r| r.features.retain(|f| f.name != "group.version"), ErrorCode::UnsupportedVersion),
+        (
+            |r| r.features.iter_mut().for_each(|f| f.max_supported_version = 0),
+            ErrorCode::UnsupportedVersion,
+        ),
+    ];
+    let mut cluster = Cluster::of(1);
+    let before = cluster.log.len();
+    for (case, (set, code)) in cases.into_iter().enumerate() {
+        let mut request = registration(5, 1);
+        set(&mut request);
+        assert_eq!(cluster.register(request), code, "case {case}");
+    }
+    assert_eq!(cluster.log.len(), before);
+}
+
+#[test]
+fn another_process_of_the_id_must_wait_for_the_session_unless_it_holds_the_same_directory() {
+    let mut cluster = Cluster::of(1);
+    let mut stranger = registration(0, 2);
+    stranger.log_dirs = vec![directory(70)];
+    assert_eq!(cluster.register(stranger.clone()), ErrorCode::DuplicateBrokerRegistration);
+    let old_epoch = cluster.image().broker(0).unwrap().epoch;
+    assert_eq!(cluster.register(registration(0, 2)), ErrorCode::None);
+    assert!(cluster.image().broker(0).unwrap().epoch > old_epoch);
+    cluster.heartbeat(0, |_| {});
+    cluster.pass(9_000);
+    assert_eq!(cluster.register(stranger), ErrorCode::None);
+}
+
+#[test]
+fn the_same_process_keeps_its_epoch() {
+    let mut cluster = Cluster::of(1);
+    let before = cluster.image().broker(0).unwrap().clone();
+    assert_eq!(cluster.register(registration(0, 1)), ErrorCode::None);
+    let after = cluster.image().broker(0).unwrap();
+    assert_eq!((after.epoch, after.fenced), (before.epoch, false));
+}
+
+#[test]
+fn heartbeats_of_an_old_epoch_are_refused() {
+    let mut cluster = Cluster::of(1);
+    let beat = cluster.heartbeat(0, |r| r.broker_epoch -= 1);
+    assert_eq!(ErrorCode::from_code(beat.error_code), ErrorCode::StaleBrokerEpoch);
+    let unknown = cluster.heartbeat(9, |_| {});
+    assert_eq!(ErrorCode::from_code(unknown.error_code), ErrorCode::StaleBrokerEpoch);
+}
+
+#[test]
+fn who_is_silent_for_a_session_is_fenced_and_leads_no_more() {
+    let mut cluster = Cluster::of(3);
+    cluster.create(assigned("t", &[&[0, 1, 2]]));
+    cluster.pass(8_000);
+    (1..3).for_each(|id| drop(cluster.heartbeat(id, |_| {})));
+    assert_eq!(cluster.fire(ControllerTimer::FenceStaleBrokers), []);
+    cluster.pass(1_000);
+    let records = cluster.fire(ControllerTimer::FenceStaleBrokers);
+    assert!(matches!(records[0], MetadataRecord::PartitionChange(_)));
+    assert!(
+        matches!(&records[1], MetadataRecord::BrokerRegistrationChange(r) if r.broker_id == 0 && r.fenced == 1)
+    );
+    let partition = cluster.partition("t", 0);
+    assert_eq!(
+        (partition.leader, partition.isr.as_slice(), partition.leader_epoch),
+        (1, [1, 2].as_slice(), 1)
+    );
+    assert_eq!(cluster.fire(ControllerTimer::FenceStaleBrokers), []);
+}
+
+#[test]
+fn several_silent_brokers_go_one_after_the_other_without_delay() {
+    let mut cluster = Cluster::of(3);
+    cluster.pass(10_000);
+    for left in (0..3).rev() {
+        assert_eq!(cluster.fire(ControllerTimer::FenceStaleBrokers).len(), 1);
+        let next = cluster.timers[&ControllerTimer::FenceStaleBrokers];
+        assert_eq!(next == cluster.now.mono, left > 0);
+    }
+    assert!(cluster.image().brokers.values().all(|b| b.fenced));
+}
+
+#[test]
+fn a_new_controller_gives_every_broker_a_new_session() {
+    let mut cluster = Cluster::of(2);
+    cluster.pass(60_000);
+    cluster.lead();
+    assert_eq!(cluster.fire(ControllerTimer::FenceStaleBrokers), []);
+}
+
+#[test]
+fn a_broker_seen_dead_is_fenced_at_once_but_not_its_successor() {
+    let mut cluster = Cluster::of(2);
+    let epoch = cluster.image().broker(0).unwrap().epoch;
+    cluster.ask(ControllerRequest::BrokerGone { broker_id: 0, broker_epoch: epoch - 1 });
+    assert!(!cluster.image().broker(0).unwrap().fenced);
+    cluster.ask(ControllerRequest::BrokerGone { broker_id: 0, broker_epoch: epoch });
+    assert!(cluster.image().broker(0).unwrap().fenced);
+}
+
+#[test]
+fn a_controlled_shutdown_moves_the_leaders_then_waits_for_the_others_to_know() {
+    let mut cluster = Cluster::of(2);
+    cluster.create(assigned("t", &[&[0, 1]]));
+    let first = cluster.heartbeat(0, |r| r.want_shut_down = true);
+    assert_eq!((first.is_fenced, first.should_shut_down), (false, false));
+    assert!(cluster.image().broker(0).unwrap().in_controlled_shutdown);
+    assert_eq!(cluster.partition("t", 0).leader, 1);
+    let told_at = cluster.log.len() as i64 - 1;
+    let early = cluster.heartbeat(0, |r| r.want_shut_down = true);
+    assert!(!early.should_shut_down, "broker 1 has not read of it");
+    cluster.heartbeat(1, |r| r.current_metadata_offset = told_at);
+    let done = cluster.heartbeat(0, |r| r.want_shut_down = true);
+    assert_eq!((done.is_fenced, done.should_shut_down), (true, true));
+    assert!(cluster.image().broker(0).unwrap().fenced);
+}
+
+#[test]
+fn a_sole_broker_stops_in_two_heartbeats() {
+    let mut cluster = Cluster::of(1);
+    cluster.create(topic("t", 3, 1));
+    assert!(!cluster.heartbeat(0, |r| r.want_shut_down = true).should_shut_down);
+    assert!(cluster.heartbeat(0, |r| r.want_shut_down = true).should_shut_down);
+    let partition = cluster.partition("t", 0);
+    assert_eq!((partition.leader, partition.elr.as_slice()), (-1, [0].as_slice()));
+    // As it comes back with its epoch from before, it leads again.
+    let mut again = registration(0, 2);
+    again.previous_broker_epoch = cluster.image().broker(0).unwrap().epoch;
+    cluster.register(again);
+    cluster.heartbeat(0, |_| {});
+    let partition = cluster.partition("t", 0);
+    assert_eq!(
+        (partition.leader, partition.isr.as_slice(), partition.elr.len()),
+        (0, [0].as_slice(), 0)
+    );
+}
+
+#[test]
+fn a_directory_that_fails_takes_its_replicas_out_of_sync() {
+    let mut cluster = Cluster::with(&[], &[]);
+    let mut two_dirs = registration(0, 1);
+    two_dirs.log_dirs = vec![directory(0), directory(10)];
+    cluster.register(two_dirs);
+    cluster.heartbeat(0, |_| {});
+    cluster.join(1);
+    cluster.create(assigned("t", &[&[0, 1], &[0, 1]]));
+    let topic_id = cluster.image().topics.id_of("t").unwrap();
+    let assign = |cluster: &mut Cluster, partition_index: i32, id: Uuid| {
+        use wire::assign_replicas_to_dirs_request::{DirectoryData, PartitionData, TopicData};
+        let partitions = vec![PartitionData { partition_index, ..Default::default() }];
+        let topics = vec![TopicData { topic_id, partitions, ..Default::default() }];
+        let directories = vec![DirectoryData { id, topics, ..Default::default() }];
+        let broker_epoch = cluster.image().broker(0).unwrap().epoch;
+        let request = wire::AssignReplicasToDirsRequest {
+            broker_id: 0,
+            broker_epoch,
+            directories,
+            ..Default::default()
+        };
+        cluster.ask(ControllerRequest::AssignReplicasToDirs(request));
+    };
+    assign(&mut cluster, 0, directory(0));
+    assign(&mut cluster, 1, directory(10));
+    assert_eq!(cluster.partition("t", 1).directory(0), Some(directory(10)));
+    cluster.heartbeat(0, |r| r.offline_log_dirs = vec![directory(10)]);
+    assert_eq!((cluster.partition("t", 0).leader, cluster.partition("t", 1).leader), (0, 1));
+    assert_eq!(cluster.image().broker(0).unwrap().directories, [directory(0)]);
+}
+
+#[test]
+fn cordoned_directories_take_no_new_replicas() {
+    let mut cluster = Cluster::of(2);
+    cluster.heartbeat(0, |r| r.cordoned_log_dirs = Some(vec![directory(0)]));
+    cluster.create(topic("t", 4, 1));
+    assert!(
+        cluster.image().topics.by_name("t").unwrap().partitions.values().all(|p| p.leader == 1)
+    );
+    let refused = cluster.create(assigned("u", &[&[0]]));
+    assert!(refused.error_message.unwrap().contains("all its log directories are cordoned"));
+    let before = cluster.log.len();
+    cluster.heartbeat(0, |r| r.cordoned_log_dirs = Some(vec![directory(0)]));
+    assert_eq!(cluster.log.len(), before, "nothing new, nothing written");
+}
+
+#[test]
+fn an_unregistered_broker_is_out_of_every_isr() {
+    let mut cluster = Cluster::of(3);
+    cluster.create(assigned("t", &[&[0, 1, 2]]));
+    let unregister = |cluster: &mut Cluster, broker_id: i32| {
+        let request = UnregisterBrokerRequest { broker_id, ..Default::default() };
+        match cluster.ask(ControllerRequest::UnregisterBroker(request)) {
+            ControllerReply::UnregisterBroker(response) => response,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(unregister(&mut cluster, 0).error_code, 0);
+    assert_eq!(cluster.partition("t", 0).isr, [1, 2]);
+    assert!(cluster.image().broker(0).is_none());
+    let unknown = unregister(&mut cluster, 0);
+    assert_eq!(ErrorCode::from_code(unknown.error_code), ErrorCode::BrokerIdNotRegistered);
+    assert_eq!(unknown.error_message.as_deref(), Some("Broker ID 0 is not currently registered"));
+}
+
+#[test]
+fn controllers_register() {
+    let mut cluster = Cluster::with(&[], &[]);
+    let request = ControllerRegistrationRequest { controller_id: 3000, ..Default::default() };
+    let reply = cluster.ask(ControllerRequest::RegisterController(request));
+    assert!(matches!(reply, ControllerReply::RegisterController(r) if r.error_code == 0));
+    assert!(cluster.image().controllers.contains_key(&3000));
+    let unregister = |cluster: &mut Cluster, controller_id: i32| {
+        let request = wire::UnregisterControllerRequest { controller_id, ..Default::default() };
+        match cluster.ask(ControllerRequest::UnregisterController(request)) {
+            ControllerReply::UnregisterController(r) => ErrorCode::from_code(r.error_code),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(unregister(&mut cluster, 1), ErrorCode::InvalidRequest, "itself");
+    assert_eq!(unregister(&mut cluster, 3000), ErrorCode::None);
+    assert_eq!(unregister(&mut cluster, 3000), ErrorCode::ControllerIdNotRegistered);
+}
+
+#[test]
+fn an_idle_log_is_written_to() {
+    let mut cluster = Cluster::with(&[], &[]);
+    assert!(matches!(
+        cluster.fire(ControllerTimer::WriteNoOp).as_slice(),
+        [MetadataRecord::NoOp(_)]
+    ));
+    let quiet = Cluster::with(&[("metadata.max.idle.interval.ms", "0")], &[]);
+    assert!(!quiet.timers.contains_key(&ControllerTimer::WriteNoOp));
+}
