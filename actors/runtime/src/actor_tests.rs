@@ -1,5 +1,6 @@
 //! Messages, timers, replies, numbers: what one actor does with what it has.
 
+use std::cell::Cell;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -19,6 +20,8 @@ struct Clerk {
 
 enum ClerkMsg {
     Note(u64),
+    /// A message need not be shareable between threads.
+    Again(Cell<u64>),
     /// Waits this long in the handler, which the others must not.
     Slow(Duration),
     Hold(Credit),
@@ -36,7 +39,19 @@ enum ClerkMsg {
     Blocked(Reply<Result<u64, JobLost>>, Result<u64, JobLost>),
 }
 
-messages!(ClerkMsg { Note, Slow, Hold, Later, Often, Cancel, Forget, Panic, Block, Blocked });
+messages!(ClerkMsg {
+    Note,
+    Again,
+    Slow,
+    Hold,
+    Later,
+    Often,
+    Cancel,
+    Forget,
+    Panic,
+    Block,
+    Blocked
+});
 
 impl Actor for Clerk {
     const KIND: &'static str = "clerk";
@@ -50,6 +65,7 @@ impl Actor for Clerk {
     async fn handle(&mut self, cx: &mut Cx<Self>, msg: ClerkMsg) -> Outcome {
         match msg {
             ClerkMsg::Note(n) => self.seen.0.lock().unwrap().push(n),
+            ClerkMsg::Again(n) => cx.me().send(ClerkMsg::Note(n.get())).await?,
             ClerkMsg::Slow(time) => cx.world().sleep(time).await,
             ClerkMsg::Hold(credit) => {
                 cx.counter("held").add(1);
@@ -201,4 +217,15 @@ async fn the_watchdog_finds_a_handler_that_does_not_end() {
     settled(&root).await;
     assert!(watchdog.check().is_empty());
     assert!(!world.registry().tree()[0].stuck);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_actor_sends_to_itself_comes_after_what_waits() {
+    let world = world();
+    let (seen, root) = clerk(&world);
+    root.me().send(ClerkMsg::Again(Cell::new(1))).await.unwrap();
+    root.me().send(ClerkMsg::Note(2)).await.unwrap();
+    settled(&root).await;
+    settled(&root).await;
+    assert_eq!(*seen.0.lock().unwrap(), [2, 1]);
 }

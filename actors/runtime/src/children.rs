@@ -12,7 +12,7 @@ use crate::policy::{
     ChildChange, ChildEvent, ChildSpec, Failures, GiveUp, Restart, SpawnError, Strategy,
 };
 use crate::shell::{self, Control, Plan};
-use crate::world::{RandomStream, World};
+use crate::world::World;
 
 /// How long a killed child may take to let go of its thread before it is given up as stuck.
 const KILL_GRACE: Duration = Duration::from_secs(5);
@@ -92,7 +92,6 @@ pub(crate) struct Children {
     world: World,
     parent: Arc<Entry>,
     notices: Arc<dyn OnExit>,
-    random: RandomStream,
     latch: Arc<Latch>,
 }
 
@@ -109,7 +108,6 @@ impl Children {
             names: Map::new(),
             next: 0,
             closed: false,
-            random: world.random("backoff"),
             world,
             parent,
             notices,
@@ -271,7 +269,7 @@ impl Children {
         if too_many {
             return self.give_up(key, failures, cause).map(|event| (vec![event], None));
         }
-        let after = child.seed.spec.backoff.delay(failures, &mut self.random);
+        let after = child.seed.spec.backoff.delay(failures, &mut self.world.random("backoff"));
         child.due = true;
         child.entry.set_status(Status::Restarting);
         let path = child.entry.path();

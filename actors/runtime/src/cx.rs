@@ -6,7 +6,7 @@ use crate::actor::{Actor, Failure};
 use crate::address::{Address, Ref};
 use crate::children::{Children, Seed};
 use crate::lifecycle::{Exit, Latch, Lifecycle, OnExit};
-use crate::metrics::{Counter, Entry, Gauge, Stats};
+use crate::metrics::{Counter, Entry, Gauge};
 use crate::policy::{ChildEvent, ChildSpec, SpawnError, Strategy};
 use crate::shell::{Envelope, Plan};
 use crate::timers::{TimerId, Timers};
@@ -183,10 +183,6 @@ impl<A: Actor> Cx<A> {
 
     pub(crate) fn lifecycle(&self) -> &Lifecycle {
         &self.latch.lifecycle
-    }
-
-    pub(crate) fn stats(&self) -> &Arc<Stats> {
-        &self.me.identity.stats
     }
 
     pub(crate) fn entry(&self) -> &Entry {

@@ -26,6 +26,8 @@ mod world;
 #[cfg(test)]
 mod actor_tests;
 #[cfg(test)]
+mod parts_tests;
+#[cfg(test)]
 mod supervision_tests;
 #[cfg(test)]
 mod watch_tests;

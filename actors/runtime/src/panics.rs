@@ -4,7 +4,7 @@ use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, UnwindSafe, catch_unwind};
-use std::pin::pin;
+use std::pin::Pin;
 use std::sync::{Arc, Once};
 use std::task::Poll;
 
@@ -44,12 +44,11 @@ pub(crate) fn catch<T>(body: impl FnOnce() -> T + UnwindSafe) -> Result<T, Failu
 
 /// Drives a future; a panic in it is an error here. With a name, [`running`] answers it meanwhile.
 pub(crate) async fn catch_async<F: Future>(
-    name: Option<Arc<str>>,
-    future: F,
+    name: Option<&Arc<str>>,
+    mut future: Pin<&mut F>,
 ) -> Result<F::Output, Failure> {
-    let mut future = pin!(future);
     poll_fn(|cx| {
-        if let Some(name) = &name {
+        if let Some(name) = name {
             RUNNING.set(Some(name.clone()));
         }
         let polled = catch(AssertUnwindSafe(|| future.as_mut().poll(cx)));

@@ -12,7 +12,7 @@ use crate::actor::{Actor, Failure, Message, Outcome};
 use crate::address::{Identity, Mailbox, ParentMailbox, Ref};
 use crate::cx::Cx;
 use crate::lifecycle::{Exit, Latch, Lifecycle, OnExit, Phase};
-use crate::metrics::Entry;
+use crate::metrics::{Entry, Stats};
 use crate::panics;
 use crate::policy::ChildEvent;
 use crate::timers::{Fired, TimerId};
@@ -56,6 +56,9 @@ struct Birth<A: Actor> {
 struct Running<A: Actor> {
     actor: Option<A>,
     args: Option<A::Args>,
+    stats: Arc<Stats>,
+    /// Its own, where the simulator asks for names; production pays nothing for them.
+    name: Option<Arc<str>>,
     cx: Cx<A>,
 }
 
@@ -115,8 +118,10 @@ impl<A: Actor> ractor::Actor for Shell<A> {
         let Birth { args, plan, identity, latch } = birth;
         let me = Ref { mailbox, identity };
         let notices: Arc<dyn OnExit> = Arc::new(ParentMailbox(me.mailbox.clone()));
+        let stats = me.identity.stats.clone();
+        let name = plan.world.gate().map(|_| me.identity.path.clone());
         let cx = Cx::new(me, plan, notices, latch);
-        Ok(Running { actor: None, args: Some(args), cx })
+        Ok(Running { actor: None, args: Some(args), stats, name, cx })
     }
 
     async fn post_start(
@@ -124,8 +129,8 @@ impl<A: Actor> ractor::Actor for Shell<A> {
         mailbox: Mailbox<A::Msg>,
         running: &mut Running<A>,
     ) -> Result<(), ractor::ActorProcessingErr> {
-        let started = running.start().await;
-        running.settle(mailbox, started).await
+        let started = Box::pin(running.start()).await;
+        Box::pin(running.settle(mailbox, started)).await
     }
 
     async fn handle(
@@ -134,11 +139,15 @@ impl<A: Actor> ractor::Actor for Shell<A> {
         envelope: Envelope<A::Msg>,
         running: &mut Running<A>,
     ) -> Result<(), ractor::ActorProcessingErr> {
-        let handled = running.turn(envelope).await;
+        // Ractor moves this future about: only what every message needs lies in it, the rest is boxed.
+        let handled = match envelope {
+            Envelope::Message(message) if running.name.is_none() => running.deliver(message).await,
+            envelope => Box::pin(running.turn(envelope)).await,
+        };
         if handled.is_ok() && !running.cx.stop_requested() {
             return Ok(());
         }
-        running.settle(mailbox, handled).await
+        Box::pin(running.settle(mailbox, handled)).await
     }
 
     async fn post_stop(
@@ -146,21 +155,19 @@ impl<A: Actor> ractor::Actor for Shell<A> {
         _mailbox: Mailbox<A::Msg>,
         running: &mut Running<A>,
     ) -> Result<(), ractor::ActorProcessingErr> {
-        running.stop().await;
+        Box::pin(running.stop()).await;
         Ok(())
     }
 }
 
 impl<A: Actor> Running<A> {
-    /// Only the simulator asks for names, so production pays nothing for them.
-    fn name(&self) -> Option<Arc<str>> {
-        self.cx.world().gate().map(|_| self.cx.me().identity.path.clone())
-    }
-
     async fn start(&mut self) -> Outcome {
         let Some(args) = self.args.take() else { return Ok(()) };
-        let name = self.name();
-        self.actor = Some(panics::catch_async(name, A::start(&mut self.cx, args)).await??);
+        let started = {
+            let starting = pin!(A::start(&mut self.cx, args));
+            panics::catch_async(self.name.as_ref(), starting).await
+        };
+        self.actor = Some(started??);
         self.cx.lifecycle().enter(Phase::Running);
         Ok(())
     }
@@ -174,7 +181,7 @@ impl<A: Actor> Running<A> {
             Envelope::Timer(id) => match self.cx.timers.fired(id) {
                 Fired::Cancelled => Ok(()),
                 Fired::Message(message, again) => {
-                    self.cx.stats().count_own();
+                    self.stats.count_own();
                     let handled = self.deliver(message).await;
                     self.cx.rearm(id, again);
                     handled
@@ -199,24 +206,25 @@ impl<A: Actor> Running<A> {
     }
 
     async fn deliver(&mut self, message: A::Msg) -> Outcome {
-        let name = self.name();
         let Some(actor) = &mut self.actor else { return Ok(()) };
-        let stats = self.cx.stats().clone();
-        let timed = stats.begin(message.index());
+        let timed = self.stats.begin(message.index());
         let before = timed.then(|| self.cx.world().mono());
-        let handled = panics::catch_async(name, actor.handle(&mut self.cx, message)).await;
+        let handled = {
+            let handling = pin!(actor.handle(&mut self.cx, message));
+            panics::catch_async(self.name.as_ref(), handling).await
+        };
         if let Some(before) = before {
-            stats.took(self.cx.world().mono().saturating_sub(before));
+            self.stats.took(self.cx.world().mono().saturating_sub(before));
         }
-        stats.end();
+        self.stats.end();
         handled?
     }
 
     async fn tell(&mut self, events: Vec<ChildEvent>) -> Outcome {
-        let name = self.name();
         let Some(actor) = &mut self.actor else { return Ok(()) };
         for event in events {
-            panics::catch_async(name.clone(), actor.child_changed(&mut self.cx, event)).await??;
+            let telling = pin!(actor.child_changed(&mut self.cx, event));
+            panics::catch_async(self.name.as_ref(), telling).await??;
         }
         Ok(())
     }
@@ -244,9 +252,11 @@ impl<A: Actor> Running<A> {
     async fn stop(&mut self) {
         self.cx.lifecycle().enter(Phase::Stopping);
         self.cx.stop_children().await;
-        let name = self.name();
         if let Some(actor) = &mut self.actor {
-            let stopped = panics::catch_async(name, actor.stop(&mut self.cx)).await;
+            let stopped = {
+                let stopping = pin!(actor.stop(&mut self.cx));
+                panics::catch_async(self.name.as_ref(), stopping).await
+            };
             if let Err(failure) = stopped {
                 self.cx.lifecycle().set_exit(Exit::Failed(failure));
             }

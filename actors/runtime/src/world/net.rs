@@ -100,11 +100,16 @@ impl NetStream {
     }
 
     /// Hands up to `len` bytes of a file from `pos` on to the kernel; how many it took, 0 at the file's end.
-    pub async fn send_file(&self, file: BorrowedFd<'_>, pos: u64, len: usize) -> io::Result<usize> {
+    pub async fn send_file(
+        &mut self,
+        file: BorrowedFd<'_>,
+        pos: u64,
+        len: usize,
+    ) -> io::Result<usize> {
         let NetStream::Tcp(stream) = self else { return Err(io::ErrorKind::Unsupported.into()) };
         let send = || {
             let mut pos = pos;
-            Ok(rustix::fs::sendfile(stream, file, Some(&mut pos), len)?)
+            Ok(rustix::fs::sendfile(&*stream, file, Some(&mut pos), len)?)
         };
         stream.async_io(Interest::WRITABLE, send).await
     }
