@@ -1,4 +1,5 @@
 //! What a message costs through the kit, beside ractor bare: `cargo run --release -p ottla-runtime --example send_cost`.
+//! With `kit` or `ractor` behind it, that one alone on one thread, for a profiler.
 #![expect(
     clippy::disallowed_types,
     clippy::disallowed_methods,
@@ -117,20 +118,22 @@ async fn through_ractor() -> f64 {
 
 fn median(mut costs: Vec<f64>) -> f64 {
     costs.sort_by(f64::total_cmp);
-    costs[costs.len() / 2]
+    costs.get(costs.len() / 2).copied().unwrap_or_default()
 }
 
 fn measure(name: &str, runtime: &tokio::runtime::Runtime) {
     let disk = Arc::new(disk::RealDisk::new());
     let world = World::real(Handles::shared(runtime.handle().clone()), disk);
     let (mut kit, mut bare) = (Vec::new(), Vec::new());
+    let only = std::env::args().nth(1);
+    let wanted = |which| only.as_deref().is_none_or(|only| only == which);
+    let on = world.handles().get(Bulkhead::Network).clone();
     for _ in 0..ROUNDS {
-        for _ in 0..2 {
-            let on = world.handles().get(Bulkhead::Network).clone();
-            let cost = runtime.block_on(on.spawn(through_ractor())).expect("runs");
-            bare.push(cost);
-            let cost = runtime.block_on(on.spawn(through_the_kit(world.clone()))).expect("runs");
-            kit.push(cost);
+        if wanted("ractor") {
+            bare.push(runtime.block_on(on.spawn(through_ractor())).expect("runs"));
+        }
+        if wanted("kit") {
+            kit.push(runtime.block_on(on.spawn(through_the_kit(world.clone()))).expect("runs"));
         }
     }
     let (kit, bare) = (median(kit), median(bare));
@@ -140,7 +143,9 @@ fn measure(name: &str, runtime: &tokio::runtime::Runtime) {
 fn main() {
     let threads =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    measure("two threads", &threads.expect("a runtime"));
+    if std::env::args().nth(1).is_none() {
+        measure("two threads", &threads.expect("a runtime"));
+    }
     let one = tokio::runtime::Builder::new_current_thread().enable_all().build();
     measure("one thread", &one.expect("a runtime"));
 }
