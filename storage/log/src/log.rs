@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use disk::{Disk, DiskError, Open};
 use model::LeaderEpoch;
@@ -10,10 +10,10 @@ use wire::batch::NO_TIMESTAMP;
 
 use crate::config::LogConfig;
 use crate::epochs::LeaderEpochs;
-use crate::index::{ClosedIndex, Index};
+use crate::index::{ClosedIndex, Index, IndexFiles};
 use crate::names::{LOG, file_name};
 use crate::segment::Segment;
-use crate::sync::SyncState;
+use crate::sync::{SyncJob, SyncState};
 use crate::view::{LogPosition, LogView, TimestampOffset};
 
 /// A partition's log. After an error of the disk it must be dropped and opened anew, as unclean.
@@ -197,7 +197,9 @@ impl Log {
         let segment = self.active_segment().clone();
         if let Index::Active(index) = &segment.index {
             self.active.index_timestamp(index, segment.base);
-            index.write(&*self.disk, &self.dir, segment.base)?;
+            if index.write(&*self.disk, &self.dir, segment.base)? == IndexFiles::Made {
+                segment.name_synced.store(false, Ordering::Relaxed);
+            }
         }
         Ok(())
     }
@@ -212,8 +214,13 @@ impl Log {
 
     /// Makes everything durable, so that the next open may be a clean one. The log is done with after it.
     pub fn close(mut self) -> Result<LogPosition, DiskError> {
-        self.settle_active()?;
-        self.sync_job_to(true).run()?;
+        self.closing()?.run()?;
         Ok(self.end())
+    }
+
+    /// As [`Log::close`], for an owner that lets another thread wait for the disk: the log is closed when the job is done.
+    pub fn closing(&mut self) -> Result<SyncJob, DiskError> {
+        self.settle_active()?;
+        Ok(self.sync_job_for(true))
     }
 }
