@@ -1,1 +1,20 @@
 //! The metadata plane: raft, controller, metadata publisher, broker lifecycle.
+
+mod controller;
+mod files;
+mod format;
+mod lifecycle;
+mod publisher;
+mod raft;
+mod snapshot;
+
+pub use controller::{
+    Committed, ControllerActor, ControllerAnswer, ControllerArgs, ControllerHandle, ControllerMsg,
+    Unavailable,
+};
+pub use files::{METADATA_DIR, read_quorum_state};
+pub use format::{FormatError, FormatSpec, Formatted, format_directories, load_directories};
+pub use lifecycle::{Lifecycle, LifecycleArgs, LifecycleMsg, LifecycleState};
+pub use publisher::{MetadataPublisher, PublisherArgs, PublisherMsg};
+pub use raft::{Raft, RaftArgs, RaftError, RaftEvent, RaftMsg, RaftStatus, Sink};
+pub use snapshot::SnapshotError;

@@ -18,7 +18,6 @@ mod reply;
 mod root;
 mod sharded;
 mod shell;
-pub mod sim;
 mod supervisor;
 mod timers;
 mod watch;

@@ -103,8 +103,7 @@ impl Opening {
                 return Err(OpenError::SegmentTooLarge { path: file.path().to_owned() });
             }
             let last = index + 1 == bases.len();
-            let sound = || closed_index_is_sound(&*self.disk, &self.dir, base, size);
-            if !last && !to_recover && sound()? {
+            if !last && !to_recover && closed_index_is_sound(&*self.disk, &self.dir, base, size) {
                 self.closed.push(self.closed_segment(base, file, size));
                 continue;
             }

@@ -4,7 +4,6 @@
 #![allow(clippy::disallowed_methods)]
 
 mod framing;
-mod golden;
 mod grammar;
 mod memory;
 #[path = "../../notation/mod.rs"]

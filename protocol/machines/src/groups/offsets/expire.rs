@@ -2,25 +2,27 @@
 
 use model::Now;
 
-use super::{CommittedOffset, Tombstones, Topics, tombstone};
+use super::{CommittedOffset, Topics, tombstone};
 use crate::groups::classic::{self, ClassicGroup, State};
 use crate::groups::event::GroupEvent;
 use crate::groups::shard::{Group, GroupShard};
 
-/// Tombstones of what is over: offsets first, and an empty group when none is left.
-pub fn expire(shard: &GroupShard, now: Now, tombstones: &mut Tombstones) {
+/// Tombstones of all that is over: offsets first, and an empty group with its last one.
+pub fn expired(shard: &GroupShard, now: Now) -> Vec<GroupEvent> {
+    let mut events = Vec::new();
     for (group_id, group) in &shard.groups {
         let Group::Classic(group) = group else {
             continue;
         };
         let nothing_left = match shard.offsets.group(group_id) {
             None => true,
-            Some(topics) => expire_group(shard, now, group, topics, tombstones),
+            Some(topics) => expire_group(shard, now, group, topics, &mut events),
         };
         if nothing_left && group.state == State::Empty {
-            tombstones.push(GroupEvent::Record(classic::tombstone(group_id)));
+            events.push(GroupEvent::Record(classic::tombstone(group_id)));
         }
     }
+    events
 }
 
 /// Whether none of the group's offsets is left.
@@ -29,7 +31,7 @@ fn expire_group(
     now: Now,
     group: &ClassicGroup,
     topics: &Topics,
-    tombstones: &mut Tombstones,
+    events: &mut Vec<GroupEvent>,
 ) -> bool {
     let Some(retention) = Retention::of(group) else {
         return false;
@@ -40,8 +42,11 @@ fn expire_group(
         for (partition, committed) in partitions {
             let is_over = !subscribed
                 && retention.is_over(committed, now, shard.settings.offsets_retention_ms);
-            let gone = is_over && tombstones.push(tombstone(&group.id, topic, *partition));
-            nothing_left &= gone;
+            if is_over {
+                events.push(tombstone(&group.id, topic, *partition));
+            } else {
+                nothing_left = false;
+            }
         }
     }
     nothing_left

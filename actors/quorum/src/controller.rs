@@ -1,0 +1,331 @@
+//! Controller: the shell around the controller's machine. It answers while this node leads the metadata log.
+//!
+//! Supervisor: `quorum`. A request is decided, its records appended, and its reply let go when they are committed (RE-2). When
+//! leadership is lost, what was not committed is void: the machine is made anew from the log.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use machines::controller::{
+    Controller, ControllerConfig, ControllerDecision, ControllerEvent, ControllerReply,
+    ControllerRequest, ControllerTimer,
+};
+use machines::metadata::{MetadataImage, MetadataLoader};
+use model::{Replicated, Ticket, TimerOp};
+use runtime::{Actor, Address, AskError, Cx, Failure, Map, Outcome, Reply, TimerId};
+use wire::MetadataRecord;
+
+use crate::raft::{RaftError, RaftEvent, RaftMsg};
+
+/// Requests that may wait for their records to be committed.
+const MAX_PARKED: usize = 10_000;
+
+#[derive(Clone)]
+pub struct ControllerArgs {
+    pub config: ControllerConfig,
+    pub raft: Address<RaftMsg>,
+}
+
+/// Why the controller did not answer: ask again, here or at another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Unavailable {
+    #[error("this node is not the active controller")]
+    NotController,
+    #[error("too many requests wait for the metadata log")]
+    Overloaded,
+    #[error("the controller did not answer in time")]
+    TimedOut,
+}
+
+/// The reply, and the metadata offset at which its records stand: who has read so far sees what was done.
+#[derive(Debug)]
+pub struct Committed {
+    pub reply: ControllerReply,
+    pub offset: i64,
+}
+
+pub type ControllerAnswer = Result<Committed, Unavailable>;
+
+pub enum ControllerMsg {
+    Request { request: Box<ControllerRequest>, reply: Reply<ControllerAnswer> },
+    Raft(RaftEvent),
+    Appended { through: u64, result: Result<i64, RaftError> },
+    Timer(ControllerTimer),
+}
+
+runtime::messages!(ControllerMsg { Request, Raft, Appended, Timer });
+
+/// How others ask the controller.
+#[derive(Clone, Debug)]
+pub struct ControllerHandle {
+    address: Address<ControllerMsg>,
+}
+
+impl ControllerHandle {
+    pub fn new(address: Address<ControllerMsg>) -> ControllerHandle {
+        ControllerHandle { address }
+    }
+
+    /// Asks the active controller.
+    ///
+    /// # Errors
+    /// There is none here, or it did not answer in time; what was asked may still be done.
+    pub async fn ask(&self, request: ControllerRequest, limit: Duration) -> ControllerAnswer {
+        let request = Box::new(request);
+        let asked =
+            self.address.ask(limit, |reply| ControllerMsg::Request { request, reply }).await;
+        match asked {
+            Ok(answer) => answer,
+            Err(AskError::TimedOut) => Err(Unavailable::TimedOut),
+            Err(AskError::Dead | AskError::Dropped) => Err(Unavailable::NotController),
+        }
+    }
+}
+
+/// A reply that waits for the metadata log.
+struct Waiting {
+    reply: Reply<ControllerAnswer>,
+    answer: ControllerReply,
+    /// The append that it waits for, until that is answered with an offset.
+    append: u64,
+    end: Option<i64>,
+}
+
+pub struct ControllerActor {
+    args: ControllerArgs,
+    machine: Controller,
+    bootstrap: Vec<MetadataRecord>,
+    /// What is committed, as the log tells it.
+    committed: MetadataLoader,
+    committed_offset: i64,
+    active: Option<i32>,
+    next_ticket: u64,
+    appends: u64,
+    waiting: Map<Ticket, Waiting>,
+    timers: Map<ControllerTimer, TimerId>,
+}
+
+impl Actor for ControllerActor {
+    const KIND: &'static str = "controller";
+    type Msg = ControllerMsg;
+    type Args = ControllerArgs;
+
+    async fn start(cx: &mut Cx<Self>, args: ControllerArgs) -> Result<Self, Failure> {
+        let me = cx.me().clone();
+        let sink = Arc::new(move |event| {
+            // One that has ended subscribes anew when it is restarted.
+            let _ = me.send_now(ControllerMsg::Raft(event));
+        });
+        args.raft.send(RaftMsg::Subscribe { sink }).await?;
+        Ok(ControllerActor {
+            machine: Controller::new(args.config.clone()),
+            bootstrap: args.config.bootstrap.clone(),
+            committed: MetadataLoader::default(),
+            committed_offset: 0,
+            active: None,
+            next_ticket: 0,
+            appends: 0,
+            waiting: Map::new(),
+            timers: Map::new(),
+            args,
+        })
+    }
+
+    async fn handle(&mut self, cx: &mut Cx<Self>, msg: ControllerMsg) -> Outcome {
+        match msg {
+            ControllerMsg::Request { request, reply } => self.request(cx, *request, reply).await?,
+            ControllerMsg::Raft(event) => self.follow(cx, event).await?,
+            ControllerMsg::Appended { through, result } => self.appended(through, result)?,
+            ControllerMsg::Timer(timer) => {
+                self.timers.remove(&timer);
+                if self.active.is_some() {
+                    let decision = self.machine.on_timer(cx.world().now(), timer);
+                    self.carry_out(cx, decision, None).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn state_line(&self) -> String {
+        let state =
+            self.active.map_or("standing by".to_owned(), |epoch| format!("active, epoch {epoch}"));
+        format!("{state}, {} replies wait", self.waiting.len())
+    }
+}
+
+impl ControllerActor {
+    async fn request(
+        &mut self,
+        cx: &mut Cx<Self>,
+        request: ControllerRequest,
+        reply: Reply<ControllerAnswer>,
+    ) -> Outcome {
+        if self.active.is_none() {
+            reply.send(Err(Unavailable::NotController));
+            return Ok(());
+        }
+        if self.waiting.len() >= MAX_PARKED {
+            reply.send(Err(Unavailable::Overloaded));
+            return Ok(());
+        }
+        let ticket = Ticket(self.next_ticket);
+        self.next_ticket += 1;
+        let decision = self.machine.decide(cx.world().now(), ticket, request);
+        self.carry_out(cx, decision, Some(reply)).await
+    }
+
+    async fn carry_out(
+        &mut self,
+        cx: &mut Cx<Self>,
+        decision: ControllerDecision,
+        reply: Option<Reply<ControllerAnswer>>,
+    ) -> Outcome {
+        let version = self.machine.image().metadata_version();
+        let mut records = Vec::new();
+        for event in &decision.events {
+            self.machine.replay(event);
+            if let ControllerEvent::Record(record) = event {
+                records.push(record.clone());
+            }
+        }
+        if let Some(fault) = self.machine.fault() {
+            return Err(Failure::new(format!("a decision of its own cannot be replayed: {fault}")));
+        }
+        // What sets metadata.version is written in the version that it sets.
+        let version = version.max(self.machine.image().metadata_version());
+        if !records.is_empty() {
+            self.append(cx, records, version).await;
+        }
+        for (ticket, answer) in decision.replies {
+            let Some(reply) = reply else { break };
+            self.waiting.insert(ticket, Waiting { reply, answer, append: self.appends, end: None });
+            break;
+        }
+        self.release();
+        for op in decision.timers {
+            self.set_timer(cx, op);
+        }
+        Ok(())
+    }
+
+    async fn append(
+        &mut self,
+        cx: &mut Cx<Self>,
+        records: Vec<MetadataRecord>,
+        version: machines::metadata::MetadataVersion,
+    ) {
+        self.appends += 1;
+        let (through, me) = (self.appends, cx.me().clone());
+        let sink = move |_, result: Result<Result<i64, RaftError>, runtime::Dropped>| {
+            let result = result.unwrap_or(Err(RaftError::NotLeader { epoch: -1 }));
+            // One that has ended has nobody to answer to.
+            let _ = me.send_now(ControllerMsg::Appended { through, result });
+        };
+        let reply = Reply::to_sink(Arc::new(sink), 0);
+        let epoch = self.active.unwrap_or(-1);
+        // Where raft is gone the reply is dropped, which is an answer.
+        let _ = self.args.raft.send(RaftMsg::Append { epoch, records, version, reply }).await;
+    }
+
+    fn appended(&mut self, through: u64, result: Result<i64, RaftError>) -> Outcome {
+        match result {
+            Ok(end) => {
+                for waiting in self.waiting.values_mut().filter(|w| w.append == through) {
+                    waiting.end = Some(end);
+                }
+                self.release();
+                Ok(())
+            }
+            Err(RaftError::NotLeader { .. }) => {
+                self.stand_by();
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Lets go every reply whose records, and all before them, are committed.
+    fn release(&mut self) {
+        let committed = self.committed_offset;
+        let settled = self.appends_settled();
+        while let Some(first) = self.waiting.first_entry() {
+            let waiting = first.get();
+            let done = match waiting.end {
+                Some(end) => end <= committed,
+                None => waiting.append <= settled,
+            };
+            if !done {
+                return;
+            }
+            let Waiting { reply, answer, .. } = first.remove();
+            reply.send(Ok(Committed { reply: answer, offset: committed - 1 }));
+        }
+    }
+
+    /// The last append of which every record is committed.
+    fn appends_settled(&self) -> u64 {
+        if self.machine.next_offset() <= self.committed_offset { self.appends } else { 0 }
+    }
+
+    async fn follow(&mut self, cx: &mut Cx<Self>, event: RaftEvent) -> Outcome {
+        match event {
+            RaftEvent::Bootstrap { records } => self.bootstrap = records.to_vec(),
+            RaftEvent::Snapshot { offset, epoch, records } => {
+                self.committed = MetadataLoader::default();
+                for record in records.iter() {
+                    self.committed.replay(record, offset - 1, epoch)?;
+                }
+                self.committed.skip_to(offset - 1, epoch);
+                self.committed_offset = offset;
+            }
+            RaftEvent::Batch { base_offset, next_offset, epoch, records, .. } => {
+                for (offset, record) in (base_offset..).zip(&records) {
+                    self.committed.replay(record, offset, epoch)?;
+                }
+                if records.is_empty() {
+                    self.committed.skip_to(next_offset - 1, epoch);
+                }
+                self.committed_offset = next_offset;
+                self.release();
+            }
+            RaftEvent::Leading { epoch, next_offset } => self.lead(cx, epoch, next_offset).await?,
+            RaftEvent::NotLeading { .. } => self.stand_by(),
+        }
+        Ok(())
+    }
+
+    async fn lead(&mut self, cx: &mut Cx<Self>, epoch: i32, next_offset: i64) -> Outcome {
+        let now = cx.world().now();
+        let config =
+            ControllerConfig { bootstrap: self.bootstrap.clone(), ..self.args.config.clone() };
+        let image: MetadataImage = self.committed.newest().clone();
+        self.machine = Controller::from_image(config, image);
+        self.machine.replay(&ControllerEvent::Claimed { epoch, next_offset, at: now.mono });
+        self.active = Some(epoch);
+        tracing::info!(epoch, "active controller");
+        let decision = self.machine.on_loaded(now);
+        self.carry_out(cx, decision, None).await
+    }
+
+    fn stand_by(&mut self) {
+        self.active = None;
+        for waiting in std::mem::take(&mut self.waiting).into_values() {
+            waiting.reply.send(Err(Unavailable::NotController));
+        }
+    }
+
+    fn set_timer(&mut self, cx: &mut Cx<Self>, op: TimerOp<ControllerTimer>) {
+        let (timer, after) = match op {
+            TimerOp::Set { timer, after } => (timer, Some(after)),
+            TimerOp::Cancel { timer } => (timer, None),
+        };
+        if let Some(running) = self.timers.remove(&timer) {
+            cx.cancel(running);
+        }
+        if let Some(after) = after {
+            let id = cx.send_after(after, ControllerMsg::Timer(timer));
+            self.timers.insert(timer, id);
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! Formatting: what a node's directories hold before it starts for the first time, and whose they are.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use disk::{Disk, DiskError};
+use log::{MetaProperties, MetaPropertiesError};
+use machines::consensus::{OffsetAndEpoch, VoterSet};
+use machines::metadata::{METADATA_VERSION, MetadataVersion, bootstrap_snapshot};
+use model::{NodeId, Uuid};
+
+use crate::files::METADATA_DIR;
+use crate::snapshot::{self, SnapshotError};
+
+/// What directories are formatted for.
+#[derive(Debug, Clone)]
+pub struct FormatSpec {
+    pub cluster_id: String,
+    pub node: NodeId,
+    pub log_dirs: Vec<PathBuf>,
+    pub metadata_log_dir: PathBuf,
+    /// Finalized levels, by feature.
+    pub features: BTreeMap<String, i16>,
+    /// The first voters of a quorum that keeps them in its log.
+    pub voters: Option<VoterSet>,
+    /// Leaves formatted directories as they are, where they are this node's.
+    pub ignore_formatted: bool,
+    pub now_ms: i64,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum FormatError {
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    #[error(transparent)]
+    MetaProperties(#[from] MetaPropertiesError),
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
+    #[error(
+        "{dir}: already formatted (with cluster id {cluster_id}); --ignore-formatted leaves it as it is"
+    )]
+    AlreadyFormatted { dir: PathBuf, cluster_id: String },
+    #[error("{dir} belongs to cluster {found}, not {expected}")]
+    ForeignCluster { dir: PathBuf, found: String, expected: String },
+    #[error("{dir} belongs to node {found}, not {expected}")]
+    ForeignNode { dir: PathBuf, found: NodeId, expected: NodeId },
+    #[error("{dir} has no meta.properties, but it is not empty: it holds {entry:?}")]
+    NotEmpty { dir: PathBuf, entry: String },
+    #[error("{dir} is not formatted: run `ottla format` first")]
+    NotFormatted { dir: PathBuf },
+}
+
+/// Directories that are ready to be started on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Formatted {
+    pub cluster_id: String,
+    /// Each directory with its id, in the order given.
+    pub dirs: Vec<(PathBuf, Uuid)>,
+}
+
+/// What a directory's meta.properties says, where it has one; refused where it is another node's.
+fn check(
+    disk: &dyn Disk,
+    dir: &Path,
+    node: NodeId,
+    cluster_id: Option<&str>,
+) -> Result<Option<MetaProperties>, FormatError> {
+    let Some(found) = MetaProperties::read(disk, dir)? else { return Ok(None) };
+    if let (Some(found), Some(expected)) = (&found.cluster_id, cluster_id)
+        && found != expected
+    {
+        let (found, expected) = (found.clone(), expected.to_owned());
+        return Err(FormatError::ForeignCluster { dir: dir.to_owned(), found, expected });
+    }
+    match found.node_id {
+        Some(other) if other != node => {
+            Err(FormatError::ForeignNode { dir: dir.to_owned(), found: other, expected: node })
+        }
+        _ => Ok(Some(found)),
+    }
+}
+
+/// Formats the directories that are not; `ids` draws a directory's id.
+///
+/// # Errors
+/// A directory is another node's or cluster's, holds something else, cannot be written, or is formatted already and
+/// `ignore_formatted` is not set.
+pub fn format_directories(
+    disk: &dyn Disk,
+    spec: &FormatSpec,
+    mut ids: impl FnMut() -> Uuid,
+) -> Result<Formatted, FormatError> {
+    let mut dirs = Vec::new();
+    let mut all: Vec<&PathBuf> = spec.log_dirs.iter().collect();
+    if !spec.log_dirs.contains(&spec.metadata_log_dir) {
+        all.push(&spec.metadata_log_dir);
+    }
+    // Nothing is written before everything was looked at.
+    let mut new = Vec::new();
+    for dir in all {
+        disk.create_dir_all(dir)?;
+        match check(disk, dir, spec.node, Some(&spec.cluster_id))? {
+            Some(found) if spec.ignore_formatted => {
+                let id = found.directory_id.unwrap_or(Uuid::ZERO);
+                dirs.push((dir.clone(), id));
+            }
+            Some(_) => {
+                let cluster_id = spec.cluster_id.clone();
+                return Err(FormatError::AlreadyFormatted { dir: dir.clone(), cluster_id });
+            }
+            None => {
+                let entries = disk.list(dir)?;
+                let foreign = entries.iter().find(|e| e.name != ".lock" && e.name != "lost+found");
+                if let Some(entry) = foreign {
+                    let entry = entry.name.clone();
+                    return Err(FormatError::NotEmpty { dir: dir.clone(), entry });
+                }
+                let id = ids();
+                dirs.push((dir.clone(), id));
+                new.push((dir, id));
+            }
+        }
+    }
+    for (dir, id) in new {
+        if *dir == spec.metadata_log_dir {
+            write_bootstrap(disk, dir, spec)?;
+        }
+        let properties = MetaProperties {
+            cluster_id: Some(spec.cluster_id.clone()),
+            node_id: Some(spec.node),
+            directory_id: Some(id),
+            other: BTreeMap::new(),
+        };
+        // Last: a directory that has it is formatted whole.
+        properties.write(disk, dir)?;
+        disk.sync_dir(dir.parent().unwrap_or(Path::new(".")))?;
+    }
+    Ok(Formatted { cluster_id: spec.cluster_id.clone(), dirs })
+}
+
+fn write_bootstrap(disk: &dyn Disk, dir: &Path, spec: &FormatSpec) -> Result<(), FormatError> {
+    let log_dir = dir.join(METADATA_DIR);
+    disk.create_dir_all(&log_dir)?;
+    let bootstrap = bootstrap_snapshot(&spec.features, spec.voters.as_ref(), spec.now_ms);
+    let level = spec.features.get(METADATA_VERSION).copied();
+    let version = level.and_then(MetadataVersion::from_level).unwrap_or(MetadataVersion::LATEST);
+    let id = OffsetAndEpoch { epoch: 0, offset: 0 };
+    let (head, records) = (&bootstrap.header, &bootstrap.records);
+    snapshot::write(disk, &log_dir, id, head, records, version, spec.now_ms)?;
+    disk.sync_dir(dir)?;
+    Ok(())
+}
+
+/// The directories of a node that was formatted before; a directory added since gets its id now.
+///
+/// # Errors
+/// They are another node's or cluster's, differ from each other, or none of them is formatted.
+pub fn load_directories(
+    disk: &dyn Disk,
+    node: NodeId,
+    log_dirs: &[PathBuf],
+    cluster_id: Option<&str>,
+    mut ids: impl FnMut() -> Uuid,
+) -> Result<Option<Formatted>, FormatError> {
+    let mut cluster: Option<String> = cluster_id.map(str::to_owned);
+    let mut found = Vec::new();
+    for dir in log_dirs {
+        let properties = match disk.exists(dir)? {
+            true => check(disk, dir, node, cluster.as_deref())?,
+            false => None,
+        };
+        if let Some(properties) = &properties {
+            cluster = cluster.or_else(|| properties.cluster_id.clone());
+        }
+        found.push((dir, properties));
+    }
+    let Some(cluster_id) = cluster.filter(|_| found.iter().any(|(_, p)| p.is_some())) else {
+        return Ok(None);
+    };
+    let mut dirs = Vec::new();
+    for (dir, properties) in found {
+        if let Some(id) = properties.as_ref().and_then(|p| p.directory_id) {
+            dirs.push((dir.clone(), id));
+            continue;
+        }
+        disk.create_dir_all(dir)?;
+        let id = ids();
+        let mut properties = properties.unwrap_or(MetaProperties {
+            cluster_id: None,
+            node_id: None,
+            directory_id: None,
+            other: BTreeMap::new(),
+        });
+        properties.cluster_id = Some(cluster_id.clone());
+        properties.node_id = Some(node);
+        properties.directory_id = Some(id);
+        properties.write(disk, dir)?;
+        dirs.push((dir.clone(), id));
+    }
+    Ok(Some(Formatted { cluster_id, dirs }))
+}

@@ -1,0 +1,279 @@
+//! Lifecycle: how a broker joins the cluster, stays in it, and leaves.
+//!
+//! Supervisor: `quorum`, the last of it. It registers, heartbeats until the controller lets it serve (unfenced), goes on
+//! heartbeating, and when the node stops asks for its leaderships to be moved before anything closes. Source:
+//! `BrokerLifecycleManager`.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use machines::controller::{ControllerReply, ControllerRequest};
+use machines::metadata::{Endpoint, MetadataImage, supported_features};
+use model::{ErrorCode, NodeId, Uuid};
+use runtime::{Actor, Cx, Failure, Outcome, Publisher, Watch};
+use wire::broker_registration_request::{Feature, Listener};
+use wire::{BrokerHeartbeatRequest, BrokerRegistrationRequest};
+
+use crate::controller::{Committed, ControllerAnswer, ControllerHandle, Unavailable};
+
+/// The newest version of BrokerRegistration.
+const REGISTRATION_VERSION: i16 = 4;
+/// Between attempts, while there is no controller or it refuses for now.
+const RETRY: Duration = Duration::from_millis(20);
+
+#[derive(Clone)]
+pub struct LifecycleArgs {
+    pub node: NodeId,
+    pub cluster_id: String,
+    pub rack: Option<String>,
+    /// What clients and brokers are told to connect to.
+    pub listeners: Vec<Endpoint>,
+    pub log_dirs: Vec<Uuid>,
+    /// From the marker of a clean stop; -1 where the last stop was none.
+    pub previous_broker_epoch: i64,
+    pub controller: ControllerHandle,
+    pub metadata: Watch<MetadataImage>,
+    /// The offset to which the broker's own actors have followed the metadata.
+    pub applied: Watch<i64>,
+    pub state: Arc<Publisher<LifecycleState>>,
+    pub broker_epoch: Arc<AtomicI64>,
+    pub heartbeat_interval: Duration,
+    pub request_timeout: Duration,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum LifecycleState {
+    #[default]
+    Registering,
+    /// Registered; the controller waits until this broker knows the metadata.
+    Fenced,
+    Serving,
+    /// Leaderships are being moved away.
+    ShuttingDown,
+    /// The controller lets it go.
+    Released,
+}
+
+pub enum LifecycleMsg {
+    Beat,
+    Registered {
+        answer: ControllerAnswer,
+    },
+    Beaten {
+        answer: ControllerAnswer,
+    },
+    /// The node stops: ask the controller to be let go; [`LifecycleState::Released`] says when.
+    ShutDown,
+    MetadataApplied,
+}
+
+runtime::messages!(LifecycleMsg { Beat, Registered, Beaten, ShutDown, MetadataApplied });
+
+pub struct Lifecycle {
+    args: LifecycleArgs,
+    incarnation: Uuid,
+    state: LifecycleState,
+    asking: bool,
+    shutting_down: bool,
+    /// Where this broker's registration stands in the log, once it is there.
+    registered_at: i64,
+}
+
+impl Actor for Lifecycle {
+    const KIND: &'static str = "broker-lifecycle";
+    type Msg = LifecycleMsg;
+    type Args = LifecycleArgs;
+
+    async fn start(cx: &mut Cx<Self>, args: LifecycleArgs) -> Result<Self, Failure> {
+        cx.every(args.heartbeat_interval, || LifecycleMsg::Beat);
+        let (me, mut applied) = (cx.me().clone(), args.applied.clone());
+        cx.spawn_task(async move {
+            loop {
+                applied.changed().await;
+                if me.send(LifecycleMsg::MetadataApplied).await.is_err() {
+                    return;
+                }
+            }
+        });
+        let incarnation = cx.world().random("incarnation").uuid();
+        let mut lifecycle = Lifecycle {
+            args,
+            incarnation,
+            state: LifecycleState::Registering,
+            asking: false,
+            shutting_down: false,
+            registered_at: i64::MAX,
+        };
+        lifecycle.register(cx);
+        Ok(lifecycle)
+    }
+
+    async fn handle(&mut self, cx: &mut Cx<Self>, msg: LifecycleMsg) -> Outcome {
+        match msg {
+            LifecycleMsg::Beat if self.state == LifecycleState::Registering => self.register(cx),
+            LifecycleMsg::Beat => self.heartbeat(cx),
+            LifecycleMsg::MetadataApplied => {
+                // The controller unfences as soon as it hears that the registration was read.
+                if self.state == LifecycleState::Fenced
+                    && *self.args.applied.get() >= self.registered_at
+                {
+                    self.heartbeat(cx);
+                }
+            }
+            LifecycleMsg::Registered { answer } => self.registered(cx, answer)?,
+            LifecycleMsg::Beaten { answer } => self.beaten(cx, answer)?,
+            LifecycleMsg::ShutDown => {
+                self.shutting_down = true;
+                if self.state == LifecycleState::Registering {
+                    self.set(LifecycleState::Released);
+                } else {
+                    self.heartbeat(cx);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn state_line(&self) -> String {
+        format!("{:?}, broker epoch {}", self.state, self.epoch())
+    }
+}
+
+impl Lifecycle {
+    fn epoch(&self) -> i64 {
+        self.args.broker_epoch.load(Ordering::Acquire)
+    }
+
+    fn set(&mut self, state: LifecycleState) {
+        if self.state != state {
+            self.state = state;
+            self.args.state.publish(state);
+        }
+    }
+
+    fn ask(
+        &mut self,
+        cx: &mut Cx<Self>,
+        request: ControllerRequest,
+        message: fn(ControllerAnswer) -> LifecycleMsg,
+    ) {
+        if self.asking {
+            return;
+        }
+        self.asking = true;
+        let (me, controller) = (cx.me().clone(), self.args.controller.clone());
+        let (limit, world) = (self.args.request_timeout, cx.world().clone());
+        cx.spawn_task(async move {
+            let answer = controller.ask(request, limit).await;
+            if matches!(answer, Err(Unavailable::NotController | Unavailable::Overloaded)) {
+                world.sleep(RETRY).await;
+            }
+            // One that has ended is not interested.
+            let _ = me.send(message(answer)).await;
+        });
+    }
+
+    fn register(&mut self, cx: &mut Cx<Self>) {
+        let args = &self.args;
+        let features = supported_features().into_iter().map(|(name, range)| Feature {
+            name,
+            min_supported_version: range.min,
+            max_supported_version: range.max,
+            ..Default::default()
+        });
+        let listeners = args.listeners.iter().map(|endpoint| Listener {
+            name: endpoint.name.clone(),
+            host: endpoint.host.clone(),
+            port: endpoint.port,
+            security_protocol: endpoint.security_protocol,
+            ..Default::default()
+        });
+        let request = BrokerRegistrationRequest {
+            broker_id: args.node.0,
+            cluster_id: args.cluster_id.clone(),
+            incarnation_id: self.incarnation,
+            listeners: listeners.collect(),
+            features: features.collect(),
+            rack: args.rack.clone(),
+            log_dirs: args.log_dirs.clone(),
+            previous_broker_epoch: args.previous_broker_epoch,
+            ..Default::default()
+        };
+        let request = ControllerRequest::RegisterBroker { request, version: REGISTRATION_VERSION };
+        self.ask(cx, request, |answer| LifecycleMsg::Registered { answer });
+    }
+
+    fn registered(&mut self, cx: &mut Cx<Self>, answer: ControllerAnswer) -> Outcome {
+        self.asking = false;
+        let Ok(Committed { reply: ControllerReply::RegisterBroker(response), offset }) = answer
+        else {
+            self.register(cx);
+            return Ok(());
+        };
+        match ErrorCode::from_code(response.error_code) {
+            ErrorCode::None => {
+                self.args.broker_epoch.store(response.broker_epoch, Ordering::Release);
+                self.registered_at = offset;
+                self.set(LifecycleState::Fenced);
+                self.heartbeat(cx);
+                Ok(())
+            }
+            // Another process of this id lives, as far as the controller knows: the next beat tries again.
+            ErrorCode::DuplicateBrokerRegistration => {
+                tracing::warn!("another broker of this id is registered; trying again");
+                Ok(())
+            }
+            other => {
+                Err(Failure::new(format!("the controller refuses this broker: {}", other.name())))
+            }
+        }
+    }
+
+    fn heartbeat(&mut self, cx: &mut Cx<Self>) {
+        let request = BrokerHeartbeatRequest {
+            broker_id: self.args.node.0,
+            broker_epoch: self.epoch(),
+            current_metadata_offset: *self.args.applied.get(),
+            want_shut_down: self.shutting_down,
+            ..Default::default()
+        };
+        let request = ControllerRequest::BrokerHeartbeat(request);
+        self.ask(cx, request, |answer| LifecycleMsg::Beaten { answer });
+    }
+
+    fn beaten(&mut self, cx: &mut Cx<Self>, answer: ControllerAnswer) -> Outcome {
+        self.asking = false;
+        let Ok(Committed { reply: ControllerReply::BrokerHeartbeat(response), .. }) = answer else {
+            return Ok(());
+        };
+        match ErrorCode::from_code(response.error_code) {
+            ErrorCode::None => {}
+            ErrorCode::StaleBrokerEpoch | ErrorCode::BrokerIdNotRegistered => {
+                self.set(LifecycleState::Registering);
+                self.register(cx);
+                return Ok(());
+            }
+            other => {
+                tracing::warn!(error = other.name(), "heartbeat refused");
+                return Ok(());
+            }
+        }
+        let state = match (response.should_shut_down, self.shutting_down, response.is_fenced) {
+            (true, _, _) => LifecycleState::Released,
+            (false, true, _) => LifecycleState::ShuttingDown,
+            (false, false, true) => LifecycleState::Fenced,
+            (false, false, false) => LifecycleState::Serving,
+        };
+        self.set(state);
+        let caught_up = *self.args.applied.get() >= self.registered_at;
+        if (state == LifecycleState::Fenced && caught_up) || state == LifecycleState::ShuttingDown {
+            self.heartbeat_soon(cx);
+        }
+        Ok(())
+    }
+
+    fn heartbeat_soon(&mut self, cx: &mut Cx<Self>) {
+        cx.send_after(RETRY, LifecycleMsg::Beat);
+    }
+}

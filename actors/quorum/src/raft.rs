@@ -1,0 +1,254 @@
+//! Raft: the shell around the quorum's machine, and the keeper of the metadata log.
+//!
+//! Supervisor: `quorum`, rest-for-one: what follows the log starts anew with it. Those who follow it subscribe, and get the snapshot,
+//! every committed batch, and word of who leads, in the log's order. Runs where blocking is allowed: the storage bulkhead.
+
+mod effects;
+mod feed;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use log::{Log, LogConfig, OpenOptions, SyncJob};
+use machines::consensus::{
+    Consensus, ConsensusConfig, ControlRecord, Event, OffsetAndEpoch, Voter, VoterSet,
+};
+use machines::metadata::MetadataVersion;
+use runtime::{Actor, Cx, Failure, Outcome, Publisher, Reply, TimerId};
+use wire::MetadataRecord;
+
+use crate::files::{METADATA_DIR, RecordsError, parse_control, read_quorum_state};
+use crate::snapshot::{self, Snapshot, SnapshotError};
+use feed::Subscriber;
+pub use feed::{RaftEvent, Sink};
+
+#[derive(Clone)]
+pub struct RaftArgs {
+    /// The log directory that holds the metadata log.
+    pub log_dir: PathBuf,
+    /// This node, as it is written down where it votes.
+    pub local: Voter,
+    /// Of a fixed quorum; where there are none, the log says who votes.
+    pub fixed_voters: VoterSet,
+    pub election_timeout: Duration,
+    pub fetch_timeout: Duration,
+    pub segment_bytes: u32,
+    pub segment_ms: i64,
+    pub status: Arc<Publisher<RaftStatus>>,
+}
+
+/// Who leads the metadata log, for those who ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RaftStatus {
+    pub leader_id: Option<i32>,
+    pub epoch: i32,
+    pub high_watermark: i64,
+}
+
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum RaftError {
+    #[error("this node does not lead the metadata log in epoch {epoch}")]
+    NotLeader { epoch: i32 },
+    #[error(transparent)]
+    Records(#[from] RecordsError),
+}
+
+pub enum RaftMsg {
+    /// Follow the log from its beginning.
+    Subscribe {
+        sink: Sink,
+    },
+    /// From the controller that leads in this epoch. Answers the offset after the last record, once appended; when that is
+    /// committed, followers of the log are told.
+    Append {
+        epoch: i32,
+        records: Vec<MetadataRecord>,
+        version: MetadataVersion,
+        reply: Reply<Result<i64, RaftError>>,
+    },
+    /// From the publisher: what the log says up to `id`. Answers when the snapshot is on the disk.
+    WriteSnapshot {
+        id: OffsetAndEpoch,
+        records: Vec<MetadataRecord>,
+        version: MetadataVersion,
+        timestamp_ms: i64,
+    },
+    Synced {
+        result: Result<SyncJob, String>,
+    },
+    SnapshotWritten {
+        id: OffsetAndEpoch,
+        result: Result<(), SnapshotError>,
+    },
+    Wake,
+}
+
+runtime::messages!(RaftMsg { Subscribe, Append, WriteSnapshot, Synced, SnapshotWritten, Wake });
+
+pub struct Raft {
+    args: RaftArgs,
+    dir: PathBuf,
+    log: Log,
+    consensus: Consensus,
+    snapshot_id: Option<OffsetAndEpoch>,
+    snapshot: Arc<Snapshot>,
+    subscribers: Vec<Subscriber>,
+    committed: i64,
+    syncing: bool,
+    wake: Option<TimerId>,
+}
+
+impl Actor for Raft {
+    const KIND: &'static str = "raft";
+    type Msg = RaftMsg;
+    type Args = RaftArgs;
+
+    async fn start(cx: &mut Cx<Self>, args: RaftArgs) -> Result<Self, Failure> {
+        let dir = args.log_dir.join(METADATA_DIR);
+        let opening = (cx.world().disk().clone(), dir.clone(), args.clone());
+        let now_ms = cx.world().now().wall_ms;
+        let job = move || open(opening.0, opening.1, &opening.2, now_ms);
+        let opened = cx.world().blocking("open metadata log", job).await??;
+        let mut raft = Raft {
+            consensus: Consensus::new(ConsensusConfig {
+                local: args.local.clone(),
+                election_timeout: args.election_timeout,
+                fetch_timeout: args.fetch_timeout,
+                jitter_seed: cx.world().random("elections").next_u64(),
+            }),
+            log: opened.log,
+            snapshot_id: opened.snapshot_id,
+            snapshot: Arc::new(opened.snapshot),
+            subscribers: Vec::new(),
+            committed: 0,
+            syncing: false,
+            wake: None,
+            args,
+            dir,
+        };
+        raft.step(cx, opened.start).await?;
+        Ok(raft)
+    }
+
+    async fn handle(&mut self, cx: &mut Cx<Self>, msg: RaftMsg) -> Outcome {
+        match msg {
+            RaftMsg::Subscribe { sink } => {
+                self.subscribers.push(Subscriber::new(sink));
+                self.feed()?;
+            }
+            RaftMsg::Append { epoch, records, version, reply } => {
+                let appended = self.append(cx, epoch, &records, version).await?;
+                reply.send(appended);
+            }
+            RaftMsg::Synced { result } => {
+                self.syncing = false;
+                let job = result.map_err(Failure::new)?;
+                self.log.synced(&job);
+                self.step(cx, Event::Flushed { end_offset: job.end_offset() }).await?;
+                self.sync(cx);
+            }
+            RaftMsg::WriteSnapshot { id, records, version, timestamp_ms } => {
+                self.write_snapshot(cx, id, records, version, timestamp_ms);
+            }
+            RaftMsg::SnapshotWritten { id, result } => {
+                result?;
+                self.snapshot_id = Some(id);
+            }
+            RaftMsg::Wake => {
+                self.wake = None;
+                self.step(cx, Event::Tick).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn stop(&mut self, cx: &mut Cx<Self>) {
+        let resigned = self.step(cx, Event::Resign).await;
+        let closed = self.log.closing().map_err(Failure::from).and_then(|job| Ok(job.run()?));
+        if let Err(error) = resigned.and(closed) {
+            tracing::warn!(%error, "the metadata log was not closed; it will be recovered");
+        }
+    }
+
+    fn state_line(&self) -> String {
+        let leader = self.consensus.leader_id().map_or("none".to_owned(), |id| id.to_string());
+        let (epoch, end) = (self.consensus.epoch(), self.log.log_end_offset());
+        format!("leader {leader}, epoch {epoch}, committed {} of {end}", self.committed)
+    }
+}
+
+struct Opened {
+    log: Log,
+    snapshot_id: Option<OffsetAndEpoch>,
+    snapshot: Snapshot,
+    start: Event,
+}
+
+fn open(
+    disk: Arc<dyn disk::Disk>,
+    dir: PathBuf,
+    args: &RaftArgs,
+    now_ms: i64,
+) -> Result<Opened, Failure> {
+    let config = LogConfig {
+        segment_bytes: args.segment_bytes,
+        segment_ms: args.segment_ms,
+        ..LogConfig::default()
+    };
+    let options = OpenOptions { now_ms, ..OpenOptions::default() };
+    let (log, recovered) = Log::open(disk.clone(), dir.clone(), config, options)?;
+    if recovered.truncated_bytes > 0 {
+        tracing::warn!(?recovered, "the end of the metadata log was not whole");
+    }
+    let snapshot_id = snapshot::list(&*disk, &dir)?.pop();
+    let snapshot = match snapshot_id {
+        Some(id) => snapshot::read(&*disk, &dir, id)?,
+        None => Snapshot::default(),
+    };
+    let mut voters = snapshot.voters.clone().unwrap_or_else(|| args.fixed_voters.clone());
+    let mut voters_offset = None;
+    let mut kraft_version = snapshot.kraft_version;
+    let mut failed = None;
+    log.view().batches_from(log.log_start_offset()).for_each(|batch| {
+        if batch.header().is_control() {
+            let read = read_control(&batch, &mut voters, &mut voters_offset, &mut kraft_version);
+            failed = read.err();
+        }
+        failed.is_none()
+    })?;
+    if let Some(error) = failed {
+        return Err(error.into());
+    }
+    let from_snapshot = snapshot_id.unwrap_or(OffsetAndEpoch { epoch: 0, offset: 0 });
+    let end = log.log_end_offset().max(from_snapshot.offset);
+    let epoch = log.leader_epochs().latest().map_or(from_snapshot.epoch, |latest| latest.epoch.0);
+    let start = Event::Start {
+        state: read_quorum_state(&*disk, &dir)?,
+        log_end: OffsetAndEpoch { epoch, offset: end },
+        voters,
+        voters_offset,
+        kraft_version,
+    };
+    Ok(Opened { log, snapshot_id, snapshot, start })
+}
+
+fn read_control(
+    batch: &wire::batch::RecordBatch,
+    voters: &mut VoterSet,
+    voters_offset: &mut Option<i64>,
+    kraft_version: &mut i16,
+) -> Result<(), RecordsError> {
+    for record in batch.records(snapshot::MAX_BATCH_BYTES)? {
+        let record = record?;
+        match parse_control(&record)? {
+            Some(ControlRecord::Voters(found)) => {
+                *voters = VoterSet::from_record(&found);
+                *voters_offset = Some(record.offset);
+            }
+            Some(ControlRecord::KRaftVersion(found)) => *kraft_version = found.kraft_version,
+            _ => {}
+        }
+    }
+    Ok(())
+}

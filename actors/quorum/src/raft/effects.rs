@@ -1,0 +1,155 @@
+//! What the machine decided, done to the log, the quorum-state file and the clock.
+
+use machines::consensus::{ControlRecord, Effect, Event, OffsetAndEpoch};
+use machines::metadata::MetadataVersion;
+use runtime::{Cx, Failure, Outcome};
+use wire::MetadataRecord;
+use wire::batch::RecordBatch;
+
+use super::{Raft, RaftError, RaftMsg, RaftStatus};
+use crate::files::{control_batch, write_quorum_state};
+use crate::snapshot;
+
+impl Raft {
+    pub(super) async fn step(&mut self, cx: &mut Cx<Self>, event: Event) -> Outcome {
+        let mut events = vec![event];
+        while let Some(event) = events.pop() {
+            let mut effects = Vec::new();
+            self.consensus.step(cx.world().now(), event, &mut effects);
+            for effect in effects {
+                events.extend(self.perform(cx, effect)?);
+            }
+        }
+        Ok(())
+    }
+
+    /// Carries out one effect; what it leads to is the machine's next event.
+    fn perform(&mut self, cx: &mut Cx<Self>, effect: Effect) -> Result<Option<Event>, Failure> {
+        match effect {
+            Effect::PersistQuorumState(state) => {
+                let (version, voters) = (self.consensus.kraft_version(), self.consensus.voters());
+                write_quorum_state(&**cx.world().disk(), &self.dir, state, version, voters)?;
+            }
+            Effect::LeaderChanged { leader_id, epoch } => {
+                tracing::info!(?leader_id, epoch, "leader of the metadata log");
+                self.publish_status();
+                self.feed()?;
+            }
+            Effect::BecameLeader { .. } => {}
+            Effect::AppendControl { epoch, records } => {
+                return self.append_control(cx, epoch, &records).map(Some);
+            }
+            Effect::AdvanceHighWatermark { offset } => {
+                self.committed = offset;
+                self.publish_status();
+                self.feed()?;
+            }
+            Effect::WakeAt(at) => {
+                if let Some(timer) = self.wake.take() {
+                    cx.cancel(timer);
+                }
+                let after = at.saturating_sub(cx.world().mono());
+                self.wake = Some(cx.send_after(after, RaftMsg::Wake));
+            }
+            // A quorum of one has nobody to ask, to answer or to tell.
+            Effect::AskForVote { .. }
+            | Effect::AnswerVote { .. }
+            | Effect::AnnounceLeader { .. }
+            | Effect::AnnounceResignation { .. } => {}
+        }
+        Ok(None)
+    }
+
+    fn publish_status(&self) {
+        self.args.status.publish(RaftStatus {
+            leader_id: self.consensus.leader_id(),
+            epoch: self.consensus.epoch(),
+            high_watermark: self.committed,
+        });
+    }
+
+    fn append_control(
+        &mut self,
+        cx: &mut Cx<Self>,
+        epoch: i32,
+        records: &[ControlRecord],
+    ) -> Result<Event, Failure> {
+        let base_offset = self.consensus.log_end().offset;
+        let now_ms = cx.world().now().wall_ms;
+        let batch = control_batch(records, base_offset, epoch, now_ms)?;
+        self.write(cx, &[batch], epoch)
+    }
+
+    /// Writes batches that have their offsets; they are synced beside.
+    fn write(
+        &mut self,
+        cx: &mut Cx<Self>,
+        batches: &[RecordBatch],
+        epoch: i32,
+    ) -> Result<Event, Failure> {
+        self.log.append(batches, cx.world().now().wall_ms)?;
+        self.sync(cx);
+        let end = OffsetAndEpoch { epoch, offset: self.log.log_end_offset() };
+        Ok(Event::Appended { end })
+    }
+
+    pub(super) async fn append(
+        &mut self,
+        cx: &mut Cx<Self>,
+        epoch: i32,
+        records: &[MetadataRecord],
+        version: MetadataVersion,
+    ) -> Result<Result<i64, RaftError>, Failure> {
+        if !self.consensus.is_leader() || self.consensus.epoch() != epoch {
+            return Ok(Err(RaftError::NotLeader { epoch }));
+        }
+        let (base, now_ms) = (self.log.log_end_offset(), cx.world().now().wall_ms);
+        let batches = match snapshot::data_batches(records, version, base, epoch, now_ms) {
+            Ok(batches) => batches,
+            Err(error) => return Ok(Err(error.into())),
+        };
+        let appended = self.write(cx, &batches, epoch)?;
+        self.step(cx, appended).await?;
+        Ok(Ok(self.log.log_end_offset()))
+    }
+
+    /// One sync at a time: what is appended meanwhile goes with the next.
+    pub(super) fn sync(&mut self, cx: &mut Cx<Self>) {
+        if self.syncing {
+            return;
+        }
+        let Some(job) = self.log.sync_job() else { return };
+        self.syncing = true;
+        let run = move || {
+            let result = job.run().map_err(|error| error.to_string());
+            (job, result)
+        };
+        cx.job("sync metadata log", run, |result| RaftMsg::Synced {
+            result: match result {
+                Ok((job, Ok(()))) => Ok(job),
+                Ok((_, Err(error))) => Err(error),
+                Err(lost) => Err(lost.to_string()),
+            },
+        });
+    }
+
+    pub(super) fn write_snapshot(
+        &mut self,
+        cx: &mut Cx<Self>,
+        id: OffsetAndEpoch,
+        records: Vec<MetadataRecord>,
+        version: MetadataVersion,
+        timestamp_ms: i64,
+    ) {
+        let kraft_version = self.consensus.kraft_version();
+        let voters = self.consensus.voters();
+        let head = ControlRecord::snapshot_head(timestamp_ms, kraft_version, Some(voters));
+        let (disk, dir) = (cx.world().disk().clone(), self.dir.clone());
+        let job = move || snapshot::write(&*disk, &dir, id, &head, &records, version, timestamp_ms);
+        cx.job("write snapshot", job, move |result| RaftMsg::SnapshotWritten {
+            id,
+            result: result
+                .unwrap_or_else(|lost| Err(snapshot::SnapshotError::Lost(lost.to_string()))),
+        });
+    }
+}

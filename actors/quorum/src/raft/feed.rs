@@ -1,0 +1,136 @@
+//! What those who follow the metadata log are told.
+
+use std::sync::Arc;
+
+use runtime::{Failure, Outcome};
+use wire::MetadataRecord;
+
+use super::Raft;
+use crate::snapshot::{MAX_BATCH_BYTES, Snapshot};
+
+/// Takes what happens to the log, in its order; must not block.
+pub type Sink = Arc<dyn Fn(RaftEvent) + Send + Sync>;
+
+#[derive(Debug, Clone)]
+pub enum RaftEvent {
+    /// Everything that the log said before `offset`.
+    Snapshot { offset: i64, epoch: i32, records: Arc<Vec<MetadataRecord>> },
+    /// What a new cluster begins with: the first controller writes it to the empty log.
+    Bootstrap { records: Arc<Vec<MetadataRecord>> },
+    /// One batch, committed; control batches have no records.
+    Batch {
+        base_offset: i64,
+        next_offset: i64,
+        epoch: i32,
+        records: Vec<MetadataRecord>,
+        bytes: u64,
+    },
+    /// Everything committed so far was told, and this node leads: the next record has this offset.
+    Leading { epoch: i32, next_offset: i64 },
+    /// This node leads no more.
+    NotLeading { epoch: i32 },
+}
+
+/// One who follows the log.
+pub(super) struct Subscriber {
+    sink: Sink,
+    next_offset: i64,
+    started: bool,
+    told: Option<(bool, i32)>,
+}
+
+impl Subscriber {
+    pub(super) fn new(sink: Sink) -> Subscriber {
+        Subscriber { sink, next_offset: 0, started: false, told: None }
+    }
+
+    /// An id of 0 and 0 is no snapshot of the log but what it is to begin with.
+    fn start(&mut self, raft_snapshot: Option<(i64, i32)>, snapshot: &Snapshot) {
+        self.started = true;
+        let records = Arc::new(snapshot.records.clone());
+        match raft_snapshot {
+            Some((0, 0)) => (self.sink)(RaftEvent::Bootstrap { records }),
+            Some((offset, epoch)) => {
+                self.next_offset = offset;
+                (self.sink)(RaftEvent::Snapshot { offset, epoch, records });
+            }
+            None => {}
+        }
+    }
+}
+
+impl Raft {
+    /// Tells every subscriber what is committed and not yet told.
+    pub(super) fn feed(&mut self) -> Outcome {
+        let mut subscribers = std::mem::take(&mut self.subscribers);
+        let fed = subscribers.iter_mut().try_for_each(|subscriber| self.feed_one(subscriber));
+        self.subscribers = subscribers;
+        fed
+    }
+
+    fn feed_one(&self, subscriber: &mut Subscriber) -> Outcome {
+        if !subscriber.started {
+            let id = self.snapshot_id.map(|id| (id.offset, id.epoch));
+            subscriber.start(id, &self.snapshot);
+        }
+        if subscriber.next_offset < self.committed {
+            self.feed_batches(subscriber)?;
+        }
+        let epoch = self.consensus.epoch();
+        // The controller begins once the epoch's first record is committed: then it has seen all that came before.
+        let leads = self.consensus.is_leader()
+            && self.log.log_end_offset() > 0
+            && self.log.leader_epochs().latest().is_some_and(|latest| {
+                latest.epoch.0 == epoch && self.committed > latest.start_offset
+            });
+        if subscriber.told != Some((leads, epoch)) {
+            subscriber.told = Some((leads, epoch));
+            (subscriber.sink)(if leads {
+                RaftEvent::Leading { epoch, next_offset: self.log.log_end_offset() }
+            } else {
+                RaftEvent::NotLeading { epoch }
+            });
+        }
+        Ok(())
+    }
+
+    fn feed_batches(&self, subscriber: &mut Subscriber) -> Outcome {
+        let mut failed: Option<Failure> = None;
+        self.log.view().batches_from(subscriber.next_offset).for_each(|batch| {
+            let header = *batch.header();
+            if header.next_offset() > self.committed {
+                return false;
+            }
+            match records_of(&batch) {
+                Ok(records) => {
+                    subscriber.next_offset = header.next_offset();
+                    (subscriber.sink)(RaftEvent::Batch {
+                        base_offset: header.base_offset,
+                        next_offset: header.next_offset(),
+                        epoch: header.leader_epoch,
+                        records,
+                        bytes: batch.size() as u64,
+                    });
+                    true
+                }
+                Err(error) => {
+                    failed = Some(error);
+                    false
+                }
+            }
+        })?;
+        failed.map_or(Ok(()), Err)
+    }
+}
+
+fn records_of(batch: &wire::batch::RecordBatch) -> Result<Vec<MetadataRecord>, Failure> {
+    if batch.header().is_control() {
+        return Ok(Vec::new());
+    }
+    let mut records = Vec::new();
+    for record in batch.records(MAX_BATCH_BYTES)? {
+        let value = record?.value.unwrap_or_default();
+        records.push(MetadataRecord::decode(value)?.0);
+    }
+    Ok(records)
+}

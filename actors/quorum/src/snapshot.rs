@@ -1,0 +1,186 @@
+//! Snapshots of the metadata log: `%020d-%010d.checkpoint`.
+
+use std::path::Path;
+
+use bytes::Bytes;
+use disk::{Disk, DiskError};
+use machines::consensus::{ControlRecord, OffsetAndEpoch, VoterSet};
+use machines::metadata::{MetadataVersion, record_version};
+use wire::MetadataRecord;
+use wire::batch::{BatchBuilder, batches};
+use wire::compression::Compression;
+
+use crate::files::{RecordsError, control_batch, parse_control};
+
+const SUFFIX: &str = ".checkpoint";
+/// A metadata log is millions of records at most.
+const MAX_SNAPSHOT: usize = 1 << 30;
+/// Kafka's own bound on a batch of the metadata log.
+pub(crate) const MAX_BATCH_BYTES: usize = 8 << 20;
+
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum SnapshotError {
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    #[error("{name}: {source}")]
+    Records { name: String, source: RecordsError },
+    #[error("{name} is not whole: it ends without its footer")]
+    Cut { name: String },
+    #[error("{0}")]
+    Lost(String),
+}
+
+/// What a snapshot says.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Snapshot {
+    pub(crate) kraft_version: i16,
+    pub(crate) voters: Option<VoterSet>,
+    pub(crate) records: Vec<MetadataRecord>,
+}
+
+fn file_name(id: OffsetAndEpoch) -> String {
+    format!("{:020}-{:010}{SUFFIX}", id.offset, id.epoch)
+}
+
+fn parse_name(name: &str) -> Option<OffsetAndEpoch> {
+    let (offset, epoch) = name.strip_suffix(SUFFIX)?.split_once('-')?;
+    let digits =
+        |text: &str, len: usize| text.len() == len && text.bytes().all(|b| b.is_ascii_digit());
+    if !digits(offset, 20) || !digits(epoch, 10) {
+        return None;
+    }
+    Some(OffsetAndEpoch { epoch: epoch.parse().ok()?, offset: offset.parse().ok()? })
+}
+
+/// The snapshots in a metadata log's directory, oldest first.
+pub(crate) fn list(disk: &dyn Disk, dir: &Path) -> Result<Vec<OffsetAndEpoch>, DiskError> {
+    let mut found: Vec<_> =
+        disk.list(dir)?.iter().filter_map(|entry| parse_name(&entry.name)).collect();
+    found.sort_by_key(|id| (id.offset, id.epoch));
+    Ok(found)
+}
+
+pub(crate) fn read(
+    disk: &dyn Disk,
+    dir: &Path,
+    id: OffsetAndEpoch,
+) -> Result<Snapshot, SnapshotError> {
+    let name = file_name(id);
+    let bytes = Bytes::from(disk.read(&dir.join(&name), MAX_SNAPSHOT)?);
+    let failed = |source| SnapshotError::Records { name: name.clone(), source };
+    let mut snapshot = Snapshot::default();
+    let mut ended = false;
+    for batch in batches(bytes) {
+        let batch = batch.map_err(|error| failed(error.into()))?;
+        batch.verify_crc().map_err(|error| failed(error.into()))?;
+        for record in batch.records(MAX_SNAPSHOT).map_err(|error| failed(error.into()))? {
+            let record = record.map_err(|error| failed(error.into()))?;
+            if !batch.header().is_control() {
+                let value = record.value.unwrap_or_default();
+                let (decoded, _) =
+                    MetadataRecord::decode(value).map_err(|error| failed(error.into()))?;
+                snapshot.records.push(decoded);
+                continue;
+            }
+            // The last control record of a whole snapshot is its footer.
+            ended = record.key.as_deref() == Some(&[0, 0, 0, 4]);
+            match parse_control(&record).map_err(failed)? {
+                Some(ControlRecord::KRaftVersion(version)) => {
+                    snapshot.kraft_version = version.kraft_version;
+                }
+                Some(ControlRecord::Voters(voters)) => {
+                    snapshot.voters = Some(VoterSet::from_record(&voters));
+                }
+                _ => {}
+            }
+        }
+    }
+    if ended { Ok(snapshot) } else { Err(SnapshotError::Cut { name }) }
+}
+
+/// Writes a snapshot whole: after a crash there is all of it or nothing.
+pub(crate) fn write(
+    disk: &dyn Disk,
+    dir: &Path,
+    id: OffsetAndEpoch,
+    head: &[ControlRecord],
+    records: &[MetadataRecord],
+    metadata_version: MetadataVersion,
+    now_ms: i64,
+) -> Result<(), SnapshotError> {
+    let name = file_name(id);
+    let failed = |source| SnapshotError::Records { name: name.clone(), source };
+    let mut contents = Vec::new();
+    let head = control_batch(head, 0, id.epoch, now_ms).map_err(failed)?;
+    let mut next = head.header().next_offset();
+    contents.extend_from_slice(&head.to_bytes());
+    for batch in data_batches(records, metadata_version, next, id.epoch, now_ms).map_err(failed)? {
+        next = batch.header().next_offset();
+        contents.extend_from_slice(&batch.to_bytes());
+    }
+    let footer = [ControlRecord::snapshot_footer()];
+    let footer = control_batch(&footer, next, id.epoch, now_ms).map_err(failed)?;
+    contents.extend_from_slice(&footer.to_bytes());
+    Ok(disk.replace(&dir.join(&name), &contents)?)
+}
+
+/// Records as batches of the metadata log, each of a bounded size.
+pub(crate) fn data_batches(
+    records: &[MetadataRecord],
+    metadata_version: MetadataVersion,
+    mut base_offset: i64,
+    epoch: i32,
+    now_ms: i64,
+) -> Result<Vec<wire::batch::RecordBatch>, RecordsError> {
+    let mut out = Vec::new();
+    let mut builder: Option<BatchBuilder> = None;
+    for record in records {
+        let value = record.encode(record_version(record, metadata_version))?;
+        let full = |b: &BatchBuilder| b.uncompressed_size() + value.len() > MAX_BATCH_BYTES;
+        if let Some(done) = builder.take_if(|b| full(b)) {
+            base_offset += done.count() as i64;
+            out.push(done.build()?);
+        }
+        let current = builder.get_or_insert_with(|| {
+            BatchBuilder::new(Compression::NONE).base_offset(base_offset).leader_epoch(epoch)
+        });
+        current.append(now_ms, None, Some(&value), &[]);
+    }
+    out.extend(builder.map(BatchBuilder::build).transpose()?);
+    Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use disk::RealDisk;
+    use wire::TopicRecord;
+
+    fn topic(name: String) -> MetadataRecord {
+        MetadataRecord::Topic(TopicRecord { name, ..Default::default() })
+    }
+
+    #[test]
+    fn a_snapshot_reads_back_and_a_cut_one_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = RealDisk::new();
+        let id = OffsetAndEpoch { epoch: 3, offset: 42 };
+        let records: Vec<_> = (0..5000).map(|n| topic(format!("topic-{n}"))).collect();
+        let head = ControlRecord::snapshot_head(7, 1, Some(&VoterSet::default()));
+        write(&disk, dir.path(), id, &head, &records, MetadataVersion::LATEST, 7).unwrap();
+        assert_eq!(list(&disk, dir.path()).unwrap(), [id]);
+        let found = read(&disk, dir.path(), id).unwrap();
+        assert_eq!((found.kraft_version, found.records == records), (1, true));
+        let path = dir.path().join("00000000000000000042-0000000003.checkpoint");
+        let whole = disk.read(&path, MAX_SNAPSHOT).unwrap();
+        disk.replace(&path, &whole[..whole.len() - 10]).unwrap();
+        assert!(matches!(read(&disk, dir.path(), id), Err(SnapshotError::Cut { .. })));
+    }
+
+    #[test]
+    fn other_files_are_no_snapshots() {
+        for name in ["1-2.checkpoint", "00000000000000000042-0000000003.checkpoint.part", "x"] {
+            assert_eq!(parse_name(name), None, "{name}");
+        }
+    }
+}
