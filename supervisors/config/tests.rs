@@ -154,6 +154,16 @@ fn the_cluster_id_is_given_or_follows_from_the_file() {
 }
 
 #[test]
+fn the_documented_file_works() {
+    let document = include_str!("../../docs/CONFIG.md");
+    let example = document.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next());
+    let nodes = cluster(example.unwrap()).unwrap();
+    assert_eq!(nodes.len(), 2);
+    assert_eq!(strings(&nodes[0].advertised), ["PLAINTEXT://localhost:9092"]);
+    assert_eq!(nodes[1].topics.default_replication_factor, 3);
+}
+
+#[test]
 fn one_node_of_a_cluster() {
     let one = |id| from_cluster("c.toml", CLUSTER, Some(id), &[], "machine");
     assert_eq!(strings(&one(2).unwrap().iter().map(|n| n.node_id).collect::<Vec<_>>()), ["2"]);

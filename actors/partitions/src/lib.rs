@@ -1,1 +1,16 @@
 //! Partition actors, log dirs, and the directory through which others find them.
+
+mod handle;
+mod hosted;
+mod info;
+mod log_dir;
+mod log_dirs;
+mod partition;
+mod partitions;
+
+pub use handle::{Append, AppendResult, Held, PartitionHandle, Role, Serving, Standing};
+pub use hosted::{Hosted, HostedTopic};
+pub use log_dir::{LogDir, LogDirArgs, LogDirMsg, read_log_dir};
+pub use log_dirs::{Checkpoints, LogDirState, LogDirs};
+pub use partition::{DeleteRecordsError, PartitionActor, PartitionArgs, PartitionMsg};
+pub use partitions::{Partitions, PartitionsArgs, PartitionsMsg};

@@ -18,6 +18,7 @@ mod reply;
 mod root;
 mod sharded;
 mod shell;
+pub mod sim;
 mod supervisor;
 mod timers;
 mod watch;

@@ -99,6 +99,13 @@ macro_rules! record_family {
                 }
             }
 
+            /// The name of the record's schema.
+            pub fn name(&self) -> &'static str {
+                match self {
+                    $($name::$variant(_) => <$ty as Message>::NAME,)*
+                }
+            }
+
             /// The versions in which the record can be written.
             pub fn versions(&self) -> VersionRange {
                 match self {

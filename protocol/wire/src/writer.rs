@@ -16,7 +16,21 @@ pub enum Records {
     },
 }
 
+impl From<Bytes> for Records {
+    fn from(bytes: Bytes) -> Self {
+        Records::Bytes(bytes)
+    }
+}
+
 impl Records {
+    /// The records in one piece, as they are when they were decoded.
+    pub fn as_bytes(&self) -> Option<&Bytes> {
+        match self {
+            Records::Bytes(bytes) => Some(bytes),
+            _ => None,
+        }
+    }
+
     pub fn len(&self) -> usize {
         match self {
             Records::Bytes(bytes) => bytes.len(),

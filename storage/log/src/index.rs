@@ -31,6 +31,9 @@ pub(crate) struct TimeEntry {
     pub relative: u32,
 }
 
+/// So many bytes of log at most are not in the index files of the segment in use.
+const UNWRITTEN: u32 = 32 << 20;
+
 #[derive(Debug)]
 pub(crate) enum Index {
     Active(Box<ActiveIndex>),
@@ -61,21 +64,21 @@ impl Index {
     pub fn offset_len(&self) -> usize {
         match self {
             Index::Active(active) => active.offsets.len(),
-            Index::Closed(closed) => closed.maps().0.len() / OFFSET_ENTRY,
+            Index::Closed(closed) => closed.offsets().len() / OFFSET_ENTRY,
         }
     }
 
     pub fn time_len(&self) -> usize {
         match self {
             Index::Active(active) => active.times.len() / 2,
-            Index::Closed(closed) => closed.maps().1.len() / TIME_ENTRY,
+            Index::Closed(closed) => closed.times().len() / TIME_ENTRY,
         }
     }
 
     pub fn offset_entry(&self, index: usize) -> OffsetEntry {
         match self {
             Index::Active(active) => unpack(active.offsets.get(index)),
-            Index::Closed(closed) => read_offset_entry(closed.maps().0, index),
+            Index::Closed(closed) => read_offset_entry(closed.offsets(), index),
         }
     }
 
@@ -85,7 +88,7 @@ impl Index {
                 timestamp: active.times.get(2 * index) as i64,
                 relative: active.times.get(2 * index + 1) as u32,
             },
-            Index::Closed(closed) => read_time_entry(closed.maps().1, index),
+            Index::Closed(closed) => read_time_entry(closed.times(), index),
         }
     }
 }
@@ -166,24 +169,33 @@ impl ActiveIndex {
         self.written.lock().unwrap_or_else(PoisonError::into_inner).retired = true;
     }
 
-    /// Writes to the files what they do not have yet. False if the index was retired.
-    pub fn write(&self, disk: &dyn Disk, dir: &Path, base: i64) -> Result<bool, DiskError> {
+    /// Whether the files lack so much that reading it again after a crash would take long.
+    pub fn is_behind(&self) -> bool {
+        let written = self.written.lock().unwrap_or_else(PoisonError::into_inner).offsets;
+        let position = |entries: usize| {
+            entries.checked_sub(1).map_or(0, |last| unpack(self.offsets.get(last)).position)
+        };
+        position(self.offsets.len()) - position(written) > UNWRITTEN
+    }
+
+    /// Writes to the files what they do not have yet.
+    pub fn write(&self, disk: &dyn Disk, dir: &Path, base: i64) -> Result<IndexFiles, DiskError> {
         let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
         if written.retired {
-            return Ok(false);
+            return Ok(IndexFiles::Retired);
         }
-        let mode = if written.files_made { Open::ReadWrite } else { Open::Truncate };
+        let new = !written.files_made;
+        let mode = if new { Open::Truncate } else { Open::ReadWrite };
         let offsets = self.offsets.len();
-        if offsets > written.offsets || !written.files_made {
+        if offsets > written.offsets || new {
             let bytes: Vec<u8> = (written.offsets..offsets)
                 .flat_map(|index| self.offsets.get(index).to_be_bytes())
                 .collect();
             let file = disk.open(&dir.join(file_name(base, OFFSET_INDEX)), mode)?;
             file.write_at(&bytes, (written.offsets * OFFSET_ENTRY) as u64)?;
-            written.offsets = offsets;
         }
         let times = self.times.len() / 2;
-        if times > written.times || !written.files_made {
+        if times > written.times || new {
             let mut bytes = Vec::with_capacity((times - written.times) * TIME_ENTRY);
             for index in written.times..times {
                 bytes.extend_from_slice(&self.times.get(2 * index).to_be_bytes());
@@ -191,11 +203,20 @@ impl ActiveIndex {
             }
             let file = disk.open(&dir.join(file_name(base, TIME_INDEX)), mode)?;
             file.write_at(&bytes, (written.times * TIME_ENTRY) as u64)?;
-            written.times = times;
         }
-        written.files_made = true;
-        Ok(true)
+        *written = Written { offsets, times, files_made: true, retired: false };
+        Ok(if new { IndexFiles::Made } else { IndexFiles::Extended })
     }
+}
+
+/// What became of the files of an index that was to be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum IndexFiles {
+    /// Their names are new in the directory.
+    Made,
+    Extended,
+    /// They are no longer this index's.
+    Retired,
 }
 
 #[derive(Debug)]
@@ -203,22 +224,32 @@ pub(crate) struct ClosedIndex {
     disk: Arc<dyn Disk>,
     dir: PathBuf,
     base: i64,
-    maps: OnceLock<(Option<Map>, Option<Map>)>,
+    offsets: OnceLock<Map>,
+    times: OnceLock<Map>,
 }
 
 impl ClosedIndex {
     pub fn new(disk: Arc<dyn Disk>, dir: PathBuf, base: i64) -> ClosedIndex {
-        ClosedIndex { disk, dir, base, maps: OnceLock::new() }
+        ClosedIndex { disk, dir, base, offsets: OnceLock::new(), times: OnceLock::new() }
     }
 
-    fn maps(&self) -> (&[u8], &[u8]) {
-        let (offsets, times) = self.maps.get_or_init(|| {
-            let map = |suffix| {
-                let path = self.dir.join(file_name(self.base, suffix));
-                self.disk.open(&path, Open::Read).and_then(|file| file.map()).ok()
-            };
-            (map(OFFSET_INDEX), map(TIME_INDEX))
-        });
-        (offsets.as_deref().unwrap_or(&[]), times.as_deref().unwrap_or(&[]))
+    fn offsets(&self) -> &[u8] {
+        self.map(&self.offsets, OFFSET_INDEX)
+    }
+
+    fn times(&self) -> &[u8] {
+        self.map(&self.times, TIME_INDEX)
+    }
+
+    /// Empty where the file cannot be mapped, or is gone because the segment was deleted under its readers.
+    fn map<'a>(&self, place: &'a OnceLock<Map>, suffix: &str) -> &'a [u8] {
+        if let Some(map) = place.get() {
+            return map;
+        }
+        let path = self.dir.join(file_name(self.base, suffix));
+        match self.disk.open(&path, Open::Read).and_then(|file| file.map()) {
+            Ok(map) => place.get_or_init(|| map),
+            Err(_) => &[],
+        }
     }
 }

@@ -58,3 +58,12 @@ pub use retention::RetentionPolicy;
 pub use sync::SyncJob;
 pub use truncate::TruncateError;
 pub use view::{FileSlice, LogPosition, LogView, Read, TimestampOffset};
+
+#[cfg(test)]
+mod crash_tests;
+#[cfg(test)]
+mod files_tests;
+#[cfg(test)]
+mod log_tests;
+#[cfg(test)]
+mod testing;

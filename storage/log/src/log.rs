@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use disk::{Disk, DiskError, Open};
 use model::LeaderEpoch;
@@ -10,7 +10,7 @@ use wire::batch::NO_TIMESTAMP;
 
 use crate::config::LogConfig;
 use crate::epochs::LeaderEpochs;
-use crate::index::{ClosedIndex, Index};
+use crate::index::{ClosedIndex, Index, IndexFiles};
 use crate::names::{LOG, file_name};
 use crate::segment::Segment;
 use crate::sync::{SyncJob, SyncState};
@@ -197,7 +197,9 @@ impl Log {
         let segment = self.active_segment().clone();
         if let Index::Active(index) = &segment.index {
             self.active.index_timestamp(index, segment.base);
-            index.write(&*self.disk, &self.dir, segment.base)?;
+            if index.write(&*self.disk, &self.dir, segment.base)? == IndexFiles::Made {
+                segment.name_synced.store(false, Ordering::Relaxed);
+            }
         }
         Ok(())
     }
@@ -219,6 +221,6 @@ impl Log {
     /// As [`Log::close`], for an owner that lets another thread wait for the disk: the log is closed when the job is done.
     pub fn closing(&mut self) -> Result<SyncJob, DiskError> {
         self.settle_active()?;
-        Ok(self.sync_job_to(true))
+        Ok(self.sync_job_for(true))
     }
 }

@@ -103,7 +103,8 @@ impl Opening {
                 return Err(OpenError::SegmentTooLarge { path: file.path().to_owned() });
             }
             let last = index + 1 == bases.len();
-            if !last && !to_recover && closed_index_is_sound(&*self.disk, &self.dir, base, size) {
+            let sound = || closed_index_is_sound(&*self.disk, &self.dir, base, size);
+            if !last && !to_recover && sound()? {
                 self.closed.push(self.closed_segment(base, file, size));
                 continue;
             }

@@ -169,8 +169,11 @@ pub(crate) fn load_index(
     file: &dyn DiskFile,
     below: i64,
 ) -> Result<Option<ActiveIndex>, DiskError> {
-    let read = |suffix| disk.read(&dir.join(file_name(base, suffix)), MAX_INDEX_FILE);
-    let (Ok(offsets), Ok(times)) = (read(OFFSET_INDEX), read(TIME_INDEX)) else { return Ok(None) };
+    let read =
+        |suffix| unless_useless(disk.read(&dir.join(file_name(base, suffix)), MAX_INDEX_FILE));
+    let (Some(offsets), Some(times)) = (read(OFFSET_INDEX)?, read(TIME_INDEX)?) else {
+        return Ok(None);
+    };
     let size = file.len()?;
     let index = ActiveIndex::default();
     let mut last = OffsetEntry { relative: 0, position: 0 };
@@ -219,19 +222,33 @@ fn leads_to_its_batch(
 }
 
 /// Whether a closed segment's index files look right, by their sizes and last entry.
-pub(crate) fn closed_index_is_sound(disk: &dyn Disk, dir: &Path, base: i64, size: u64) -> bool {
-    let len = |suffix| disk.metadata(&dir.join(file_name(base, suffix))).map(|found| found.len);
-    let (Ok(offsets), Ok(times)) = (len(OFFSET_INDEX), len(TIME_INDEX)) else { return false };
-    if offsets % OFFSET_ENTRY as u64 != 0 || times % TIME_ENTRY as u64 != 0 {
-        return false;
+pub(crate) fn closed_index_is_sound(
+    disk: &dyn Disk,
+    dir: &Path,
+    base: i64,
+    size: u64,
+) -> Result<bool, DiskError> {
+    let len = |suffix| unless_useless(disk.metadata(&dir.join(file_name(base, suffix))));
+    let (Some(offsets), Some(times)) = (len(OFFSET_INDEX)?, len(TIME_INDEX)?) else {
+        return Ok(false);
+    };
+    if offsets.len % OFFSET_ENTRY as u64 != 0 || times.len % TIME_ENTRY as u64 != 0 {
+        return Ok(false);
     }
-    let Some(last) = offsets.checked_sub(OFFSET_ENTRY as u64) else { return true };
+    let Some(last) = offsets.len.checked_sub(OFFSET_ENTRY as u64) else { return Ok(true) };
     let mut bytes = [0; OFFSET_ENTRY];
-    let read = disk
-        .open(&dir.join(file_name(base, OFFSET_INDEX)), disk::Open::Read)
-        .and_then(|file| file.read_exact_at(&mut bytes, last));
+    let file = disk.open(&dir.join(file_name(base, OFFSET_INDEX)), disk::Open::Read)?;
+    file.read_exact_at(&mut bytes, last)?;
     let entry = read_offset_entry(&bytes, 0);
-    read.is_ok() && entry.position > 0 && u64::from(entry.position) < size
+    Ok(entry.position > 0 && u64::from(entry.position) < size)
+}
+
+/// An index that is not there, or not of a sensible size, can be made anew.
+fn unless_useless<T>(found: Result<T, DiskError>) -> Result<Option<T>, DiskError> {
+    match found {
+        Err(error) if error.is_not_found() || error.is_too_large() => Ok(None),
+        found => found.map(Some),
+    }
 }
 
 /// Whether an entry of a legacy format is what it says, and not what a torn write left.

@@ -8,7 +8,7 @@ use disk::{Disk, DiskError, Open};
 
 use crate::checkpoint::write_epochs;
 use crate::epochs::LeaderEpochs;
-use crate::index::Index;
+use crate::index::{Index, IndexFiles};
 use crate::log::Log;
 use crate::names::{OFFSET_INDEX, TIME_INDEX, file_name};
 use crate::segment::Segment;
@@ -32,6 +32,8 @@ pub struct SyncJob {
     state: Arc<SyncState>,
     end: i64,
     truncations: u64,
+    /// The log is being closed: its indexes become complete.
+    closing: bool,
 }
 
 impl Log {
@@ -39,7 +41,7 @@ impl Log {
     pub fn sync_job(&self) -> Option<SyncJob> {
         let named = self.segments.iter().all(|segment| segment.name_synced.load(Ordering::Relaxed));
         (self.recovery_point < self.end || !named || self.epochs_unsynced())
-            .then(|| self.sync_job_to(false))
+            .then(|| self.sync_job_for(false))
     }
 
     /// Takes a finished job's result: the recovery point moves.
@@ -63,11 +65,11 @@ impl Log {
             < self.epochs_version
     }
 
-    /// Of `all` segments, or those that reach beyond the recovery point.
-    pub(crate) fn sync_job_to(&self, all: bool) -> SyncJob {
+    /// Of the segments that reach beyond the recovery point, or were never synced.
+    pub(crate) fn sync_job_for(&self, closing: bool) -> SyncJob {
         let last = self.segments.len() - 1;
         let unsynced = self.segments.iter().enumerate().filter(|(index, segment)| {
-            all || *index == last
+            *index == last
                 || self.segments[index + 1].base > self.recovery_point
                 || !segment.name_synced.load(Ordering::Relaxed)
         });
@@ -80,6 +82,7 @@ impl Log {
             state: self.sync_state.clone(),
             end: self.end,
             truncations: self.truncations,
+            closing,
         }
     }
 }
@@ -93,19 +96,8 @@ impl SyncJob {
     pub fn run(&self) -> Result<(), DiskError> {
         for segment in &self.segments {
             segment.file.sync_data()?;
-            if let Index::Active(index) = &segment.index
-                && !index.write(&*self.disk, &self.dir, segment.base)?
-            {
-                continue;
-            }
-            for suffix in [OFFSET_INDEX, TIME_INDEX] {
-                let path = self.dir.join(file_name(segment.base, suffix));
-                match self.disk.open(&path, Open::Read) {
-                    Ok(file) => file.sync_data()?,
-                    // Removed with its segment.
-                    Err(error) if error.is_not_found() => {}
-                    Err(error) => return Err(error),
-                }
+            if self.writes_index(segment)? {
+                self.sync_index(segment)?;
             }
         }
         if self.segments.iter().any(|segment| !segment.name_synced.load(Ordering::Relaxed)) {
@@ -115,6 +107,33 @@ impl SyncJob {
             }
         }
         self.write_epochs()
+    }
+
+    /// Whether a segment's index files are to be synced. Those of the segment in use are written now and then only: they
+    /// serve to shorten a recovery.
+    fn writes_index(&self, segment: &Segment) -> Result<bool, DiskError> {
+        let Index::Active(index) = &segment.index else { return Ok(true) };
+        if !self.closing && !index.is_behind() {
+            return Ok(false);
+        }
+        let files = index.write(&*self.disk, &self.dir, segment.base)?;
+        if files == IndexFiles::Made {
+            segment.name_synced.store(false, Ordering::Relaxed);
+        }
+        Ok(files != IndexFiles::Retired)
+    }
+
+    fn sync_index(&self, segment: &Segment) -> Result<(), DiskError> {
+        for suffix in [OFFSET_INDEX, TIME_INDEX] {
+            let path = self.dir.join(file_name(segment.base, suffix));
+            match self.disk.open(&path, Open::Read) {
+                Ok(file) => file.sync_data()?,
+                // Removed with its segment.
+                Err(error) if error.is_not_found() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     fn write_epochs(&self) -> Result<(), DiskError> {

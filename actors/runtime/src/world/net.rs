@@ -94,6 +94,14 @@ impl NetStream {
         }
     }
 
+    /// Waits until there is something to read, so that no buffer need wait with it. A stream that cannot tell says so at once.
+    pub async fn readable(&mut self) -> io::Result<()> {
+        match self {
+            NetStream::Tcp(stream) => stream.readable().await,
+            NetStream::Boxed(_) => Ok(()),
+        }
+    }
+
     /// Whether [`send_file`](Self::send_file) works here; else the bytes must be read and written.
     pub fn sends_files(&self) -> bool {
         matches!(self, NetStream::Tcp(_))

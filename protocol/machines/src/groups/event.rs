@@ -52,6 +52,47 @@ const OFFSET_COMMIT_VERSION: i16 = 4;
 /// The only version with a time of expiry, which old clients ask for.
 const OFFSET_COMMIT_EXPIRING_VERSION: i16 = 1;
 
+impl GroupEvent {
+    /// No less than what the event adds to a batch.
+    pub(super) fn max_bytes(&self) -> usize {
+        match self {
+            GroupEvent::Record(record) => record.max_bytes(),
+            GroupEvent::Classic(_) => 0,
+        }
+    }
+}
+
+impl Record {
+    pub(super) fn max_bytes(&self) -> usize {
+        /// Lengths and integers of the record, and its frame in the batch.
+        const FIXED: usize = 96;
+        const FIXED_PER_MEMBER: usize = 40;
+        let optional = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+        match self {
+            Record::OffsetCommit { key, value } => {
+                let metadata = value.as_ref().map_or(0, |value| value.metadata.len());
+                FIXED + key.group.len() + key.topic.len() + metadata
+            }
+            Record::GroupMetadata { key, value: None } => FIXED + key.group.len(),
+            Record::GroupMetadata { key, value: Some(value) } => {
+                let members = value.members.iter().map(|member| {
+                    FIXED_PER_MEMBER
+                        + member.member_id.len()
+                        + optional(&member.group_instance_id)
+                        + member.client_id.len()
+                        + member.client_host.len()
+                        + member.subscription.len()
+                        + member.assignment.len()
+                });
+                let names =
+                    value.protocol_type.len() + optional(&value.protocol) + optional(&value.leader);
+                FIXED + key.group.len() + names + members.sum::<usize>()
+            }
+            Record::OtherGroup { .. } => 0,
+        }
+    }
+}
+
 impl Persist for GroupEvent {
     type Error = RecordError;
 

@@ -56,7 +56,7 @@ impl GroupRequest {
                     ..Default::default()
                 })
             }
-            GroupRequest::TopicsDeleted { .. } => GroupReply::TopicsDeleted,
+            GroupRequest::TopicsDeleted { .. } => GroupReply::TopicsDeleted { done: false },
         }
     }
 }

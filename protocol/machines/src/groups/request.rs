@@ -27,16 +27,44 @@ pub struct DeletedTopic {
 #[derive(Debug, Clone, PartialEq)]
 pub enum GroupRequest {
     Join(Box<JoinGroup>),
-    Sync { request: wire::SyncGroupRequest, version: i16 },
-    Heartbeat { request: wire::HeartbeatRequest },
-    Leave { request: wire::LeaveGroupRequest, version: i16 },
-    Describe { group_ids: Vec<String>, version: i16 },
-    List { states: Vec<String>, types: Vec<String> },
-    Delete { group_ids: Vec<String> },
-    OffsetCommit { request: wire::OffsetCommitRequest, version: i16 },
-    OffsetFetch { group: OffsetFetchRequestGroup, require_stable: bool, version: i16 },
-    OffsetDelete { request: wire::OffsetDeleteRequest },
-    TopicsDeleted { topics: Vec<DeletedTopic> },
+    Sync {
+        request: wire::SyncGroupRequest,
+        version: i16,
+    },
+    Heartbeat {
+        request: wire::HeartbeatRequest,
+    },
+    Leave {
+        request: wire::LeaveGroupRequest,
+        version: i16,
+    },
+    Describe {
+        group_ids: Vec<String>,
+        version: i16,
+    },
+    List {
+        states: Vec<String>,
+        types: Vec<String>,
+    },
+    Delete {
+        group_ids: Vec<String>,
+    },
+    OffsetCommit {
+        request: wire::OffsetCommitRequest,
+        version: i16,
+    },
+    OffsetFetch {
+        group: OffsetFetchRequestGroup,
+        require_stable: bool,
+        version: i16,
+    },
+    OffsetDelete {
+        request: wire::OffsetDeleteRequest,
+    },
+    /// Offsets go with their topics.
+    TopicsDeleted {
+        topics: Vec<DeletedTopic>,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -56,12 +84,18 @@ pub enum GroupReply {
     Heartbeat(wire::HeartbeatResponse),
     Leave(wire::LeaveGroupResponse),
     Describe(Vec<DescribedGroup>),
-    List { error: ErrorCode, groups: Vec<ListedGroup> },
+    List {
+        error: ErrorCode,
+        groups: Vec<ListedGroup>,
+    },
     Delete(Vec<DeletableGroupResult>),
     OffsetCommit(wire::OffsetCommitResponse),
     OffsetFetch(OffsetFetchResponseGroup),
     OffsetDelete(wire::OffsetDeleteResponse),
-    TopicsDeleted,
+    /// Not done: there was more than fits one batch, so ask once more.
+    TopicsDeleted {
+        done: bool,
+    },
 }
 
 /// A timer of a shard.

@@ -115,6 +115,10 @@ impl Rig {
     }
 
     fn perform(&mut self, decision: GroupDecision) {
+        let written = decision.events.iter().filter_map(GroupEvent::encode);
+        let bytes: usize =
+            written.map(|r| r.key.len() + r.value.map_or(0, |value| value.len()) + 20).sum();
+        assert!(bytes <= self.shard.settings.max_batch_bytes, "{bytes} bytes in one batch");
         for event in &decision.events {
             self.shard.replay(event);
             self.log.extend(event.encode());

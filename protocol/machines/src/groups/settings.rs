@@ -1,5 +1,7 @@
 //! What the cluster's settings say about groups.
 
+use model::node_config::GroupsConfig;
+
 /// Values are Kafka's defaults; the names beside them are its settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GroupSettings {
@@ -19,6 +21,28 @@ pub struct GroupSettings {
     pub retention_check_interval_ms: i64,
     /// `max.message.bytes` of the topic that holds the groups: what one decision writes must fit.
     pub max_batch_bytes: usize,
+}
+
+impl GroupSettings {
+    pub fn new(config: &GroupsConfig, max_batch_bytes: usize) -> GroupSettings {
+        GroupSettings {
+            min_session_timeout_ms: config.min_session_timeout_ms,
+            max_session_timeout_ms: config.max_session_timeout_ms,
+            initial_rebalance_delay_ms: config.initial_rebalance_delay_ms,
+            max_size: usize::try_from(config.max_size).unwrap_or(0),
+            offset_metadata_max_bytes: usize::try_from(config.offset_metadata_max_bytes)
+                .unwrap_or(0),
+            offsets_retention_ms: i64::from(config.retention_minutes) * 60_000,
+            retention_check_interval_ms: config.retention_check_interval_ms,
+            max_batch_bytes,
+        }
+    }
+
+    /// What is left of a batch for its records.
+    pub(super) fn record_bytes(&self) -> usize {
+        const HEADER: usize = 61;
+        self.max_batch_bytes.saturating_sub(HEADER)
+    }
 }
 
 impl Default for GroupSettings {

@@ -10,7 +10,7 @@ use model::{Decision, ErrorCode, Now, Replicated, Ticket, TimerOp};
 use super::admin;
 use super::classic::{self, ClassicGroup};
 use super::event::{GroupEvent, Record};
-use super::offsets::{self, Offsets};
+use super::offsets::{self, Offsets, Tombstones};
 use super::request::{GroupReply, GroupRequest, GroupTimer};
 use super::settings::GroupSettings;
 
@@ -90,12 +90,57 @@ impl GroupShard {
         classic.flat_map(|group| group.parked(ErrorCode::NotCoordinator)).collect()
     }
 
-    fn next_expiration(&self) -> TimerOp<GroupTimer> {
-        let interval_ms = u64::try_from(self.settings.retention_check_interval_ms).unwrap_or(1);
-        TimerOp::Set {
-            timer: GroupTimer::Expiration,
-            after: Duration::from_millis(interval_ms.max(1)),
+    fn decided(&self, now: Now, ticket: Ticket, request: &GroupRequest) -> GroupDecision {
+        match request {
+            GroupRequest::Join(join) => classic::join(self, now, ticket, join),
+            GroupRequest::Sync { request, version } => {
+                classic::sync(self, now, ticket, request, *version)
+            }
+            GroupRequest::Heartbeat { request } => classic::heartbeat(self, ticket, request),
+            GroupRequest::Leave { request, version } => {
+                classic::leave(self, now, ticket, request, *version)
+            }
+            GroupRequest::Describe { group_ids, version } => {
+                Decision::reply(ticket, admin::describe(self, group_ids, *version))
+            }
+            GroupRequest::List { states, types } => {
+                Decision::reply(ticket, admin::list(self, states, types))
+            }
+            GroupRequest::Delete { group_ids } => admin::delete(self, ticket, group_ids),
+            GroupRequest::OffsetCommit { request, version } => {
+                offsets::commit(self, now, ticket, request, *version)
+            }
+            GroupRequest::OffsetFetch { group, .. } => {
+                let fetched = offsets::fetch(self, group);
+                Decision::reply(ticket, GroupReply::OffsetFetch(fetched))
+            }
+            GroupRequest::OffsetDelete { request } => offsets::delete(self, ticket, request),
+            GroupRequest::TopicsDeleted { topics } => {
+                let mut tombstones = Tombstones::up_to(self.settings.record_bytes());
+                self.offsets.of_topics(topics, &mut tombstones);
+                let reply = GroupReply::TopicsDeleted { done: !tombstones.more() };
+                GroupDecision { events: tombstones.events, ..Decision::reply(ticket, reply) }
+            }
         }
+    }
+
+    fn expire(&self, now: Now) -> GroupDecision {
+        let mut tombstones = Tombstones::up_to(self.settings.record_bytes());
+        offsets::expire(self, now, &mut tombstones);
+        let next = match tombstones.more() {
+            true => Duration::ZERO,
+            false => self.expiration_interval(),
+        };
+        GroupDecision {
+            events: tombstones.events,
+            replies: Vec::new(),
+            timers: vec![TimerOp::Set { timer: GroupTimer::Expiration, after: next }],
+        }
+    }
+
+    fn expiration_interval(&self) -> Duration {
+        let interval_ms = u64::try_from(self.settings.retention_check_interval_ms).unwrap_or(1);
+        Duration::from_millis(interval_ms.max(1))
     }
 }
 
@@ -106,40 +151,19 @@ impl Replicated for GroupShard {
     type Timer = GroupTimer;
 
     fn decide(&self, now: Now, ticket: Ticket, request: GroupRequest) -> GroupDecision {
-        match request {
-            GroupRequest::Join(join) => classic::join(self, now, ticket, &join),
-            GroupRequest::Sync { request, version } => {
-                classic::sync(self, now, ticket, &request, version)
-            }
-            GroupRequest::Heartbeat { request } => classic::heartbeat(self, ticket, &request),
-            GroupRequest::Leave { request, version } => {
-                classic::leave(self, now, ticket, &request, version)
-            }
-            GroupRequest::Describe { group_ids, version } => {
-                Decision::reply(ticket, admin::describe(self, &group_ids, version))
-            }
-            GroupRequest::List { states, types } => {
-                Decision::reply(ticket, admin::list(self, &states, &types))
-            }
-            GroupRequest::Delete { group_ids } => admin::delete(self, ticket, &group_ids),
-            GroupRequest::OffsetCommit { request, version } => {
-                offsets::commit(self, now, ticket, &request, version)
-            }
-            GroupRequest::OffsetFetch { group, .. } => {
-                let fetched = offsets::fetch(self, &group);
-                Decision::reply(ticket, GroupReply::OffsetFetch(fetched))
-            }
-            GroupRequest::OffsetDelete { request } => offsets::delete(self, ticket, &request),
-            GroupRequest::TopicsDeleted { topics } => GroupDecision {
-                events: self.offsets.of_topics(&topics),
-                ..Decision::reply(ticket, GroupReply::TopicsDeleted)
-            },
+        let decision = self.decided(now, ticket, &request);
+        let bytes: usize = decision.events.iter().map(GroupEvent::max_bytes).sum();
+        if bytes > self.settings.record_bytes() {
+            // What a request changes is written at once or not at all.
+            return Decision::reply(ticket, request.refuse(ErrorCode::MessageTooLarge));
         }
+        decision
     }
 
     fn on_loaded(&self, now: Now) -> GroupDecision {
         let mut decision = Decision::nothing();
-        decision.timers.push(self.next_expiration());
+        let after = self.expiration_interval();
+        decision.timers.push(TimerOp::Set { timer: GroupTimer::Expiration, after });
         for group in self.groups.values() {
             if let Group::Classic(group) = group {
                 let loaded = classic::loaded(&self.settings, now, group);
@@ -153,11 +177,7 @@ impl Replicated for GroupShard {
 
     fn on_timer(&self, now: Now, timer: GroupTimer) -> GroupDecision {
         match timer {
-            GroupTimer::Expiration => GroupDecision {
-                events: offsets::expired(self, now),
-                replies: Vec::new(),
-                timers: vec![self.next_expiration()],
-            },
+            GroupTimer::Expiration => self.expire(now),
             timer => classic::on_timer(self, now, &timer),
         }
     }

@@ -149,8 +149,8 @@ pub enum Event {
     ReplicaFetched { replica: NodeId, offset: i64 },
     /// Records below `offset` are gone.
     LogStartAdvanced { offset: i64 },
-    /// Periodic.
-    Tick,
+    /// Periodic: producers that wrote nothing for so long are forgotten.
+    Tick { producer_id_expiration_ms: i64 },
 }
 
 /// What the controller says of a partition to its leader.
@@ -196,7 +196,6 @@ pub struct Opened {
     /// The checkpointed high watermark, bounded by the log's ends.
     pub high_watermark: i64,
     pub producers: Producers,
-    pub producer_id_expiration_ms: i64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -222,7 +221,6 @@ pub struct Partition {
     replica_ends: BTreeMap<NodeId, i64>,
     isr: BTreeSet<NodeId>,
     producers: Producers,
-    producer_id_expiration_ms: i64,
     /// Answers owed once written, and once the high watermark passes; both ordered by offset.
     until_written: VecDeque<Waiting>,
     until_committed: VecDeque<Waiting>,
@@ -244,7 +242,6 @@ impl Partition {
             replica_ends: BTreeMap::new(),
             isr: BTreeSet::new(),
             producers: opened.producers,
-            producer_id_expiration_ms: opened.producer_id_expiration_ms,
             until_written: VecDeque::new(),
             until_committed: VecDeque::new(),
         };
@@ -295,7 +292,9 @@ impl Partition {
                 self.high_watermark = self.high_watermark.max(self.log_start_offset);
                 self.publish_stable(effects);
             }
-            Event::Tick => self.producers.expire(now.wall_ms, self.producer_id_expiration_ms),
+            Event::Tick { producer_id_expiration_ms } => {
+                self.producers.expire(now.wall_ms, producer_id_expiration_ms)
+            }
         }
         self.check_invariants();
     }

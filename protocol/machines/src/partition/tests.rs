@@ -21,7 +21,6 @@ fn opened() -> Opened {
         log_end_offset: 0,
         high_watermark: 0,
         producers: Producers::default(),
-        producer_id_expiration_ms: 1000,
     }
 }
 
@@ -202,9 +201,10 @@ fn an_idle_producer_is_forgotten() {
     let mut partition = leader(&[1], 1);
     run(&mut partition, append(1, idempotent(0, 0, 1), Acks::All));
     let mut effects = Vec::new();
-    partition.step(Now { wall_ms: NOW.wall_ms + 999, ..NOW }, Event::Tick, &mut effects);
+    let tick = Event::Tick { producer_id_expiration_ms: 1000 };
+    partition.step(Now { wall_ms: NOW.wall_ms + 999, ..NOW }, tick.clone(), &mut effects);
     assert!(partition.producers().entry(ProducerId(7)).is_some());
-    partition.step(Now { wall_ms: NOW.wall_ms + 1000, ..NOW }, Event::Tick, &mut effects);
+    partition.step(Now { wall_ms: NOW.wall_ms + 1000, ..NOW }, tick, &mut effects);
     assert!(partition.producers().is_empty());
 }
 

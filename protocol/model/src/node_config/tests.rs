@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
+use crate::settings::{Honoured, Resource};
 
 const COMBINED: [(&str, &str); 6] = [
     ("node.id", "1"),
@@ -55,6 +56,24 @@ fn kafkas_defaults() {
     assert_eq!(config.transaction_state.min_insync_replicas, Some(2));
     assert_eq!(config.share_group_state.replication_factor, 3);
     assert_eq!(config.topic(&BTreeMap::new()), TopicConfig::default());
+}
+
+#[test]
+fn what_is_honoured_is_read() {
+    let readers = [
+        include_str!("mod.rs"),
+        include_str!("checks.rs"),
+        include_str!("parts.rs"),
+        include_str!("../settings/topic_config.rs"),
+        include_str!("../settings/tables/topic.rs"),
+    ];
+    // The other name of node.id; and lists that Kafka must sweep, which are always clean here.
+    let nothing_to_read = |name: &str| name == "broker.id" || name.contains(".purgatory.");
+    for setting in Resource::Broker.settings().filter(|s| s.honoured != Honoured::No) {
+        let quoted = format!("\"{}\"", setting.name);
+        let is_read = readers.iter().any(|reader| reader.contains(&quoted));
+        assert!(is_read || nothing_to_read(setting.name), "{} is read by nobody", setting.name);
+    }
 }
 
 #[test]

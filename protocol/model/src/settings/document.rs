@@ -31,6 +31,42 @@ Ottla takes Kafka 4.4's settings by Kafka's own names. They are given in Kafka's
 - A name that Kafka does not know is refused, with the nearest right name. (Kafka passes such names on to plugins without a word.)
 - **Scope**: `node` is read at start; `broker` can also be altered for one broker while it runs, `cluster` for one or for all of them.
 - Threads: Kafka's thread counts size the pools that do the same work here.
+- What is wrong is told all at once, each with its place, the allowed values and the nearest right name, before anything starts.
+
+With nothing configured, `ottla start` runs node 1 as broker and controller: data in `./ottla-data`, clients on `127.0.0.1:9092`, the
+controller on the next port. Kafka's internal topics get as many replicas as there are brokers, three at most; in a `server.properties`
+Kafka's own defaults hold.
+
+## The file of a cluster
+
+The same file on each machine; `--node ID` says which node to run, without it all of them run in one process.
+
+```toml
+[cluster]
+name = \"orders\"                   # the cluster id follows from the name and the voters, or give it: id = \"...\"
+
+[settings]                        # any setting by its own name, for all nodes; quotes around the name are free
+default.replication.factor = 3
+\"min.insync.replicas\" = 2
+
+[[node]]
+id = 1
+roles = [\"broker\", \"controller\"]  # the default
+listen = \"127.0.0.1:9092\"         # where clients and brokers connect
+controller = \"127.0.0.1:9192\"     # where controllers and brokers find this controller
+advertised = \"localhost:9092\"     # what clients are told, if it is not `listen`
+data = [\"data/1\"]                 # the log directories; ottla-data/ID unless given
+rack = \"a\"
+settings = { log.retention.hours = 24 }   # over those for all nodes
+
+[[node]]
+id = 2
+roles = [\"broker\"]
+listen = \"127.0.0.1:9093\"
+```
+
+The settings that these keys say (`node.id`, `process.roles`, `listeners`, `advertised.listeners`, `controller.*` addresses, `log.dirs`,
+`broker.rack`) are not given beside them. All clients' and brokers' connections use the listener PLAINTEXT, the controllers' CONTROLLER.
 ";
 
 const SECTIONS: [(Resource, &str); 4] = [

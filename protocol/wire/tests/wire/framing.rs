@@ -112,6 +112,7 @@ fn a_metadata_record_carries_frame_version_type_and_version() {
     let topic_id = model::Uuid::ONE;
     let topic = TopicRecord { name: "foo".into(), topic_id, ..Default::default() };
     let record = MetadataRecord::from(topic);
+    assert_eq!((record.record_type(), record.name()), (2, "TopicRecord"));
     let bytes = record.encode(0).unwrap();
     assert_eq!(bytes, &b"\x01\x02\0\x04foo\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x01\0"[..]);
     assert_eq!(MetadataRecord::decode(bytes.clone()), Ok((record, 0)));

@@ -4,6 +4,7 @@
 #![allow(clippy::disallowed_methods)]
 
 mod framing;
+mod golden;
 mod grammar;
 mod memory;
 #[path = "../../notation/mod.rs"]

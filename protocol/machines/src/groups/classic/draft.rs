@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use model::{ErrorCode, Now, Ticket, TimerOp};
 
-use super::records::record_bytes;
 use super::{ClassicGroup, Member, MemberId, State, responses};
 use crate::groups::event::{GroupEvent, Record};
 use crate::groups::request::{GroupReply, GroupTimer};
@@ -44,7 +43,7 @@ impl<'a> Draft<'a> {
     }
 
     pub fn fits(&self, record: &Record) -> bool {
-        record_bytes(record) <= self.settings.max_batch_bytes
+        record.max_bytes() <= self.settings.record_bytes()
     }
 
     pub fn reply_join(&mut self, ticket: Ticket, response: wire::JoinGroupResponse) {

@@ -108,32 +108,3 @@ fn member_from_record(value: &wire::GroupMetadataValue, member: &MemberMetadata)
         is_new: false,
     }
 }
-
-/// No less than the record takes in a batch.
-pub fn record_bytes(record: &Record) -> usize {
-    /// Lengths, integers, the frame of a record and the header of its batch.
-    const FIXED: usize = 256;
-    const FIXED_PER_MEMBER: usize = 40;
-    let Record::GroupMetadata { key, value } = record else {
-        return FIXED;
-    };
-    let Some(value) = value else {
-        return FIXED + key.group.len();
-    };
-    let optional = |text: &Option<String>| text.as_ref().map_or(0, String::len);
-    let members = value.members.iter().map(|member| {
-        FIXED_PER_MEMBER
-            + member.member_id.len()
-            + optional(&member.group_instance_id)
-            + member.client_id.len()
-            + member.client_host.len()
-            + member.subscription.len()
-            + member.assignment.len()
-    });
-    FIXED
-        + key.group.len()
-        + value.protocol_type.len()
-        + optional(&value.protocol)
-        + optional(&value.leader)
-        + members.sum::<usize>()
-}

@@ -28,9 +28,6 @@ pub fn commit(
         Err(error) => return refuse(error),
     };
     let commit = Commit { shard, now, request };
-    if commit.max_bytes() > shard.settings.max_batch_bytes {
-        return refuse(ErrorCode::UnknownServerError);
-    }
     let mut events = Vec::new();
     let mut response = wire::OffsetCommitResponse::default();
     for topic in &request.topics {
@@ -123,20 +120,5 @@ impl Commit<'_> {
         };
         let key = key(&self.request.group_id, topic, partition.partition_index);
         Ok(Record::OffsetCommit { key, value: Some(value) })
-    }
-
-    /// No less than all the records take in a batch.
-    fn max_bytes(&self) -> usize {
-        const BATCH: usize = 128;
-        const FIXED: usize = 96;
-        let group = self.request.group_id.len();
-        let topics = self.request.topics.iter().map(|topic| {
-            let partitions = topic.partitions.iter().map(|partition| {
-                let metadata = partition.committed_metadata.as_ref().map_or(0, String::len);
-                FIXED + group + topic.name.len() + metadata
-            });
-            partitions.sum::<usize>()
-        });
-        BATCH + topics.sum::<usize>()
     }
 }

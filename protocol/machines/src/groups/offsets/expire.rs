@@ -2,27 +2,25 @@
 
 use model::Now;
 
-use super::{CommittedOffset, Topics, tombstone};
+use super::{CommittedOffset, Tombstones, Topics, tombstone};
 use crate::groups::classic::{self, ClassicGroup, State};
 use crate::groups::event::GroupEvent;
 use crate::groups::shard::{Group, GroupShard};
 
-/// Tombstones of all that is over: offsets first, and an empty group with its last one.
-pub fn expired(shard: &GroupShard, now: Now) -> Vec<GroupEvent> {
-    let mut events = Vec::new();
+/// Tombstones of what is over: offsets first, and an empty group when none is left.
+pub fn expire(shard: &GroupShard, now: Now, tombstones: &mut Tombstones) {
     for (group_id, group) in &shard.groups {
         let Group::Classic(group) = group else {
             continue;
         };
         let nothing_left = match shard.offsets.group(group_id) {
             None => true,
-            Some(topics) => expire_group(shard, now, group, topics, &mut events),
+            Some(topics) => expire_group(shard, now, group, topics, tombstones),
         };
         if nothing_left && group.state == State::Empty {
-            events.push(GroupEvent::Record(classic::tombstone(group_id)));
+            tombstones.push(GroupEvent::Record(classic::tombstone(group_id)));
         }
     }
-    events
 }
 
 /// Whether none of the group's offsets is left.
@@ -31,7 +29,7 @@ fn expire_group(
     now: Now,
     group: &ClassicGroup,
     topics: &Topics,
-    events: &mut Vec<GroupEvent>,
+    tombstones: &mut Tombstones,
 ) -> bool {
     let Some(retention) = Retention::of(group) else {
         return false;
@@ -42,11 +40,8 @@ fn expire_group(
         for (partition, committed) in partitions {
             let is_over = !subscribed
                 && retention.is_over(committed, now, shard.settings.offsets_retention_ms);
-            if is_over {
-                events.push(tombstone(&group.id, topic, *partition));
-            } else {
-                nothing_left = false;
-            }
+            let gone = is_over && tombstones.push(tombstone(&group.id, topic, *partition));
+            nothing_left &= gone;
         }
     }
     nothing_left

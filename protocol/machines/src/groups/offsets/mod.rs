@@ -16,7 +16,7 @@ use super::event::{GroupEvent, Record};
 use super::request::DeletedTopic;
 pub(super) use commit::commit;
 pub(super) use delete::delete;
-pub(super) use expire::expired;
+pub(super) use expire::expire;
 pub(super) use fetch::fetch;
 pub use fetch::{fetch_groups, fetch_response};
 
@@ -107,20 +107,50 @@ impl Offsets {
             .collect()
     }
 
-    /// Tombstones of all that was committed for topics that are gone. An offset without a topic's id is taken to be of
-    /// the one that had the name last.
-    pub fn of_topics(&self, deleted: &[DeletedTopic]) -> Vec<GroupEvent> {
-        let mut events = Vec::new();
+    /// Tombstones of what was committed for topics that are gone. An offset without a topic's id is taken to be of the
+    /// one that had the name last.
+    pub fn of_topics(&self, deleted: &[DeletedTopic], tombstones: &mut Tombstones) {
         for (group_id, topics) in &self.by_group {
             for topic in deleted {
                 let partitions = topics.get(&topic.name).into_iter().flatten();
                 let gone = partitions.filter(|(_, committed)| {
                     committed.topic_id.is_zero() || committed.topic_id == topic.id
                 });
-                events.extend(gone.map(|(index, _)| tombstone(group_id, &topic.name, *index)));
+                for (partition, _) in gone {
+                    tombstones.push(tombstone(group_id, &topic.name, *partition));
+                }
             }
         }
-        events
+    }
+}
+
+/// As many tombstones as fit one batch. Whoever wants the rest gone asks again.
+pub struct Tombstones {
+    pub events: Vec<GroupEvent>,
+    left_out: bool,
+    bytes_left: usize,
+}
+
+impl Tombstones {
+    pub fn up_to(max_bytes: usize) -> Tombstones {
+        Tombstones { events: Vec::new(), left_out: false, bytes_left: max_bytes }
+    }
+
+    /// False where it did not fit.
+    pub fn push(&mut self, tombstone: GroupEvent) -> bool {
+        match self.bytes_left.checked_sub(tombstone.max_bytes()) {
+            Some(left) if !self.left_out => {
+                self.bytes_left = left;
+                self.events.push(tombstone);
+            }
+            _ => self.left_out = true,
+        }
+        !self.left_out
+    }
+
+    /// Whether asking again gets on. It does not where a single tombstone is larger than a batch.
+    pub fn more(&self) -> bool {
+        self.left_out && !self.events.is_empty()
     }
 }
 

@@ -277,7 +277,7 @@ fn offsets_go_with_their_topic() {
     committed(&mut rig, simple(0));
     let gone = |id| DeletedTopic { name: "t".into(), id };
     let ticket = rig.send(GroupRequest::TopicsDeleted { topics: vec![gone(Uuid::from_u128(78))] });
-    assert_eq!(rig.reply(ticket), Some(GroupReply::TopicsDeleted));
+    assert_eq!(rig.reply(ticket), Some(GroupReply::TopicsDeleted { done: true }));
     assert_eq!(rig.shard.offset_count(), 1);
     rig.send(GroupRequest::TopicsDeleted { topics: vec![gone(TOPIC_ID)] });
     assert_eq!(rig.shard.offset_count(), 0);
@@ -324,8 +324,9 @@ fn a_stable_group_loses_offsets_of_topics_that_it_gave_up() {
     committed(&mut rig, simple(1));
     rig.stable(1);
     rig.now = rig.now.advanced(std::time::Duration::from_millis(7 * DAY));
-    let events = super::expired(&rig.shard, rig.now);
-    assert_eq!(events, [super::tombstone(GROUP, "u", 0)]);
+    let mut tombstones = super::Tombstones::up_to(1_000);
+    super::expire(&rig.shard, rig.now, &mut tombstones);
+    assert_eq!(tombstones.events, [super::tombstone(GROUP, "u", 0)]);
 }
 
 #[test]
@@ -353,4 +354,39 @@ fn an_empty_group_without_offsets_is_gone_at_the_next_check() {
     assert_eq!(rig.shard.group(GROUP), None);
     let key = rig.log.last().unwrap();
     assert_eq!((&key.key[..2], &key.value), (&2i16.to_be_bytes()[..], &None));
+}
+
+#[test]
+fn what_expires_or_goes_with_a_topic_is_written_in_batches_that_fit() {
+    let settings = GroupSettings { max_batch_bytes: 2_000, ..Default::default() };
+    let filled = || {
+        let mut rig = Rig::with(settings.clone());
+        rig.fail_over();
+        for partition in 0..100 {
+            assert_eq!(committed(&mut rig, simple(partition)), ErrorCode::None);
+        }
+        rig
+    };
+    let mut rig = filled();
+    rig.advance(7 * DAY + DAY / 100);
+    assert_eq!((rig.shard.offset_count(), rig.shard.group_count()), (0, 0));
+
+    let mut rig = filled();
+    let topics = vec![DeletedTopic { name: "t".into(), id: TOPIC_ID }];
+    let mut rounds = 0;
+    loop {
+        let ticket = rig.send(GroupRequest::TopicsDeleted { topics: topics.clone() });
+        rounds += 1;
+        if rig.reply(ticket) == Some(GroupReply::TopicsDeleted { done: true }) {
+            break;
+        }
+    }
+    assert!(rounds > 1);
+    assert_eq!(rig.shard.offset_count(), 0);
+
+    let mut rig = filled();
+    let ticket = rig.send(GroupRequest::Delete { group_ids: vec![GROUP.into()] });
+    let Some(GroupReply::Delete(results)) = rig.reply(ticket) else { panic!("no results") };
+    assert_eq!(error(results[0].error_code), ErrorCode::UnknownServerError);
+    assert_eq!(rig.shard.offset_count(), 100);
 }

@@ -49,10 +49,10 @@ pub(super) const NETWORK: Area = Area {
         Int "max.incremental.fetch.session.cache.slots" = "1000", AtLeast(0), Node + honoured:
             "Incremental fetch sessions kept at one time.";
         Int "fetch.purgatory.purge.interval.requests" = "1000", Any, Node + honoured:
-            "After how many finished fetches Kafka sweeps its list of waiting ones.";
+            "How often Kafka sweeps finished fetches out of its list of waiting ones; here they leave it at once.";
         Int "producer.purgatory.purge.interval.requests" = "1000", Any, Node + honoured:
-            "After how many finished produces Kafka sweeps its list of waiting ones.";
+            "How often Kafka sweeps finished produces out of its list of waiting ones; here they leave it at once.";
         Int "delete.records.purgatory.purge.interval.requests" = "1", Any, Node + honoured:
-            "After how many finished DeleteRecords Kafka sweeps its list of waiting ones.";
+            "How often Kafka sweeps finished DeleteRecords out of its list of waiting ones; here they leave it at once.";
     },
 };

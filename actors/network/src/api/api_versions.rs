@@ -1,0 +1,127 @@
+//! ApiVersions, API key 18.
+//!
+//! Versions: 0–5 (v3 client software, v4 features with a minimum of 0, v5 cluster and node check, KIP-1242). A version that is
+//! not known is answered in version 0, with the range that is.
+
+use std::sync::Arc;
+
+use machines::metadata::{LevelRange, METADATA_VERSION, MetadataImage, supported_features};
+use model::ErrorCode;
+use wire::api_versions_response::{ApiVersion, FinalizedFeatureKey, SupportedFeatureKey};
+use wire::{ApiKey, ApiVersionsRequest, ApiVersionsResponse};
+
+use super::{Api, RequestContext, SERVED, served};
+use crate::Broker;
+
+pub(crate) struct ApiVersions;
+
+impl Api for ApiVersions {
+    type Request = ApiVersionsRequest;
+
+    async fn handle(
+        broker: Arc<Broker>,
+        cx: RequestContext,
+        request: ApiVersionsRequest,
+    ) -> ApiVersionsResponse {
+        if !is_valid(&request, cx.version) {
+            return refuse(ErrorCode::InvalidRequest);
+        }
+        if cx.version >= 5 && is_misrouted(&broker, &request) {
+            return refuse(ErrorCode::RebootstrapRequired);
+        }
+        if cx.version >= 3 {
+            let software = (request.client_software_name, request.client_software_version);
+            // Told again, it stays what it was first.
+            let _ = cx.connection.software.set(software);
+        }
+        let listener = &cx.connection.listener;
+        let api_keys = SERVED
+            .iter()
+            .filter(|key| key.listeners().contains(&listener.kind))
+            .filter_map(|key| advertised(*key, listener.unstable_versions))
+            .collect();
+        let image = broker.metadata.get();
+        ApiVersionsResponse {
+            api_keys,
+            supported_features: supported(cx.version),
+            finalized_features_epoch: image.provenance.offset,
+            finalized_features: finalized(&image),
+            ..Default::default()
+        }
+    }
+}
+
+/// The answer to a version that is not known: version 0 says which are.
+pub(crate) fn unsupported_version() -> ApiVersionsResponse {
+    ApiVersionsResponse {
+        api_keys: advertised(ApiKey::ApiVersions, false).into_iter().collect(),
+        ..refuse(ErrorCode::UnsupportedVersion)
+    }
+}
+
+fn refuse(error: ErrorCode) -> ApiVersionsResponse {
+    ApiVersionsResponse { error_code: error.code(), ..Default::default() }
+}
+
+/// Produce is advertised from version 0, although 0 to 2 are refused: librdkafka would otherwise switch compression off (KAFKA-18659).
+fn advertised(key: ApiKey, unstable: bool) -> Option<ApiVersion> {
+    let versions = served(key, unstable)?;
+    let min_version = if key == ApiKey::Produce { 0 } else { versions.min };
+    Some(ApiVersion {
+        api_key: key.code(),
+        min_version,
+        max_version: versions.max,
+        ..Default::default()
+    })
+}
+
+fn is_valid(request: &ApiVersionsRequest, version: i16) -> bool {
+    let named = version < 3
+        || (is_software_word(&request.client_software_name)
+            && is_software_word(&request.client_software_version));
+    let both = version < 5 || request.cluster_id.is_some() == (request.node_id != -1);
+    named && both
+}
+
+fn is_misrouted(broker: &Broker, request: &ApiVersionsRequest) -> bool {
+    request.cluster_id.as_ref().is_some_and(|cluster_id| {
+        *cluster_id != broker.cluster_id || request.node_id != broker.node.0
+    })
+}
+
+/// Letters and digits, and between them also `-` and `.`.
+fn is_software_word(word: &str) -> bool {
+    let inner = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '.';
+    word.chars().all(inner)
+        && word.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && word.ends_with(|c: char| c.is_ascii_alphanumeric())
+}
+
+/// Before version 4 clients could not read a feature whose minimum is 0 (KAFKA-17011): there it is left out.
+fn supported(version: i16) -> Vec<SupportedFeatureKey> {
+    supported_features()
+        .into_iter()
+        .filter(|(_, LevelRange { min, .. })| version >= 4 || *min > 0)
+        .map(|(name, LevelRange { min, max })| SupportedFeatureKey {
+            name,
+            min_version: min,
+            max_version: max,
+            ..Default::default()
+        })
+        .collect()
+}
+
+fn finalized(image: &MetadataImage) -> Vec<FinalizedFeatureKey> {
+    let metadata = (METADATA_VERSION.to_owned(), image.feature_level(METADATA_VERSION));
+    let others = image.features.iter().map(|(name, level)| (name.clone(), *level));
+    others
+        .chain([metadata])
+        .filter(|(_, level)| *level > 0)
+        .map(|(name, level)| FinalizedFeatureKey {
+            name,
+            max_version_level: level,
+            min_version_level: level,
+            ..Default::default()
+        })
+        .collect()
+}

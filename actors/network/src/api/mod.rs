@@ -1,0 +1,169 @@
+//! The APIs that a broker answers: one file per key, and one table that dispatch and ApiVersions both read.
+
+mod api_versions;
+
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+use wire::{ApiKey, DecodeError, ListenerKind, Message, Reader, VersionRange};
+
+use crate::Broker;
+use crate::connection::{Answered, Credit, Outgoing, Pending};
+
+/// One API: how a request becomes a response.
+trait Api {
+    type Request: wire::Request;
+
+    /// Answers one request. Errors that concern parts of it are in the response.
+    fn handle(
+        broker: Arc<Broker>,
+        cx: RequestContext,
+        request: Self::Request,
+    ) -> impl Future<Output = <Self::Request as wire::Request>::Response> + Send + 'static;
+}
+
+macro_rules! table {
+    ($($key:ident => $api:ty),+ $(,)?) => {
+        /// The APIs that this build serves, in the order of their keys.
+        const SERVED: &[ApiKey] = &[$(ApiKey::$key),+];
+
+        async fn dispatch(broker: &Arc<Broker>, request: Request) -> Pending {
+            match request.cx.key {
+                $(ApiKey::$key => run::<$api>(broker, request),)+
+                other => close(format!("{other} is not served")),
+            }
+        }
+    };
+}
+
+table! {
+    ApiVersions => api_versions::ApiVersions,
+}
+
+/// Begins a request. What must happen in the order of requests has happened when this returns.
+pub(crate) async fn begin(broker: &Arc<Broker>, request: Request) -> Pending {
+    dispatch(broker, request).await
+}
+
+fn run<A: Api>(broker: &Arc<Broker>, request: Request) -> Pending {
+    let Request { cx, mut body } = request;
+    let known = served(cx.key, cx.connection.listener.unstable_versions);
+    if !known.is_some_and(|versions| versions.contains(cx.version)) {
+        let answer = api_versions::unsupported_version();
+        return Box::pin(std::future::ready(respond(&answer, 0, cx.correlation_id)));
+    }
+    let decoded = match A::Request::decode(&mut body, cx.version) {
+        Ok(decoded) => decoded,
+        Err(error) => return close(format!("{}: {error}", cx.key)),
+    };
+    let (version, correlation_id) = (cx.version, cx.correlation_id);
+    let answer = A::handle(broker.clone(), cx, decoded);
+    Box::pin(async move { respond(&answer.await, version, correlation_id) })
+}
+
+fn close(why: String) -> Pending {
+    Box::pin(std::future::ready(Answered::Close(why)))
+}
+
+fn respond<R: wire::Response>(response: &R, version: i16, correlation_id: i32) -> Answered {
+    match wire::encode_response(response, version, correlation_id) {
+        Ok(parts) => Answered::Response(Outgoing { parts, files: Vec::new() }),
+        Err(error) => Answered::Close(format!("a response that cannot be encoded: {error}")),
+    }
+}
+
+/// The versions of an API that this node serves; none where it does not.
+fn served(key: ApiKey, unstable: bool) -> Option<VersionRange> {
+    if !SERVED.contains(&key) {
+        return None;
+    }
+    if unstable { Some(key.versions()) } else { key.stable_versions() }
+}
+
+/// What is known of a connection.
+#[derive(Debug)]
+pub(crate) struct ConnectionInfo {
+    pub(crate) listener: Arc<ListenerInfo>,
+    pub(crate) peer: SocketAddr,
+    /// Name and version of the client's software, once ApiVersions told them (KIP-511).
+    pub(crate) software: OnceLock<(String, String)>,
+}
+
+impl ConnectionInfo {
+    pub(crate) fn new(listener: Arc<ListenerInfo>, peer: SocketAddr) -> ConnectionInfo {
+        ConnectionInfo { listener, peer, software: OnceLock::new() }
+    }
+}
+
+/// One of the node's listeners.
+#[derive(Debug)]
+pub(crate) struct ListenerInfo {
+    pub(crate) name: String,
+    pub(crate) kind: ListenerKind,
+    pub(crate) unstable_versions: bool,
+}
+
+/// What a handler knows of the request beside its body.
+#[derive(Debug, Clone)]
+pub(crate) struct RequestContext {
+    pub(crate) key: ApiKey,
+    pub(crate) version: i16,
+    pub(crate) correlation_id: i32,
+    pub(crate) client_id: Option<String>,
+    pub(crate) connection: Arc<ConnectionInfo>,
+    /// The frame's memory; what keeps slices of the frame keeps this too.
+    pub(crate) credit: Credit,
+}
+
+/// A request whose header is read.
+pub(crate) struct Request {
+    cx: RequestContext,
+    body: Reader,
+}
+
+/// A request that Kafka answers by closing the connection.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RequestError {
+    #[error(transparent)]
+    Header(#[from] DecodeError),
+    #[error("{key} is not served on listener {listener}")]
+    NotServed { key: ApiKey, listener: String },
+    #[error("{key} version {version} is not supported")]
+    Version { key: ApiKey, version: i16 },
+}
+
+impl Request {
+    pub(crate) fn decode(
+        frame: Bytes,
+        credit: Credit,
+        connection: &Arc<ConnectionInfo>,
+    ) -> Result<Request, RequestError> {
+        let mut body = Reader::new(frame);
+        let (key, header) = wire::decode_request_header(&mut body)?;
+        let listener = &connection.listener;
+        let Some(versions) = served(key, listener.unstable_versions)
+            .filter(|_| key.listeners().contains(&listener.kind))
+        else {
+            return Err(RequestError::NotServed { key, listener: listener.name.clone() });
+        };
+        let version = header.request_api_version;
+        // ApiVersions answers a version it does not know, so that a newer client can go on with an older one.
+        if !versions.contains(version) && key != ApiKey::ApiVersions {
+            return Err(RequestError::Version { key, version });
+        }
+        let cx = RequestContext {
+            key,
+            version,
+            correlation_id: header.correlation_id,
+            client_id: header.client_id,
+            connection: connection.clone(),
+            credit,
+        };
+        Ok(Request { cx, body })
+    }
+
+    pub(crate) fn may_overlap(&self) -> bool {
+        self.cx.key == ApiKey::Produce
+    }
+}

@@ -1,0 +1,135 @@
+//! Cutting frames out of what a socket gives: one buffer, no copies, and no room made for bytes that were only promised.
+
+use bytes::{Buf, Bytes, BytesMut};
+
+/// What is read at a time where no long frame is under way.
+pub(crate) const READ_SIZE: usize = 128 * 1024;
+/// A long frame's buffer begins with this and doubles as bytes arrive.
+const FIRST_LONG: usize = 256 * 1024;
+const LENGTH: usize = 4;
+
+/// The peer promised a length that no frame may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a frame of {length} bytes; at most {max} are allowed")]
+pub(crate) struct BadLength {
+    pub(crate) length: i32,
+    pub(crate) max: usize,
+}
+
+#[derive(Debug)]
+pub(crate) struct FrameBuffer {
+    buffer: BytesMut,
+    max: usize,
+}
+
+impl FrameBuffer {
+    pub(crate) fn new(max: usize) -> Self {
+        FrameBuffer { buffer: BytesMut::new(), max }
+    }
+
+    /// The next whole frame, without its length.
+    pub(crate) fn next(&mut self) -> Result<Option<Bytes>, BadLength> {
+        let Some(length) = self.promised()? else { return Ok(None) };
+        if self.buffer.len() < LENGTH + length {
+            return Ok(None);
+        }
+        self.buffer.advance(LENGTH);
+        Ok(Some(self.buffer.split_to(length).freeze()))
+    }
+
+    /// The length of the frame that the buffer begins with, once it is there.
+    fn promised(&self) -> Result<Option<usize>, BadLength> {
+        let Some(head) = self.buffer.first_chunk::<LENGTH>() else { return Ok(None) };
+        let length = i32::from_be_bytes(*head);
+        match usize::try_from(length) {
+            Ok(size) if size <= self.max => Ok(Some(size)),
+            _ => Err(BadLength { length, max: self.max }),
+        }
+    }
+
+    /// Room for the next read.
+    pub(crate) fn space(&mut self) -> &mut BytesMut {
+        let held = self.buffer.len();
+        let missing = match self.promised() {
+            Ok(Some(length)) => (LENGTH + length).saturating_sub(held),
+            _ => 0,
+        };
+        let room = self.buffer.capacity() - held;
+        if missing > room {
+            let wanted = (LENGTH + held).max(FIRST_LONG).min(missing);
+            self.buffer.reserve(wanted.max(READ_SIZE.min(missing)));
+        } else if missing == 0 && room < READ_SIZE / 4 {
+            self.buffer.reserve(READ_SIZE);
+        }
+        &mut self.buffer
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.buffer.len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.buffer.is_empty()
+    }
+
+    /// Gives the memory back while nothing is under way.
+    pub(crate) fn release(&mut self) {
+        if self.buffer.is_empty() {
+            self.buffer = BytesMut::new();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn framed(body: &[u8]) -> Vec<u8> {
+        [&(body.len() as i32).to_be_bytes()[..], body].concat()
+    }
+
+    #[test]
+    fn frames_come_out_as_they_went_in_however_they_are_cut() {
+        let bodies: Vec<Vec<u8>> = (0..20).map(|n| vec![n as u8; n * 37]).collect();
+        let stream: Vec<u8> = bodies.iter().flat_map(|body| framed(body)).collect();
+        for step in [1, 3, 64, stream.len()] {
+            let mut frames = FrameBuffer::new(1000);
+            let mut out = Vec::new();
+            for chunk in stream.chunks(step) {
+                frames.space().extend_from_slice(chunk);
+                while let Some(frame) = frames.next().unwrap() {
+                    out.push(frame.to_vec());
+                }
+            }
+            assert_eq!(out, bodies, "in steps of {step}");
+            assert!(frames.is_empty());
+        }
+    }
+
+    #[test]
+    fn lengths_out_of_bounds_are_refused() {
+        for length in [-1, i32::MIN, 1001, i32::MAX] {
+            let mut frames = FrameBuffer::new(1000);
+            frames.space().extend_from_slice(&length.to_be_bytes());
+            assert_eq!(frames.next(), Err(BadLength { length, max: 1000 }));
+        }
+    }
+
+    #[test]
+    fn a_promise_takes_no_memory() {
+        let mut frames = FrameBuffer::new(100 << 20);
+        frames.space().extend_from_slice(&(100_i32 << 20).to_be_bytes());
+        assert!(frames.space().capacity() <= FIRST_LONG + READ_SIZE);
+        frames.space().extend_from_slice(&vec![0; 200_000]);
+        assert!(frames.space().capacity() <= 1 << 20, "it grows with what has arrived");
+    }
+
+    #[test]
+    fn memory_is_given_back_between_frames() {
+        let mut frames = FrameBuffer::new(1000);
+        frames.space().extend_from_slice(&framed(b"x"));
+        frames.next().unwrap();
+        frames.release();
+        assert_eq!(frames.buffer.capacity(), 0);
+    }
+}

@@ -1,0 +1,225 @@
+//! What others hold of a partition: it outlives the restarts of the partition's actor.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, Ordering};
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use log::LogView;
+use machines::partition::{Acks, AppendError, Appended, Leadership, Origin};
+use model::settings::TopicConfig;
+use model::{LeaderEpoch, TopicPartition, Uuid};
+use runtime::{Address, Answer, Dead, Pulse, Reply};
+use wire::batch::RecordBatch;
+
+use crate::log_dirs::LogDirState;
+use crate::partition::PartitionMsg;
+
+/// Keeps the memory of appended bytes accounted for until they are written.
+pub type Held = Arc<dyn Send + Sync>;
+
+/// One batch for a leader.
+pub struct Append {
+    pub batch: RecordBatch,
+    pub acks: Acks,
+    pub origin: Origin,
+    /// Set by coordinators: append under this leader epoch or not at all.
+    pub leader_epoch: Option<LeaderEpoch>,
+    pub held: Option<Held>,
+}
+
+pub type AppendResult = Result<Appended, AppendError>;
+
+/// What a replica is at the moment.
+#[derive(Debug, Clone)]
+pub enum Standing {
+    /// Its actor starts, recovers its log, or restarts after a failure.
+    Starting,
+    Leader(Serving),
+    Follower(Serving),
+    /// It cannot be served until somebody intervenes.
+    Offline {
+        reason: String,
+    },
+}
+
+/// The log that readers may read, and under which leader epoch.
+#[derive(Debug, Clone)]
+pub struct Serving {
+    pub leader_epoch: LeaderEpoch,
+    pub view: Arc<LogView>,
+}
+
+/// One replica of a partition on this node.
+#[derive(Debug)]
+pub struct PartitionHandle {
+    pub topic_partition: TopicPartition,
+    pub topic_id: Uuid,
+    address: Address<PartitionMsg>,
+    standing: ArcSwap<Standing>,
+    config: ArcSwap<TopicConfig>,
+    leader_epoch: AtomicI32,
+    log_start: AtomicI64,
+    log_end: AtomicI64,
+    high_watermark: AtomicI64,
+    last_stable: AtomicI64,
+    /// Published when any of the offsets, or the standing, has moved.
+    pulse: Pulse,
+    /// Everything below is on the disk.
+    recovery_point: AtomicI64,
+    log_dir: Arc<LogDirState>,
+    /// What the controller last said, for an actor that starts.
+    role: ArcSwapOption<Role>,
+    /// An actor of this process has opened the log before: what it wrote needs no recovery from a crash.
+    opened: AtomicBool,
+    deleted: AtomicBool,
+}
+
+/// What the controller wants of a replica.
+#[derive(Debug, Clone)]
+pub enum Role {
+    Lead(Leadership),
+    Follow { leader_epoch: LeaderEpoch, partition_epoch: i32 },
+}
+
+impl PartitionHandle {
+    pub(crate) fn new(
+        topic_partition: TopicPartition,
+        topic_id: Uuid,
+        config: Arc<TopicConfig>,
+        log_dir: Arc<LogDirState>,
+        address: Address<PartitionMsg>,
+    ) -> PartitionHandle {
+        PartitionHandle {
+            topic_partition,
+            topic_id,
+            address,
+            standing: ArcSwap::from_pointee(Standing::Starting),
+            config: ArcSwap::new(config),
+            leader_epoch: AtomicI32::new(-1),
+            log_start: AtomicI64::new(0),
+            log_end: AtomicI64::new(0),
+            high_watermark: AtomicI64::new(0),
+            last_stable: AtomicI64::new(0),
+            pulse: Pulse::new(),
+            recovery_point: AtomicI64::new(0),
+            log_dir,
+            role: ArcSwapOption::empty(),
+            opened: AtomicBool::new(false),
+            deleted: AtomicBool::new(false),
+        }
+    }
+
+    /// Puts a batch into the leader's mailbox. The answer comes when `acks` hold; it is dropped if the actor fails before.
+    pub async fn append(&self, append: Append) -> Result<Answer<AppendResult>, AppendError> {
+        let (reply, answer) = Reply::new();
+        let sent = self.address.send(PartitionMsg::Append { append, reply }).await;
+        sent.map_err(|Dead(_)| AppendError::NotLeader)?;
+        Ok(answer)
+    }
+
+    pub fn address(&self) -> &Address<PartitionMsg> {
+        &self.address
+    }
+
+    pub fn standing(&self) -> Arc<Standing> {
+        self.standing.load_full()
+    }
+
+    pub fn config(&self) -> Arc<TopicConfig> {
+        self.config.load_full()
+    }
+
+    pub fn leader_epoch(&self) -> LeaderEpoch {
+        LeaderEpoch(self.leader_epoch.load(Ordering::Acquire))
+    }
+
+    pub fn log_start_offset(&self) -> i64 {
+        self.log_start.load(Ordering::Acquire)
+    }
+
+    pub fn log_end_offset(&self) -> i64 {
+        self.log_end.load(Ordering::Acquire)
+    }
+
+    pub fn high_watermark(&self) -> i64 {
+        self.high_watermark.load(Ordering::Acquire)
+    }
+
+    pub fn last_stable_offset(&self) -> i64 {
+        self.last_stable.load(Ordering::Acquire)
+    }
+
+    /// For long polls: wakes when there may be more to read.
+    pub fn pulse(&self) -> &Pulse {
+        &self.pulse
+    }
+
+    pub fn log_dir(&self) -> &Arc<LogDirState> {
+        &self.log_dir
+    }
+
+    pub fn recovery_point(&self) -> i64 {
+        self.recovery_point.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn role(&self) -> Option<Arc<Role>> {
+        self.role.load_full()
+    }
+
+    pub(crate) fn set_role(&self, role: Role) {
+        self.role.store(Some(Arc::new(role)));
+    }
+
+    /// Whether this is the first time that an actor opens the log.
+    pub(crate) fn was_opened(&self) -> bool {
+        self.opened.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_opened(&self) {
+        self.opened.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_deleted(&self) -> bool {
+        self.deleted.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_deleted(&self) {
+        self.deleted.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn set_recovery_point(&self, offset: i64) {
+        self.recovery_point.store(offset, Ordering::Release);
+    }
+
+    pub(crate) fn set_config(&self, config: Arc<TopicConfig>) {
+        self.config.store(config);
+    }
+
+    pub(crate) fn set_standing(&self, standing: Standing) {
+        if let Standing::Leader(serving) | Standing::Follower(serving) = &standing {
+            self.leader_epoch.store(serving.leader_epoch.0, Ordering::Release);
+        }
+        self.standing.store(Arc::new(standing));
+        self.pulse.publish();
+    }
+
+    pub(crate) fn set_log_start(&self, offset: i64) {
+        self.log_start.store(offset, Ordering::Release);
+    }
+
+    pub(crate) fn set_log_end(&self, offset: i64) {
+        self.log_end.store(offset, Ordering::Release);
+    }
+
+    pub(crate) fn set_high_watermark(&self, offset: i64) {
+        self.high_watermark.store(offset, Ordering::Release);
+    }
+
+    pub(crate) fn set_last_stable(&self, offset: i64) {
+        self.last_stable.store(offset, Ordering::Release);
+    }
+
+    pub(crate) fn publish(&self) {
+        self.pulse.publish();
+    }
+}

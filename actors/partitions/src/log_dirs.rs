@@ -1,0 +1,100 @@
+//! The log directories of a node: what each was found to hold, and which of them can still be used.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use model::{TopicPartition, Uuid};
+use runtime::{Address, Map};
+
+use crate::log_dir::LogDirMsg;
+
+/// One entry of `log.dirs`, as it was found when the node started.
+#[derive(Debug)]
+pub struct LogDirState {
+    pub id: Uuid,
+    pub path: PathBuf,
+    /// The last stop was a clean one: logs need no recovery.
+    pub clean: bool,
+    pub checkpoints: Checkpoints,
+    online: AtomicBool,
+    /// A log in it was not closed: the next start must recover.
+    unclean: AtomicBool,
+    replicas: AtomicU64,
+    address: Address<LogDirMsg>,
+}
+
+/// What the checkpoint files said, by partition.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Checkpoints {
+    pub recovery_points: Map<TopicPartition, i64>,
+    pub log_starts: Map<TopicPartition, i64>,
+    pub high_watermarks: Map<TopicPartition, i64>,
+}
+
+impl LogDirState {
+    pub fn new(id: Uuid, path: PathBuf, clean: bool, checkpoints: Checkpoints) -> LogDirState {
+        LogDirState {
+            id,
+            path,
+            clean,
+            checkpoints,
+            online: AtomicBool::new(true),
+            unclean: AtomicBool::new(false),
+            replicas: AtomicU64::new(0),
+            address: Address::vacant(),
+        }
+    }
+
+    pub fn address(&self) -> &Address<LogDirMsg> {
+        &self.address
+    }
+
+    pub fn is_online(&self) -> bool {
+        self.online.load(Ordering::Acquire)
+    }
+
+    pub fn set_offline(&self) {
+        self.online.store(false, Ordering::Release);
+    }
+
+    pub(crate) fn set_unclean(&self) {
+        self.unclean.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_unclean(&self) -> bool {
+        self.unclean.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn count_replica(&self) {
+        self.replicas.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn uncount_replica(&self) {
+        self.replicas.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    pub fn replicas(&self) -> u64 {
+        self.replicas.load(Ordering::Relaxed)
+    }
+}
+
+/// All directories of the node.
+#[derive(Debug, Clone, Default)]
+pub struct LogDirs(pub Vec<Arc<LogDirState>>);
+
+impl LogDirs {
+    /// Where a replica goes: the directory that the metadata names; else the one that holds it already; else, of those in
+    /// use, the one with the fewest replicas.
+    pub(crate) fn place(
+        &self,
+        assigned: Uuid,
+        holds: impl Fn(&LogDirState) -> bool,
+    ) -> Option<Arc<LogDirState>> {
+        let online = || self.0.iter().filter(|dir| dir.is_online());
+        let named = online().find(|dir| dir.id == assigned);
+        let held = || online().find(|dir| holds(dir));
+        let emptiest = || online().min_by_key(|dir| dir.replicas());
+        named.or_else(held).or_else(emptiest).cloned()
+    }
+}

@@ -1,0 +1,228 @@
+//! Partition: the shell around one replica of one topic-partition.
+//!
+//! Supervisor: `partitions`; a restart recovers the log from what its predecessor had written and rebuilds the machine.
+//! Bound: an `Append` carries the memory that its sender took for it; it is given back when the batch is written.
+//! Invariants: PA-1 to PA-5.
+
+mod flush;
+mod open;
+mod trim;
+
+use std::sync::Arc;
+
+use log::{Log, SyncJob};
+use machines::partition::{Acks, Effect, Event, Leadership, Partition};
+use model::settings::TopicConfig;
+use model::{LeaderEpoch, Ticket};
+use runtime::{Actor, Counter, Cx, Failure, Map, Outcome, Reply};
+use wire::batch::RecordBatch;
+
+use crate::handle::{Append, AppendResult, Held, PartitionHandle, Serving, Standing};
+use crate::info::batch_info;
+pub use open::PartitionArgs;
+pub use trim::DeleteRecordsError;
+
+pub enum PartitionMsg {
+    /// One batch from a connection or a coordinator; answered once `acks` hold (PA-1).
+    Append { append: Append, reply: Reply<AppendResult> },
+    /// From itself: write everything that waits.
+    Flush,
+    /// From itself: a sync ended.
+    Synced { result: Result<SyncJob, String> },
+    /// From itself: `flush.ms` have passed since something was written.
+    SyncDue,
+    /// From `partitions`: the controller made this replica the leader, or changed its in-sync replicas.
+    Lead { leadership: Leadership },
+    /// From `partitions`: another replica leads.
+    Follow { leader_epoch: LeaderEpoch, partition_epoch: i32 },
+    /// From `partitions`: the topic's settings changed.
+    Configure { config: Arc<TopicConfig> },
+    /// Moves the log start offset up; answers with where it is.
+    DeleteRecords { offset: i64, reply: Reply<Result<i64, DeleteRecordsError>> },
+    /// From `partitions`, periodic: forget idle producers, delete old segments.
+    Tick { producer_id_expiration_ms: i64 },
+    /// From a test or an operator: fail as a bug would.
+    Panic { message: String },
+}
+
+runtime::messages!(PartitionMsg {
+    Append,
+    Flush,
+    Synced,
+    SyncDue,
+    Lead,
+    Follow,
+    Configure,
+    DeleteRecords,
+    Tick,
+    Panic
+});
+
+/// One replica.
+pub struct PartitionActor {
+    handle: Arc<PartitionHandle>,
+    log: Log,
+    machine: Partition,
+    config: Arc<TopicConfig>,
+    next_ticket: u64,
+    parked: Map<Ticket, Reply<AppendResult>>,
+    /// Given offsets, not yet written.
+    pending: Vec<RecordBatch>,
+    pending_memory: Vec<Held>,
+    flush_queued: bool,
+    syncing: bool,
+    sync_timer: bool,
+    effects: Vec<Effect>,
+    appended: Counter,
+    appended_bytes: Counter,
+}
+
+impl Actor for PartitionActor {
+    const KIND: &'static str = "partition";
+    type Msg = PartitionMsg;
+    type Args = PartitionArgs;
+
+    async fn start(cx: &mut Cx<Self>, args: PartitionArgs) -> Result<Self, Failure> {
+        open::open(cx, args).await
+    }
+
+    async fn handle(&mut self, cx: &mut Cx<Self>, msg: PartitionMsg) -> Outcome {
+        match msg {
+            PartitionMsg::Append { append, reply } => self.append(cx, append, reply).await?,
+            PartitionMsg::Flush => self.flush(cx)?,
+            PartitionMsg::Synced { result } => self.synced(cx, result)?,
+            PartitionMsg::SyncDue => {
+                self.sync_timer = false;
+                self.sync(cx);
+            }
+            PartitionMsg::Lead { leadership } => self.step(cx, Event::Lead(leadership))?,
+            PartitionMsg::Follow { leader_epoch, partition_epoch } => {
+                self.step(cx, Event::Follow { leader_epoch, partition_epoch })?;
+                self.publish_standing();
+            }
+            PartitionMsg::Configure { config } => self.configure(config),
+            PartitionMsg::DeleteRecords { offset, reply } => {
+                reply.send(self.delete_records(cx, offset)?)
+            }
+            PartitionMsg::Tick { producer_id_expiration_ms } => {
+                self.step(cx, Event::Tick { producer_id_expiration_ms })?;
+                self.delete_old_segments(cx)?;
+            }
+            PartitionMsg::Panic { message } => panic!("{message}"),
+        }
+        Ok(())
+    }
+
+    async fn stop(&mut self, cx: &mut Cx<Self>) {
+        self.close(cx).await;
+    }
+
+    fn state_line(&self) -> String {
+        let role = if self.machine.is_leader() { "leader" } else { "follower" };
+        format!(
+            "{role} epoch {}, offsets {} to {}, high watermark {}",
+            self.machine.leader_epoch(),
+            self.log.log_start_offset(),
+            self.log.log_end_offset(),
+            self.machine.high_watermark(),
+        )
+    }
+}
+
+impl PartitionActor {
+    async fn append(
+        &mut self,
+        cx: &mut Cx<Self>,
+        append: Append,
+        reply: Reply<AppendResult>,
+    ) -> Outcome {
+        let ticket = Ticket(self.next_ticket);
+        self.next_ticket += 1;
+        let batch = match batch_info(&append.batch) {
+            Ok(batch) => batch,
+            Err(error) => return Err(Failure::new(format!("an unchecked batch: {error}"))),
+        };
+        let Append { acks, origin, leader_epoch, .. } = append;
+        if acks != Acks::None {
+            self.parked.insert(ticket, reply);
+        }
+        let mut effects = std::mem::take(&mut self.effects);
+        let now = cx.world().now();
+        let event = Event::Append { ticket, batch, acks, origin, leader_epoch };
+        self.machine.step(now, event, &mut effects);
+        let mut incoming = Some((append.batch, append.held));
+        for effect in effects.drain(..) {
+            if let Effect::Write { base_offset, leader_epoch, .. } = effect {
+                if let Some((mut batch, held)) = incoming.take() {
+                    batch.assign(base_offset, leader_epoch.0);
+                    self.pending.push(batch);
+                    self.pending_memory.extend(held);
+                }
+            } else {
+                self.perform(effect)?;
+            }
+        }
+        self.effects = effects;
+        if !self.pending.is_empty() && !self.flush_queued {
+            self.flush_queued = true;
+            // Others that wait in the mailbox are appended first, and written together.
+            let _ = cx.me().send(PartitionMsg::Flush).await;
+        }
+        Ok(())
+    }
+
+    fn step(&mut self, cx: &Cx<Self>, event: Event) -> Outcome {
+        let mut effects = std::mem::take(&mut self.effects);
+        self.machine.step(cx.world().now(), event, &mut effects);
+        for effect in effects.drain(..) {
+            self.perform(effect)?;
+        }
+        self.effects = effects;
+        Ok(())
+    }
+
+    fn perform(&mut self, effect: Effect) -> Outcome {
+        match effect {
+            Effect::Write { .. } => return Err(Failure::new("a write without its batch")),
+            Effect::Reply { ticket, result } => {
+                if let Some(reply) = self.parked.remove(&ticket) {
+                    reply.send(result);
+                }
+            }
+            Effect::HighWatermark(offset) => {
+                self.handle.set_high_watermark(offset);
+                self.handle.publish();
+            }
+            Effect::LastStableOffset(offset) => {
+                self.handle.set_last_stable(offset);
+                self.handle.publish();
+            }
+            Effect::StartEpoch { leader_epoch, start_offset } => {
+                debug_assert!(start_offset >= self.log.log_end_offset());
+                self.log.begin_epoch(leader_epoch);
+                self.publish_standing();
+            }
+            // The transaction index is written where transactions are served.
+            Effect::TransactionCompleted(_) => {}
+        }
+        Ok(())
+    }
+
+    /// Shows readers the log as it now is.
+    fn publish_standing(&self) {
+        let serving =
+            Serving { leader_epoch: self.machine.leader_epoch(), view: Arc::new(self.log.view()) };
+        self.handle.set_log_end(self.log.log_end_offset());
+        self.handle.set_standing(if self.machine.is_leader() {
+            Standing::Leader(serving)
+        } else {
+            Standing::Follower(serving)
+        });
+    }
+
+    fn configure(&mut self, config: Arc<TopicConfig>) {
+        self.log.set_config(open::log_config(&config, 0));
+        self.handle.set_config(config.clone());
+        self.config = config;
+    }
+}

@@ -1,0 +1,77 @@
+//! Writing what waits, and when it must reach the disk.
+
+use std::time::Duration;
+
+use log::SyncJob;
+use machines::partition::Event;
+use runtime::{Cx, Failure, Outcome};
+
+use super::{PartitionActor, PartitionMsg};
+
+impl PartitionActor {
+    /// One vectored write for everything that was appended since the last.
+    pub(super) fn flush(&mut self, cx: &mut Cx<Self>) -> Outcome {
+        self.flush_queued = false;
+        if self.pending.is_empty() {
+            return Ok(());
+        }
+        let appended = self.log.append(&self.pending, cx.world().now().wall_ms)?;
+        self.appended.add(self.pending.len() as u64);
+        self.appended_bytes.add(self.pending.iter().map(|batch| batch.size() as u64).sum());
+        self.pending.clear();
+        self.pending_memory.clear();
+        self.publish_standing();
+        let must_sync = self.must_sync();
+        if must_sync || appended.rolled {
+            self.sync(cx);
+        } else if !self.sync_timer && self.config.flush_ms < i64::from(u32::MAX) {
+            self.sync_timer = true;
+            let after = Duration::from_millis(self.config.flush_ms.max(0).unsigned_abs());
+            cx.send_after(after, PartitionMsg::SyncDue);
+        }
+        if !must_sync {
+            self.step(cx, Event::Written { end: self.log.log_end_offset() })?;
+        }
+        Ok(())
+    }
+
+    /// `flush.messages`: so many records may be answered before they are on the disk.
+    fn must_sync(&self) -> bool {
+        self.log.log_end_offset() - self.log.recovery_point() >= self.config.flush_messages
+    }
+
+    /// Begins to bring the log to the disk, unless that is under way.
+    pub(super) fn sync(&mut self, cx: &mut Cx<Self>) {
+        if self.syncing {
+            return;
+        }
+        let Some(job) = self.log.sync_job() else { return };
+        self.syncing = true;
+        cx.job(
+            "sync",
+            move || {
+                let result = job.run().map_err(|error| error.to_string());
+                (job, result)
+            },
+            |result| PartitionMsg::Synced {
+                result: match result {
+                    Ok((job, Ok(()))) => Ok(job),
+                    Ok((_, Err(error))) => Err(error),
+                    Err(lost) => Err(lost.to_string()),
+                },
+            },
+        );
+    }
+
+    pub(super) fn synced(&mut self, cx: &mut Cx<Self>, result: Result<SyncJob, String>) -> Outcome {
+        self.syncing = false;
+        let job = result.map_err(Failure::new)?;
+        self.log.synced(&job);
+        self.handle.set_recovery_point(self.log.recovery_point());
+        self.step(cx, Event::Written { end: job.end_offset() })?;
+        if self.must_sync() && self.log.recovery_point() < self.log.log_end_offset() {
+            self.sync(cx);
+        }
+        Ok(())
+    }
+}

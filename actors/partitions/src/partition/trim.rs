@@ -1,0 +1,81 @@
+//! Where a log begins: DeleteRecords, retention, the periodic look at both.
+
+use log::RetentionPolicy;
+use machines::partition::Event;
+use model::ErrorCode;
+use runtime::{Cx, Failure, Outcome};
+
+use super::PartitionActor;
+
+/// Why records were not deleted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DeleteRecordsError {
+    #[error("this replica does not lead the partition")]
+    NotLeader,
+    #[error("offset {offset} is not between {start} and the high watermark {high_watermark}")]
+    OutOfRange { offset: i64, start: i64, high_watermark: i64 },
+    #[error("the topic's cleanup.policy does not have delete")]
+    Policy,
+}
+
+impl DeleteRecordsError {
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            DeleteRecordsError::NotLeader => ErrorCode::NotLeaderOrFollower,
+            DeleteRecordsError::OutOfRange { .. } => ErrorCode::OffsetOutOfRange,
+            DeleteRecordsError::Policy => ErrorCode::PolicyViolation,
+        }
+    }
+}
+
+impl PartitionActor {
+    /// `-1` deletes everything that is committed.
+    pub(super) fn delete_records(
+        &mut self,
+        cx: &mut Cx<Self>,
+        offset: i64,
+    ) -> Result<Result<i64, DeleteRecordsError>, Failure> {
+        if !self.machine.is_leader() {
+            return Ok(Err(DeleteRecordsError::NotLeader));
+        }
+        if !self.config.cleanup_policy.delete {
+            return Ok(Err(DeleteRecordsError::Policy));
+        }
+        let high_watermark = self.machine.high_watermark();
+        let target = if offset == -1 { high_watermark } else { offset };
+        let start = self.log.log_start_offset();
+        if target < 0 || target > high_watermark {
+            return Ok(Err(DeleteRecordsError::OutOfRange { offset, start, high_watermark }));
+        }
+        if self.log.advance_log_start(target) {
+            self.start_advanced(cx)?;
+            self.delete_old_segments(cx)?;
+        }
+        Ok(Ok(self.log.log_start_offset()))
+    }
+
+    /// Retention: whole segments that the topic's policy, or the log start offset, gives up.
+    pub(super) fn delete_old_segments(&mut self, cx: &mut Cx<Self>) -> Outcome {
+        let unlimited = !self.config.cleanup_policy.delete;
+        let policy = RetentionPolicy {
+            retention_ms: if unlimited { -1 } else { self.config.retention_ms },
+            retention_bytes: if unlimited { -1 } else { self.config.retention_bytes },
+        };
+        let now_ms = cx.world().now().wall_ms;
+        let committed = self.machine.high_watermark();
+        let Some(start) = self.log.deletable_segments(&policy, committed, now_ms) else {
+            return Ok(());
+        };
+        let before = self.log.log_start_offset();
+        self.log.delete_segments_below(start, now_ms)?;
+        self.publish_standing();
+        if self.log.log_start_offset() > before { self.start_advanced(cx) } else { Ok(()) }
+    }
+
+    fn start_advanced(&mut self, cx: &mut Cx<Self>) -> Outcome {
+        let offset = self.log.log_start_offset();
+        self.handle.set_log_start(offset);
+        self.publish_standing();
+        self.step(cx, Event::LogStartAdvanced { offset })
+    }
+}

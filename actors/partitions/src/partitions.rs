@@ -1,0 +1,352 @@
+//! Partitions: the parent of every replica on this node. It follows the metadata: what is assigned here is started, what
+//! is no longer is removed, and each replica is told its role.
+//!
+//! Supervisor: the node. Its children are one-for-one; one that fails too often goes offline alone.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use log::{DirKind, PartitionDir, delete_dir_name, partition_dir_name};
+use machines::metadata::{
+    ConfigResource, MetadataDelta, MetadataImage, PartitionDelta,
+    PartitionRegistration, TopicImage,
+};
+use machines::partition::Leadership;
+use model::settings::{Resource, TopicConfig, Values};
+use model::{LeaderEpoch, NodeId, TopicPartition, Uuid};
+use runtime::{
+    Actor, Address, ChildChange, ChildEvent, ChildSpec, Cx, Failure, Map, Outcome, Publisher, Seed,
+    Watch,
+};
+
+use crate::handle::{PartitionHandle, Role, Standing};
+use crate::hosted::Hosted;
+use crate::log_dir::LogDirMsg;
+use crate::log_dirs::{LogDirState, LogDirs};
+use crate::partition::{PartitionActor, PartitionArgs, PartitionMsg};
+
+#[derive(Clone)]
+pub struct PartitionsArgs {
+    pub node: NodeId,
+    pub log_dirs: LogDirs,
+    pub hosted: Arc<Hosted>,
+    pub metadata: Watch<MetadataImage>,
+    pub settings: Watch<Values>,
+    /// The metadata offset up to which replicas were started, told and removed.
+    pub applied: Arc<Publisher<i64>>,
+    /// How a replica is supervised.
+    pub replica: ChildSpec,
+    pub tick: Duration,
+}
+
+pub enum PartitionsMsg {
+    /// There is a newer image, or newer settings.
+    Changed,
+    Tick,
+}
+
+runtime::messages!(PartitionsMsg { Changed, Tick });
+
+pub struct Partitions {
+    args: PartitionsArgs,
+    applied: Arc<MetadataImage>,
+    settings: Arc<Values>,
+    /// One for all replicas of a topic.
+    configs: Map<Uuid, Arc<TopicConfig>>,
+    first: bool,
+}
+
+impl Actor for Partitions {
+    const KIND: &'static str = "partitions";
+    type Msg = PartitionsMsg;
+    type Args = PartitionsArgs;
+
+    async fn start(cx: &mut Cx<Self>, args: PartitionsArgs) -> Result<Self, Failure> {
+        let me = cx.me().clone();
+        let mut metadata = args.metadata.clone();
+        let mut settings = args.settings.clone();
+        cx.spawn_task(async move {
+            loop {
+                if me.send(PartitionsMsg::Changed).await.is_err() {
+                    return;
+                }
+                tokio::select! {
+                    biased;
+                    _ = metadata.changed() => {}
+                    _ = settings.changed() => {}
+                }
+            }
+        });
+        cx.every(args.tick, || PartitionsMsg::Tick);
+        let settings = args.settings.get();
+        Ok(Partitions { args, applied: Arc::default(), settings, configs: Map::new(), first: true })
+    }
+
+    async fn handle(&mut self, cx: &mut Cx<Self>, msg: PartitionsMsg) -> Outcome {
+        match msg {
+            PartitionsMsg::Changed => self.apply(cx).await,
+            PartitionsMsg::Tick => {
+                let producer_id_expiration_ms =
+                    i64::from(self.settings.int("producer.id.expiration.ms"));
+                for handle in self.args.hosted.all() {
+                    let tick = PartitionMsg::Tick { producer_id_expiration_ms };
+                    // One that is down has nothing to look after.
+                    let _ = handle.address().send(tick).await;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    async fn child_changed(&mut self, _cx: &mut Cx<Self>, event: ChildEvent) -> Outcome {
+        if let ChildChange::Offline { cause } = event.change {
+            tracing::error!(partition = event.name, %cause, "replica is offline");
+        }
+        Ok(())
+    }
+
+    fn state_line(&self) -> String {
+        let offset = self.applied.provenance.offset;
+        format!("{} topics, metadata offset {offset}", self.applied.topics.len())
+    }
+}
+
+impl Partitions {
+    async fn apply(&mut self, cx: &mut Cx<Self>) -> Outcome {
+        let image = self.args.metadata.get();
+        let settings = self.args.settings.get();
+        let delta = MetadataDelta::between(&self.applied, &image);
+        let resettled = !Arc::ptr_eq(&settings, &self.settings);
+        self.settings = settings;
+        for topic in &delta.deleted_topics {
+            self.configs.remove(&topic.id);
+            for handle in self.hosted_of(topic.id) {
+                self.remove(cx, &handle, DirKind::Delete).await?;
+            }
+        }
+        if self.first && image.provenance.offset >= 0 {
+            self.first = false;
+            self.set_strays_aside(cx, &image).await?;
+        }
+        for change in &delta.partitions {
+            self.apply_partition(cx, &image, change).await?;
+        }
+        self.reconfigure(&image, &delta.configs, resettled).await;
+        self.applied = image;
+        self.args.applied.publish(self.applied.provenance.offset);
+        Ok(())
+    }
+
+    fn hosted_of(&self, topic: Uuid) -> Vec<Arc<PartitionHandle>> {
+        let hosted = self.args.hosted.topic_by_id(topic);
+        hosted.map(|topic| topic.partitions.values().cloned().collect()).unwrap_or_default()
+    }
+
+    async fn apply_partition(
+        &mut self,
+        cx: &mut Cx<Self>,
+        image: &MetadataImage,
+        change: &PartitionDelta,
+    ) -> Outcome {
+        let hosted = self.args.hosted.get_by_id(change.topic.id, change.partition);
+        if !change.after.replicas.contains(&self.args.node.0) {
+            return match hosted {
+                Some(handle) => self.remove(cx, &handle, DirKind::Delete).await,
+                None => Ok(()),
+            };
+        }
+        let config = self.config_of(image, &change.topic);
+        let role = role_of(self.args.node, &change.after, &config);
+        match hosted {
+            Some(handle) => tell(&handle, role).await,
+            None => self.host(cx, change, config, role)?,
+        }
+        Ok(())
+    }
+
+    fn config_of(&mut self, image: &MetadataImage, topic: &TopicImage) -> Arc<TopicConfig> {
+        if let Some(config) = self.configs.get(&topic.id) {
+            return config.clone();
+        }
+        let config = Arc::new(resolve(&self.settings, image, &topic.name));
+        self.configs.insert(topic.id, config.clone());
+        config
+    }
+
+    /// Starts a replica that is new here.
+    fn host(
+        &mut self,
+        cx: &mut Cx<Self>,
+        change: &PartitionDelta,
+        config: Arc<TopicConfig>,
+        role: Role,
+    ) -> Outcome {
+        let topic_partition = TopicPartition::new(change.topic.name.clone(), change.partition);
+        let name = partition_dir_name(&topic_partition);
+        let disk = cx.world().disk().clone();
+        let assigned = change.after.directory(self.args.node.0).unwrap_or(Uuid::ZERO);
+        let holds = |dir: &LogDirState| disk.exists(&dir.path.join(&name)).unwrap_or(false);
+        let Some(dir) = self.args.log_dirs.place(assigned, holds) else {
+            tracing::error!(partition = name, "no log directory is online");
+            return Ok(());
+        };
+        dir.count_replica();
+        let path = dir.path.join(&name);
+        let topic_id = change.topic.id;
+        let spec = self.args.replica.clone();
+        let hosted = self.args.hosted.clone();
+        let watched = topic_partition.clone();
+        let spec = spec.on_change(move |event| {
+            if let Some(handle) = hosted.get_by_id(topic_id, watched.partition) {
+                follow_actor(&handle, &event.change);
+            }
+        });
+        let address = Address::vacant();
+        let handle = PartitionHandle::new(topic_partition, topic_id, config, dir, address.clone());
+        let handle = Arc::new(handle);
+        handle.set_role(role);
+        self.args.hosted.insert(handle.clone());
+        let seed = Seed::at::<PartitionActor>(name, spec, PartitionArgs { handle, path }, &address);
+        cx.spawn_seed(seed)?;
+        Ok(())
+    }
+
+    /// Stops a replica and puts its directory out of the way, to be deleted later.
+    async fn remove(
+        &mut self,
+        cx: &mut Cx<Self>,
+        handle: &PartitionHandle,
+        kind: DirKind,
+    ) -> Outcome {
+        handle.set_deleted();
+        self.args.hosted.remove(handle);
+        let name = partition_dir_name(&handle.topic_partition);
+        cx.stop_child(&name).await;
+        let dir = handle.log_dir();
+        dir.uncount_replica();
+        self.set_aside(cx, dir, &handle.topic_partition, kind)
+    }
+
+    fn set_aside(
+        &self,
+        cx: &Cx<Self>,
+        dir: &LogDirState,
+        partition: &TopicPartition,
+        kind: DirKind,
+    ) -> Outcome {
+        let from = dir.path.join(partition_dir_name(partition));
+        let unique = cx.world().random("directory names").uuid();
+        let to = dir.path.join(delete_dir_name(partition, kind, unique));
+        let disk = cx.world().disk();
+        match disk.rename(&from, &to).and_then(|()| disk.sync_dir(&dir.path)) {
+            Err(error) if error.is_not_found() => return Ok(()),
+            other => other?,
+        }
+        if kind == DirKind::Delete {
+            // Where the directory's actor is down, the next start removes it.
+            let _ = dir.address().send_now(LogDirMsg::Remove { path: to });
+        }
+        Ok(())
+    }
+
+    /// Directories of partitions that the metadata does not put here: kept under another name, as Kafka does.
+    async fn set_strays_aside(&mut self, cx: &mut Cx<Self>, image: &MetadataImage) -> Outcome {
+        for dir in self.args.log_dirs.0.clone() {
+            let here = self.args.node.0;
+            let entries = cx.world().disk().list(&dir.path)?;
+            for found in entries.iter().filter_map(|entry| PartitionDir::parse(&entry.name)) {
+                let partition = &found.topic_partition;
+                let topic = image.topics.by_name(&partition.topic);
+                let known = topic.and_then(|topic| topic.partition(partition.partition));
+                let internal = partition.topic == "__cluster_metadata";
+                let expected = known.is_some_and(|known| known.replicas.contains(&here));
+                if found.kind == DirKind::Current && !internal && !expected {
+                    tracing::warn!(%partition, "the metadata does not know this replica: set aside");
+                    self.set_aside(cx, &dir, partition, DirKind::Stray)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn reconfigure(
+        &mut self,
+        image: &MetadataImage,
+        changed: &[ConfigResource],
+        resettled: bool,
+    ) {
+        let named: BTreeSet<&str> = changed
+            .iter()
+            .filter(|resource| resource.kind == Resource::Topic)
+            .map(|resource| resource.name.as_str())
+            .collect();
+        for topic in image.topics.iter() {
+            if !resettled && !named.contains(topic.name.as_str()) {
+                continue;
+            }
+            let config = Arc::new(resolve(&self.settings, image, &topic.name));
+            let before = self.configs.insert(topic.id, config.clone());
+            if before.is_some_and(|before| before == config) {
+                continue;
+            }
+            for handle in self.hosted_of(topic.id) {
+                let configure = PartitionMsg::Configure { config: config.clone() };
+                // One that is down reads it when it starts.
+                let _ = handle.address().send(configure).await;
+                let id = handle.topic_partition.partition;
+                if let Some(partition) = topic.partition(id) {
+                    tell(&handle, role_of(self.args.node, partition, &config)).await;
+                }
+            }
+        }
+    }
+}
+
+fn resolve(settings: &Values, image: &MetadataImage, topic: &str) -> TopicConfig {
+    TopicConfig::resolve(settings, image.configs.of(&ConfigResource::topic(topic)))
+}
+
+/// Tells a replica its role, now and whenever it starts.
+async fn tell(handle: &PartitionHandle, role: Role) {
+    handle.set_role(role.clone());
+    let message = match role {
+        Role::Lead(leadership) => PartitionMsg::Lead { leadership },
+        Role::Follow { leader_epoch, partition_epoch } => {
+            PartitionMsg::Follow { leader_epoch, partition_epoch }
+        }
+    };
+    let _ = handle.address().send(message).await;
+}
+
+fn role_of(node: NodeId, partition: &PartitionRegistration, config: &TopicConfig) -> Role {
+    let leader_epoch = LeaderEpoch(partition.leader_epoch);
+    let partition_epoch = partition.partition_epoch;
+    if partition.leader != node.0 {
+        return Role::Follow { leader_epoch, partition_epoch };
+    }
+    let ids = |ids: &[i32]| ids.iter().copied().map(NodeId).collect();
+    Role::Lead(Leadership {
+        node,
+        leader_epoch,
+        partition_epoch,
+        replicas: ids(&partition.replicas),
+        isr: ids(&partition.isr),
+        min_insync_replicas: usize::try_from(config.min_insync_replicas).unwrap_or(1),
+    })
+}
+
+/// While its actor is down, a replica refuses; when it is given up, it says why.
+fn follow_actor(handle: &PartitionHandle, change: &ChildChange) {
+    match change {
+        ChildChange::Restarting { .. } => {
+            handle.log_dir().set_unclean();
+            handle.set_standing(Standing::Starting);
+        }
+        ChildChange::Offline { cause } => {
+            handle.log_dir().set_unclean();
+            handle.set_standing(Standing::Offline { reason: cause.to_string() });
+        }
+        ChildChange::Spawned { .. } | ChildChange::Stopped { .. } => {}
+    }
+}

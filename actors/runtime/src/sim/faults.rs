@@ -1,0 +1,114 @@
+//! Faults as data, drawn before a run: a plan can be printed, and made smaller.
+
+use std::time::Duration;
+
+use disk::{Fault, FaultKind};
+
+use super::NodeIndex;
+use super::random::Seeds;
+use crate::world::RandomStream;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SimFault {
+    /// The process dies, and boots again after a time.
+    Kill {
+        node: NodeIndex,
+        down: Duration,
+    },
+    /// The machine dies: unsynced bytes are torn or lost, peers hear nothing; it boots again after a time.
+    PowerLoss {
+        node: NodeIndex,
+        down: Duration,
+    },
+    /// A node that is down boots.
+    Boot {
+        node: NodeIndex,
+    },
+    /// SIGSTOP: time passes for it, but it does nothing.
+    Pause {
+        node: NodeIndex,
+        lasting: Duration,
+    },
+    /// What one sends to the other waits. The other way is another fault.
+    Partition {
+        from: NodeIndex,
+        to: NodeIndex,
+        lasting: Duration,
+    },
+    Heal {
+        from: NodeIndex,
+        to: NodeIndex,
+    },
+    /// The connections between two nodes break.
+    Reset {
+        one: NodeIndex,
+        other: NodeIndex,
+    },
+    WallJump {
+        node: NodeIndex,
+        by_ms: i64,
+    },
+    Disk {
+        node: NodeIndex,
+        fault: Fault,
+    },
+    DiskCapacity {
+        node: NodeIndex,
+        bytes: u64,
+    },
+}
+
+/// Faults and when they happen, counted from when the plan is given to the simulation.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct FaultPlan(pub Vec<(Duration, SimFault)>);
+
+impl FaultPlan {
+    /// So many faults of all kinds but failing disks, which not every scenario survives, spread over a time.
+    pub fn draw(seed: u64, nodes: &[NodeIndex], within: Duration, count: usize) -> FaultPlan {
+        let mut random = Seeds::new(seed).stream("faults");
+        let mut plan: Vec<_> = (0..count)
+            .filter_map(|_| {
+                let at = Duration::from_millis(random.below(within.as_millis() as u64));
+                Some((at, draw_one(&mut random, nodes)?))
+            })
+            .collect();
+        plan.sort_by_key(|(at, _)| *at);
+        FaultPlan(plan)
+    }
+
+    /// Adds disk faults of one kind: each on one node, after a drawn number of operations.
+    pub fn with_disk_faults(
+        mut self,
+        seed: u64,
+        nodes: &[NodeIndex],
+        kind: FaultKind,
+        count: usize,
+    ) -> FaultPlan {
+        let mut random = Seeds::new(seed).stream("disk faults");
+        for _ in 0..count {
+            let Some(node) = pick(&mut random, nodes) else { break };
+            let skip = random.below(200);
+            let fault = Fault { kind, path_contains: String::new(), skip, times: 1 };
+            self.0.push((Duration::ZERO, SimFault::Disk { node, fault }));
+        }
+        self
+    }
+}
+
+fn pick(random: &mut RandomStream, nodes: &[NodeIndex]) -> Option<NodeIndex> {
+    nodes.get(random.below(nodes.len() as u64) as usize).copied()
+}
+
+fn draw_one(random: &mut RandomStream, nodes: &[NodeIndex]) -> Option<SimFault> {
+    let node = pick(random, nodes)?;
+    let other = pick(random, nodes)?;
+    let lasting = Duration::from_millis(1 + random.below(2000));
+    Some(match random.below(6) {
+        0 => SimFault::Kill { node, down: lasting },
+        1 => SimFault::PowerLoss { node, down: lasting },
+        2 => SimFault::Pause { node, lasting },
+        3 => SimFault::Partition { from: node, to: other, lasting },
+        4 => SimFault::Reset { one: node, other },
+        _ => SimFault::WallJump { node, by_ms: random.below(10_000) as i64 - 5_000 },
+    })
+}

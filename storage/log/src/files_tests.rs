@@ -1,0 +1,132 @@
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use disk::{Disk, SimDisk, SimDiskOptions};
+use model::{BrokerEpoch, NodeId, TopicPartition, Uuid};
+use wire::producer_snapshot::ProducerEntry;
+
+use crate::*;
+
+fn disk_with_dir() -> Arc<dyn Disk> {
+    let disk = SimDisk::new(SimDiskOptions::default()).mount();
+    disk.create_dir_all(Path::new("/data")).unwrap();
+    disk
+}
+
+fn text(disk: &Arc<dyn Disk>, name: &str) -> String {
+    String::from_utf8(disk.read(&Path::new("/data").join(name), 1 << 20).unwrap()).unwrap()
+}
+
+fn put(disk: &Arc<dyn Disk>, name: &str, text: &str) {
+    disk.replace(&Path::new("/data").join(name), text.as_bytes()).unwrap();
+}
+
+#[test]
+fn offset_checkpoints_are_kafkas_text() {
+    let disk = disk_with_dir();
+    let path = Path::new("/data").join(RECOVERY_POINT_CHECKPOINT);
+    assert!(read_offset_checkpoint(&*disk, &path).unwrap().is_empty());
+    let offsets = BTreeMap::from([
+        (TopicPartition::new("a-b", 1), 42),
+        (TopicPartition::new("orders", 0), i64::MAX),
+    ]);
+    write_offset_checkpoint(&*disk, &path, offsets.iter().map(|(tp, at)| (tp, *at))).unwrap();
+    let expected = "0\n2\na-b 1 42\norders 0 9223372036854775807\n";
+    assert_eq!(text(&disk, RECOVERY_POINT_CHECKPOINT), expected);
+    assert_eq!(read_offset_checkpoint(&*disk, &path).unwrap(), offsets);
+    for broken in ["1\n0\n", "0\n2\na 1 2\n", "0\nx\n", "0\n1\na 1\n", "0\n1\na b 3\n", "0"] {
+        put(&disk, RECOVERY_POINT_CHECKPOINT, broken);
+        let read = read_offset_checkpoint(&*disk, &path);
+        assert!(matches!(read, Err(CheckpointError::Malformed { .. })), "{broken:?}");
+    }
+    put(&disk, RECOVERY_POINT_CHECKPOINT, "");
+    assert!(read_offset_checkpoint(&*disk, &path).unwrap().is_empty());
+}
+
+#[test]
+fn the_clean_shutdown_marker_tells_the_epoch() {
+    let disk = disk_with_dir();
+    let dir = Path::new("/data");
+    assert_eq!(CleanShutdown::read(&*disk, dir).unwrap(), None);
+    let marker = CleanShutdown { broker_epoch: Some(BrokerEpoch(17)) };
+    marker.write(&*disk, dir).unwrap();
+    assert_eq!(text(&disk, CLEAN_SHUTDOWN_FILE), r#"{"version":0,"brokerEpoch":17}"#);
+    assert_eq!(CleanShutdown::read(&*disk, dir).unwrap(), Some(marker));
+    put(&disk, CLEAN_SHUTDOWN_FILE, "");
+    let unknown = CleanShutdown { broker_epoch: None };
+    assert_eq!(CleanShutdown::read(&*disk, dir).unwrap(), Some(unknown));
+    CleanShutdown::remove(&*disk, dir).unwrap();
+    assert_eq!(CleanShutdown::read(&*disk, dir).unwrap(), None);
+}
+
+#[test]
+fn a_partition_knows_its_topic() {
+    let disk = disk_with_dir();
+    let dir = Path::new("/data");
+    assert_eq!(read_partition_metadata(&*disk, dir).unwrap(), None);
+    let id = Uuid([7; 16]);
+    write_partition_metadata(&*disk, dir, id).unwrap();
+    assert_eq!(text(&disk, PARTITION_METADATA_FILE), format!("version: 0\ntopic_id: {id}"));
+    assert_eq!(read_partition_metadata(&*disk, dir).unwrap(), Some(id));
+    for broken in ["", "version: 1\ntopic_id: x", "version: 0\ntopic_id: !", "version: 0"] {
+        put(&disk, PARTITION_METADATA_FILE, broken);
+        assert!(read_partition_metadata(&*disk, dir).is_err(), "{broken:?}");
+    }
+}
+
+#[test]
+fn meta_properties_name_the_directory() {
+    let disk = disk_with_dir();
+    let dir = Path::new("/data");
+    assert_eq!(MetaProperties::read(&*disk, dir).unwrap(), None);
+    let properties = MetaProperties {
+        cluster_id: Some("abc".to_owned()),
+        node_id: Some(NodeId(3)),
+        directory_id: Some(Uuid([9; 16])),
+        other: BTreeMap::from([("more".to_owned(), "a=b".to_owned())]),
+    };
+    properties.write(&*disk, dir).unwrap();
+    assert_eq!(MetaProperties::read(&*disk, dir).unwrap(), Some(properties));
+    put(&disk, META_PROPERTIES_FILE, "version=0\nbroker.id=5\n");
+    let old = MetaProperties::read(&*disk, dir).unwrap().unwrap();
+    assert_eq!((old.node_id, old.cluster_id), (Some(NodeId(5)), None));
+    for broken in ["", "version=1\n", "version=1\ncluster.id=x\nnode.id=-3\n", "version=7\n"] {
+        put(&disk, META_PROPERTIES_FILE, broken);
+        assert!(MetaProperties::read(&*disk, dir).is_err(), "{broken:?}");
+    }
+}
+
+#[test]
+fn producer_snapshots_have_kafkas_layout() {
+    let disk = disk_with_dir();
+    let dir = Path::new("/data");
+    let entry = |id| ProducerEntry {
+        producer_id: id,
+        epoch: 2,
+        last_sequence: 30,
+        last_offset: 400,
+        offset_delta: 5,
+        timestamp: 6000,
+        coordinator_epoch: 7,
+        current_txn_first_offset: -1,
+        ..ProducerEntry::default()
+    };
+    let entries = vec![entry(1), entry(2)];
+    write_producer_snapshot(&*disk, dir, 401, entries.clone()).unwrap();
+    let path = dir.join("00000000000000000401.snapshot");
+    let bytes = disk.read(&path, 1 << 20).unwrap();
+    assert_eq!(bytes.len(), 2 + 4 + 4 + 2 * 46);
+    assert_eq!(bytes[..2], [0, 1]);
+    assert_eq!(bytes[6..10], [0, 0, 0, 2]);
+    assert_eq!(list_producer_snapshots(&*disk, dir).unwrap(), [401]);
+    assert_eq!(read_producer_snapshot(&*disk, dir, 401).unwrap(), entries);
+    for at in 0..bytes.len() {
+        let mut broken = bytes.clone();
+        broken[at] ^= 4;
+        disk.replace(&path, &broken).unwrap();
+        assert!(read_producer_snapshot(&*disk, dir, 401).is_err(), "byte {at}");
+    }
+    remove_producer_snapshot(&*disk, dir, 401).unwrap();
+    assert!(list_producer_snapshots(&*disk, dir).unwrap().is_empty());
+}

@@ -1,0 +1,123 @@
+//! Many connections, and clients that take and give nothing.
+
+use crate::bad_frames::Bystander;
+use crate::batch;
+use crate::node::Node;
+use crate::raw::{Answer, Connection, frame};
+use crate::requests::{self as ask, FETCH, METADATA, fetch_body};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use socket2::SockRef;
+use std::io::{ErrorKind, Write};
+use std::time::{Duration, Instant};
+
+const MEBIBYTE: u64 = 1 << 20;
+
+/// Raises the limit of open files, which the node inherits; answers how many connections a test may hold.
+fn room_for_connections(wanted: usize) -> usize {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    setrlimit(Resource::Nofile, raised).expect("the soft limit may rise to the hard one");
+    let room = limit.maximum.unwrap_or(u64::MAX).saturating_sub(500) as usize;
+    if room < wanted {
+        eprintln!("SKIPPED in part: {room} connections of {wanted}, the limit of open files");
+    }
+    wanted.min(room)
+}
+
+#[test]
+fn five_thousand_connections_at_once_are_served() {
+    let count = room_for_connections(5_000);
+    let node = Node::start();
+    let mut bystander = Bystander::of(&node);
+    let before = node.resident();
+    let begin = Instant::now();
+    let mut connections: Vec<Connection> = (0..count).map(|_| node.connect()).collect();
+    bystander.assert_served();
+    for connection in &mut connections {
+        connection.send(18, 0, &[]);
+    }
+    for connection in &mut connections {
+        assert!(matches!(connection.receive(), Answer::Body(_)));
+    }
+    eprintln!("MEASURED: {count} connections opened and answered in {:?}", begin.elapsed());
+    bystander.assert_served();
+    node.assert_grew_less(before, 200 * MEBIBYTE);
+    drop(connections);
+    bystander.assert_served();
+}
+
+/// Apache Kafka takes the memory when the length has come: 2,000 times 100 MiB, and with its default heap it stops serving.
+#[test]
+fn frames_promised_and_never_sent_take_no_memory() {
+    let count = room_for_connections(2_000);
+    let Some(node) = Node::start_own("frames_promised_and_never_sent_take_no_memory") else {
+        return;
+    };
+    let mut bystander = Bystander::of(&node);
+    let before = node.resident();
+    let promise = (100i32 << 20).to_be_bytes();
+    let mut connections: Vec<Connection> = (0..count).map(|_| node.connect()).collect();
+    for connection in &mut connections {
+        connection.send_bytes(&promise);
+    }
+    bystander.assert_served();
+    node.assert_grew_less(before, 100 * MEBIBYTE);
+    for connection in &mut connections {
+        connection.send_bytes(&[0; 1024]);
+    }
+    bystander.assert_served();
+    node.assert_grew_less(before, 150 * MEBIBYTE);
+}
+
+/// Sends until the broker stops reading; answers how many frames it took.
+fn stuff(connection: &Connection, frame: &[u8], limit: u64) -> u64 {
+    let mut stream = connection.stream();
+    stream.set_write_timeout(Some(Duration::from_millis(500))).expect("a timeout");
+    let mut sent = 0;
+    while sent < limit {
+        match stream.write_all(frame) {
+            Ok(()) => sent += 1,
+            Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => break,
+            Err(error) => panic!("closed after {sent} frames: {error}"),
+        }
+    }
+    sent
+}
+
+#[test]
+fn a_client_that_never_reads_is_not_read_either() {
+    let node = Node::start();
+    let mut bystander = Bystander::of(&node);
+    let mut writer = node.connect();
+    let topic = crate::unique("unread");
+    ask::create_topic(&mut writer, &topic, 1);
+    let batch = batch::of(&[&[7; 900_000]]).bytes();
+    for _ in 0..20 {
+        assert_eq!(ask::produce(&mut writer, &topic, 0, &batch).error, 0);
+    }
+    let before = node.resident();
+    let fetch = frame(FETCH, 11, 1, &fetch_body(&topic, 0, 0, 16 << 20));
+    let deaf: Vec<Connection> = (0..8).map(|_| node.connect()).collect();
+    for connection in &deaf {
+        SockRef::from(connection.stream()).set_recv_buffer_size(4096).expect("a small buffer");
+        let frames = 10 * MEBIBYTE / fetch.len() as u64;
+        let sent = stuff(connection, &fetch, frames);
+        assert!(sent < frames, "the broker went on reading: {sent} requests, none answered");
+    }
+    bystander.assert_served();
+    node.assert_grew_less(before, 150 * MEBIBYTE);
+}
+
+#[test]
+fn small_requests_without_end_and_unread_answers_take_no_memory() {
+    let node = Node::start();
+    let mut bystander = Bystander::of(&node);
+    let before = node.resident();
+    let connection = node.connect();
+    let ask_for_all = frame(METADATA, 1, 1, &(-1i32).to_be_bytes());
+    let frames = 64 * MEBIBYTE / ask_for_all.len() as u64;
+    let sent = stuff(&connection, &ask_for_all, frames);
+    assert!(sent < frames, "the broker went on reading: {sent} requests, none answered");
+    bystander.assert_served();
+    node.assert_grew_less(before, 64 * MEBIBYTE);
+}

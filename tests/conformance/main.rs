@@ -1,0 +1,30 @@
+//! Other people's clients, and bad ones, against a running node. OTTLA_BOOTSTRAP=HOST:PORT judges another broker instead,
+//! such as a real Kafka: the answers asserted here are those Apache Kafka 4.4.0 gave.
+#![allow(
+    clippy::disallowed_types,
+    clippy::disallowed_methods,
+    reason = "these tests are the world outside of the node"
+)]
+
+mod bad_batches;
+mod bad_frames;
+mod batch;
+mod clients;
+mod crash;
+mod crowds;
+mod flights;
+mod groups;
+mod node;
+mod raw;
+mod requests;
+mod round_trip;
+mod starting;
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// A name of its own for each topic and group: the broker may be one that other tests have used.
+fn unique(name: &str) -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let next = NEXT.fetch_add(1, Ordering::Relaxed);
+    format!("{name}-{}-{next}", std::process::id())
+}

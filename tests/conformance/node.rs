@@ -1,0 +1,223 @@
+//! The broker under test: an `ottla` process of the test's own, or whatever serves at OTTLA_BOOTSTRAP.
+
+use crate::raw::Connection;
+use std::env;
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+pub const OTTLA: &str = env!("CARGO_BIN_EXE_ottla");
+const START_LIMIT: Duration = Duration::from_secs(20);
+
+pub struct Node {
+    pub address: SocketAddr,
+    process: Option<Process>,
+}
+
+struct Process {
+    child: Child,
+    output: Output,
+    home: TempDir,
+    settings: Vec<String>,
+}
+
+/// What the process says, kept to be shown when a test fails.
+struct Output {
+    lines: Receiver<String>,
+    heard: Vec<String>,
+}
+
+/// Kafka's defaults, but a group forms at once: three seconds for each test would be spent waiting.
+const SETTINGS: [&str; 1] = ["group.initial.rebalance.delay.ms=0"];
+
+impl Node {
+    pub fn start() -> Node {
+        Node::start_with(&[])
+    }
+
+    /// A node with these settings; none where the broker is somebody else's and cannot be told.
+    pub fn start_with(settings: &[&str]) -> Node {
+        if let Ok(bootstrap) = env::var("OTTLA_BOOTSTRAP") {
+            let address = bootstrap.to_socket_addrs().ok().and_then(|mut all| all.next());
+            let address = address.unwrap_or_else(|| panic!("OTTLA_BOOTSTRAP={bootstrap}"));
+            return Node { address, process: None };
+        }
+        let home = TempDir::new().expect("a temporary directory");
+        let settings: Vec<String> =
+            SETTINGS.iter().chain(settings).map(|text| (*text).to_owned()).collect();
+        let address = free_address();
+        let (child, output) = spawn(address, home.path(), &settings);
+        let mut process = Process { child, output, home, settings };
+        process.wait_until_it_serves(address);
+        Node { address, process: Some(process) }
+    }
+
+    /// A node of the test's own; none, said aloud, where the broker is somebody else's.
+    pub fn start_own(test: &str) -> Option<Node> {
+        if env::var_os("OTTLA_BOOTSTRAP").is_some() {
+            eprintln!("SKIPPED {test}: it needs a process of its own, OTTLA_BOOTSTRAP is set");
+            return None;
+        }
+        Some(Node::start())
+    }
+
+    /// A node that the test may kill: its own, or one that the shell command in OTTLA_CRASH kills and starts again.
+    pub fn start_mortal(test: &str) -> Option<Node> {
+        if env::var_os("OTTLA_CRASH").is_some() {
+            Some(Node::start())
+        } else {
+            Node::start_own(test)
+        }
+    }
+
+    pub fn bootstrap(&self) -> String {
+        self.address.to_string()
+    }
+
+    pub fn data(&self) -> Option<PathBuf> {
+        self.process.as_ref().map(|process| process.home.path().join("data"))
+    }
+
+    pub fn connect(&self) -> Connection {
+        Connection::open(self.address)
+    }
+
+    /// kill -9, and the same again on the same directory; answers how long until it served again.
+    pub fn kill_and_restart(&mut self) -> Duration {
+        let address = self.address;
+        let Some(process) = &mut self.process else { return crash_foreign() };
+        process.child.kill().expect("SIGKILL");
+        process.child.wait().expect("a dead process");
+        let begin = Instant::now();
+        (process.child, process.output) = spawn(address, process.home.path(), &process.settings);
+        process.wait_until_it_serves(address);
+        begin.elapsed()
+    }
+
+    /// Resident memory in bytes, where the process is ours or OTTLA_PID names it.
+    pub fn resident(&self) -> Option<u64> {
+        let foreign = env::var("OTTLA_PID").ok().and_then(|text| text.parse().ok());
+        let pid = self.process.as_ref().map(|p| p.child.id()).or(foreign)?;
+        let statm = fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
+        let pages: u64 = statm.split(' ').nth(1)?.parse().ok()?;
+        Some(pages * rustix::param::page_size() as u64)
+    }
+
+    /// Fails if the node has come to hold more than `limit` bytes above `before`.
+    pub fn assert_grew_less(&self, before: Option<u64>, limit: u64) {
+        if let (Some(before), Some(now)) = (before, self.resident()) {
+            let grown = now.saturating_sub(before);
+            eprintln!("MEASURED: resident {} MiB before, {} MiB now", before >> 20, now >> 20);
+            let ours = self.process.is_some();
+            assert!(!ours || grown < limit, "grew by {} MiB", grown >> 20);
+        }
+    }
+}
+
+impl Process {
+    fn wait_until_it_serves(&mut self, address: SocketAddr) {
+        let begin = Instant::now();
+        while !Connection::try_open(address).is_some_and(|mut c| c.is_served()) {
+            if let Ok(Some(status)) = self.child.try_wait() {
+                panic!("ottla ended: {status}\n{}", self.output.all());
+            }
+            assert!(begin.elapsed() < START_LIMIT, "does not serve\n{}", self.output.all());
+            self.output.listen(Duration::from_millis(2));
+        }
+    }
+}
+
+impl Output {
+    fn of(child: &mut Child) -> Output {
+        let (sender, lines) = channel();
+        forward(child.stdout.take().expect("a pipe"), sender.clone());
+        forward(child.stderr.take().expect("a pipe"), sender);
+        Output { lines, heard: Vec::new() }
+    }
+
+    fn listen(&mut self, limit: Duration) {
+        self.heard.extend(self.lines.recv_timeout(limit).ok());
+    }
+
+    fn all(&mut self) -> String {
+        self.heard.extend(self.lines.try_iter());
+        self.heard.join("\n")
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let Some(process) = &mut self.process else { return };
+        if thread::panicking() {
+            eprintln!("the node said:\n{}", process.output.all());
+        }
+        drop(process.child.kill());
+        drop(process.child.wait());
+    }
+}
+
+fn forward(from: impl Read + Send + 'static, to: Sender<String>) {
+    thread::spawn(move || {
+        for line in BufReader::new(from).lines().map_while(Result::ok) {
+            if to.send(line).is_err() {
+                return;
+            }
+        }
+    });
+}
+
+fn spawn(address: SocketAddr, home: &Path, settings: &[String]) -> (Child, Output) {
+    let data = home.join("data");
+    let mut command = start_command(&address.to_string(), &data);
+    for setting in settings {
+        command.args(["--set", setting]);
+    }
+    let mut child = command.spawn().expect("the ottla binary");
+    let output = Output::of(&mut child);
+    (child, output)
+}
+
+fn start_command(listen: &str, data: &Path) -> Command {
+    let mut command = Command::new(OTTLA);
+    command.args(["start", "--listen", listen, "--console", "off", "--data"]).arg(data);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+fn crash_foreign() -> Duration {
+    let begin = Instant::now();
+    let command = env::var("OTTLA_CRASH").expect("OTTLA_CRASH");
+    let status = Command::new("sh").args(["-c", &command]).status().expect("a shell");
+    assert!(status.success(), "{command}");
+    begin.elapsed()
+}
+
+/// Runs a start that must fail; answers how it ended and all it said.
+pub fn failing_start(listen: &str, data: &Path, more: &[&str]) -> (ExitStatus, String) {
+    let mut child = start_command(listen, data).args(more).spawn().expect("the ottla binary");
+    let mut output = Output::of(&mut child);
+    let begin = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait().expect("a child") {
+            output.listen(Duration::from_millis(200));
+            return (status, output.all());
+        }
+        if begin.elapsed() > START_LIMIT {
+            drop(child.kill());
+            panic!("it started, or hangs:\n{}", output.all());
+        }
+        output.listen(Duration::from_millis(5));
+    }
+}
+
+/// A port that was free a moment ago: after kill -9 the node must come back on the same one.
+pub fn free_address() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("its address")
+}

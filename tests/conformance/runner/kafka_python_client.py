@@ -1,0 +1,47 @@
+"""kafka-python: BOOTSTRAP TOPIC produce FILE | BOOTSTRAP TOPIC consume (until SIGTERM)."""
+import signal
+import sys
+
+from kafka import ConsumerRebalanceListener, KafkaConsumer, KafkaProducer
+
+
+def produce(bootstrap, topic, path):
+    producer = KafkaProducer(bootstrap_servers=bootstrap, enable_idempotence=True, acks="all", linger_ms=5,
+                             batch_size=65536)
+    with open(path, encoding="utf-8") as file:
+        sent = []
+        for line in file:
+            key, value = line.rstrip("\n").split("\t", 1)
+            sent.append(producer.send(topic, key=key.encode(), value=value.encode()))
+    producer.flush()
+    for future in sent:
+        future.get(timeout=60)
+    producer.close()
+
+
+class Tell(ConsumerRebalanceListener):
+    def on_partitions_revoked(self, revoked):
+        pass
+
+    def on_partitions_assigned(self, assigned):
+        shares = ", ".join(f"{p.topic} [{p.partition}]" for p in sorted(assigned))
+        print(f"assigned: {shares}", file=sys.stderr, flush=True)
+
+
+def consume(bootstrap, topic):
+    going = [True]
+    signal.signal(signal.SIGTERM, lambda *_: going.clear())
+    consumer = KafkaConsumer(bootstrap_servers=bootstrap, group_id=topic, auto_offset_reset="earliest",
+                             session_timeout_ms=10000)
+    consumer.subscribe([topic], listener=Tell())
+    while going:
+        for records in consumer.poll(timeout_ms=200).values():
+            for r in records:
+                sys.stdout.write(f"{r.partition}\t{r.offset}\t{r.key.decode()}\t{r.value.decode()}\n")
+        sys.stdout.flush()
+    consumer.close()
+
+
+if __name__ == "__main__":
+    bootstrap, topic, verb, *rest = sys.argv[1:]
+    {"produce": produce, "consume": consume}[verb](bootstrap, topic, *rest)

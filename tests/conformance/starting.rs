@@ -1,0 +1,84 @@
+//! Starts that must be refused, with a message that names what is wrong.
+
+use crate::node::{Node, failing_start, free_address};
+use std::env;
+use std::fs;
+use tempfile::TempDir;
+
+fn home() -> TempDir {
+    TempDir::new().expect("a temporary directory")
+}
+
+fn assert_refused(said: &str, names: &[&str]) {
+    for name in names {
+        assert!(said.contains(name), "the message does not name {name:?}:\n{said}");
+    }
+}
+
+#[test]
+fn a_port_in_use_is_named() {
+    let Some(node) = Node::start_own("a_port_in_use_is_named") else { return };
+    let home = home();
+    let (status, said) = failing_start(&node.bootstrap(), &home.path().join("data"), &[]);
+    assert!(!status.success());
+    assert_refused(&said, &[&node.bootstrap(), "in use"]);
+}
+
+#[test]
+fn an_unwritable_data_directory_is_named() {
+    let home = home();
+    let file = home.path().join("a-file");
+    fs::write(&file, "not a directory").expect("a file");
+    let data = file.join("data");
+    let (status, said) = failing_start(&free_address().to_string(), &data, &[]);
+    assert!(!status.success());
+    assert_refused(&said, &["a-file"]);
+}
+
+#[test]
+fn a_foreign_data_directory_is_named_and_left_alone() {
+    let home = home();
+    let data = home.path().join("data");
+    fs::create_dir(&data).expect("a directory");
+    let foreign = "version=1\ncluster.id=SomebodyElsesClusterId\nnode.id=77\n";
+    fs::write(data.join("meta.properties"), foreign).expect("a file");
+    let (status, said) = failing_start(&free_address().to_string(), &data, &[]);
+    assert!(!status.success());
+    assert_refused(&said, &["meta.properties", "77"]);
+    let kept = fs::read_to_string(data.join("meta.properties")).expect("it is still there");
+    assert_eq!(kept, foreign);
+}
+
+#[test]
+fn a_data_directory_in_use_is_named() {
+    if env::var_os("OTTLA_BOOTSTRAP").is_some() {
+        eprintln!("SKIPPED a_data_directory_in_use_is_named: it needs a process of its own");
+        return;
+    }
+    let node = Node::start();
+    let data = node.data().expect("a process of the test's own");
+    let (status, said) = failing_start(&free_address().to_string(), &data, &[]);
+    assert!(!status.success());
+    assert_refused(&said, &[&data.to_string_lossy()]);
+}
+
+#[test]
+fn a_wrong_setting_is_named_with_the_nearest_right_one() {
+    let home = home();
+    let data = home.path().join("data");
+    let wrong = ["--set", "log.retention.hour=1"];
+    let (status, said) = failing_start(&free_address().to_string(), &data, &wrong);
+    assert!(!status.success());
+    assert_refused(&said, &["log.retention.hour", "log.retention.hours"]);
+    assert!(!data.exists(), "refused before anything is written");
+}
+
+#[test]
+fn a_wrong_value_is_named_with_what_is_allowed() {
+    let home = home();
+    let data = home.path().join("data");
+    let wrong = ["--set", "num.partitions=-3"];
+    let (status, said) = failing_start(&free_address().to_string(), &data, &wrong);
+    assert!(!status.success());
+    assert_refused(&said, &["num.partitions", "-3", "1"]);
+}
