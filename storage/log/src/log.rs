@@ -206,7 +206,10 @@ impl Log {
 
     pub(crate) fn cut_overhang(&mut self) -> Result<(), DiskError> {
         if self.active.overhang {
-            self.active_segment().file.set_len(self.active.size)?;
+            // Durably: else the remains could follow what is written next.
+            let file = &self.active_segment().file;
+            file.set_len(self.active.size)?;
+            file.sync_data()?;
             self.active.overhang = false;
         }
         Ok(())

@@ -117,6 +117,7 @@ impl Opening {
             let invalid = scanned.invalid;
             if invalid > 0 {
                 file.set_len(scanned.active.size)?;
+                file.sync_data()?;
             }
             self.report.truncated_bytes += invalid;
             self.tail = Some(Tail { base, file, scanned });
@@ -136,13 +137,18 @@ impl Opening {
             .filter_map(|(base, suffix)| (suffix == LOG).then_some(base))
             .collect();
         bases.sort_unstable();
+        let mut orphans = 0;
         for name in &names {
             if let Some((base, suffix)) = parse_file_name(name)
                 && [OFFSET_INDEX, TIME_INDEX, TXN_INDEX].contains(&suffix)
                 && bases.binary_search(&base).is_err()
             {
                 self.disk.remove_file(&self.dir.join(name))?;
+                orphans += 1;
             }
+        }
+        if orphans > 0 {
+            self.disk.sync_dir(&self.dir)?;
         }
         Ok(bases)
     }
@@ -154,9 +160,13 @@ impl Opening {
         base < end || (base > end && !self.config.compacted)
     }
 
+    /// Durably, as is the cut before: else what is dropped here could come back behind what is appended next.
     fn remove_segments(&mut self, bases: &[i64]) -> Result<(), OpenError> {
         for base in bases.iter().rev() {
             remove_segment_files(&*self.disk, &self.dir, *base)?;
+        }
+        if !bases.is_empty() {
+            self.disk.sync_dir(&self.dir)?;
         }
         self.report.removed_segments += bases.len();
         Ok(())
