@@ -61,6 +61,14 @@ impl Index {
         self.time_len().checked_sub(1).map(|last| self.time_entry(last))
     }
 
+    /// Whether the time index is there to be asked.
+    pub fn has_times(&self) -> bool {
+        match self {
+            Index::Active(_) => true,
+            Index::Closed(closed) => closed.map(&closed.times, TIME_INDEX).is_some(),
+        }
+    }
+
     pub fn offset_len(&self) -> usize {
         match self {
             Index::Active(active) => active.offsets.len(),
@@ -234,22 +242,20 @@ impl ClosedIndex {
     }
 
     fn offsets(&self) -> &[u8] {
-        self.map(&self.offsets, OFFSET_INDEX)
+        self.map(&self.offsets, OFFSET_INDEX).unwrap_or_default()
     }
 
     fn times(&self) -> &[u8] {
-        self.map(&self.times, TIME_INDEX)
+        self.map(&self.times, TIME_INDEX).unwrap_or_default()
     }
 
-    /// Empty where the file cannot be mapped, or is gone because the segment was deleted under its readers.
-    fn map<'a>(&self, place: &'a OnceLock<Map>, suffix: &str) -> &'a [u8] {
-        if let Some(map) = place.get() {
-            return map;
+    /// `None` where the file cannot be mapped, or is gone because the segment was deleted under its readers.
+    fn map<'a>(&self, place: &'a OnceLock<Map>, suffix: &str) -> Option<&'a [u8]> {
+        if place.get().is_none() {
+            let path = self.dir.join(file_name(self.base, suffix));
+            let map = self.disk.open(&path, Open::Read).and_then(|file| file.map()).ok()?;
+            place.get_or_init(|| map);
         }
-        let path = self.dir.join(file_name(self.base, suffix));
-        match self.disk.open(&path, Open::Read).and_then(|file| file.map()) {
-            Ok(map) => place.get_or_init(|| map),
-            Err(_) => &[],
-        }
+        place.get().map(|map| &**map)
     }
 }

@@ -1,8 +1,8 @@
 //! The log's one writer: what it holds, what it shows, how it closes.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use disk::{Disk, DiskError, Open};
 use model::LeaderEpoch;
@@ -166,6 +166,7 @@ impl Log {
             file: last.file.clone(),
             index: Index::Closed(ClosedIndex::new(self.disk.clone(), self.dir.clone(), last.base)),
             size: self.active.size,
+            max: OnceLock::from(self.active.max),
             name_synced: last.name_synced.clone(),
         });
         let mut segments = self.segments[..self.segments.len() - 1].to_vec();
@@ -186,6 +187,7 @@ impl Log {
             file,
             index: Index::Active(Box::default()),
             size: 0,
+            max: OnceLock::new(),
             name_synced: Arc::new(AtomicBool::new(false)),
         }))
     }

@@ -1,5 +1,6 @@
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use disk::{Disk, Fault, FaultKind, Open, RealDisk, SimDisk, SimDiskOptions};
 use model::LeaderEpoch;
@@ -200,20 +201,20 @@ fn retention_gives_up_whole_segments_that_readers_keep() {
     fill(&mut log, 60, 1);
     let view = log.view();
     let none = RetentionPolicy { retention_ms: -1, retention_bytes: -1 };
-    assert_eq!(log.deletable_segments(&none, 180, 1 << 40), None);
+    assert_eq!(log.deletable_segments(&none, 180, 1 << 40).unwrap(), None);
     let by_size = RetentionPolicy { retention_bytes: 4000, ..none };
-    let start = log.deletable_segments(&by_size, 180, 0).unwrap();
+    let start = log.deletable_segments(&by_size, 180, 0).unwrap().unwrap();
     let left: u64 = (0..log.segment_count())
         .filter(|index| log.segments[*index].base >= start)
         .map(|index| view.size_of(index))
         .sum();
     assert!((4000..6000).contains(&left), "{left}");
     assert_eq!(
-        log.deletable_segments(&by_size, start - 1, 0),
+        log.deletable_segments(&by_size, start - 1, 0).unwrap(),
         log.segments[..].iter().map(|s| s.base).rfind(|base| *base < start && *base > 0)
     );
     let by_age = RetentionPolicy { retention_ms: 100, ..none };
-    assert_eq!(log.deletable_segments(&by_age, 180, 1 << 40), Some(180));
+    assert_eq!(log.deletable_segments(&by_age, 180, 1 << 40).unwrap(), Some(180));
     assert!(log.delete_segments_below(start, 0).unwrap() > 0);
     assert_eq!(log.log_start_offset(), start);
     check(&log.view());
@@ -366,5 +367,64 @@ fn the_real_disk_keeps_it_all() {
     let view = log.view();
     log.delete_segments_below(90, 0).unwrap();
     check(&view);
+    check(&log.view());
+}
+
+#[test]
+fn readers_and_syncs_run_beside_the_writer() {
+    let temp = tempfile::tempdir().unwrap();
+    let disk: Arc<dyn Disk> = Arc::new(RealDisk::new());
+    let dir = temp.path().join("orders-0");
+    let options = OpenOptions::default();
+    let (mut log, _) = Log::open(disk.clone(), dir.clone(), small(), options).unwrap();
+    let published = Mutex::new(log.view());
+    let done = AtomicBool::new(false);
+    let (jobs, to_run) = std::sync::mpsc::channel::<SyncJob>();
+    let (finished, results) = std::sync::mpsc::channel::<SyncJob>();
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !done.load(Ordering::Acquire) {
+                    let view = published.lock().unwrap().clone();
+                    check(&view);
+                    let middle = (view.log_start_offset() + view.log_end_offset()) / 2;
+                    if middle < view.log_end_offset() {
+                        let found = view.offset_for_timestamp(1000 + 10 * (middle / 3 * 3));
+                        assert_eq!(found.unwrap().unwrap().offset, middle / 3 * 3);
+                    }
+                }
+            });
+        }
+        scope.spawn(move || {
+            for job in to_run {
+                job.run().unwrap();
+                finished.send(job).unwrap();
+            }
+        });
+        for round in 0..150 {
+            fill(&mut log, 5, 1);
+            *published.lock().unwrap() = log.view();
+            if let Some(job) = log.sync_job() {
+                jobs.send(job).unwrap();
+            }
+            while let Ok(job) = results.try_recv() {
+                log.synced(&job);
+            }
+            if round % 10 == 9 {
+                log.delete_segments_below(log.log_end_offset() - 200, 0).unwrap();
+            }
+        }
+        drop(jobs);
+        done.store(true, Ordering::Release);
+    });
+    while let Ok(job) = results.try_recv() {
+        log.synced(&job);
+    }
+    assert_eq!(log.recovery_point(), log.log_end_offset());
+    let (start, end) = (log.log_start_offset(), log.log_end_offset());
+    drop(log);
+    let options = OpenOptions { recovery_point: end, log_start_offset: start, ..options };
+    let (log, _) = Log::open(disk, dir, small(), options).unwrap();
+    assert_eq!(log.log_end_offset(), end);
     check(&log.view());
 }

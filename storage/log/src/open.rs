@@ -1,8 +1,8 @@
 //! Opening a log, and recovering it after an unclean stop.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
 
 use disk::{Disk, DiskError, DiskFile, Open};
 
@@ -208,7 +208,8 @@ impl Opening {
     fn closed_segment(&self, base: i64, file: Arc<dyn DiskFile>, size: u64) -> Arc<Segment> {
         let index = ClosedIndex::new(self.disk.clone(), self.dir.clone(), base);
         let name_synced = Arc::new(AtomicBool::new(self.options.clean));
-        Arc::new(Segment { base, file, index: Index::Closed(index), size, name_synced })
+        let (index, max) = (Index::Closed(index), OnceLock::new());
+        Arc::new(Segment { base, file, index, size, max, name_synced })
     }
 
     fn finish(mut self, stored_epochs: &LeaderEpochs) -> Result<Log, OpenError> {
@@ -224,6 +225,7 @@ impl Opening {
             file,
             index: scanned.index,
             size: 0,
+            max: OnceLock::new(),
             name_synced: Arc::new(AtomicBool::new(options.clean && exists)),
         };
         self.closed.push(Arc::new(segment));

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use disk::DiskError;
 use wire::batch::NO_TIMESTAMP;
 
+use crate::error::ReadError;
 use crate::log::Log;
 use crate::truncate::remove_segment_files;
 
@@ -34,7 +35,7 @@ impl Log {
         policy: &RetentionPolicy,
         high_watermark: i64,
         now_ms: i64,
-    ) -> Option<i64> {
+    ) -> Result<Option<i64>, ReadError> {
         let view = self.view();
         let mut excess = match policy.retention_bytes {
             limit if limit < 0 => -1,
@@ -48,7 +49,7 @@ impl Log {
             if upper > high_watermark || (next.is_none() && size == 0) {
                 break;
             }
-            let newest = match view.max_of(index).timestamp {
+            let newest = match view.max_of(index)?.timestamp {
                 NO_TIMESTAMP => {
                     let found = self.disk.metadata(segment.file.path());
                     found.map_or(now_ms, |metadata| metadata.modified_ms)
@@ -65,7 +66,7 @@ impl Log {
             excess -= size;
             start = Some(upper);
         }
-        start
+        Ok(start)
     }
 
     /// Deletes the segments that lie wholly below `offset`, and moves the log start there if it is lower. If that is all

@@ -1,14 +1,15 @@
 //! One segment, as readers and the writer share it.
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
 
 use disk::DiskFile;
-use wire::batch::BatchHeader;
+use wire::batch::{BatchHeader, NO_TIMESTAMP};
 
 use crate::error::ReadError;
 use crate::index::Index;
 use crate::scan::HeaderScan;
+use crate::view::TimestampOffset;
 
 #[derive(Debug)]
 pub(crate) struct Segment {
@@ -17,11 +18,38 @@ pub(crate) struct Segment {
     pub index: Index,
     /// Bytes it has, once closed; those of the segment in use are its view's to say.
     pub size: u64,
+    /// Its largest timestamp, once closed and asked for.
+    pub max: OnceLock<TimestampOffset>,
     /// Its name in the directory is known to be durable.
     pub name_synced: Arc<AtomicBool>,
 }
 
 impl Segment {
+    /// The largest timestamp of a closed segment, and the last offset of its batch.
+    pub fn max_timestamp(&self) -> Result<TimestampOffset, ReadError> {
+        if let Some(max) = self.max.get() {
+            return Ok(*max);
+        }
+        let none =
+            TimestampOffset { timestamp: NO_TIMESTAMP, offset: self.base, leader_epoch: None };
+        let mut max = none;
+        if self.index.has_times() {
+            if let Some(last) = self.index.last_time_entry() {
+                let offset = self.base + i64::from(last.relative);
+                max = TimestampOffset { timestamp: last.timestamp, offset, ..none };
+            }
+        } else {
+            let mut scan = HeaderScan::new(&*self.file, 0, self.size);
+            while let Some((_, header)) = scan.next()? {
+                if header.max_timestamp > max.timestamp {
+                    let offset = header.last_offset();
+                    max = TimestampOffset { timestamp: header.max_timestamp, offset, ..none };
+                }
+            }
+        }
+        Ok(*self.max.get_or_init(|| max))
+    }
+
     /// The offset as the indexes hold it, at most the largest that they can.
     pub fn relative(&self, offset: i64) -> u32 {
         offset.saturating_sub(self.base).clamp(0, i64::from(i32::MAX)) as u32

@@ -1,8 +1,8 @@
 //! Cutting a log at its end, and removing its segments. Every step leaves a log that opens.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
 
 use disk::{Disk, DiskError};
 use wire::batch::BatchHeader;
@@ -80,6 +80,7 @@ impl Log {
             file: segment.file.clone(),
             index: scanned.index,
             size: 0,
+            max: OnceLock::new(),
             name_synced: Arc::new(AtomicBool::new(false)),
         };
         let mut segments = self.segments[..index].to_vec();

@@ -18,7 +18,7 @@ impl LogView {
         timestamp: i64,
     ) -> Result<Option<TimestampOffset>, ReadError> {
         for index in 0..self.segments.len() {
-            if self.max_of(index).timestamp < timestamp {
+            if self.max_of(index)?.timestamp < timestamp {
                 continue;
             }
             let segment = &self.segments[index];
@@ -50,9 +50,9 @@ impl LogView {
 
     /// The first record that has the largest timestamp of all.
     pub fn max_timestamp(&self) -> Result<Option<TimestampOffset>, ReadError> {
-        let mut best = (0, self.max_of(0));
+        let mut best = (0, self.max_of(0)?);
         for index in 1..self.segments.len() {
-            let max = self.max_of(index);
+            let max = self.max_of(index)?;
             if max.timestamp > best.1.timestamp {
                 best = (index, max);
             }
@@ -76,18 +76,12 @@ impl LogView {
         Ok(None)
     }
 
-    /// The largest timestamp in a segment, by its index.
-    pub(crate) fn max_of(&self, index: usize) -> TimestampOffset {
+    /// The largest timestamp in a segment, and the last offset of its batch.
+    pub(crate) fn max_of(&self, index: usize) -> Result<TimestampOffset, ReadError> {
         if index + 1 == self.segments.len() {
-            return self.active_max;
+            return Ok(self.active_max);
         }
-        let segment = &self.segments[index];
-        let last = segment.index.last_time_entry();
-        TimestampOffset {
-            timestamp: last.map_or(NO_TIMESTAMP, |entry| entry.timestamp),
-            offset: segment.base + last.map_or(0, |entry| i64::from(entry.relative)),
-            leader_epoch: None,
-        }
+        self.segments[index].max_timestamp()
     }
 }
 
