@@ -63,7 +63,7 @@ impl PartitionActor {
         };
         let now_ms = cx.world().now().wall_ms;
         let committed = self.machine.high_watermark();
-        let Some(start) = self.log.deletable_segments(&policy, committed, now_ms) else {
+        let Some(start) = self.log.deletable_segments(&policy, committed, now_ms)? else {
             return Ok(());
         };
         let before = self.log.log_start_offset();
