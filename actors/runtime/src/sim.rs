@@ -15,6 +15,8 @@ mod stream;
 mod trace;
 
 #[cfg(test)]
+mod life_tests;
+#[cfg(test)]
 mod net_tests;
 #[cfg(test)]
 mod race_tests;
@@ -28,7 +30,7 @@ use std::time::Duration;
 use disk::{Crash, SimDisk, SimDiskOptions};
 
 use crate::map::Map;
-use crate::world::{BoxFuture, RandomStream};
+use crate::world::{BoxFuture, RandomStream, World};
 use clock::Wall;
 pub use faults::{FaultPlan, SimFault};
 pub use gate::Schedule;
@@ -151,6 +153,11 @@ impl Simulation {
 
     pub fn is_up(&self, node: NodeIndex) -> bool {
         self.nodes[node.0].living.is_some()
+    }
+
+    /// A node's world while it lives: to look at its actors, or to spawn something beside them.
+    pub fn world(&self, node: NodeIndex) -> Option<&World> {
+        self.nodes[node.0].living.as_ref().map(Living::world)
     }
 
     pub fn disk(&self, node: NodeIndex) -> &SimDisk {

@@ -270,3 +270,38 @@ fn write_all_vectored(file: &File, slices: &[IoSlice<'_>], mut pos: u64) -> io::
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LOCK: &str = "OTTLA_TEST_LOCK";
+
+    /// The test runs itself a second time, as another process that tries the same lock.
+    #[test]
+    fn a_lock_excludes_other_processes() {
+        if let Some(path) = std::env::var_os(LOCK) {
+            let locked = RealDisk::new().lock(Path::new(&path));
+            let outcome = if locked.is_err_and(|e| e.is_locked()) { "refused" } else { "given" };
+            println!("\nlock {outcome}");
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(".lock");
+        let other_process = || {
+            let output = std::process::Command::new(std::env::current_exe().unwrap())
+                .args(["--exact", "--nocapture", "real::tests::a_lock_excludes_other_processes"])
+                .env(LOCK, &path)
+                .output()
+                .unwrap();
+            let printed = String::from_utf8(output.stdout).unwrap();
+            printed.lines().find_map(|line| line.strip_prefix("lock ")).unwrap().to_owned()
+        };
+        let disk = RealDisk::new();
+        let held = disk.lock(&path).unwrap();
+        assert!(disk.lock(&path).unwrap_err().is_locked());
+        assert_eq!(other_process(), "refused", "also after a second try of our own");
+        drop(held);
+        assert_eq!(other_process(), "given");
+    }
+}

@@ -43,6 +43,7 @@ pub(super) struct Birth<'s> {
 
 pub(super) struct Living {
     runtime: Runtime,
+    world: World,
     born_ms: u64,
     start: Instant,
     clock: Arc<SimClock>,
@@ -88,16 +89,20 @@ impl Living {
                 gate,
             })
         };
-        let living =
-            Living { runtime, born_ms: birth.now_ms, start, clock, jobs, trace, blocking_thread };
-        living.boot(world, birth.number, boot);
+        let born_ms = birth.now_ms;
+        let living = Living { runtime, world, born_ms, start, clock, jobs, trace, blocking_thread };
+        living.boot(birth.number, boot);
         living
     }
 
-    fn boot(&self, world: World, number: u64, boot: &Boot) {
-        let life = Life { world: world.clone(), trace: self.trace.clone(), number };
+    fn boot(&self, number: u64, boot: &Boot) {
+        let life = Life { world: self.world.clone(), trace: self.trace.clone(), number };
         let _inside = self.runtime.enter();
-        drop(world.spawn(Bulkhead::Control, boot(life)));
+        drop(self.world.spawn(Bulkhead::Control, boot(life)));
+    }
+
+    pub(super) fn world(&self) -> &World {
+        &self.world
     }
 
     /// Runs all there is to do, until the node's clock shows this time of the run.

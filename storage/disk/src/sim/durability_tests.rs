@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -162,77 +163,99 @@ fn snapshot(disk: &dyn Disk) -> BTreeMap<PathBuf, Vec<u8>> {
     all
 }
 
-/// A run, with what it read at each step; after a loss of power, synced names with synced bytes must be there.
-fn run(seed: u64, steps: &[Step]) -> Vec<BTreeMap<PathBuf, Vec<u8>>> {
-    let sim = sim(seed);
-    let mut disk = sim.mount();
-    for dir in [dir(0), dir(1)] {
-        disk.create_dir_all(&dir).unwrap();
+/// A disk, and what must be on it whatever happens.
+struct Model {
+    sim: SimDisk,
+    disk: Arc<dyn Disk>,
+    /// Files whose name and bytes are as they were when both were last synced.
+    safe: BTreeMap<PathBuf, Vec<u8>>,
+    synced_bytes: BTreeSet<PathBuf>,
+}
+
+impl Model {
+    fn new(seed: u64) -> Model {
+        let sim = sim(seed);
+        let disk = sim.mount();
+        for dir in [dir(0), dir(1)] {
+            disk.create_dir_all(&dir).unwrap();
+        }
+        disk.sync_dir(root()).unwrap();
+        Model { sim, disk, safe: BTreeMap::new(), synced_bytes: BTreeSet::new() }
     }
-    disk.sync_dir(root()).unwrap();
-    // Files whose name and bytes are as they were when both were last synced.
-    let mut safe: BTreeMap<PathBuf, Vec<u8>> = BTreeMap::new();
-    let mut synced_bytes: BTreeSet<PathBuf> = BTreeSet::new();
-    let mut trace = Vec::new();
-    for step in steps {
+
+    fn touched(&mut self, file: u8) {
+        self.safe.remove(&path(file));
+        self.synced_bytes.remove(&path(file));
+    }
+
+    fn step(&mut self, step: &Step) {
         match *step {
             Step::Write { file, pos, len } => {
-                let opened = disk.open(&path(file), Open::Create).unwrap();
+                let opened = self.disk.open(&path(file), Open::Create).unwrap();
                 opened.write_at(&vec![len; len.into()], pos.into()).unwrap();
-                safe.remove(&path(file));
-                synced_bytes.remove(&path(file));
+                self.touched(file);
             }
             Step::SetLen { file, len } => {
-                disk.open(&path(file), Open::Create).unwrap().set_len(len.into()).unwrap();
-                safe.remove(&path(file));
-                synced_bytes.remove(&path(file));
+                self.disk.open(&path(file), Open::Create).unwrap().set_len(len.into()).unwrap();
+                self.touched(file);
             }
             Step::Sync { file } => {
-                if let Ok(opened) = disk.open(&path(file), Open::ReadWrite) {
+                if let Ok(opened) = self.disk.open(&path(file), Open::ReadWrite) {
                     opened.sync_data().unwrap();
-                    synced_bytes.insert(path(file));
+                    self.synced_bytes.insert(path(file));
                 }
             }
-            Step::Rename { from, to } if from != to => {
-                if disk.rename(&path(from), &path(to)).is_ok() {
-                    for touched in [path(from), path(to)] {
-                        safe.remove(&touched);
-                        synced_bytes.remove(&touched);
-                    }
+            Step::Rename { from, to } => {
+                let renamed = self.disk.rename(&path(from), &path(to)).is_ok();
+                if renamed && from != to {
+                    self.touched(from);
+                    self.touched(to);
                 }
             }
-            Step::Rename { .. } => {}
             Step::Remove { file } => {
-                disk.remove_file(&path(file)).ok();
-                safe.remove(&path(file));
-                synced_bytes.remove(&path(file));
+                self.disk.remove_file(&path(file)).ok();
+                self.touched(file);
             }
-            Step::SyncDir { dir: which } => {
-                disk.sync_dir(&dir(which)).unwrap();
-                for path in synced_bytes.iter().filter(|path| path.starts_with(dir(which))) {
-                    safe.insert(path.clone(), disk.read(path, 1 << 20).unwrap());
-                }
-            }
+            Step::SyncDir { dir: which } => self.sync_dir(&dir(which)),
             Step::Kill => {
-                let before = snapshot(&*disk);
-                sim.crash(Crash::Kill);
-                disk = sim.mount();
-                assert_eq!(snapshot(&*disk), before);
+                let before = snapshot(&*self.disk);
+                self.sim.crash(Crash::Kill);
+                self.disk = self.sim.mount();
+                assert_eq!(snapshot(&*self.disk), before);
             }
-            Step::PowerLoss => {
-                sim.crash(Crash::PowerLoss);
-                disk = sim.mount();
-                let left = snapshot(&*disk);
-                for (path, bytes) in &safe {
-                    assert_eq!(left.get(path), Some(bytes), "{path:?}");
-                }
-                synced_bytes = safe.keys().cloned().collect();
-            }
+            Step::PowerLoss => self.lose_power(),
         }
-        trace.push(snapshot(&*disk));
+    }
+
+    fn sync_dir(&mut self, dir: &Path) {
+        self.disk.sync_dir(dir).unwrap();
+        for path in self.synced_bytes.iter().filter(|path| path.starts_with(dir)) {
+            self.safe.insert(path.clone(), self.disk.read(path, 1 << 20).unwrap());
+        }
+    }
+
+    fn lose_power(&mut self) {
+        self.sim.crash(Crash::PowerLoss);
+        self.disk = self.sim.mount();
+        let left = snapshot(&*self.disk);
+        for (path, bytes) in &self.safe {
+            assert_eq!(left.get(path), Some(bytes), "{path:?}");
+        }
+        self.synced_bytes = self.safe.keys().cloned().collect();
+    }
+}
+
+/// What there was to read after each step.
+fn run(seed: u64, steps: &[Step]) -> Vec<BTreeMap<PathBuf, Vec<u8>>> {
+    let mut model = Model::new(seed);
+    let mut trace = Vec::new();
+    for step in steps {
+        model.step(step);
+        trace.push(snapshot(&*model.disk));
     }
     let blocks = |bytes: &Vec<u8>| bytes.len() as u64 + 8192;
-    assert!(sim.used_bytes() <= snapshot(&*disk).values().map(blocks).sum(), "blocks leak");
+    let most: u64 = snapshot(&*model.disk).values().map(blocks).sum();
+    assert!(model.sim.used_bytes() <= most, "blocks leak");
     trace
 }
 
