@@ -1,6 +1,9 @@
 use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
@@ -10,7 +13,7 @@ use crate::lifecycle::{Exit, Lifecycle, OnExit, Phase};
 use crate::metrics::Stats;
 use crate::reply::Reply;
 use crate::shell::Envelope;
-use crate::world::{GatePoint, World};
+use crate::world::{BoxFuture, GatePoint, World};
 
 #[expect(clippy::disallowed_types, reason = "the kit wraps it")]
 pub(crate) type Mailbox<M> = ractor::ActorRef<Envelope<M>>;
@@ -57,6 +60,33 @@ pub(crate) struct Identity {
     pub(crate) lifecycle: Arc<Lifecycle>,
 }
 
+/// A message on its way into a mailbox. It is sent when this is awaited.
+#[must_use = "nothing is sent unless it is awaited"]
+pub struct Sending<'a, M: Message> {
+    to: &'a Ref<M>,
+    message: Option<M>,
+    /// In simulation, the wait for this sender's turn.
+    turn: Option<BoxFuture<'static, ()>>,
+}
+
+impl<M: Message> Unpin for Sending<'_, M> {}
+
+impl<M: Message> Future for Sending<'_, M> {
+    type Output = Result<(), Dead<M>>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        if let Some(gate) = this.to.identity.world.gate() {
+            let turn = this.turn.get_or_insert_with(|| {
+                gate.pass(crate::panics::running().as_deref(), GatePoint::Send)
+            });
+            ready!(turn.as_mut().poll(cx));
+        }
+        // Polled again after its end it has nothing left to send.
+        Poll::Ready(this.message.take().map_or(Ok(()), |message| this.to.send_now(message)))
+    }
+}
+
 impl<M: Message> Clone for Ref<M> {
     fn clone(&self) -> Self {
         Ref { mailbox: self.mailbox.clone(), identity: self.identity.clone() }
@@ -71,12 +101,8 @@ impl<M: Message> fmt::Debug for Ref<M> {
 
 impl<M: Message> Ref<M> {
     /// Puts a message into the mailbox. Ready at once, except in simulation, where others may run first.
-    pub async fn send(&self, message: M) -> Result<(), Dead<M>> {
-        if let Some(gate) = self.identity.world.gate() {
-            let sender = crate::panics::running();
-            gate.pass(sender.as_deref(), GatePoint::Send).await;
-        }
-        self.send_now(message)
+    pub fn send(&self, message: M) -> Sending<'_, M> {
+        Sending { to: self, message: Some(message), turn: None }
     }
 
     /// [`send`](Self::send) for where nothing can be awaited (a `Drop`, a callback): no scheduling point.

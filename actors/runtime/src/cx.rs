@@ -2,11 +2,11 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::actor::{Actor, Failure};
+use crate::actor::{Actor, Failure, Message};
 use crate::address::{Address, Ref};
 use crate::children::{Children, Seed};
 use crate::lifecycle::{Exit, Latch, Lifecycle, OnExit};
-use crate::metrics::{Counter, Entry, Gauge};
+use crate::metrics::{Counter, Entry, Gauge, Stats};
 use crate::policy::{ChildEvent, ChildSpec, SpawnError, Strategy};
 use crate::shell::{Envelope, Plan};
 use crate::timers::{TimerId, Timers};
@@ -183,6 +183,23 @@ impl<A: Actor> Cx<A> {
 
     pub(crate) fn lifecycle(&self) -> &Lifecycle {
         &self.latch.lifecycle
+    }
+
+    pub(crate) fn stats(&self) -> &Stats {
+        &self.me.identity.stats
+    }
+
+    /// A message is taken in hand; when that was, if this one is timed.
+    pub(crate) fn begin(&self, message: &A::Msg) -> Option<Duration> {
+        let timed = self.stats().begin(message.index());
+        timed.then(|| self.world().mono())
+    }
+
+    pub(crate) fn end(&self, before: Option<Duration>) {
+        if let Some(before) = before {
+            self.stats().took(self.world().mono().saturating_sub(before));
+        }
+        self.stats().end();
     }
 
     pub(crate) fn entry(&self) -> &Entry {

@@ -34,7 +34,7 @@ mod supervision_tests;
 mod watch_tests;
 
 pub use actor::{Actor, Failure, FailureKind, Message, Outcome};
-pub use address::{Address, AskError, Dead, Ref};
+pub use address::{Address, AskError, Dead, Ref, Sending};
 pub use children::Seed;
 pub use credits::{Credit, Credits};
 pub use cx::Cx;

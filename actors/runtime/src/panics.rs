@@ -6,7 +6,7 @@ use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, UnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::{Arc, Once};
-use std::task::Poll;
+use std::task::{Context, Poll};
 
 use crate::actor::{Failure, FailureKind};
 
@@ -31,6 +31,7 @@ pub(crate) fn install_hook() {
     });
 }
 
+#[inline]
 pub(crate) fn catch<T>(body: impl FnOnce() -> T + UnwindSafe) -> Result<T, Failure> {
     let outer = CATCHING.replace(true);
     let result = catch_unwind(body);
@@ -51,17 +52,26 @@ pub(crate) async fn catch_async<F: Future>(
         if let Some(name) = name {
             RUNNING.set(Some(name.clone()));
         }
-        let polled = catch(AssertUnwindSafe(|| future.as_mut().poll(cx)));
+        let polled = catch_poll(future.as_mut(), cx);
         if name.is_some() {
             RUNNING.set(None);
         }
-        match polled {
-            Ok(Poll::Ready(output)) => Poll::Ready(Ok(output)),
-            Ok(Poll::Pending) => Poll::Pending,
-            Err(failure) => Poll::Ready(Err(failure)),
-        }
+        polled
     })
     .await
+}
+
+/// One poll; a panic in it is the end of the future.
+#[inline]
+pub(crate) fn catch_poll<F: Future>(
+    future: Pin<&mut F>,
+    cx: &mut Context<'_>,
+) -> Poll<Result<F::Output, Failure>> {
+    match catch(AssertUnwindSafe(|| future.poll(cx))) {
+        Ok(Poll::Ready(output)) => Poll::Ready(Ok(output)),
+        Ok(Poll::Pending) => Poll::Pending,
+        Err(failure) => Poll::Ready(Err(failure)),
+    }
 }
 
 /// The actor that runs on this thread right now, where the simulator asked for names.

@@ -1,6 +1,6 @@
 //! The shell around every actor: the one place where ractor's trait is implemented and its actors are spawned.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::marker::PhantomData;
 use std::pin::pin;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::actor::{Actor, Failure, Message, Outcome};
 use crate::address::{Identity, Mailbox, ParentMailbox, Ref};
 use crate::cx::Cx;
 use crate::lifecycle::{Exit, Latch, Lifecycle, OnExit, Phase};
-use crate::metrics::{Entry, Stats};
+use crate::metrics::Entry;
 use crate::panics;
 use crate::policy::ChildEvent;
 use crate::timers::{Fired, TimerId};
@@ -56,8 +56,7 @@ struct Birth<A: Actor> {
 struct Running<A: Actor> {
     actor: Option<A>,
     args: Option<A::Args>,
-    stats: Arc<Stats>,
-    /// Its own, where the simulator asks for names; production pays nothing for them.
+    /// Its path, where the simulator asks for names; production pays nothing for them.
     name: Option<Arc<str>>,
     cx: Cx<A>,
 }
@@ -118,10 +117,9 @@ impl<A: Actor> ractor::Actor for Shell<A> {
         let Birth { args, plan, identity, latch } = birth;
         let me = Ref { mailbox, identity };
         let notices: Arc<dyn OnExit> = Arc::new(ParentMailbox(me.mailbox.clone()));
-        let stats = me.identity.stats.clone();
         let name = plan.world.gate().map(|_| me.identity.path.clone());
         let cx = Cx::new(me, plan, notices, latch);
-        Ok(Running { actor: None, args: Some(args), stats, name, cx })
+        Ok(Running { actor: None, args: Some(args), name, cx })
     }
 
     async fn post_start(
@@ -140,9 +138,17 @@ impl<A: Actor> ractor::Actor for Shell<A> {
         running: &mut Running<A>,
     ) -> Result<(), ractor::ActorProcessingErr> {
         // Ractor moves this future about: only what every message needs lies in it, the rest is boxed.
-        let handled = match envelope {
-            Envelope::Message(message) if running.name.is_none() => running.deliver(message).await,
-            envelope => Box::pin(running.turn(envelope)).await,
+        let handled = match (envelope, &mut running.actor) {
+            (Envelope::Message(message), Some(actor)) if running.name.is_none() => {
+                let before = running.cx.begin(&message);
+                let handled = {
+                    let mut handling = pin!(actor.handle(&mut running.cx, message));
+                    poll_fn(|task| panics::catch_poll(handling.as_mut(), task)).await
+                };
+                running.cx.end(before);
+                handled.and_then(|outcome| outcome)
+            }
+            (envelope, _) => Box::pin(running.turn(envelope)).await,
         };
         if handled.is_ok() && !running.cx.stop_requested() {
             return Ok(());
@@ -181,7 +187,7 @@ impl<A: Actor> Running<A> {
             Envelope::Timer(id) => match self.cx.timers.fired(id) {
                 Fired::Cancelled => Ok(()),
                 Fired::Message(message, again) => {
-                    self.stats.count_own();
+                    self.cx.stats().count_own();
                     let handled = self.deliver(message).await;
                     self.cx.rearm(id, again);
                     handled
@@ -207,16 +213,12 @@ impl<A: Actor> Running<A> {
 
     async fn deliver(&mut self, message: A::Msg) -> Outcome {
         let Some(actor) = &mut self.actor else { return Ok(()) };
-        let timed = self.stats.begin(message.index());
-        let before = timed.then(|| self.cx.world().mono());
+        let before = self.cx.begin(&message);
         let handled = {
             let handling = pin!(actor.handle(&mut self.cx, message));
             panics::catch_async(self.name.as_ref(), handling).await
         };
-        if let Some(before) = before {
-            self.stats.took(self.cx.world().mono().saturating_sub(before));
-        }
-        self.stats.end();
+        self.cx.end(before);
         handled?
     }
 
