@@ -118,7 +118,7 @@ impl Rig {
         let written = decision.events.iter().filter_map(GroupEvent::encode);
         let bytes: usize =
             written.map(|r| r.key.len() + r.value.map_or(0, |value| value.len()) + 20).sum();
-        assert!(bytes <= self.shard.settings.max_batch_bytes, "{bytes} bytes in one batch");
+        assert!(bytes <= self.shard.settings.max_batch_bytes, "GR-3: {bytes} bytes in one batch");
         for event in &decision.events {
             self.shard.replay(event);
             self.log.extend(event.encode());
@@ -166,12 +166,9 @@ impl Rig {
         shard
     }
 
-    /// The coordinator moved here: soft state is gone, and replies that were owed with it.
+    /// The coordinator moved: soft state is gone, and with it the replies that were owed.
     pub fn fail_over(&mut self) {
-        for (ticket, reply) in self.shard.on_unloaded() {
-            assert!(self.owed.remove(&ticket), "{ticket:?} is not owed");
-            self.answered.insert(ticket, reply);
-        }
+        self.owed.clear();
         self.shard = self.replayed();
         self.timers.clear();
         let decision = self.shard.on_loaded(self.now);
@@ -366,11 +363,14 @@ impl Rig {
                 parked.extend(members.filter_map(|m| m.awaiting_sync));
             }
         }
-        assert_eq!(self.owed, parked, "replies that are owed, and those that members wait for");
+        assert_eq!(
+            self.owed, parked,
+            "GR-1: replies that are owed, and those that members wait for"
+        );
         self.check_replay();
     }
 
-    /// A shard that only read the log knows the same groups, offsets and agreements.
+    /// RE-1, GR-2: a shard that only read the log knows the same groups, offsets and agreements.
     fn check_replay(&self) {
         let replayed = self.replayed();
         assert_eq!(replayed.offsets, self.shard.offsets);
@@ -406,7 +406,7 @@ fn check_group(group: &ClassicGroup) {
         }
     }
     assert_eq!(group.supported, supported);
-    assert_eq!(group.leader.is_some(), !group.members.is_empty(), "{group:?}");
+    assert_eq!(group.leader.is_some(), !group.members.is_empty(), "GR-4: {group:?}");
     for id in group.leader.iter().chain(group.static_members.values()).chain(&group.pending_syncs) {
         assert!(group.members.contains_key(id), "{id} is no member: {group:?}");
     }

@@ -81,15 +81,6 @@ impl GroupShard {
         self.offsets.get(group_id, topic, partition)
     }
 
-    /// The replies that members wait for, as this shard is no longer led here.
-    pub fn on_unloaded(&self) -> Vec<(Ticket, GroupReply)> {
-        let classic = self.groups.values().filter_map(|group| match group {
-            Group::Classic(group) => Some(group),
-            Group::Other(_) => None,
-        });
-        classic.flat_map(|group| group.parked(ErrorCode::NotCoordinator)).collect()
-    }
-
     fn decided(&self, now: Now, ticket: Ticket, request: &GroupRequest) -> GroupDecision {
         match request {
             GroupRequest::Join(join) => classic::join(self, now, ticket, join),

@@ -28,12 +28,11 @@ mod static_member_tests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use model::{ErrorCode, Ticket};
+use model::ErrorCode;
 
 pub use member::{Member, MemberId, ParkedJoin, Protocol};
 pub use state::State;
 
-use super::request::GroupReply;
 pub(super) use draft::Draft;
 pub(super) use heartbeat::heartbeat;
 pub(super) use join::join;
@@ -205,20 +204,5 @@ impl ClassicGroup {
         }
         let most = votes.values().copied().max()?;
         votes.iter().find(|(_, count)| **count == most).map(|(name, _)| (*name).to_owned())
-    }
-
-    /// The replies that are owed, for a shard that can keep none of them.
-    pub fn parked(&self, error: ErrorCode) -> Vec<(Ticket, GroupReply)> {
-        let mut replies = Vec::new();
-        for member in self.members.values() {
-            if let Some(join) = member.awaiting_join {
-                let reply = responses::join_error(&member.id, error, join.version);
-                replies.push((join.ticket, GroupReply::Join(reply)));
-            }
-            if let Some(ticket) = member.awaiting_sync {
-                replies.push((ticket, GroupReply::Sync(responses::sync_error(error))));
-            }
-        }
-        replies
     }
 }

@@ -254,9 +254,8 @@ fn a_failover_keeps_the_generation_and_gives_members_their_session_time() {
 fn a_failover_in_a_rebalance_goes_back_to_the_last_generation() {
     let mut rig = Rig::new();
     let ids = rig.stable(2);
-    let waiting = rig.join(&dynamic(&ids[0]));
+    rig.join(&dynamic(&ids[0]));
     rig.fail_over();
-    assert_eq!(rig.join_error(waiting), ErrorCode::NotCoordinator);
     assert_eq!((rig.state(), rig.classic().generation), (State::Stable, 1));
     assert_eq!(rig.heartbeat(&ids[1], 1), ErrorCode::None);
 }
