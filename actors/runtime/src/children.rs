@@ -166,6 +166,13 @@ impl Children {
             parent: Some(self.notices.clone()),
             above: Some(self.latch.clone()),
         });
+        if child.live.is_none() {
+            child.entry.set_status(Status::Offline);
+            let path = child.entry.path();
+            tracing::error!(%path, "could not be spawned");
+            let cause = Failure::new("could not be spawned");
+            return Some(child.event(ChildChange::Offline { cause }));
+        }
         Some(child.event(ChildChange::Spawned { generation: child.generation }))
     }
 

@@ -2,6 +2,37 @@
 //!
 //! An actor is a struct that implements [`Actor`]; it is spawned by its parent through [`Cx::spawn`] (a root through
 //! [`spawn_root`]) and reached through an [`Address`], which outlives its restarts, or a [`Ref`], which does not.
+//!
+//! ```
+//! use ottla_runtime::{Actor, Cx, Failure, Outcome, Reply, messages};
+//!
+//! struct Tally(u64);
+//!
+//! enum TallyMsg {
+//!     Add(u64),
+//!     Total { reply: Reply<u64> },
+//! }
+//!
+//! messages!(TallyMsg { Add, Total });
+//!
+//! impl Actor for Tally {
+//!     const KIND: &'static str = "tally";
+//!     type Msg = TallyMsg;
+//!     type Args = ();
+//!
+//!     async fn start(_cx: &mut Cx<Self>, _args: ()) -> Result<Self, Failure> {
+//!         Ok(Tally(0))
+//!     }
+//!
+//!     async fn handle(&mut self, _cx: &mut Cx<Self>, msg: TallyMsg) -> Outcome {
+//!         match msg {
+//!             TallyMsg::Add(n) => self.0 += n,
+//!             TallyMsg::Total { reply } => reply.send(self.0),
+//!         }
+//!         Ok(())
+//!     }
+//! }
+//! ```
 
 mod actor;
 mod address;
