@@ -91,6 +91,12 @@ fn open_again(disk: &Arc<dyn Disk>, model: &Model) -> (Log, Recovered) {
     open(disk, small(), false, model.durable)
 }
 
+fn survived(disk: &Arc<dyn Disk>, model: &Model) -> (Log, Recovered) {
+    let recovery_point = model.durable;
+    let options = OpenOptions { writes_survived: true, recovery_point, ..OpenOptions::default() };
+    Log::open(disk.clone(), dir(), small(), options).unwrap()
+}
+
 /// Runs lives of steps; each ends by a budget of disk operations and a crash.
 fn run(seed: u64, lives: &[(Vec<Step>, u64, Crash)]) {
     let sim = SimDisk::new(SimDiskOptions { seed, ..SimDiskOptions::default() });
@@ -114,7 +120,10 @@ fn run(seed: u64, lives: &[(Vec<Step>, u64, Crash)]) {
         drop(log);
         sim.crash(*crash);
         let disk = sim.mount();
-        let (log, _) = open_again(&disk, &model);
+        let (log, _) = match crash {
+            Crash::Kill => survived(&disk, &model),
+            Crash::PowerLoss => open_again(&disk, &model),
+        };
         let view = log.view();
         check(&view);
         let found = bases(&view);

@@ -10,6 +10,8 @@ use crate::checkpoint::CheckpointError;
 pub enum OpenError {
     #[error(transparent)]
     Disk(#[from] DiskError),
+    #[error(transparent)]
+    Read(#[from] ReadError),
     /// Its records are whole, but in a format of before Kafka 0.11.
     #[error("{path:?} holds message format {magic} at position {position}: only 2 is supported")]
     LegacyFormat { path: PathBuf, position: u64, magic: i8 },

@@ -194,15 +194,8 @@ impl ActiveIndex {
         }
         let new = !written.files_made;
         let mode = if new { Open::Truncate } else { Open::ReadWrite };
-        let offsets = self.offsets.len();
-        if offsets > written.offsets || new {
-            let bytes: Vec<u8> = (written.offsets..offsets)
-                .flat_map(|index| self.offsets.get(index).to_be_bytes())
-                .collect();
-            let file = disk.open(&dir.join(file_name(base, OFFSET_INDEX)), mode)?;
-            file.write_at(&bytes, (written.offsets * OFFSET_ENTRY) as u64)?;
-        }
         let times = self.times.len() / 2;
+        // First, for a process may die in between: a time index may be ahead of the offset index, but not behind.
         if times > written.times || new {
             let mut bytes = Vec::with_capacity((times - written.times) * TIME_ENTRY);
             for index in written.times..times {
@@ -211,6 +204,14 @@ impl ActiveIndex {
             }
             let file = disk.open(&dir.join(file_name(base, TIME_INDEX)), mode)?;
             file.write_at(&bytes, (written.times * TIME_ENTRY) as u64)?;
+        }
+        let offsets = self.offsets.len();
+        if offsets > written.offsets || new {
+            let bytes: Vec<u8> = (written.offsets..offsets)
+                .flat_map(|index| self.offsets.get(index).to_be_bytes())
+                .collect();
+            let file = disk.open(&dir.join(file_name(base, OFFSET_INDEX)), mode)?;
+            file.write_at(&bytes, (written.offsets * OFFSET_ENTRY) as u64)?;
         }
         *written = Written { offsets, times, files_made: true, retired: false };
         Ok(if new { IndexFiles::Made } else { IndexFiles::Extended })

@@ -5,7 +5,7 @@ use std::path::Path;
 use disk::{Disk, DiskError, FileKind};
 
 use crate::error::OpenError;
-use crate::index::ActiveIndex;
+use crate::index::Index;
 use crate::names::{CLEANED, DELETED, LOG, SWAP, parse_file_name};
 use crate::recover::Scan;
 
@@ -74,7 +74,7 @@ fn covered_offsets(
         let file = disk.open(&dir.join(name), disk::Open::Read)?;
         let size = file.len()?;
         let scan = Scan { file: &*file, base, size, config: &config, now_ms: 0, verify: false };
-        let next = scan.run(ActiveIndex::default(), None)?.next_offset;
+        let next = scan.run(Index::Active(Box::default()), None)?.next_offset;
         (first, end) = (first.min(base), end.max(next));
     }
     Ok(first..end)

@@ -12,6 +12,7 @@ mod batches;
 mod checkpoint;
 mod clean_shutdown;
 mod config;
+mod epoch_search;
 mod epochs;
 mod error;
 mod index;

@@ -2,7 +2,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use disk::{Disk, Fault, FaultKind, Open, RealDisk, SimDisk, SimDiskOptions};
+use disk::{Crash, Disk, Fault, FaultKind, Open, RealDisk, SimDisk, SimDiskOptions};
 use model::LeaderEpoch;
 use wire::compression::Codec;
 
@@ -142,6 +142,30 @@ fn rebuilt_indexes_are_those_that_were_written() {
     assert_eq!(report.scanned_segments, log.segment_count());
     log.close().unwrap();
     assert_eq!(read_all(&disk), written);
+}
+
+#[test]
+fn after_the_end_of_the_process_alone_only_the_tail_is_read() {
+    let sim = SimDisk::new(SimDiskOptions::default());
+    let disk = sim.mount();
+    let (mut log, _) = open(&disk, small(), true, 0);
+    fill(&mut log, 50, 1);
+    log.truncate_to(140, 0).unwrap();
+    fill(&mut log, 20, 2);
+    let before = bases(&log.view());
+    let segments = log.segment_count();
+    let torn = batch(log.log_end_offset(), 3, 2, 0).to_bytes();
+    let end = log.end();
+    log.active_segment().file.write_at(&torn[..torn.len() - 1], end.position).unwrap();
+    drop(log);
+    sim.crash(Crash::Kill);
+    let options = OpenOptions { writes_survived: true, ..OpenOptions::default() };
+    let (log, report) = Log::open(sim.mount(), dir(), small(), options).unwrap();
+    assert_eq!(bases(&log.view()), before);
+    assert_eq!((log.end(), log.recovery_point(), log.segment_count()), (end, 0, segments));
+    assert_eq!(report.truncated_bytes, torn.len() as u64 - 1);
+    assert_eq!(report.scanned_segments, 1);
+    check(&log.view());
 }
 
 #[test]

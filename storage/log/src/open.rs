@@ -8,6 +8,7 @@ use disk::{Disk, DiskError, DiskFile, Open};
 
 use crate::checkpoint::read_epochs;
 use crate::config::LogConfig;
+use crate::epoch_search::collect_epochs;
 use crate::epochs::LeaderEpochs;
 use crate::error::OpenError;
 use crate::index::{ActiveIndex, ClosedIndex, Index};
@@ -23,6 +24,9 @@ use crate::truncate::remove_segment_files;
 pub struct OpenOptions {
     /// The log was closed in order: nothing of it needs to be checked.
     pub clean: bool,
+    /// If not: only the process ended, or its actor, and the machine went on, so that all that was written is there. Only
+    /// the very end is looked at then.
+    pub writes_survived: bool,
     pub recovery_point: i64,
     pub log_start_offset: i64,
     pub now_ms: i64,
@@ -92,7 +96,8 @@ impl Opening {
         let point = self.options.recovery_point;
         let unsynced = bases.partition_point(|base| *base <= point).saturating_sub(1);
         for (index, base) in bases.iter().copied().enumerate() {
-            let to_recover = !self.options.clean && index >= unsynced;
+            let OpenOptions { clean, writes_survived, .. } = self.options;
+            let to_recover = !clean && !writes_survived && index >= unsynced;
             if to_recover && index > unsynced && self.does_not_follow(base) {
                 return self.remove_segments(&bases[index..]);
             }
@@ -105,7 +110,12 @@ impl Opening {
             let last = index + 1 == bases.len();
             let sound = || closed_index_is_sound(&*self.disk, &self.dir, base, size);
             if !last && !to_recover && sound()? {
-                self.closed.push(self.closed_segment(base, file, size));
+                let segment = self.closed_segment(base, file, size);
+                if writes_survived && index >= unsynced {
+                    let (file, index) = (&*segment.file, &segment.index);
+                    collect_epochs(file, index, Some(size), &mut self.epochs)?;
+                }
+                self.closed.push(segment);
                 continue;
             }
             let below = match (to_recover, index == unsynced) {
@@ -180,7 +190,7 @@ impl Opening {
         below: i64,
     ) -> Result<Scanned, OpenError> {
         let known = load_index(&*self.disk, &self.dir, base, &**file, below)?;
-        // With all of its index and a clean stop, only what lies behind the last entry is looked at.
+        // With all of its index and nothing lost, only what lies behind the last entry is looked at.
         let trusted = below == i64::MAX && known.is_some();
         self.report.scanned_segments += usize::from(!trusted);
         let scan = Scan {
@@ -189,9 +199,13 @@ impl Opening {
             size,
             config: &self.config,
             now_ms: self.options.now_ms,
-            verify: !trusted,
+            verify: !trusted || !self.options.clean,
         };
-        scan.run(known.unwrap_or_default(), Some(&mut self.epochs))
+        let index = Index::Active(Box::new(known.unwrap_or_default()));
+        if self.options.writes_survived {
+            collect_epochs(&**file, &index, None, &mut self.epochs)?;
+        }
+        scan.run(index, Some(&mut self.epochs))
     }
 
     fn close_tail(&mut self) -> Result<(), DiskError> {
@@ -296,6 +310,6 @@ impl Log {
             now_ms,
             verify: false,
         };
-        scan.run(index, None)
+        scan.run(Index::Active(Box::new(index)), None)
     }
 }

@@ -46,10 +46,9 @@ impl Scan<'_> {
     /// Reads on from the last entry of an index that is right as far as it goes.
     pub fn run(
         &self,
-        index: ActiveIndex,
+        index: Index,
         mut epochs: Option<&mut LeaderEpochs>,
     ) -> Result<Scanned, OpenError> {
-        let index = Index::Active(Box::new(index));
         let mut state = self.start(index)?;
         let mut scan = BatchScan::new(self.file, state.active.size, self.size, BLOCK);
         loop {

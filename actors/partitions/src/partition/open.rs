@@ -93,6 +93,7 @@ fn found(handle: &PartitionHandle, now_ms: i64) -> (OpenOptions, i64) {
     if handle.was_opened() {
         let options = OpenOptions {
             clean: false,
+            writes_survived: true,
             recovery_point: handle.recovery_point(),
             log_start_offset: handle.log_start_offset(),
             now_ms,
@@ -103,6 +104,7 @@ fn found(handle: &PartitionHandle, now_ms: i64) -> (OpenOptions, i64) {
     let of = |map: &runtime::Map<_, i64>| map.get(name).copied().unwrap_or(0);
     let options = OpenOptions {
         clean: dir.clean,
+        writes_survived: false,
         recovery_point: of(&dir.checkpoints.recovery_points),
         log_start_offset: of(&dir.checkpoints.log_starts),
         now_ms,
