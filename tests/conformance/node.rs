@@ -7,6 +7,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -216,8 +217,17 @@ pub fn failing_start(listen: &str, data: &Path, more: &[&str]) -> (ExitStatus, S
     }
 }
 
-/// A port that was free a moment ago: after kill -9 the node must come back on the same one.
+/// A free port with a free one behind it, where the node's controller listens. Below those that the system hands out to
+/// clients: after kill -9 the node must find both free again.
 pub fn free_address() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("its address")
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = (std::process::id() % 500) as u16 * 20;
+    loop {
+        let offset = first.wrapping_add(NEXT.fetch_add(2, Ordering::Relaxed)) % 10_000;
+        let port = 20_000 + offset;
+        let free = |port| TcpListener::bind(("127.0.0.1", port)).is_ok();
+        if free(port) && free(port + 1) {
+            return SocketAddr::from(([127, 0, 0, 1], port));
+        }
+    }
 }

@@ -9,8 +9,7 @@ use std::time::Duration;
 
 use log::{DirKind, PartitionDir, delete_dir_name, partition_dir_name};
 use machines::metadata::{
-    ConfigResource, MetadataDelta, MetadataImage, PartitionDelta,
-    PartitionRegistration, TopicImage,
+    ConfigResource, MetadataDelta, MetadataImage, PartitionDelta, PartitionRegistration, TopicImage,
 };
 use machines::partition::Leadership;
 use model::settings::{Resource, TopicConfig, Values};

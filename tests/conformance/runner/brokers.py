@@ -1,6 +1,7 @@
 """The brokers that are judged and asked: an Ottla node of this checkout, and a real Apache Kafka beside it."""
 import os
 import pathlib
+import random
 import shutil
 import socket
 
@@ -9,9 +10,17 @@ from .shell import CACHE, ROOT, Beside, run, wait_for
 
 
 def free_port():
+    """A free port with a free one behind it, where Ottla's controller listens; below those handed out to clients."""
+    while True:
+        port = random.randrange(12_000, 20_000, 2)
+        if free(port) and free(port + 1):
+            return port
+
+
+def free(port):
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        return probe.connect_ex(("127.0.0.1", port)) != 0
 
 
 def serves(port):
