@@ -12,6 +12,8 @@ mod snapshot;
 mod topics;
 
 #[cfg(test)]
+mod kafka_log_tests;
+#[cfg(test)]
 mod tests;
 
 pub use bootstrap::{
