@@ -108,13 +108,19 @@ impl Controller {
         Controller::from_image(config, MetadataImage::default())
     }
 
-    /// Continues after the image: after a snapshot was read, or when this node stopped leading and what it had not committed is void.
+    /// Continues after a snapshot.
     pub fn from_image(config: ControllerConfig, image: MetadataImage) -> Controller {
+        Controller::from_loader(config, MetadataLoader::from_image(image))
+    }
+
+    /// Continues where the loader is: what it has read is committed, and what a leader had decided beyond is void.
+    pub fn from_loader(config: ControllerConfig, loader: MetadataLoader) -> Controller {
+        let provenance = loader.newest().provenance;
         let mut controller = Controller {
             values: config.settings.clone(),
-            epoch: image.provenance.epoch,
-            next_offset: image.provenance.offset + 1,
-            loader: MetadataLoader::from_image(image),
+            epoch: provenance.epoch,
+            next_offset: provenance.offset + 1,
+            loader,
             heartbeats: Heartbeats::default(),
             colliding: BTreeMap::new(),
             fault: None,

@@ -142,3 +142,18 @@ fn a_deposed_leader_goes_back_to_what_is_committed() {
         Some("1")
     );
 }
+
+#[test]
+fn a_loader_is_taken_over_with_its_open_transaction() {
+    let mut cluster = Cluster::with(&[], &[]);
+    cluster.log.truncate(3);
+    let mut loader = MetadataLoader::default();
+    for (offset, record) in cluster.log.iter().enumerate() {
+        loader.replay(record, offset as i64, 1).unwrap();
+    }
+    cluster.controller = Controller::from_loader(config(&[], &[]), loader);
+    assert_eq!(cluster.controller.next_offset(), 3);
+    cluster.lead();
+    assert!(matches!(cluster.log[3], MetadataRecord::AbortTransaction(_)));
+    assert!(cluster.image().elr_enabled());
+}
