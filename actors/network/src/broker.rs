@@ -8,9 +8,10 @@ use machines::metadata::MetadataImage;
 use model::NodeId;
 use model::settings::Values;
 use partitions::{Hosted, LogDirs};
-use runtime::{Watch, World};
+use runtime::{RandomStream, Watch, World};
 
 use crate::connection::RequestMemory;
+use crate::producer_ids::{AllocateBlock, ProducerIds};
 
 /// A fetch session that was not used for so long gives way to any other.
 const SESSION_EVICTION_MS: i64 = 120_000;
@@ -40,6 +41,14 @@ pub struct BrokerParts {
     pub settings: Watch<Values>,
     pub hosted: Arc<Hosted>,
     pub log_dirs: LogDirs,
+    /// Asks the controller for this broker's next block of producer ids.
+    pub producer_id_blocks: AllocateBlock,
+}
+
+/// The fetch sessions, and where their ids come from.
+pub(crate) struct Sessions {
+    pub(crate) table: FetchSessions,
+    pub(crate) random: RandomStream,
 }
 
 /// A node, as its APIs see it.
@@ -47,7 +56,8 @@ pub struct Broker {
     pub(crate) parts: BrokerParts,
     pub(crate) limits: Limits,
     pub(crate) memory: RequestMemory,
-    pub(crate) sessions: Mutex<FetchSessions>,
+    pub(crate) sessions: Mutex<Sessions>,
+    pub(crate) producer_ids: ProducerIds,
 }
 
 impl Broker {
@@ -55,8 +65,12 @@ impl Broker {
         let limits = parts.limits.clone();
         let memory = RequestMemory::new(limits.request_memory);
         parts.world.registry().show_credits("request-memory", memory.credits());
-        let sessions = FetchSessions::new(limits.fetch_sessions, SESSION_EVICTION_MS);
-        Arc::new(Broker { limits, memory, sessions: Mutex::new(sessions), parts })
+        let sessions = Mutex::new(Sessions {
+            table: FetchSessions::new(limits.fetch_sessions, SESSION_EVICTION_MS),
+            random: parts.world.random("fetch sessions"),
+        });
+        let producer_ids = ProducerIds::new(parts.producer_id_blocks.clone());
+        Arc::new(Broker { limits, memory, sessions, producer_ids, parts })
     }
 }
 

@@ -4,6 +4,8 @@ mod api;
 mod broker;
 mod connection;
 mod listener;
+mod producer_ids;
 
 pub use broker::{Broker, BrokerParts, Limits};
 pub use listener::{Bound, ListenerActor, ListenerArgs, ListenerMsg, ListenerSpec};
+pub use producer_ids::{AllocateBlock, Block, NoBlock};

@@ -185,6 +185,7 @@ impl PartitionHandle {
 
     pub(crate) fn set_deleted(&self) {
         self.deleted.store(true, Ordering::Release);
+        self.pulse.publish();
     }
 
     pub(crate) fn set_recovery_point(&self, offset: i64) {

@@ -7,6 +7,7 @@ mod log_dir;
 mod log_dirs;
 mod partition;
 mod partitions;
+mod reads;
 
 pub use handle::{Append, AppendResult, Held, PartitionHandle, Role, Serving, Standing};
 pub use hosted::{Hosted, HostedTopic};
@@ -14,3 +15,4 @@ pub use log_dir::{LogDir, LogDirArgs, LogDirMsg, read_log_dir};
 pub use log_dirs::{Checkpoints, LogDirState, LogDirs};
 pub use partition::{DeleteRecordsError, PartitionActor, PartitionArgs, PartitionMsg};
 pub use partitions::{Partitions, PartitionsArgs, PartitionsMsg};
+pub use reads::{Isolation, NotServed, ReadFrom, Readable, read_error_code};

@@ -11,7 +11,7 @@ mod trim;
 use std::sync::Arc;
 
 use log::{Log, SyncJob};
-use machines::partition::{Acks, Effect, Event, Leadership, Partition};
+use machines::partition::{Effect, Event, Leadership, Partition};
 use model::settings::TopicConfig;
 use model::{LeaderEpoch, Ticket};
 use runtime::{Actor, Counter, Cx, Failure, Map, Outcome, Reply};
@@ -143,9 +143,8 @@ impl PartitionActor {
             Err(error) => return Err(Failure::new(format!("an unchecked batch: {error}"))),
         };
         let Append { acks, origin, leader_epoch, .. } = append;
-        if acks != Acks::None {
-            self.parked.insert(ticket, reply);
-        }
+        // Also with acks=0: an append that is refused costs its sender the connection.
+        self.parked.insert(ticket, reply);
         let mut effects = std::mem::take(&mut self.effects);
         let now = cx.world().now();
         let event = Event::Append { ticket, batch, acks, origin, leader_epoch };

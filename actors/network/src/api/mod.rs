@@ -1,11 +1,20 @@
 //! The APIs that a broker answers: one file per key, and one table that dispatch and ApiVersions both read.
 
 mod api_versions;
+mod delete_records;
+mod fetch;
+mod init_producer_id;
+mod leaders;
+mod list_offsets;
+mod offset_for_leader_epoch;
+mod produce;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
+use log::FileSlice;
+use runtime::BoxFuture;
 use wire::{ApiKey, DecodeError, ListenerKind, Message, Reader, VersionRange};
 
 use crate::Broker;
@@ -13,7 +22,7 @@ use crate::connection::{Answered, Credit, Outgoing, Pending};
 
 /// One API: how a request becomes a response.
 trait Api {
-    type Request: wire::Request;
+    type Request: wire::Request<Response: Send + Sync + 'static> + Send + 'static;
 
     /// Answers one request. Errors that concern parts of it are in the response.
     fn handle(
@@ -23,6 +32,53 @@ trait Api {
     ) -> impl Future<Output = <Self::Request as wire::Request>::Response> + Send + 'static;
 }
 
+/// What a request comes to.
+enum Answer<R> {
+    Response(R),
+    /// Its [`wire::Records::External`] are the slices at the index that their token names.
+    WithFiles(R, Vec<FileSlice>),
+    /// The client expects none.
+    Nothing,
+    /// Kafka answers by closing the connection.
+    Close(String),
+}
+
+type Answering<R> = BoxFuture<'static, Answer<R>>;
+
+/// An API in two stages: the first ends before the connection's next request begins, the second when the answer is known.
+trait Staged {
+    type Request: wire::Request<Response: Send + Sync + 'static> + Send + 'static;
+
+    fn begin(
+        broker: &Arc<Broker>,
+        cx: RequestContext,
+        request: Self::Request,
+    ) -> impl Future<Output = Answering<<Self::Request as wire::Request>::Response>> + Send;
+}
+
+impl<A: Api> Staged for A {
+    type Request = A::Request;
+
+    async fn begin(
+        broker: &Arc<Broker>,
+        cx: RequestContext,
+        request: A::Request,
+    ) -> Answering<<A::Request as wire::Request>::Response> {
+        let answer = A::handle(broker.clone(), cx, request);
+        Box::pin(async move { Answer::Response(answer.await) })
+    }
+}
+
+/// More partitions than this in one request is nothing that a client of good will asks for.
+const MAX_PARTITIONS: usize = 200_000;
+
+/// Why a request that names too many partitions is not looked at.
+fn too_many(partitions: usize) -> Option<String> {
+    (partitions > MAX_PARTITIONS).then(|| {
+        format!("{partitions} partitions in one request; at most {MAX_PARTITIONS} are served")
+    })
+}
+
 macro_rules! table {
     ($($key:ident => $api:ty),+ $(,)?) => {
         /// The APIs that this build serves, in the order of their keys.
@@ -30,7 +86,7 @@ macro_rules! table {
 
         async fn dispatch(broker: &Arc<Broker>, request: Request) -> Pending {
             match request.cx.key {
-                $(ApiKey::$key => run::<$api>(broker, request),)+
+                $(ApiKey::$key => run::<$api>(broker, request).await,)+
                 other => close(format!("{other} is not served")),
             }
         }
@@ -38,7 +94,13 @@ macro_rules! table {
 }
 
 table! {
+    Produce => produce::Produce,
+    Fetch => fetch::Fetch,
+    ListOffsets => list_offsets::ListOffsets,
     ApiVersions => api_versions::ApiVersions,
+    DeleteRecords => delete_records::DeleteRecords,
+    InitProducerId => init_producer_id::InitProducerId,
+    OffsetForLeaderEpoch => offset_for_leader_epoch::OffsetForLeaderEpoch,
 }
 
 /// Begins a request. What must happen in the order of requests has happened when this returns.
@@ -46,29 +108,43 @@ pub(crate) async fn begin(broker: &Arc<Broker>, request: Request) -> Pending {
     dispatch(broker, request).await
 }
 
-fn run<A: Api>(broker: &Arc<Broker>, request: Request) -> Pending {
+async fn run<A: Staged>(broker: &Arc<Broker>, request: Request) -> Pending {
     let Request { cx, mut body } = request;
     let known = served(cx.key, cx.connection.listener.unstable_versions);
     if !known.is_some_and(|versions| versions.contains(cx.version)) {
         let answer = api_versions::unsupported_version();
-        return Box::pin(std::future::ready(respond(&answer, 0, cx.correlation_id)));
+        return Box::pin(std::future::ready(respond(&answer, Vec::new(), 0, cx.correlation_id)));
     }
     let decoded = match A::Request::decode(&mut body, cx.version) {
         Ok(decoded) => decoded,
         Err(error) => return close(format!("{}: {error}", cx.key)),
     };
     let (version, correlation_id) = (cx.version, cx.correlation_id);
-    let answer = A::handle(broker.clone(), cx, decoded);
-    Box::pin(async move { respond(&answer.await, version, correlation_id) })
+    let answer = A::begin(broker, cx, decoded).await;
+    Box::pin(async move {
+        match answer.await {
+            Answer::Response(response) => respond(&response, Vec::new(), version, correlation_id),
+            Answer::WithFiles(response, files) => {
+                respond(&response, files, version, correlation_id)
+            }
+            Answer::Nothing => Answered::Nothing,
+            Answer::Close(why) => Answered::Close(why),
+        }
+    })
 }
 
 fn close(why: String) -> Pending {
     Box::pin(std::future::ready(Answered::Close(why)))
 }
 
-fn respond<R: wire::Response>(response: &R, version: i16, correlation_id: i32) -> Answered {
+fn respond<R: wire::Response>(
+    response: &R,
+    files: Vec<FileSlice>,
+    version: i16,
+    correlation_id: i32,
+) -> Answered {
     match wire::encode_response(response, version, correlation_id) {
-        Ok(parts) => Answered::Response(Outgoing { parts, files: Vec::new() }),
+        Ok(parts) => Answered::Response(Outgoing { parts, files }),
         Err(error) => Answered::Close(format!("a response that cannot be encoded: {error}")),
     }
 }

@@ -14,7 +14,7 @@ pub enum DeleteRecordsError {
     NotLeader,
     #[error("offset {offset} is not between {start} and the high watermark {high_watermark}")]
     OutOfRange { offset: i64, start: i64, high_watermark: i64 },
-    #[error("the topic's cleanup.policy does not have delete")]
+    #[error("the topic is compacted, and its cleanup.policy does not have delete")]
     Policy,
 }
 
@@ -38,7 +38,8 @@ impl PartitionActor {
         if !self.machine.is_leader() {
             return Ok(Err(DeleteRecordsError::NotLeader));
         }
-        if !self.config.cleanup_policy.delete {
+        let policy = self.config.cleanup_policy;
+        if policy.compact && !policy.delete {
             return Ok(Err(DeleteRecordsError::Policy));
         }
         let high_watermark = self.machine.high_watermark();

@@ -1,0 +1,142 @@
+//! Fetch, API key 1.
+//!
+//! Versions: 4–18 (v7 sessions, v9 leader epochs, v11 any in-sync replica, v12 divergence, v13 topic ids, v16 the current leader).
+//! A fetch waits where there is less than `min_bytes`; records leave as slices of the log's files.
+//! Source: `KafkaApis.handleFetchRequest`, `ReplicaManager.fetchMessages`, `DelayedFetch`, `FetchManager`.
+//! Not supported: followers (they are told to retry), preferred read replicas, aborted transactions (there are none yet).
+
+mod look;
+mod poll;
+mod respond;
+mod sessions;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use machines::fetch_session::{FetchPartition, TopicKey};
+use model::ErrorCode;
+use partitions::{Isolation, PartitionHandle, ReadFrom};
+use wire::{FetchRequest, FetchResponse};
+
+use super::leaders::{TopicRef, find};
+use super::{Answer, Answering, RequestContext, Staged, too_many};
+use crate::Broker;
+
+/// From this version on a consumer names its rack and may read from followers.
+const ANY_REPLICA_SINCE: i16 = 11;
+pub(super) const TOPIC_IDS_SINCE: i16 = 13;
+/// From this version on the replica's id is in `replica_state`.
+const REPLICA_STATE_SINCE: i16 = 15;
+
+pub(crate) struct Fetch;
+
+/// What holds for all partitions of a fetch.
+#[derive(Debug, Clone)]
+struct Params {
+    isolation: Isolation,
+    from: ReadFrom,
+    follower: bool,
+    max_bytes: usize,
+    min_bytes: usize,
+    max_wait: Duration,
+}
+
+/// A partition that a fetch asks for, and its replica here.
+struct Target {
+    wanted: FetchPartition,
+    handle: Option<Arc<PartitionHandle>>,
+    error: ErrorCode,
+}
+
+impl Staged for Fetch {
+    type Request = FetchRequest;
+
+    async fn begin(
+        broker: &Arc<Broker>,
+        cx: RequestContext,
+        request: FetchRequest,
+    ) -> Answering<FetchResponse> {
+        Box::pin(serve(broker.clone(), cx, request))
+    }
+}
+
+async fn serve(
+    broker: Arc<Broker>,
+    cx: RequestContext,
+    request: FetchRequest,
+) -> Answer<FetchResponse> {
+    let asked = request.topics.iter().map(|topic| topic.partitions.len()).sum();
+    let forgotten = request.forgotten_topics_data.iter().map(|t| t.partitions.len()).sum();
+    if let Some(why) = too_many(asked).or_else(|| too_many(forgotten)) {
+        return Answer::Close(why);
+    }
+    let params = Params::of(&broker, cx.version, &request);
+    let mut session = match sessions::begin(&broker, cx.version, request) {
+        Ok(begun) => begun,
+        Err(error) => {
+            return Answer::Response(FetchResponse {
+                error_code: error.code(),
+                ..Default::default()
+            });
+        }
+    };
+    let wanted = std::mem::take(&mut session.partitions);
+    let targets: Vec<Target> =
+        wanted.into_iter().map(|wanted| Target::find(&broker, wanted)).collect();
+    // A long poll must not keep the request's memory.
+    let (version, connection) = (cx.version, cx.connection.clone());
+    drop(cx);
+    let looks = poll::poll(&broker.world, &params, &targets).await;
+    respond::Responding { broker: &broker, version, listener: &connection.listener.name }
+        .respond(&params, session, targets, looks)
+}
+
+impl Params {
+    fn of(broker: &Broker, version: i16, request: &FetchRequest) -> Params {
+        let replica = match version {
+            REPLICA_STATE_SINCE.. => request.replica_state.replica_id,
+            _ => request.replica_id,
+        };
+        let follower = replica >= 0;
+        let cap = broker.settings.get().int("fetch.max.bytes");
+        let size = |bytes: i32| usize::try_from(bytes).unwrap_or(0);
+        let max_bytes = size(request.max_bytes.min(cap));
+        Params {
+            isolation: match (follower, request.isolation_level) {
+                (true, _) => Isolation::LogEnd,
+                (false, 1) => Isolation::Committed,
+                (false, _) => Isolation::Uncommitted,
+            },
+            from: if follower || version < ANY_REPLICA_SINCE {
+                ReadFrom::Leader
+            } else {
+                ReadFrom::AnyReplica
+            },
+            follower,
+            max_bytes,
+            min_bytes: size(request.min_bytes).min(max_bytes),
+            max_wait: Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0)),
+        }
+    }
+}
+
+impl Target {
+    fn find(broker: &Broker, wanted: FetchPartition) -> Target {
+        match find(broker, topic_ref(&wanted.key.topic), wanted.key.partition) {
+            Ok(handle) => Target { wanted, handle: Some(handle), error: ErrorCode::None },
+            Err(not_here) => Target { wanted, handle: None, error: not_here.code() },
+        }
+    }
+
+    /// Not in the metadata: it is answered, but no reason to answer at once.
+    fn is_unknown(&self) -> bool {
+        matches!(self.error, ErrorCode::UnknownTopicOrPartition | ErrorCode::UnknownTopicId)
+    }
+}
+
+fn topic_ref(topic: &TopicKey) -> TopicRef<'_> {
+    match topic {
+        TopicKey::Name(name) => TopicRef::Name(name),
+        TopicKey::Id(id) => TopicRef::Id(*id),
+    }
+}

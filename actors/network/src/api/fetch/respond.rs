@@ -1,0 +1,156 @@
+//! From what was found to the response: small pieces are copied into it, large ones stay in their files.
+
+use bytes::Bytes;
+use log::FileSlice;
+use machines::fetch_session::TopicKey;
+use model::ErrorCode;
+use partitions::Isolation;
+use wire::fetch_response::{
+    EpochEndOffset, FetchableTopicResponse, LeaderIdAndEpoch, NodeEndpoint, PartitionData,
+};
+use wire::{FetchResponse, Records};
+
+use super::look::{Look, Looks};
+use super::sessions::Session;
+use super::{Params, Target, topic_ref};
+use crate::Broker;
+use crate::api::Answer;
+use crate::api::leaders::Leaders;
+
+/// What is not longer is read: below that, a write of its own for the file costs more than the copy.
+const COPIED: usize = 16 * 1024;
+/// Clients that speak an older version do not know KAFKA_STORAGE_ERROR.
+const STORAGE_ERROR_SINCE: i16 = 6;
+const LEADERS_SINCE: i16 = 16;
+
+pub(super) struct Responding<'a> {
+    pub(super) broker: &'a Broker,
+    pub(super) version: i16,
+    pub(super) listener: &'a str,
+}
+
+impl Responding<'_> {
+    pub(super) fn respond(
+        &self,
+        params: &Params,
+        session: Session,
+        targets: Vec<Target>,
+        mut looks: Looks,
+    ) -> Answer<FetchResponse> {
+        let mut copied: Vec<Option<Bytes>> = looks.each.iter_mut().map(copy_small).collect();
+        let told = match session.finish(self.broker, params.follower, &targets, &looks.each) {
+            Ok(told) => told,
+            Err(error) => {
+                let error_code = error.code();
+                return Answer::Response(FetchResponse { error_code, ..Default::default() });
+            }
+        };
+        let mut response = FetchResponse { session_id: told.session_id, ..Default::default() };
+        let mut files = Vec::new();
+        let mut leaders: Option<Leaders<'_>> = None;
+        let mut last: Option<TopicKey> = None;
+        for (at, (target, look)) in targets.into_iter().zip(looks.each).enumerate() {
+            if !told.sends(at) {
+                continue;
+            }
+            let mut partition = self.partition(params, &target, &look);
+            let copied = copied.get_mut(at).and_then(Option::take);
+            partition.records = Some(records(look.slice, copied, &mut files));
+            if self.version >= LEADERS_SINCE && names_leader(look.error) {
+                let leaders =
+                    leaders.get_or_insert_with(|| Leaders::new(self.broker, self.listener));
+                let key = &target.wanted.key;
+                let (leader_id, leader_epoch) = leaders.of(topic_ref(&key.topic), key.partition);
+                partition.current_leader =
+                    LeaderIdAndEpoch { leader_id, leader_epoch, ..Default::default() };
+            }
+            let topic = target.wanted.key.topic;
+            if last.as_ref() != Some(&topic) {
+                response.responses.push(topic_response(&topic));
+                last = Some(topic);
+            }
+            if let Some(topic) = response.responses.last_mut() {
+                topic.partitions.push(partition);
+            }
+        }
+        response.node_endpoints = endpoints(leaders);
+        Answer::WithFiles(response, files)
+    }
+
+    fn partition(&self, params: &Params, target: &Target, look: &Look) -> PartitionData {
+        let error = match look.error {
+            ErrorCode::KafkaStorageError if self.version < STORAGE_ERROR_SINCE => {
+                ErrorCode::NotLeaderOrFollower
+            }
+            other => other,
+        };
+        let committed = params.isolation == Isolation::Committed && error == ErrorCode::None;
+        PartitionData {
+            partition_index: target.wanted.key.partition,
+            error_code: error.code(),
+            high_watermark: look.high_watermark,
+            last_stable_offset: look.last_stable_offset,
+            log_start_offset: look.log_start_offset,
+            aborted_transactions: committed.then(Vec::new),
+            diverging_epoch: look.diverging.map_or_else(Default::default, |end| EpochEndOffset {
+                epoch: end.epoch.0,
+                end_offset: end.end_offset,
+                ..Default::default()
+            }),
+            ..Default::default()
+        }
+    }
+}
+
+/// Reads a small piece. One that cannot be read makes the partition's answer an error.
+fn copy_small(look: &mut Look) -> Option<Bytes> {
+    let slice = look.slice.as_ref().filter(|slice| slice.len <= COPIED)?;
+    match slice.read() {
+        Ok(bytes) => Some(bytes),
+        Err(error) => {
+            tracing::error!(%error, "a fetch could not be read");
+            *look = Look::refused(ErrorCode::KafkaStorageError);
+            None
+        }
+    }
+}
+
+fn records(slice: Option<FileSlice>, copied: Option<Bytes>, files: &mut Vec<FileSlice>) -> Records {
+    match (copied, slice) {
+        (Some(bytes), _) => Records::Bytes(bytes),
+        (None, Some(slice)) => {
+            let token = files.len() as u64;
+            let len = u32::try_from(slice.len).unwrap_or(u32::MAX);
+            files.push(slice);
+            Records::External { len, token }
+        }
+        (None, None) => Records::Bytes(Bytes::new()),
+    }
+}
+
+fn names_leader(error: ErrorCode) -> bool {
+    matches!(error, ErrorCode::NotLeaderOrFollower | ErrorCode::FencedLeaderEpoch)
+}
+
+fn topic_response(topic: &TopicKey) -> FetchableTopicResponse {
+    match topic {
+        TopicKey::Name(name) => {
+            FetchableTopicResponse { topic: name.clone(), ..Default::default() }
+        }
+        TopicKey::Id(id) => FetchableTopicResponse { topic_id: *id, ..Default::default() },
+    }
+}
+
+fn endpoints(leaders: Option<Leaders<'_>>) -> Vec<NodeEndpoint> {
+    leaders.into_iter().flat_map(Leaders::nodes).map(endpoint).collect()
+}
+
+fn endpoint(node: crate::api::leaders::Node) -> NodeEndpoint {
+    NodeEndpoint {
+        node_id: node.id,
+        host: node.host,
+        port: node.port,
+        rack: node.rack,
+        ..Default::default()
+    }
+}

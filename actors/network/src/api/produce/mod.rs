@@ -1,0 +1,270 @@
+//! Produce, API key 0.
+//!
+//! Versions: 3–13 (v7 zstd, v8 errors of single records, v10 the current leader, v13 topic ids). Order: batches are checked and put
+//! into their leaders' mailboxes in the order of requests; only waiting for `acks` overlaps.
+//! Source: `KafkaApis.handleProduceRequest`, `ReplicaManager.appendRecords`, `UnifiedLog.append`.
+//! Not supported: transactions (a transactional batch is refused, as no transaction can have begun).
+
+mod refusal;
+mod respond;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use machines::partition::{Acks, Origin};
+use model::Uuid;
+use model::settings::{CompressionType, TimestampType, TopicConfig};
+use partitions::{Append, AppendResult, PartitionHandle, Standing};
+use wire::batch::{self, AppendOrigin, RecordBatch, ValidationRules, produced_batch};
+use wire::compression::{Codec, Compression};
+use wire::{ProduceRequest, ProduceResponse, Records};
+
+use super::leaders::{TopicRef, find};
+use super::{Answer, Answering, RequestContext, Staged, too_many};
+use crate::Broker;
+use refusal::Refusal;
+
+/// The client whose name lets it write to internal topics.
+const ADMIN_CLIENT: &str = "__admin_client";
+/// From this version on batches may be compressed with zstd.
+const ZSTD_SINCE: i16 = 7;
+
+pub(crate) struct Produce;
+
+/// One topic of a request, and where its partitions stand.
+struct Topic {
+    name: String,
+    id: Uuid,
+    partitions: Vec<(i32, Result<Stage, Refusal>)>,
+}
+
+enum Stage {
+    Parsed { handle: Arc<PartitionHandle>, batch: RecordBatch },
+    Sent { handle: Arc<PartitionHandle>, answer: runtime::Answer<AppendResult>, time_ms: i64 },
+}
+
+/// What holds for the request as a whole.
+struct Params {
+    acks: Option<Acks>,
+    timeout: Duration,
+    transactional_id: Option<String>,
+}
+
+impl Staged for Produce {
+    type Request = ProduceRequest;
+
+    async fn begin(
+        broker: &Arc<Broker>,
+        cx: RequestContext,
+        request: ProduceRequest,
+    ) -> Answering<ProduceResponse> {
+        let count = request.topic_data.iter().map(|topic| topic.partition_data.len()).sum();
+        if let Some(why) = too_many(count) {
+            return Box::pin(std::future::ready(Answer::Close(why)));
+        }
+        let params = Params {
+            acks: Acks::from_wire(request.acks),
+            timeout: Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0)),
+            transactional_id: request.transactional_id.clone(),
+        };
+        let mut topics = parse(broker, &cx, request, count);
+        if let Some(refusal) = refused_whole(&params, &topics) {
+            refuse_all(&mut topics, &refusal);
+        } else {
+            let now_ms = broker.world.now().wall_ms;
+            for topic in &mut topics {
+                for (_, partition) in &mut topic.partitions {
+                    send(&cx, params.acks, now_ms, partition).await;
+                }
+            }
+        }
+        Box::pin(respond::respond(broker.clone(), cx, params, topics))
+    }
+}
+
+/// Finds each partition's replica and reads its batch's header.
+fn parse(
+    broker: &Broker,
+    cx: &RequestContext,
+    request: ProduceRequest,
+    count: usize,
+) -> Vec<Topic> {
+    let repeated = if count > 1 { repeated(&request) } else { BTreeSet::new() };
+    let mut topics = Vec::with_capacity(request.topic_data.len());
+    for (at, data) in request.topic_data.into_iter().enumerate() {
+        let mut topic =
+            Topic { name: data.name, id: data.topic_id, partitions: Vec::with_capacity(1) };
+        for (index, data) in data.partition_data.into_iter().enumerate() {
+            if repeated.contains(&(at, index)) {
+                continue;
+            }
+            let named = match cx.version {
+                13.. => TopicRef::Id(topic.id),
+                _ => TopicRef::Name(&topic.name),
+            };
+            let parsed = parse_one(broker, cx, named, data.index, data.records);
+            topic.partitions.push((data.index, parsed));
+        }
+        topics.push(topic);
+    }
+    topics
+}
+
+/// Where a partition is named more than once, the last counts, as in Kafka: these are the others.
+fn repeated(request: &ProduceRequest) -> BTreeSet<(usize, usize)> {
+    let (mut seen, mut repeated) = (BTreeSet::new(), BTreeSet::new());
+    for (at, topic) in request.topic_data.iter().enumerate().rev() {
+        for (index, partition) in topic.partition_data.iter().enumerate().rev() {
+            if !seen.insert((topic.name.as_str(), topic.topic_id, partition.index)) {
+                repeated.insert((at, index));
+            }
+        }
+    }
+    repeated
+}
+
+fn parse_one(
+    broker: &Broker,
+    cx: &RequestContext,
+    topic: TopicRef<'_>,
+    partition: i32,
+    records: Option<Records>,
+) -> Result<Stage, Refusal> {
+    let found = find(broker, topic, partition);
+    if let Err(not_here) = found
+        && not_here.is_unknown()
+    {
+        return Err(not_here.into());
+    }
+    let bytes = records.as_ref().and_then(Records::as_bytes).ok_or(Refusal::NoBatch)?;
+    let batch = produced_batch(bytes)?;
+    if cx.version < ZSTD_SINCE && batch.header().codec() == Ok(Codec::Zstd) {
+        return Err(Refusal::ZstdTooOld);
+    }
+    let handle = found?;
+    let admin = cx.client_id.as_deref() == Some(ADMIN_CLIENT);
+    if model::topic::is_internal_topic(&handle.topic_partition.topic) && !admin {
+        return Err(Refusal::InternalTopic);
+    }
+    Ok(Stage::Parsed { handle, batch })
+}
+
+/// What is wrong with the request, whichever the partition.
+fn refused_whole(params: &Params, topics: &[Topic]) -> Option<Refusal> {
+    let mut producer = None;
+    for (_, partition) in topics.iter().flat_map(|topic| &topic.partitions) {
+        let Ok(Stage::Parsed { batch, .. }) = partition else { continue };
+        let header = batch.header();
+        if !header.is_transactional() {
+            continue;
+        }
+        if params.transactional_id.is_none() {
+            return Some(Refusal::NoTransactionalId);
+        }
+        let this = (header.producer_id, header.producer_epoch);
+        if header.has_producer_id() && *producer.get_or_insert(this) != this {
+            return Some(Refusal::SeveralProducers);
+        }
+    }
+    params.acks.is_none().then_some(Refusal::RequiredAcks)
+}
+
+fn refuse_all(topics: &mut [Topic], refusal: &Refusal) {
+    for (_, partition) in topics.iter_mut().flat_map(|topic| &mut topic.partitions) {
+        if partition.is_ok() || !matches!(refusal, Refusal::RequiredAcks) {
+            *partition = Err(refusal.clone());
+        }
+    }
+}
+
+/// Checks a batch whole and puts it into its leader's mailbox.
+async fn send(
+    cx: &RequestContext,
+    acks: Option<Acks>,
+    now_ms: i64,
+    partition: &mut Result<Stage, Refusal>,
+) {
+    let Some(acks) = acks else { return };
+    match std::mem::replace(partition, Err(Refusal::Gone)) {
+        Ok(Stage::Parsed { handle, batch }) => {
+            *partition = append(cx, acks, now_ms, handle, batch).await;
+        }
+        other => *partition = other,
+    }
+}
+
+async fn append(
+    cx: &RequestContext,
+    acks: Acks,
+    now_ms: i64,
+    handle: Arc<PartitionHandle>,
+    batch: RecordBatch,
+) -> Result<Stage, Refusal> {
+    if !handle.log_dir().is_online() {
+        return Err(Refusal::Offline);
+    }
+    match &*handle.standing() {
+        Standing::Leader(_) => {}
+        Standing::Starting | Standing::Follower(_) => return Err(Refusal::NotLeader),
+        Standing::Offline { .. } => return Err(Refusal::Offline),
+    }
+    let config = handle.config();
+    let log_start = handle.log_start_offset();
+    let validated = batch::validate_produce(batch, &rules(&config, now_ms))
+        .map_err(|error| Refusal::Batch { error, log_start })?;
+    let (size, max) = (validated.batch.size(), config.segment_bytes);
+    if usize::try_from(max).is_ok_and(|max| size > max) {
+        return Err(Refusal::LargerThanSegment { size, max });
+    }
+    let time_ms = match config.message_timestamp_type {
+        TimestampType::CreateTime => -1,
+        TimestampType::LogAppendTime => now_ms,
+    };
+    let append = Append {
+        batch: validated.batch,
+        acks,
+        origin: Origin::Client,
+        leader_epoch: None,
+        held: Some(cx.credit.clone()),
+    };
+    let answer =
+        handle.append(append).await.map_err(|error| Refusal::Append { error, log_start })?;
+    Ok(Stage::Sent { handle, answer, time_ms })
+}
+
+fn rules(config: &TopicConfig, now_ms: i64) -> ValidationRules {
+    let size = |bytes: i32| usize::try_from(bytes).unwrap_or(0);
+    ValidationRules {
+        origin: AppendOrigin::Client,
+        now_ms,
+        timestamp_type: match config.message_timestamp_type {
+            TimestampType::CreateTime => batch::TimestampType::CreateTime,
+            TimestampType::LogAppendTime => batch::TimestampType::LogAppendTime,
+        },
+        timestamp_before_max_ms: config.message_timestamp_before_max_ms,
+        timestamp_after_max_ms: config.message_timestamp_after_max_ms,
+        compacted: config.cleanup_policy.compact,
+        compression: compression(config),
+        max_batch_size: size(config.max_message_bytes),
+        max_uncompressed_size: size(config.max_decompressed_message_bytes),
+    }
+}
+
+/// The topic's codec; none where the producer's is kept.
+fn compression(config: &TopicConfig) -> Option<Compression> {
+    Some(match config.compression_type {
+        CompressionType::Producer => return None,
+        CompressionType::Uncompressed => Compression::NONE,
+        CompressionType::Gzip => {
+            Compression { codec: Codec::Gzip, level: config.compression_gzip_level }
+        }
+        CompressionType::Snappy => Compression::of(Codec::Snappy),
+        CompressionType::Lz4 => {
+            Compression { codec: Codec::Lz4, level: config.compression_lz4_level }
+        }
+        CompressionType::Zstd => {
+            Compression { codec: Codec::Zstd, level: config.compression_zstd_level }
+        }
+    })
+}

@@ -1,0 +1,100 @@
+//! Why a partition's batch was not taken, and the error code that says so.
+
+use machines::partition::AppendError;
+use model::ErrorCode;
+use wire::batch::{ProduceError, RecordError};
+
+use crate::api::leaders::NotHere;
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Refusal {
+    #[error(transparent)]
+    NotHere(#[from] NotHere),
+    #[error("this replica does not lead the partition")]
+    NotLeader,
+    #[error("the replica is offline")]
+    Offline,
+    #[error("the leader was lost before it answered")]
+    Gone,
+    #[error("the replicas did not take it in time")]
+    TimedOut,
+    #[error("clients do not write to internal topics")]
+    InternalTopic,
+    #[error("acks must be -1, 0 or 1")]
+    RequiredAcks,
+    #[error("a transactional batch without a transactional id")]
+    NoTransactionalId,
+    #[error("transactional batches of more than one producer")]
+    SeveralProducers,
+    #[error("zstd needs version 7 of the request")]
+    ZstdTooOld,
+    #[error("no batch for the partition")]
+    NoBatch,
+    #[error("{0}")]
+    Unreadable(#[from] ProduceError),
+    #[error("{error}")]
+    Batch { error: ProduceError, log_start: i64 },
+    #[error("a batch of {size} bytes does not fit a segment of {max}")]
+    LargerThanSegment { size: usize, max: i32 },
+    #[error("{error}")]
+    Append { error: AppendError, log_start: i64 },
+}
+
+impl Refusal {
+    pub(super) fn code(&self) -> ErrorCode {
+        match self {
+            // A topic that was made anew is, to a producer, not the one it means.
+            Refusal::NotHere(NotHere::OtherId) => ErrorCode::UnknownTopicId,
+            Refusal::NotHere(not_here) => not_here.code(),
+            Refusal::NotLeader | Refusal::Gone => ErrorCode::NotLeaderOrFollower,
+            Refusal::Offline => ErrorCode::KafkaStorageError,
+            Refusal::TimedOut => ErrorCode::RequestTimedOut,
+            Refusal::InternalTopic => ErrorCode::InvalidTopicException,
+            Refusal::RequiredAcks => ErrorCode::InvalidRequiredAcks,
+            Refusal::NoTransactionalId => ErrorCode::TransactionalIdAuthorizationFailed,
+            Refusal::SeveralProducers => ErrorCode::InvalidProducerIdMapping,
+            Refusal::ZstdTooOld => ErrorCode::UnsupportedCompressionType,
+            Refusal::NoBatch => ErrorCode::InvalidRecord,
+            Refusal::Unreadable(error) | Refusal::Batch { error, .. } => batch_code(error),
+            Refusal::LargerThanSegment { .. } => ErrorCode::RecordListTooLarge,
+            Refusal::Append { error, .. } => error.code(),
+        }
+    }
+
+    /// Kafka tells where the log starts only beside errors that it found while appending.
+    pub(super) fn log_start(&self) -> i64 {
+        match self {
+            Refusal::Batch {
+                error: ProduceError::Corrupt(_) | ProduceError::TooLarge { .. },
+                ..
+            }
+            | Refusal::Append {
+                error: AppendError::NotLeader | AppendError::FencedLeaderEpoch { .. },
+                ..
+            } => -1,
+            Refusal::Batch { log_start, .. } | Refusal::Append { log_start, .. } => *log_start,
+            _ => -1,
+        }
+    }
+
+    /// The single records at fault; where there are any, the error has a message too.
+    pub(super) fn records(&self) -> &[RecordError] {
+        match self {
+            Refusal::Batch {
+                error:
+                    ProduceError::InvalidTimestamp(records) | ProduceError::InvalidRecords(records),
+                ..
+            } => records,
+            _ => &[],
+        }
+    }
+}
+
+fn batch_code(error: &ProduceError) -> ErrorCode {
+    match error {
+        ProduceError::Corrupt(_) => ErrorCode::CorruptMessage,
+        ProduceError::Invalid(_) | ProduceError::InvalidRecords(_) => ErrorCode::InvalidRecord,
+        ProduceError::TooLarge { .. } => ErrorCode::MessageTooLarge,
+        ProduceError::InvalidTimestamp(_) => ErrorCode::InvalidTimestamp,
+    }
+}
