@@ -180,7 +180,9 @@ impl<A: Actor> Running<A> {
 
     async fn turn(&mut self, envelope: Envelope<A::Msg>) -> Outcome {
         if let Some(gate) = self.cx.world().gate() {
-            gate.pass(Some(self.cx.path()), GatePoint::Handle).await;
+            // A panic that the simulator plans comes out of here.
+            let passing = gate.pass(Some(self.cx.path()), GatePoint::Handle);
+            panics::catch_async(self.name.as_ref(), pin!(passing)).await?;
         }
         match envelope {
             Envelope::Message(message) => self.deliver(message).await,

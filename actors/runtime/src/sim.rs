@@ -252,6 +252,11 @@ impl Simulation {
             }
             SimFault::Heal { from, to } => self.network.unblock(from.0, to.0),
             SimFault::Reset { one, other } => self.network.reset(one.0, other.0),
+            SimFault::Panic { node, path_contains, skip } => {
+                if let Some(living) = &self.nodes[node.0].living {
+                    living.gate().plan_panic(path_contains, skip);
+                }
+            }
             SimFault::WallJump { node, by_ms } => self.nodes[node.0].wall.jump(by_ms),
             SimFault::Disk { node, fault } => self.nodes[node.0].disk.plan(fault),
             SimFault::DiskCapacity { node, bytes } => self.nodes[node.0].disk.set_capacity(bytes),

@@ -44,6 +44,13 @@ pub enum SimFault {
         one: NodeIndex,
         other: NodeIndex,
     },
+    /// An actor whose path contains this panics, handling a message or in the middle of it where it sends one, after so
+    /// many more such steps. Not under [`Schedule::Fifo`](super::Schedule::Fifo), which has no gate to do it.
+    Panic {
+        node: NodeIndex,
+        path_contains: String,
+        skip: u64,
+    },
     WallJump {
         node: NodeIndex,
         by_ms: i64,
@@ -74,6 +81,26 @@ impl FaultPlan {
             .collect();
         plan.sort_by_key(|(at, _)| *at);
         FaultPlan(plan)
+    }
+
+    /// Adds panics of actors whose path contains this, spread over a time.
+    pub fn with_panics(
+        mut self,
+        seed: u64,
+        nodes: &[NodeIndex],
+        path_contains: &str,
+        within: Duration,
+        count: usize,
+    ) -> FaultPlan {
+        let mut random = Seeds::new(seed).stream("panics");
+        for _ in 0..count {
+            let Some(node) = pick(&mut random, nodes) else { break };
+            let at = Duration::from_millis(random.below(within.as_millis() as u64));
+            let skip = random.below(20);
+            let path_contains = path_contains.to_owned();
+            self.0.push((at, SimFault::Panic { node, path_contains, skip }));
+        }
+        self
     }
 
     /// Adds disk faults of one kind: each on one node, after a drawn number of operations.

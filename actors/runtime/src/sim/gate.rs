@@ -41,12 +41,20 @@ struct State {
     /// A priority is lowered about once in this many steps.
     change_every: u64,
     steps_to_change: u64,
+    panics: Vec<Panic>,
+}
+
+/// An actor is to panic at one of its steps.
+struct Panic {
+    path_contains: String,
+    skip: u64,
 }
 
 struct Slot {
     actor: Option<String>,
     point: GatePoint,
     granted: AtomicBool,
+    panics: AtomicBool,
     waker: Mutex<Option<Waker>>,
 }
 
@@ -62,8 +70,14 @@ impl SimGate {
             priorities: Map::new(),
             lowest: LOWERED,
             change_every,
+            panics: Vec::new(),
         };
         SimGate { state: Mutex::new(state), trace }
+    }
+
+    /// Lets an actor whose path contains this panic, after so many more steps of such actors.
+    pub(super) fn plan_panic(&self, path_contains: String, skip: u64) {
+        lock(&self.state).panics.push(Panic { path_contains, skip });
     }
 
     /// Gives one permit. Called when nothing on the node can run without one.
@@ -75,6 +89,9 @@ impl SimGate {
             let Some(waker) = lock(&slot.waker).take() else { continue };
             let actor = slot.actor.as_deref().unwrap_or("-");
             self.trace.note(format_args!("{:?} {actor}", slot.point));
+            if lock(&self.state).panics_now(actor) {
+                slot.panics.store(true, Ordering::Relaxed);
+            }
             waker.wake();
             return;
         }
@@ -101,6 +118,18 @@ impl State {
         self.waiting.pop_first().map(|(_, slot)| slot)
     }
 
+    fn panics_now(&mut self, actor: &str) -> bool {
+        let mut now = None;
+        for (i, panic) in self.panics.iter_mut().enumerate() {
+            match panic.skip.checked_sub(1) {
+                _ if !actor.contains(&panic.path_contains) => {}
+                Some(left) => panic.skip = left,
+                None => now = Some(i),
+            }
+        }
+        now.map(|i| self.panics.remove(i)).is_some()
+    }
+
     fn priority(&mut self, actor: Option<&str>) -> u64 {
         let drawn = LOWERED + (self.random.next_u64() >> 1);
         match (self.schedule, actor) {
@@ -118,6 +147,7 @@ impl Gate for SimGate {
             actor: actor.map(str::to_owned),
             point,
             granted: AtomicBool::new(false),
+            panics: AtomicBool::new(false),
             waker: Mutex::new(None),
         });
         let mut state = lock(&self.state);
@@ -141,6 +171,7 @@ impl Drop for Waiting {
 fn wait(waiting: Waiting) -> impl Future<Output = ()> + Send {
     poll_fn(move |cx| {
         if waiting.0.granted.load(Ordering::Relaxed) {
+            assert!(!waiting.0.panics.load(Ordering::Relaxed), "planned by the simulation");
             return Poll::Ready(());
         }
         *lock(&waiting.0.waker) = Some(cx.waker().clone());

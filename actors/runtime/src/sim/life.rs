@@ -48,6 +48,7 @@ pub(super) struct Living {
     start: Instant,
     clock: Arc<SimClock>,
     jobs: Arc<SimJobs>,
+    gate: Arc<SimGate>,
     trace: NodeTrace,
     blocking_thread: Arc<AtomicBool>,
 }
@@ -76,7 +77,7 @@ impl Living {
             birth.seeds.stream("jobs"),
             trace.clone(),
         ));
-        let gate = (birth.schedule != Schedule::Fifo).then_some(gate as Arc<dyn Gate>);
+        let asked = (birth.schedule != Schedule::Fifo).then_some(gate.clone() as Arc<dyn Gate>);
         let world = {
             let _inside = runtime.enter();
             World::new(Parts {
@@ -86,11 +87,12 @@ impl Living {
                 disk: birth.disk.mount(),
                 jobs: jobs.clone(),
                 handles: Handles::shared(runtime.handle().clone()),
-                gate,
+                gate: asked,
             })
         };
         let born_ms = birth.now_ms;
-        let living = Living { runtime, world, born_ms, start, clock, jobs, trace, blocking_thread };
+        let living =
+            Living { runtime, world, born_ms, start, clock, jobs, gate, trace, blocking_thread };
         living.boot(birth.number, boot);
         living
     }
@@ -103,6 +105,10 @@ impl Living {
 
     pub(super) fn world(&self) -> &World {
         &self.world
+    }
+
+    pub(super) fn gate(&self) -> &SimGate {
+        &self.gate
     }
 
     /// Runs all there is to do, until the node's clock shows this time of the run.

@@ -148,3 +148,22 @@ fn what_a_mailbox_promises_holds_under_every_schedule() {
         assert_eq!(found_by(schedule, Way::Ordered { hops: 1 }), 0, "{schedule:?}");
     }
 }
+
+#[test]
+fn a_planned_panic_hits_handling_or_sending_and_is_supervised() {
+    // The relay's steps: it handles the write, then sends it on.
+    for skip in [0, 1] {
+        let mut simulation = Simulation::new(SimOptions::seed(skip));
+        let early = Arc::new(AtomicU64::new(0));
+        let node = simulation.add_node("one", move |life| {
+            let early = early.clone();
+            async move { scenario(life, early, Way::Racing { hops: 0 }).await }
+        });
+        let path_contains = "node/write".to_owned();
+        simulation.inject(SimFault::Panic { node, path_contains, skip });
+        simulation.run_for(Duration::from_secs(5));
+        let tree = simulation.world(node).unwrap().registry().prometheus();
+        let restarts = tree.lines().find(|line| line.contains("restarts") && line.ends_with(" 1"));
+        assert!(restarts.is_some_and(|line| line.contains("relay")), "{tree}");
+    }
+}

@@ -162,6 +162,7 @@ fn run(seed: u64, keep_lines: bool) -> TraceLog {
         .into();
     let time = Duration::from_secs(2);
     let plan = FaultPlan::draw(seed, &nodes, time, 8)
+        .with_panics(seed, &nodes, "worker", time, 3)
         .with_disk_faults(seed, &nodes, FaultKind::SyncError, 2)
         .with_disk_faults(seed, &nodes, FaultKind::ReadFlip, 1);
     simulation.plan(&plan);
