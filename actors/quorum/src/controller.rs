@@ -10,7 +10,7 @@ use machines::controller::{
     Controller, ControllerConfig, ControllerDecision, ControllerEvent, ControllerReply,
     ControllerRequest, ControllerTimer,
 };
-use machines::metadata::{MetadataImage, MetadataLoader};
+use machines::metadata::MetadataLoader;
 use model::{Replicated, Ticket, TimerOp};
 use runtime::{Actor, Address, AskError, Cx, Failure, Map, Outcome, Reply, TimerId};
 use wire::MetadataRecord;
@@ -299,8 +299,7 @@ impl ControllerActor {
         let now = cx.world().now();
         let config =
             ControllerConfig { bootstrap: self.bootstrap.clone(), ..self.args.config.clone() };
-        let image: MetadataImage = self.committed.newest().clone();
-        self.machine = Controller::from_image(config, image);
+        self.machine = Controller::from_loader(config, self.committed.clone());
         self.machine.replay(&ControllerEvent::Claimed { epoch, next_offset, at: now.mono });
         self.active = Some(epoch);
         tracing::info!(epoch, "active controller");
