@@ -1,11 +1,11 @@
 //! kill -9 while idempotent producers and a group are at work.
 
-use crate::clients::{self, Deliveries, LIMIT, PARTITIONS, Received, in_order, poll};
+use crate::clients::{self, LIMIT, PARTITIONS, Received, in_order, poll};
 use crate::flights::{self, Flight, digest};
 use crate::node::Node;
 use crate::requests;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
-use rdkafka::producer::{BaseProducer, Producer};
+use rdkafka::producer::Producer;
 use rdkafka::topic_partition_list::Offset;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -33,10 +33,6 @@ impl Progress {
 struct Journal {
     received: Vec<Received>,
     committed: BTreeMap<i32, i64>,
-}
-
-fn produce_all(producer: &BaseProducer<Deliveries>, topic: &str, flights: &[Flight]) {
-    clients::produce(producer, topic, flights);
 }
 
 fn read_and_commit(consumer: &BaseConsumer, progress: &Progress) -> Journal {
@@ -105,7 +101,7 @@ fn nothing_acknowledged_is_lost_and_nothing_is_there_twice() {
             })
         };
         let readers = members.each_ref().map(reading);
-        let producing = scope.spawn(|| produce_all(&producer, &topic, &flights));
+        let producing = scope.spawn(|| clients::produce(&producer, &topic, &flights));
         for tenths in KILLED_AFTER_TENTHS {
             let enough = flights.len() * tenths / 10;
             let acknowledged = &producer.context().acknowledged;

@@ -90,7 +90,6 @@ fn a_static_member_comes_back_to_its_share() {
 #[test]
 fn a_silent_member_is_put_out_when_its_session_expires() {
     let bed = Bed::new();
-    let begin = Instant::now();
     let stays = bed.member(&[]);
     // A member of a static name does not take its leave when it closes: to the group it falls silent.
     let silent = bed.member(&[("group.instance.id", "silent"), ("session.timeout.ms", "6000")]);
@@ -100,7 +99,6 @@ fn a_silent_member_is_put_out_when_its_session_expires() {
     settle(&[&stays]);
     assert!(gone.elapsed() > Duration::from_secs(4), "put out after {:?}", gone.elapsed());
     assert!(gone.elapsed() < Duration::from_secs(15), "put out after {:?}", gone.elapsed());
-    assert!(begin.elapsed() > Duration::from_secs(4));
 }
 
 #[test]

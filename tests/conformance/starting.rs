@@ -1,7 +1,6 @@
 //! Starts that must be refused, with a message that names what is wrong.
 
 use crate::node::{Node, failing_start, free_address};
-use std::env;
 use std::fs;
 use tempfile::TempDir;
 
@@ -51,11 +50,7 @@ fn a_foreign_data_directory_is_named_and_left_alone() {
 
 #[test]
 fn a_data_directory_in_use_is_named() {
-    if env::var_os("OTTLA_BOOTSTRAP").is_some() {
-        eprintln!("SKIPPED a_data_directory_in_use_is_named: it needs a process of its own");
-        return;
-    }
-    let node = Node::start();
+    let Some(node) = Node::start_own("a_data_directory_in_use_is_named") else { return };
     let data = node.data().expect("a process of the test's own");
     let (status, said) = failing_start(&free_address().to_string(), &data, &[]);
     assert!(!status.success());

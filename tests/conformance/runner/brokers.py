@@ -46,7 +46,9 @@ def started(name, command, port, home):
 
 
 def ottla():
-    profile = "release" if (ROOT / "target" / "release" / "ottla").exists() else "debug"
+    """OTTLA_PROFILE=release judges what is shipped."""
+    profile = os.environ.get("OTTLA_PROFILE", "debug")
+    run("cargo", "build", *(["--release"] if profile == "release" else []), limit=1200)
     home, port = fresh("ottla-data"), free_port()
     command = [ROOT / "target" / profile / "ottla", "start", "--data", home, "--listen", f"127.0.0.1:{port}",
                "--console", "off", "--set", "group.initial.rebalance.delay.ms=0"]
