@@ -3,6 +3,23 @@
 //! Each node is a paused single-threaded runtime of its own, stepped in ticks of one millisecond; ending a life is
 //! dropping its runtime. Clients are nodes too. What happens is noted in a trace whose hash tells two runs apart:
 //! [`check_replay`] runs a scenario twice and names the first line that differs.
+//!
+//! ```
+//! use std::time::Duration;
+//! use ottla_runtime::sim::{FaultPlan, SimOptions, Simulation, check_replay};
+//!
+//! check_replay(7, |seed, keep_lines| {
+//!     let mut cluster = Simulation::new(SimOptions { keep_lines, ..SimOptions::seed(seed) });
+//!     let one = cluster.add_node("one", |life| async move {
+//!         life.world.sleep(Duration::from_secs(1)).await;
+//!         life.trace.note(format_args!("slept"));
+//!     });
+//!     cluster.plan(&FaultPlan::draw(seed, &[one], Duration::from_secs(5), 3));
+//!     cluster.run_for(Duration::from_secs(10));
+//!     cluster.finish()
+//! })?;
+//! # Ok::<(), ottla_runtime::sim::Divergence>(())
+//! ```
 
 mod clock;
 mod faults;
