@@ -1,12 +1,14 @@
 //! Appending.
 
 use std::io::IoSlice;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use model::LeaderEpoch;
 use wire::batch::{BatchHeader, HEADER_LEN, RecordBatch};
 
 use crate::error::AppendError;
+use crate::index::{Index, IndexFiles};
 use crate::log::Log;
 use crate::view::LogPosition;
 
@@ -89,6 +91,18 @@ impl Log {
         }
         for batch in run {
             self.note(batch.header());
+        }
+        self.write_index_if_behind()
+    }
+
+    /// So that little has to be read again if the process ends here.
+    fn write_index_if_behind(&self) -> Result<(), AppendError> {
+        let segment = self.active_segment();
+        if let Index::Active(index) = &segment.index
+            && index.is_behind(self.index_lag)
+            && index.write(&*self.disk, &self.dir, segment.base)? == IndexFiles::Made
+        {
+            segment.name_synced.store(false, Ordering::Relaxed);
         }
         Ok(())
     }

@@ -98,7 +98,7 @@ fn survived(disk: &Arc<dyn Disk>, model: &Model) -> (Log, Recovered) {
 }
 
 /// Runs lives of steps; each ends by a budget of disk operations and a crash.
-fn run(seed: u64, lives: &[(Vec<Step>, u64, Crash)]) {
+fn run(seed: u64, index_lag: u32, lives: &[(Vec<Step>, u64, Crash)]) {
     let sim = SimDisk::new(SimDiskOptions { seed, ..SimDiskOptions::default() });
     let disk = sim.mount();
     disk.create_dir_all(Path::new("/data")).unwrap();
@@ -106,7 +106,8 @@ fn run(seed: u64, lives: &[(Vec<Step>, u64, Crash)]) {
     let mut model = Model::default();
     for (steps, budget, crash) in lives {
         let disk = sim.mount();
-        let (log, _) = open_again(&disk, &model);
+        let (mut log, _) = open_again(&disk, &model);
+        log.index_lag = index_lag;
         sim.set_budget(Some(*budget));
         let mut log = Some(log);
         let mut interrupted = None;
@@ -168,9 +169,10 @@ proptest! {
     #[test]
     fn a_crash_leaves_a_prefix_with_all_that_was_synced(
         seed: u64,
+        index_lag in prop_oneof![0..1000u32, Just(u32::MAX)],
         lives in proptest::collection::vec(life(), 1..5),
     ) {
-        run(seed, &lives);
+        run(seed, index_lag, &lives);
     }
 
     #[test]

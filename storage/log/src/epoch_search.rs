@@ -65,10 +65,11 @@ impl Search<'_> {
     fn walk(&mut self, from: u64, to: u64) -> Result<(), ReadError> {
         let mut scan = HeaderScan::new(self.file, from, self.end);
         while let Some((position, header)) = scan.next()? {
-            if position > to {
+            self.note(Some(header));
+            // What lies behind the last entry may be torn.
+            if position >= to {
                 break;
             }
-            self.note(Some(header));
         }
         Ok(())
     }

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use disk::{Disk, DiskError, Map, Open};
 
 use crate::names::{OFFSET_INDEX, TIME_INDEX, file_name};
+use crate::truncate::remove_if_there;
 use crate::words::Words;
 
 /// Relative offset and position.
@@ -31,8 +32,8 @@ pub(crate) struct TimeEntry {
     pub relative: u32,
 }
 
-/// So many bytes of log at most are not in the index files of the segment in use.
-const UNWRITTEN: u32 = 32 << 20;
+/// So many bytes of log, and a batch, are not in the index files of the segment in use.
+pub(crate) const INDEX_LAG: u32 = 32 << 20;
 
 #[derive(Debug)]
 pub(crate) enum Index {
@@ -147,6 +148,7 @@ struct Written {
     offsets: usize,
     times: usize,
     files_made: bool,
+    unsynced: bool,
     /// The segment was truncated or removed: its files are no longer this index's.
     retired: bool,
 }
@@ -167,6 +169,7 @@ impl ActiveIndex {
             offsets: self.offsets.len(),
             times: self.times.len() / 2,
             files_made: true,
+            unsynced: true,
             retired: false,
         };
         ActiveIndex { written: Mutex::new(written), ..self }
@@ -178,12 +181,12 @@ impl ActiveIndex {
     }
 
     /// Whether the files lack so much that reading it again after a crash would take long.
-    pub fn is_behind(&self) -> bool {
+    pub fn is_behind(&self, lag: u32) -> bool {
         let written = self.written.lock().unwrap_or_else(PoisonError::into_inner).offsets;
         let position = |entries: usize| {
             entries.checked_sub(1).map_or(0, |last| unpack(self.offsets.get(last)).position)
         };
-        position(self.offsets.len()) - position(written) > UNWRITTEN
+        position(self.offsets.len()) - position(written) > lag
     }
 
     /// Writes to the files what they do not have yet.
@@ -192,9 +195,32 @@ impl ActiveIndex {
         if written.retired {
             return Ok(IndexFiles::Retired);
         }
+        match self.extend(&mut written, disk, dir, base) {
+            // Readers of an earlier life of this log have mapped it: they keep their file, and there is a new one.
+            Err(error) if error.is_busy() => {
+                *written = Written::default();
+                self.extend(&mut written, disk, dir, base)
+            }
+            done => done,
+        }
+    }
+
+    fn extend(
+        &self,
+        written: &mut Written,
+        disk: &dyn Disk,
+        dir: &Path,
+        base: i64,
+    ) -> Result<IndexFiles, DiskError> {
         let new = !written.files_made;
-        let mode = if new { Open::Truncate } else { Open::ReadWrite };
-        let times = self.times.len() / 2;
+        let open = |suffix| {
+            let path = dir.join(file_name(base, suffix));
+            if new {
+                remove_if_there(disk, &path)?;
+            }
+            disk.open(&path, if new { Open::CreateNew } else { Open::ReadWrite })
+        };
+        let (offsets, times) = (self.offsets.len(), self.times.len() / 2);
         // First, for a process may die in between: a time index may be ahead of the offset index, but not behind.
         if times > written.times || new {
             let mut bytes = Vec::with_capacity((times - written.times) * TIME_ENTRY);
@@ -202,19 +228,24 @@ impl ActiveIndex {
                 bytes.extend_from_slice(&self.times.get(2 * index).to_be_bytes());
                 bytes.extend_from_slice(&(self.times.get(2 * index + 1) as u32).to_be_bytes());
             }
-            let file = disk.open(&dir.join(file_name(base, TIME_INDEX)), mode)?;
-            file.write_at(&bytes, (written.times * TIME_ENTRY) as u64)?;
+            open(TIME_INDEX)?.write_at(&bytes, (written.times * TIME_ENTRY) as u64)?;
+            written.unsynced = true;
         }
-        let offsets = self.offsets.len();
         if offsets > written.offsets || new {
             let bytes: Vec<u8> = (written.offsets..offsets)
                 .flat_map(|index| self.offsets.get(index).to_be_bytes())
                 .collect();
-            let file = disk.open(&dir.join(file_name(base, OFFSET_INDEX)), mode)?;
-            file.write_at(&bytes, (written.offsets * OFFSET_ENTRY) as u64)?;
+            open(OFFSET_INDEX)?.write_at(&bytes, (written.offsets * OFFSET_ENTRY) as u64)?;
+            written.unsynced = true;
         }
-        *written = Written { offsets, times, files_made: true, retired: false };
+        (written.offsets, written.times, written.files_made) = (offsets, times, true);
         Ok(if new { IndexFiles::Made } else { IndexFiles::Extended })
+    }
+
+    /// Something was written since the last call: the caller syncs it.
+    pub fn take_unsynced(&self) -> bool {
+        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut written.unsynced)
     }
 }
 

@@ -33,6 +33,8 @@ pub struct Log {
     pub(crate) sync_state: Arc<SyncState>,
     /// Counts truncations: a sync that began before one proves nothing about what came after.
     pub(crate) truncations: u64,
+    /// See [`crate::index::INDEX_LAG`].
+    pub(crate) index_lag: u32,
 }
 
 /// The writer's knowledge of the segment in use.

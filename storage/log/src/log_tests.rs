@@ -169,6 +169,33 @@ fn after_the_end_of_the_process_alone_only_the_tail_is_read() {
 }
 
 #[test]
+fn a_log_opens_while_readers_of_its_last_life_hold_their_view() {
+    for (disk, dir, _temp) in [(sim(), dir(), None), {
+        let temp = tempfile::tempdir().unwrap();
+        (Arc::new(RealDisk::new()) as Arc<dyn Disk>, temp.path().join("orders-0"), Some(temp))
+    }] {
+        let open = |point| {
+            let options = OpenOptions { recovery_point: point, ..OpenOptions::default() };
+            Log::open(disk.clone(), dir.clone(), small(), options).unwrap().0
+        };
+        let mut log = open(0);
+        fill(&mut log, 60, 1);
+        let view = log.view();
+        check(&view);
+        drop(log);
+        let mut log = open(0);
+        check(&log.view());
+        log.truncate_to(120, 0).unwrap();
+        fill(&mut log, 40, 2);
+        drop(log);
+        let log = open(120);
+        check(&log.view());
+        assert!(view.read_bytes(0, 1000, true, i64::MAX).unwrap().len() > 900);
+        log.close().unwrap();
+    }
+}
+
+#[test]
 fn truncation_leaves_a_log_that_goes_on() {
     for offset in 0..=60 {
         let disk = sim();

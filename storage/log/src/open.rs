@@ -11,7 +11,7 @@ use crate::config::LogConfig;
 use crate::epoch_search::collect_epochs;
 use crate::epochs::LeaderEpochs;
 use crate::error::OpenError;
-use crate::index::{ActiveIndex, ClosedIndex, Index};
+use crate::index::{ActiveIndex, ClosedIndex, INDEX_LAG, Index};
 use crate::leftovers;
 use crate::log::Log;
 use crate::names::{LOG, OFFSET_INDEX, TIME_INDEX, TXN_INDEX, file_name, parse_file_name};
@@ -257,6 +257,7 @@ impl Opening {
             epochs: Arc::new(self.epochs),
             sync_state: Arc::default(),
             truncations: 0,
+            index_lag: INDEX_LAG,
         };
         if log.end < log.log_start {
             log.truncate_fully_and_start_at(log.log_start, options.now_ms)?;

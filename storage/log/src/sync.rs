@@ -34,6 +34,7 @@ pub struct SyncJob {
     truncations: u64,
     /// The log is being closed: its indexes become complete.
     closing: bool,
+    index_lag: u32,
 }
 
 impl Log {
@@ -83,6 +84,7 @@ impl Log {
             end: self.end,
             truncations: self.truncations,
             closing,
+            index_lag: self.index_lag,
         }
     }
 }
@@ -109,18 +111,17 @@ impl SyncJob {
         self.write_epochs()
     }
 
-    /// Whether a segment's index files are to be synced. Those of the segment in use are written now and then only: they
-    /// serve to shorten a recovery.
+    /// Whether a segment's index files are to be synced. Those of the segment in use serve to shorten a recovery: they are
+    /// written when they have fallen behind, and whoever did it, what a recovery trusts must be durable.
     fn writes_index(&self, segment: &Segment) -> Result<bool, DiskError> {
         let Index::Active(index) = &segment.index else { return Ok(true) };
-        if !self.closing && !index.is_behind() {
-            return Ok(false);
+        if self.closing || index.is_behind(self.index_lag) {
+            let files = index.write(&*self.disk, &self.dir, segment.base)?;
+            if files == IndexFiles::Made {
+                segment.name_synced.store(false, Ordering::Relaxed);
+            }
         }
-        let files = index.write(&*self.disk, &self.dir, segment.base)?;
-        if files == IndexFiles::Made {
-            segment.name_synced.store(false, Ordering::Relaxed);
-        }
-        Ok(files != IndexFiles::Retired)
+        Ok(index.take_unsynced())
     }
 
     fn sync_index(&self, segment: &Segment) -> Result<(), DiskError> {
