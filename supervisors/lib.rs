@@ -2,3 +2,9 @@
 
 pub mod cli;
 pub mod config;
+pub mod console;
+mod node;
+pub mod run;
+
+pub use node::{DirectoriesError, Node, NodeBuilder, StartError};
+pub use runtime;

@@ -241,14 +241,15 @@ fn write(
     write_offset_checkpoint(disk, &dir.join(name), offsets)
 }
 
-/// Looks at a formatted log directory before anything in it is opened. The marker of a clean stop is taken away: what is
+/// Looks at a formatted log directory before anything in it is opened; with the broker epoch of the last clean stop, -1
+/// where there was none. The marker of a clean stop is taken away: what is
 /// written from now on needs recovery until the next one.
 pub fn read_log_dir(
     disk: &dyn Disk,
     path: &Path,
     id: Uuid,
-) -> Result<LogDirState, CheckpointError> {
-    let clean = CleanShutdown::read(disk, path)?.is_some();
+) -> Result<(LogDirState, i64), CheckpointError> {
+    let marker = CleanShutdown::read(disk, path)?;
     let read = |name| read_offset_checkpoint(disk, &path.join(name));
     let checkpoints = Checkpoints {
         recovery_points: read(RECOVERY_POINT_CHECKPOINT)?,
@@ -256,5 +257,6 @@ pub fn read_log_dir(
         high_watermarks: read(HIGH_WATERMARK_CHECKPOINT)?,
     };
     CleanShutdown::remove(disk, path)?;
-    Ok(LogDirState::new(id, path.to_owned(), clean, checkpoints))
+    let epoch = marker.and_then(|marker| marker.broker_epoch).map_or(-1, |epoch| epoch.0);
+    Ok((LogDirState::new(id, path.to_owned(), marker.is_some(), checkpoints), epoch))
 }

@@ -80,7 +80,7 @@ fn check(
     }
 }
 
-/// Formats the directories that are not; `ids` draws a directory's id.
+/// Formats the directories that are not; `ids` gives a directory its id.
 ///
 /// # Errors
 /// A directory is another node's or cluster's, holds something else, cannot be written, or is formatted already and
@@ -88,7 +88,7 @@ fn check(
 pub fn format_directories(
     disk: &dyn Disk,
     spec: &FormatSpec,
-    mut ids: impl FnMut() -> Uuid,
+    mut ids: impl FnMut(&Path) -> Uuid,
 ) -> Result<Formatted, FormatError> {
     let mut dirs = Vec::new();
     let mut all: Vec<&PathBuf> = spec.log_dirs.iter().collect();
@@ -115,7 +115,7 @@ pub fn format_directories(
                     let entry = entry.name.clone();
                     return Err(FormatError::NotEmpty { dir: dir.clone(), entry });
                 }
-                let id = ids();
+                let id = ids(dir);
                 dirs.push((dir.clone(), id));
                 new.push((dir, id));
             }

@@ -1,0 +1,48 @@
+//! Asking a running node's console for its tree.
+
+use std::io::{Read, Write};
+use std::time::Duration;
+
+use model::node_config::HostPort;
+use runtime::ActorTree;
+
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// A tree of some hundred thousand actors.
+const MAX_ANSWER: u64 = 512 << 20;
+
+#[derive(Debug, thiserror::Error)]
+pub enum FetchError {
+    #[error("no console answers on {address} ({source}): is the node running, and not with --console off?")]
+    Io { address: String, source: std::io::Error },
+    #[error("{address} does not answer as a console does: {answer}")]
+    Answer { address: String, answer: String },
+    #[error("{address} sent a tree that cannot be read: {source}")]
+    Json { address: String, source: serde_json::Error },
+}
+
+/// The trees of the nodes behind a console.
+///
+/// # Errors
+/// Nobody answers there, or somebody else.
+pub fn fetch_tree(console: &HostPort) -> Result<Vec<ActorTree>, FetchError> {
+    let address = console.to_string();
+    let answer =
+        get(console, "/tree").map_err(|source| FetchError::Io { address: address.clone(), source })?;
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+    if !head.starts_with("HTTP/1.0 200") && !head.starts_with("HTTP/1.1 200") {
+        let answer = head.lines().next().unwrap_or_default().to_owned();
+        return Err(FetchError::Answer { address, answer });
+    }
+    serde_json::from_str(body).map_err(|source| FetchError::Json { address, source })
+}
+
+/// HTTP/1.0, so that the answer ends with the connection and is not chunked.
+#[expect(clippy::disallowed_types, reason = "a command for people, outside of any node's world")]
+fn get(console: &HostPort, path: &str) -> std::io::Result<String> {
+    let mut stream = std::net::TcpStream::connect((console.host.as_str(), console.port))?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
+    write!(stream, "GET {path} HTTP/1.0\r\nHost: {console}\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.take(MAX_ANSWER).read_to_string(&mut answer)?;
+    Ok(answer)
+}

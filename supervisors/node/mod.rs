@@ -1,0 +1,254 @@
+//! A node: started from a configuration, stopped in order; and users' own actors under it.
+
+mod directories;
+mod policy;
+mod tree;
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use model::node_config::NodeConfig;
+use network::{Bound, ListenerSpec};
+use quorum::{LifecycleMsg, LifecycleState};
+use runtime::{
+    Actor, Address, ChildSpec, Exit, ListenOptions, Reply, Root, Seed, SupervisorMsg, World,
+    spawn_root,
+};
+use wire::ListenerKind;
+
+use crate::config::{self, ConfigErrors, Source};
+pub use directories::DirectoriesError;
+pub(crate) use directories::format_for;
+use tree::{NodeActor, Shared};
+
+/// How long the controller may take to let a broker go.
+const CONTROLLED_SHUTDOWN: Duration = Duration::from_secs(30);
+
+/// Why a node did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    Config(#[from] ConfigErrors),
+    #[error(transparent)]
+    Directories(#[from] DirectoriesError),
+    #[error("cannot listen on {address}: {source}")]
+    Listen { address: String, source: std::io::Error },
+    #[error("the node ended while it started: {0}")]
+    Ended(String),
+    #[error("process.roles must be broker,controller: separate roles are not honoured yet")]
+    Roles,
+    #[error("a node of this name runs in this process")]
+    Name,
+    #[error("no configuration was given")]
+    Nothing,
+}
+
+/// What a node is to be, before it starts.
+pub struct NodeBuilder {
+    world: World,
+    config: Result<Option<NodeConfig>, ConfigErrors>,
+}
+
+impl NodeBuilder {
+    /// A node with nothing configured: broker and controller, its data in `data`, listening on `listen` (`host:port`).
+    pub fn quick(mut self, data: impl AsRef<Path>, listen: &str, set: &[(&str, &str)]) -> Self {
+        let set: Vec<_> = set.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        let listen = model::node_config::HostPort::parse(listen)
+            .unwrap_or_else(|_| model::node_config::HostPort::new(listen, 0));
+        let source = Source::Nothing { data: data.as_ref().to_owned(), listen };
+        self.config = load_one(&source, &set);
+        self
+    }
+
+    /// The node of this id in a cluster's TOML file.
+    pub fn config(mut self, file: impl AsRef<Path>, node: i32) -> Self {
+        let source = Source::Cluster { file: file.as_ref().to_owned(), node: Some(node) };
+        self.config = load_one(&source, &[]);
+        self
+    }
+
+    /// Kafka's server.properties.
+    pub fn properties(mut self, file: impl AsRef<Path>) -> Self {
+        self.config = load_one(&Source::Properties(file.as_ref().to_owned()), &[]);
+        self
+    }
+
+    /// A configuration that was read already.
+    pub fn node_config(mut self, config: NodeConfig) -> Self {
+        self.config = Ok(Some(config));
+        self
+    }
+
+    /// Starts the node and waits until it serves.
+    ///
+    /// # Errors
+    /// What is configured does not fit, a directory is another's, an address is in use: nothing was started then.
+    pub async fn start(self) -> Result<Node, StartError> {
+        let config = self.config?.ok_or(StartError::Nothing)?;
+        Node::start(self.world, config).await
+    }
+}
+
+fn load_one(source: &Source, set: &[(String, String)]) -> Result<Option<NodeConfig>, ConfigErrors> {
+    config::load(source, set, &config::machine_name()).map(|mut nodes| nodes.pop())
+}
+
+/// A running node.
+pub struct Node {
+    world: World,
+    shared: Shared,
+    root: Root<NodeActor>,
+}
+
+impl Node {
+    /// Builds a node on the runtime that runs the caller.
+    pub fn builder() -> NodeBuilder {
+        let disk = std::sync::Arc::new(disk::RealDisk::new());
+        Self::builder_in(World::real(runtime::Handles::current(), disk))
+    }
+
+    /// Builds a node in a world: on runtimes of one's own, or a simulated one.
+    pub fn builder_in(world: World) -> NodeBuilder {
+        NodeBuilder { world, config: Ok(None) }
+    }
+
+    async fn start(world: World, config: NodeConfig) -> Result<Node, StartError> {
+        if !config.roles.broker || !config.roles.controller {
+            return Err(StartError::Roles);
+        }
+        let opening = (world.clone(), config.clone());
+        let open = move || directories::open(&opening.0, &opening.1);
+        let directories = world
+            .blocking("open directories", open)
+            .await
+            .map_err(|lost| StartError::Ended(lost.to_string()))??;
+        let bound = bind(&world, &config).await?;
+        let name = format!("node-{}", config.node_id);
+        let shared = Shared::new(config, directories, bound);
+        let root = spawn_root::<NodeActor>(&world, &name, shared.clone()).ok_or(StartError::Name)?;
+        root.started().await.map_err(|exit| StartError::Ended(format!("{exit:?}")))?;
+        let mut state = shared.lifecycle_state.subscribe();
+        tokio::select! {
+            biased;
+            exit = root.ended() => return Err(StartError::Ended(format!("{exit:?}"))),
+            _ = state.until(|state| *state >= LifecycleState::Serving) => {}
+        }
+        Ok(Node { world, shared, root })
+    }
+
+    /// Where a listener can be reached.
+    pub fn address(&self, listener: &str) -> Option<SocketAddr> {
+        let bound = self.shared.bound.iter().find(|bound| bound.name() == listener);
+        bound.map(Bound::address)
+    }
+
+    /// Where clients connect: the first listener that is no controller's.
+    pub fn bootstrap(&self) -> SocketAddr {
+        let config = &self.shared.config;
+        let clients = self.shared.bound.iter().find(|b| !config.is_controller_listener(b.name()));
+        clients.map_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)), Bound::address)
+    }
+
+    pub fn cluster_id(&self) -> &str {
+        &self.shared.cluster_id
+    }
+
+    pub fn config(&self) -> &NodeConfig {
+        &self.shared.config
+    }
+
+    pub fn world(&self) -> &World {
+        &self.world
+    }
+
+    /// Spawns an actor of one's own under `extensions`: restarted when it fails, shown in the tree, stopped before the network.
+    ///
+    /// # Errors
+    /// There is an extension of this name, or the node stops.
+    pub async fn extend<A: Actor>(
+        &self,
+        name: &str,
+        args: A::Args,
+    ) -> Result<Address<A::Msg>, runtime::Failure> {
+        self.extend_with::<A>(name, policy::extension(), args).await
+    }
+
+    /// As [`Node::extend`], under a policy of one's own.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn extend_with<A: Actor>(
+        &self,
+        name: &str,
+        spec: ChildSpec,
+        args: A::Args,
+    ) -> Result<Address<A::Msg>, runtime::Failure> {
+        let (seed, address) = Seed::of::<A>(name, spec, args);
+        let (reply, answer) = Reply::new();
+        self.shared.extensions.send(SupervisorMsg::Add { seed, reply }).await?;
+        answer.get().await??;
+        Ok(address)
+    }
+
+    /// Waits until the node has ended, by [`Node::stop`] or by a failure that nothing below could contain.
+    pub async fn ended(&self) -> Exit {
+        self.root.ended().await
+    }
+
+    /// Stops in order: leaderships move away, connections close, logs are closed, directories are marked clean.
+    pub async fn stop(&self) -> Exit {
+        if self.shared.config.quorum.controlled_shutdown {
+            let mut state = self.shared.lifecycle_state.subscribe();
+            // Where it is down there is nobody to say good-bye for it.
+            if self.shared.lifecycle.send(LifecycleMsg::ShutDown).await.is_ok() {
+                let released = state.until(|state| *state == LifecycleState::Released);
+                if self.world.timeout(CONTROLLED_SHUTDOWN, released).await.is_err() {
+                    tracing::warn!("the controller did not let this broker go; stopping all the same");
+                }
+            }
+        }
+        self.root.stop().await
+    }
+
+    /// Ends the node as far as a process can without ending itself: nothing is closed.
+    pub fn kill(&self) {
+        self.root.kill();
+    }
+}
+
+async fn bind(world: &World, config: &NodeConfig) -> Result<Vec<Bound>, StartError> {
+    let network = &config.network;
+    let size = |bytes: i32| u32::try_from(bytes).ok().filter(|bytes| *bytes > 0);
+    let count = |n: i32| usize::try_from(n).unwrap_or(0);
+    let options = ListenOptions {
+        backlog: u32::try_from(network.listen_backlog).unwrap_or(0),
+        send_buffer: size(network.send_buffer_bytes),
+        receive_buffer: size(network.receive_buffer_bytes),
+    };
+    let mut bound = Vec::new();
+    for listener in &config.listeners {
+        let kind = match config.is_controller_listener(&listener.name) {
+            true => ListenerKind::Controller,
+            false => ListenerKind::Broker,
+        };
+        let host = match listener.address.host.as_str() {
+            "" => "0.0.0.0",
+            host => host,
+        };
+        let spec = ListenerSpec {
+            name: listener.name.clone(),
+            kind,
+            host: host.to_owned(),
+            port: listener.address.port,
+            options,
+            unstable_versions: network.unstable_api_versions,
+            max_connections: count(network.max_connections),
+            max_connections_per_ip: count(network.max_connections_per_ip),
+        };
+        let address = listener.address.to_string();
+        let opened = Bound::open(world, spec).await;
+        bound.push(opened.map_err(|source| StartError::Listen { address, source })?);
+    }
+    Ok(bound)
+}

@@ -1,0 +1,50 @@
+//! How each kind of actor is supervised: data, in one place.
+
+use std::time::Duration;
+
+use runtime::{Backoff, Bulkhead, ChildSpec, GiveUp};
+
+/// A partition recovers its log and is back in milliseconds; one that cannot goes offline alone.
+pub(crate) fn partition() -> ChildSpec {
+    let backoff = Backoff {
+        initial: Duration::from_millis(1),
+        max: Duration::from_secs(1),
+        jitter: 0.5,
+    };
+    ChildSpec::permanent()
+        .on(Bulkhead::Storage)
+        .intensity(3, Duration::from_secs(60))
+        .backoff(backoff)
+        .give_up(GiveUp::Offline)
+        .shutdown(Duration::from_secs(60))
+}
+
+/// A branch of the tree: its failure is the node's.
+pub(crate) fn branch() -> ChildSpec {
+    ChildSpec::permanent().give_up(GiveUp::Escalate).shutdown(Duration::from_secs(120))
+}
+
+/// Raft, the controller and what follows the metadata log.
+pub(crate) fn quorum_member() -> ChildSpec {
+    ChildSpec::permanent().give_up(GiveUp::Escalate)
+}
+
+/// Raft and log directories wait for the disk.
+pub(crate) fn storage_member() -> ChildSpec {
+    quorum_member().on(Bulkhead::Storage).shutdown(Duration::from_secs(60))
+}
+
+/// A listener's socket outlives it.
+pub(crate) fn listener() -> ChildSpec {
+    ChildSpec::permanent().on(Bulkhead::Network).give_up(GiveUp::Escalate)
+}
+
+/// A connection's failure is its client's: it connects anew.
+pub(crate) fn connection() -> ChildSpec {
+    ChildSpec::temporary().on(Bulkhead::Network).shutdown(Duration::from_secs(1))
+}
+
+/// What users add: kept apart, so that a bug in it costs nothing else.
+pub(crate) fn extension() -> ChildSpec {
+    ChildSpec::permanent().give_up(GiveUp::Offline)
+}

@@ -1,0 +1,324 @@
+//! The tree of a node: its root starts the branches in order, each up before the next, and stops them in reverse.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
+use std::time::Duration;
+
+use disk::DiskLock;
+use machines::consensus::SnapshotPolicy;
+use machines::controller::ControllerConfig;
+use machines::metadata::{ConfigResource, Endpoint, MetadataImage};
+use model::NodeId;
+use model::node_config::NodeConfig;
+use model::settings::Values;
+use network::{Bound, Broker, BrokerParts, Limits, ListenerActor, ListenerArgs};
+use partitions::{Hosted, LogDir, LogDirArgs, LogDirs, Partitions, PartitionsArgs};
+use quorum::{
+    ControllerActor, ControllerArgs, ControllerHandle, ControllerMsg, Lifecycle, LifecycleArgs,
+    LifecycleMsg, LifecycleState, MetadataPublisher, PublisherArgs, Raft, RaftArgs, RaftStatus,
+};
+use runtime::{
+    Actor, Address, Cx, Failure, Outcome, Publisher, Seed, Strategy, Supervisor, SupervisorArgs,
+    SupervisorMsg, Watchdog,
+};
+
+use super::directories::{Directories, fixed_voters, local_voter};
+use super::policy;
+
+/// A handler that takes longer is reported.
+const STUCK: Duration = Duration::from_secs(10);
+const WATCHDOG_PERIOD: Duration = Duration::from_secs(1);
+/// Where `queued.max.request.bytes` sets no limit.
+const REQUEST_MEMORY: u32 = 256 << 20;
+
+/// What a node's actors share, and what the outside asks them through.
+#[derive(Clone)]
+pub(crate) struct Shared {
+    pub(crate) config: Arc<NodeConfig>,
+    pub(crate) cluster_id: String,
+    pub(crate) log_dirs: LogDirs,
+    pub(crate) directories: Arc<DirectoryFacts>,
+    pub(crate) hosted: Arc<Hosted>,
+    pub(crate) images: Arc<Publisher<MetadataImage>>,
+    pub(crate) settings: Arc<Publisher<Values>>,
+    pub(crate) applied: Arc<Publisher<i64>>,
+    pub(crate) raft_status: Arc<Publisher<RaftStatus>>,
+    pub(crate) lifecycle_state: Arc<Publisher<LifecycleState>>,
+    pub(crate) broker_epoch: Arc<AtomicI64>,
+    pub(crate) raft: Address<quorum::RaftMsg>,
+    pub(crate) controller: Address<ControllerMsg>,
+    pub(crate) lifecycle: Address<LifecycleMsg>,
+    pub(crate) extensions: Address<SupervisorMsg>,
+    pub(crate) bound: Vec<Bound>,
+}
+
+/// What was found in the directories.
+pub(crate) struct DirectoryFacts {
+    metadata_dir_id: model::Uuid,
+    previous_broker_epoch: i64,
+    _locks: Arc<Vec<DiskLock>>,
+}
+
+impl Shared {
+    pub(crate) fn new(config: NodeConfig, directories: Directories, bound: Vec<Bound>) -> Shared {
+        let publisher = |offset| Arc::new(runtime::watch(offset).0);
+        Shared {
+            cluster_id: directories.cluster_id,
+            log_dirs: directories.log_dirs,
+            directories: Arc::new(DirectoryFacts {
+                metadata_dir_id: directories.metadata_dir_id,
+                previous_broker_epoch: directories.previous_broker_epoch,
+                _locks: directories.locks,
+            }),
+            hosted: Arc::default(),
+            images: Arc::new(runtime::watch(MetadataImage::default()).0),
+            settings: Arc::new(runtime::watch(config.values.clone()).0),
+            applied: publisher(-1),
+            raft_status: Arc::new(runtime::watch(RaftStatus::default()).0),
+            lifecycle_state: Arc::new(runtime::watch(LifecycleState::default()).0),
+            broker_epoch: Arc::new(AtomicI64::new(-1)),
+            raft: Address::vacant(),
+            controller: Address::vacant(),
+            lifecycle: Address::vacant(),
+            extensions: Address::vacant(),
+            config: Arc::new(config),
+            bound,
+        }
+    }
+
+    pub(crate) fn controller_handle(&self) -> ControllerHandle {
+        ControllerHandle::new(self.controller.clone())
+    }
+
+    fn node(&self) -> NodeId {
+        self.config.node_id
+    }
+}
+
+/// The root of a node's tree.
+pub(crate) struct NodeActor {
+    shared: Shared,
+    watchdog: Watchdog,
+}
+
+pub(crate) enum NodeMsg {
+    /// The metadata may have changed what is set for brokers.
+    MetadataChanged,
+    LookForStuck,
+}
+
+runtime::messages!(NodeMsg { MetadataChanged, LookForStuck });
+
+impl Actor for NodeActor {
+    const KIND: &'static str = "node";
+    type Msg = NodeMsg;
+    type Args = Shared;
+
+    async fn start(cx: &mut Cx<Self>, shared: Shared) -> Result<Self, Failure> {
+        let (me, mut images) = (cx.me().clone(), shared.images.subscribe());
+        cx.spawn_task(async move {
+            while me.send(NodeMsg::MetadataChanged).await.is_ok() {
+                images.changed().await;
+            }
+        });
+        cx.every(WATCHDOG_PERIOD, || NodeMsg::LookForStuck);
+        for seed in branches(cx, &shared) {
+            cx.spawn_seed_and_wait(seed).await?;
+        }
+        let watchdog = Watchdog::new(cx.world().registry().clone(), STUCK);
+        Ok(NodeActor { shared, watchdog })
+    }
+
+    async fn handle(&mut self, _cx: &mut Cx<Self>, msg: NodeMsg) -> Outcome {
+        match msg {
+            NodeMsg::MetadataChanged => self.settle(),
+            NodeMsg::LookForStuck => drop(self.watchdog.check()),
+        }
+        Ok(())
+    }
+
+    fn state_line(&self) -> String {
+        let shared = &self.shared;
+        format!("node {} of cluster {}", shared.node(), shared.cluster_id)
+    }
+}
+
+impl NodeActor {
+    /// Lays what the metadata sets for brokers over what the node was started with.
+    fn settle(&self) {
+        let image = self.shared.images.get();
+        let all = image.configs.of(&ConfigResource::broker_default());
+        let own = image.configs.of(&ConfigResource::broker(self.shared.node().0));
+        let (values, errors) = self.shared.config.values.with_dynamic(all, own);
+        for error in errors {
+            tracing::warn!(%error, "a dynamic setting is not used");
+        }
+        if *self.shared.settings.get() != values {
+            self.shared.settings.publish(values);
+        }
+    }
+}
+
+/// The branches, in the order in which they start.
+fn branches(cx: &Cx<NodeActor>, shared: &Shared) -> Vec<Seed> {
+    let supervisor = |name: &str, strategy, children| {
+        let args = SupervisorArgs { strategy, children };
+        Seed::of::<Supervisor>(name, policy::branch(), args).0
+    };
+    let extensions = SupervisorArgs { strategy: Strategy::OneForOne, children: Vec::new() };
+    vec![
+        supervisor("storage", Strategy::OneForOne, storage(shared)),
+        supervisor("quorum", Strategy::RestForOne, quorum_members(shared)),
+        Seed::of::<Partitions>("partitions", policy::branch(), partitions_args(shared)).0,
+        supervisor("network", Strategy::OneForOne, network_members(cx, shared)),
+        Seed::at::<Supervisor>("extensions", policy::branch(), extensions, &shared.extensions),
+    ]
+}
+
+fn storage(shared: &Shared) -> Vec<Seed> {
+    let logs = &shared.config.logs;
+    let ms = |ms: i64| Duration::from_millis(ms.max(1).unsigned_abs());
+    let seeds = shared.log_dirs.0.iter().enumerate().map(|(index, state)| {
+        let args = LogDirArgs {
+            state: state.clone(),
+            hosted: shared.hosted.clone(),
+            broker_epoch: shared.broker_epoch.clone(),
+            recovery_point_interval: ms(i64::from(logs.recovery_checkpoint_interval_ms)),
+            high_watermark_interval: ms(logs.high_watermark_checkpoint_interval_ms),
+            delete_delay: ms(shared.config.values.long("log.segment.delete.delay.ms")),
+        };
+        let spec = policy::storage_member();
+        Seed::at::<LogDir>(format!("log-dir-{index}"), spec, args, state.address())
+    });
+    seeds.collect()
+}
+
+fn quorum_members(shared: &Shared) -> Vec<Seed> {
+    let config = &shared.config;
+    let quorum = &config.quorum;
+    let ms = |ms: i32| Duration::from_millis(u64::try_from(ms).unwrap_or(0));
+    let raft = RaftArgs {
+        log_dir: config.metadata_log_dir.clone(),
+        local: local_voter(config, shared.directories.metadata_dir_id),
+        fixed_voters: fixed_voters(config),
+        election_timeout: ms(quorum.election_timeout_ms),
+        fetch_timeout: ms(quorum.fetch_timeout_ms),
+        segment_bytes: u32::try_from(quorum.segment_bytes).unwrap_or(u32::MAX),
+        segment_ms: quorum.segment_ms,
+        status: shared.raft_status.clone(),
+    };
+    let controller = ControllerArgs {
+        config: ControllerConfig {
+            node_id: config.node_id.0,
+            cluster_id: shared.cluster_id.clone(),
+            quorum_ids: vec![config.node_id.0],
+            settings: config.values.clone(),
+            bootstrap: Vec::new(),
+        },
+        raft: shared.raft.clone(),
+    };
+    let snapshots = SnapshotPolicy {
+        max_record_bytes: u64::try_from(quorum.bytes_between_snapshots).unwrap_or(u64::MAX),
+        max_interval: u64::try_from(quorum.max_snapshot_interval_ms)
+            .ok()
+            .filter(|ms| *ms > 0)
+            .map(Duration::from_millis),
+    };
+    let publisher = PublisherArgs { raft: shared.raft.clone(), images: shared.images.clone(), snapshots };
+    let member = policy::quorum_member;
+    vec![
+        Seed::at::<Raft>("raft", policy::storage_member(), raft, &shared.raft),
+        Seed::at::<ControllerActor>("controller", member(), controller, &shared.controller),
+        Seed::of::<MetadataPublisher>("metadata-publisher", member(), publisher).0,
+        Seed::at::<Lifecycle>("lifecycle", member(), lifecycle_args(shared), &shared.lifecycle),
+    ]
+}
+
+fn lifecycle_args(shared: &Shared) -> LifecycleArgs {
+    let config = &shared.config;
+    let ms = |ms: i32| Duration::from_millis(u64::try_from(ms).unwrap_or(0));
+    LifecycleArgs {
+        node: config.node_id,
+        cluster_id: shared.cluster_id.clone(),
+        rack: config.rack.clone(),
+        listeners: advertised(shared),
+        log_dirs: shared.log_dirs.0.iter().map(|dir| dir.id).collect(),
+        previous_broker_epoch: shared.directories.previous_broker_epoch,
+        controller: shared.controller_handle(),
+        metadata: shared.images.subscribe(),
+        applied: shared.applied.subscribe(),
+        state: shared.lifecycle_state.clone(),
+        broker_epoch: shared.broker_epoch.clone(),
+        heartbeat_interval: ms(config.quorum.heartbeat_interval_ms),
+        request_timeout: ms(config.quorum.session_timeout_ms),
+    }
+}
+
+/// What others are told to connect to; a port of 0 is the one that the system gave.
+fn advertised(shared: &Shared) -> Vec<Endpoint> {
+    let endpoints = shared.config.advertised.iter().map(|endpoint| {
+        let bound = shared.bound.iter().find(|bound| bound.name() == endpoint.name);
+        let port = match endpoint.address.port {
+            0 => bound.map_or(0, |bound| bound.address().port()),
+            port => port,
+        };
+        Endpoint {
+            name: endpoint.name.clone(),
+            host: endpoint.address.host.clone(),
+            port,
+            // Other protocols are refused where they are configured.
+            security_protocol: 0,
+        }
+    });
+    endpoints.collect()
+}
+
+fn partitions_args(shared: &Shared) -> PartitionsArgs {
+    let tick = shared.config.logs.retention_check_interval_ms;
+    PartitionsArgs {
+        node: shared.node(),
+        log_dirs: shared.log_dirs.clone(),
+        hosted: shared.hosted.clone(),
+        metadata: shared.images.subscribe(),
+        settings: shared.settings.subscribe(),
+        applied: shared.applied.clone(),
+        replica: policy::partition(),
+        tick: Duration::from_millis(tick.max(1).unsigned_abs()),
+    }
+}
+
+fn network_members(cx: &Cx<NodeActor>, shared: &Shared) -> Vec<Seed> {
+    let network = &shared.config.network;
+    let positive = |n: i32| usize::try_from(n).unwrap_or(0);
+    let limits = Limits {
+        max_request_bytes: positive(network.request_max_bytes),
+        max_idle: match u64::try_from(network.connections_max_idle_ms) {
+            Ok(ms) => Duration::from_millis(ms),
+            Err(_) => Duration::from_secs(u64::from(u32::MAX)),
+        },
+        request_memory: u32::try_from(network.queued_max_request_bytes)
+            .ok()
+            .filter(|bytes| *bytes > 0)
+            .unwrap_or(REQUEST_MEMORY),
+        fetch_sessions: positive(network.fetch_session_slots),
+    };
+    let broker = Broker::new(BrokerParts {
+        world: cx.world().clone(),
+        node: shared.node(),
+        cluster_id: shared.cluster_id.clone(),
+        limits,
+        metadata: shared.images.subscribe(),
+        settings: shared.settings.subscribe(),
+        hosted: shared.hosted.clone(),
+        log_dirs: shared.log_dirs.clone(),
+    });
+    let seeds = shared.bound.iter().map(|bound| {
+        let args = ListenerArgs {
+            bound: bound.clone(),
+            broker: broker.clone(),
+            connection: policy::connection(),
+        };
+        Seed::of::<ListenerActor>(bound.name(), policy::listener(), args).0
+    });
+    seeds.collect()
+}

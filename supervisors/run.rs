@@ -1,0 +1,182 @@
+//! What the commands do.
+
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use model::node_config::NodeConfig;
+use runtime::{Bulkhead, BulkheadSizes, Bulkheads, World};
+
+use crate::cli::{self, Cli, Command};
+use crate::config::{self, ConfigErrors};
+use crate::console::{Console, FetchError, draw, fetch_tree};
+use crate::node::{DirectoriesError, Node, NodeBuilder, StartError, format_for};
+
+/// How long threads may take to end after everything has stopped.
+const THREADS_END: Duration = Duration::from_secs(2);
+/// A stop that takes longer is talked about.
+const LONG_STOP: Duration = Duration::from_secs(1);
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    #[error(transparent)]
+    Config(#[from] ConfigErrors),
+    #[error(transparent)]
+    Start(#[from] StartError),
+    #[error(transparent)]
+    Directories(#[from] DirectoriesError),
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+    #[error("the console cannot listen on {address}: {source}; --console HOST:PORT names another, --console off goes without")]
+    Console { address: String, source: std::io::Error },
+    #[error("threads cannot be started: {0}")]
+    Threads(std::io::Error),
+    #[error("signals cannot be watched: {0}")]
+    Signals(std::io::Error),
+    #[error("node {0} ended: {1}")]
+    Ended(i32, String),
+}
+
+/// Does what the command line says.
+pub fn run(cli: Cli) -> ExitCode {
+    let done = match cli.command {
+        Command::Start(start) => start_nodes(&start),
+        Command::Format(format) => format_node(&format),
+        Command::Tree(tree) => show_tree(&tree),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("ottla: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn real_world(sizes: BulkheadSizes) -> Result<(Bulkheads, World), RunError> {
+    let bulkheads = Bulkheads::new(sizes).map_err(RunError::Threads)?;
+    let world = World::real(bulkheads.handles(), Arc::new(disk::RealDisk::new()));
+    Ok((bulkheads, world))
+}
+
+fn show_tree(tree: &cli::Tree) -> Result<(), RunError> {
+    print!("{}", draw(&fetch_tree(&tree.console)?));
+    Ok(())
+}
+
+fn format_node(format: &cli::Format) -> Result<(), RunError> {
+    let Some(source) = format.source() else { return Ok(()) };
+    let configs = config::load(&source, &[], &config::machine_name())?;
+    let (_bulkheads, world) = real_world(BulkheadSizes::for_cores(1))?;
+    let features: BTreeMap<String, i16> = format.feature.iter().cloned().collect();
+    for config in configs {
+        let cluster_id = format.cluster_id.clone();
+        let (standalone, ignore) = (format.standalone, format.ignore_formatted);
+        let formatted = format_for(&world, &config, cluster_id, &features, standalone, ignore)?;
+        for (dir, id) in formatted.dirs {
+            println!("formatted {} as directory {id} of cluster {}", dir.display(), formatted.cluster_id);
+        }
+    }
+    Ok(())
+}
+
+fn start_nodes(start: &cli::Start) -> Result<(), RunError> {
+    let configs = config::load(&start.source(), &start.set, &config::machine_name())?;
+    let (bulkheads, world) = real_world(sizes(&configs))?;
+    let outcome = bulkheads.block_on(serve(start, configs, world));
+    bulkheads.shutdown(THREADS_END);
+    outcome
+}
+
+/// Threads as `num.network.threads` and `num.io.threads` ask for, but no more than the machine has cores: more would only wake each other.
+fn sizes(configs: &[NodeConfig]) -> BulkheadSizes {
+    let cores = BulkheadSizes::for_this_machine();
+    let most = |of: fn(&NodeConfig) -> usize| configs.iter().map(of).max().unwrap_or(1).max(1);
+    BulkheadSizes {
+        network: cores.network.min(most(|config| config.network.threads)),
+        storage: cores.storage.min(most(|config| config.network.io_threads)),
+        control: cores.control,
+    }
+}
+
+async fn serve(start: &cli::Start, configs: Vec<NodeConfig>, world: World) -> Result<(), RunError> {
+    let begun = world.mono();
+    let console = match &start.console {
+        cli::Console::Off => None,
+        cli::Console::At(address) => {
+            let bound = Console::bind(&address.host, address.port).await;
+            Some(bound.map_err(|source| RunError::Console { address: address.to_string(), source })?)
+        }
+    };
+    let mut nodes = Vec::new();
+    let mut worlds = Vec::new();
+    for config in configs {
+        let own = World::real(world.handles().clone(), Arc::new(disk::RealDisk::new()));
+        worlds.push(own.clone());
+        nodes.push(builder(own, config).start().await?);
+    }
+    let took = world.mono().saturating_sub(begun);
+    for node in &nodes {
+        println!(
+            "ottla: node {} of cluster {} is ready on {} after {} ms",
+            node.config().node_id,
+            node.cluster_id(),
+            node.bootstrap(),
+            took.as_millis()
+        );
+    }
+    if let Some(console) = console {
+        let task = async move {
+            if let Err(error) = console.serve(worlds).await {
+                tracing::warn!(%error, "the console ended");
+            }
+        };
+        world.spawn(Bulkhead::Control, task);
+    }
+    let ended = wait(&nodes).await?;
+    stop(&world, &nodes).await;
+    ended.map_or(Ok(()), |(id, exit)| Err(RunError::Ended(id, exit)))
+}
+
+fn builder(world: World, config: NodeConfig) -> NodeBuilder {
+    Node::builder_in(world).node_config(config)
+}
+
+/// Waits for a signal to stop, or for a node that ends by itself.
+async fn wait(nodes: &[Node]) -> Result<Option<(i32, String)>, RunError> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate()).map_err(RunError::Signals)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(RunError::Signals)?;
+    let mut ends: Vec<_> = nodes.iter().map(|node| Box::pin(node.ended())).collect();
+    let first_end = std::future::poll_fn(|cx| {
+        for (node, end) in nodes.iter().zip(&mut ends) {
+            if let std::task::Poll::Ready(exit) = end.as_mut().poll(cx) {
+                return std::task::Poll::Ready((node.config().node_id.0, format!("{exit:?}")));
+            }
+        }
+        std::task::Poll::Pending
+    });
+    tokio::select! {
+        biased;
+        _ = terminate.recv() => Ok(None),
+        _ = interrupt.recv() => Ok(None),
+        end = first_end => Ok(Some(end)),
+    }
+}
+
+/// Stops the nodes, the last started first; says so where it takes long.
+async fn stop(world: &World, nodes: &[Node]) {
+    let begun = world.mono();
+    for node in nodes.iter().rev() {
+        let id = node.config().node_id;
+        let mut stopping = std::pin::pin!(node.stop());
+        while world.timeout(LONG_STOP, stopping.as_mut()).await.is_err() {
+            let left = world.registry().tree().len();
+            let took = world.mono().saturating_sub(begun).as_secs();
+            eprintln!("ottla: node {id} is stopping: {took} s, {left} actors at the top are still there");
+        }
+        println!("ottla: node {id} stopped");
+    }
+}
