@@ -29,7 +29,9 @@ pub enum RunError {
     Directories(#[from] DirectoriesError),
     #[error(transparent)]
     Fetch(#[from] FetchError),
-    #[error("the console cannot listen on {address}: {source}; --console HOST:PORT names another, --console off goes without")]
+    #[error(
+        "the console cannot listen on {address}: {source}; --console HOST:PORT names another, --console off goes without"
+    )]
     Console { address: String, source: std::io::Error },
     #[error("threads cannot be started: {0}")]
     Threads(std::io::Error),
@@ -76,7 +78,11 @@ fn format_node(format: &cli::Format) -> Result<(), RunError> {
         let (standalone, ignore) = (format.standalone, format.ignore_formatted);
         let formatted = format_for(&world, &config, cluster_id, &features, standalone, ignore)?;
         for (dir, id) in formatted.dirs {
-            println!("formatted {} as directory {id} of cluster {}", dir.display(), formatted.cluster_id);
+            println!(
+                "formatted {} as directory {id} of cluster {}",
+                dir.display(),
+                formatted.cluster_id
+            );
         }
     }
     Ok(())
@@ -107,7 +113,10 @@ async fn serve(start: &cli::Start, configs: Vec<NodeConfig>, world: World) -> Re
         cli::Console::Off => None,
         cli::Console::At(address) => {
             let bound = Console::bind(&address.host, address.port).await;
-            Some(bound.map_err(|source| RunError::Console { address: address.to_string(), source })?)
+            Some(
+                bound
+                    .map_err(|source| RunError::Console { address: address.to_string(), source })?,
+            )
         }
     };
     let mut nodes = Vec::new();
@@ -175,7 +184,9 @@ async fn stop(world: &World, nodes: &[Node]) {
         while world.timeout(LONG_STOP, stopping.as_mut()).await.is_err() {
             let left = world.registry().tree().len();
             let took = world.mono().saturating_sub(begun).as_secs();
-            eprintln!("ottla: node {id} is stopping: {took} s, {left} actors at the top are still there");
+            eprintln!(
+                "ottla: node {id} is stopping: {took} s, {left} actors at the top are still there"
+            );
         }
         println!("ottla: node {id} stopped");
     }

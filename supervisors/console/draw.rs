@@ -55,7 +55,13 @@ mod tests {
     use super::*;
 
     fn actor(name: &str, children: Vec<ActorTree>) -> ActorTree {
-        ActorTree { name: name.into(), kind: name.into(), status: "running".into(), children, ..ActorTree::default() }
+        ActorTree {
+            name: name.into(),
+            kind: name.into(),
+            status: "running".into(),
+            children,
+            ..ActorTree::default()
+        }
     }
 
     #[test]

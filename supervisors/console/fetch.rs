@@ -12,7 +12,9 @@ const MAX_ANSWER: u64 = 512 << 20;
 
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
-    #[error("no console answers on {address} ({source}): is the node running, and not with --console off?")]
+    #[error(
+        "no console answers on {address} ({source}): is the node running, and not with --console off?"
+    )]
     Io { address: String, source: std::io::Error },
     #[error("{address} does not answer as a console does: {answer}")]
     Answer { address: String, answer: String },
@@ -26,8 +28,8 @@ pub enum FetchError {
 /// Nobody answers there, or somebody else.
 pub fn fetch_tree(console: &HostPort) -> Result<Vec<ActorTree>, FetchError> {
     let address = console.to_string();
-    let answer =
-        get(console, "/tree").map_err(|source| FetchError::Io { address: address.clone(), source })?;
+    let answer = get(console, "/tree")
+        .map_err(|source| FetchError::Io { address: address.clone(), source })?;
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
     if !head.starts_with("HTTP/1.0 200") && !head.starts_with("HTTP/1.1 200") {
         let answer = head.lines().next().unwrap_or_default().to_owned();

@@ -18,7 +18,10 @@ pub use fetch::{FetchError, fetch_tree};
 
 /// The console's address, bound: `/metrics` for Prometheus, `/tree` as JSON. It reads what the kit counts and disturbs nobody.
 pub struct Console {
-    #[expect(clippy::disallowed_types, reason = "the console is for people; simulations have none")]
+    #[expect(
+        clippy::disallowed_types,
+        reason = "the console is for people; simulations have none"
+    )]
     listener: tokio::net::TcpListener,
 }
 

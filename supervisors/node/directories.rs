@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use disk::{Disk, DiskError, DiskLock};
+use disk::{DiskError, DiskLock};
 use log::CheckpointError;
 use machines::consensus::{ReplicaKey, Voter, VoterEndpoint, VoterSet};
-use machines::metadata::{FeatureError, KRAFT_VERSION, initial_feature_levels};
 use machines::metadata::{Feature, LevelRange};
+use machines::metadata::{FeatureError, KRAFT_VERSION, initial_feature_levels};
 use model::node_config::{ClusterId, NodeConfig};
 use model::{NodeId, Uuid};
 use partitions::{LogDirState, LogDirs, read_log_dir};

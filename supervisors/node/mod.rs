@@ -126,7 +126,8 @@ impl Node {
         let bound = bind(&world, &config).await?;
         let name = format!("node-{}", config.node_id);
         let shared = Shared::new(config, directories, bound);
-        let root = spawn_root::<NodeActor>(&world, &name, shared.clone()).ok_or(StartError::Name)?;
+        let root =
+            spawn_root::<NodeActor>(&world, &name, shared.clone()).ok_or(StartError::Name)?;
         root.started().await.map_err(|exit| StartError::Ended(format!("{exit:?}")))?;
         let mut state = shared.lifecycle_state.subscribe();
         tokio::select! {
@@ -204,7 +205,9 @@ impl Node {
             if self.shared.lifecycle.send(LifecycleMsg::ShutDown).await.is_ok() {
                 let released = state.until(|state| *state == LifecycleState::Released);
                 if self.world.timeout(CONTROLLED_SHUTDOWN, released).await.is_err() {
-                    tracing::warn!("the controller did not let this broker go; stopping all the same");
+                    tracing::warn!(
+                        "the controller did not let this broker go; stopping all the same"
+                    );
                 }
             }
         }

@@ -6,11 +6,8 @@ use runtime::{Backoff, Bulkhead, ChildSpec, GiveUp};
 
 /// A partition recovers its log and is back in milliseconds; one that cannot goes offline alone.
 pub(crate) fn partition() -> ChildSpec {
-    let backoff = Backoff {
-        initial: Duration::from_millis(1),
-        max: Duration::from_secs(1),
-        jitter: 0.5,
-    };
+    let backoff =
+        Backoff { initial: Duration::from_millis(1), max: Duration::from_secs(1), jitter: 0.5 };
     ChildSpec::permanent()
         .on(Bulkhead::Storage)
         .intensity(3, Duration::from_secs(60))

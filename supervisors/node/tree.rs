@@ -224,7 +224,8 @@ fn quorum_members(shared: &Shared) -> Vec<Seed> {
             .filter(|ms| *ms > 0)
             .map(Duration::from_millis),
     };
-    let publisher = PublisherArgs { raft: shared.raft.clone(), images: shared.images.clone(), snapshots };
+    let publisher =
+        PublisherArgs { raft: shared.raft.clone(), images: shared.images.clone(), snapshots };
     let member = policy::quorum_member;
     vec![
         Seed::at::<Raft>("raft", policy::storage_member(), raft, &shared.raft),

@@ -1,13 +1,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Entry, Registry, Status, bucket_limit_micros, lock};
 use crate::world::World;
 
 /// One actor and those below it, as it was when somebody looked.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct ActorTree {
     pub name: String,
     pub path: String,
@@ -32,7 +32,7 @@ pub struct ActorTree {
     pub children: Vec<ActorTree>,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct MessageCount {
     pub name: String,
     pub handled: u64,
