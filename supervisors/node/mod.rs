@@ -2,6 +2,7 @@
 
 mod directories;
 mod policy;
+mod producer_ids;
 mod tree;
 
 use std::net::SocketAddr;

@@ -23,7 +23,7 @@ use runtime::{
 };
 
 use super::directories::{Directories, fixed_voters, local_voter};
-use super::policy;
+use super::{policy, producer_ids};
 
 /// A handler that takes longer is reported.
 const STUCK: Duration = Duration::from_secs(10);
@@ -312,6 +312,11 @@ fn network_members(cx: &Cx<NodeActor>, shared: &Shared) -> Vec<Seed> {
         settings: shared.settings.subscribe(),
         hosted: shared.hosted.clone(),
         log_dirs: shared.log_dirs.clone(),
+        producer_id_blocks: producer_ids::blocks(
+            shared.node(),
+            shared.broker_epoch.clone(),
+            shared.controller_handle(),
+        ),
     });
     let seeds = shared.bound.iter().map(|bound| {
         let args = ListenerArgs {

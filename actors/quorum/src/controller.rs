@@ -178,7 +178,7 @@ impl ControllerActor {
     async fn carry_out(
         &mut self,
         cx: &mut Cx<Self>,
-        decision: ControllerDecision,
+        mut decision: ControllerDecision,
         reply: Option<Reply<ControllerAnswer>>,
     ) -> Outcome {
         let version = self.machine.image().metadata_version();
@@ -197,10 +197,9 @@ impl ControllerActor {
         if !records.is_empty() {
             self.append(cx, records, version).await;
         }
-        for (ticket, answer) in decision.replies {
-            let Some(reply) = reply else { break };
+        // The controller answers a request at once or not at all: the one reply is to this request.
+        if let (Some((ticket, answer)), Some(reply)) = (decision.replies.pop(), reply) {
             self.waiting.insert(ticket, Waiting { reply, answer, append: self.appends, end: None });
-            break;
         }
         self.release();
         for op in decision.timers {
