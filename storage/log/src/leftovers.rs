@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use disk::{Disk, DiskError, FileKind};
+use wire::batch::NO_LEADER_EPOCH;
 
 use crate::error::OpenError;
 use crate::index::Index;
@@ -73,7 +74,15 @@ fn covered_offsets(
         }
         let file = disk.open(&dir.join(name), disk::Open::Read)?;
         let size = file.len()?;
-        let scan = Scan { file: &*file, base, size, config: &config, now_ms: 0, verify: false };
+        let scan = Scan {
+            file: &*file,
+            base,
+            size,
+            config: &config,
+            now_ms: 0,
+            verify: false,
+            min_epoch: NO_LEADER_EPOCH,
+        };
         let next = scan.run(Index::Active(Box::default()), None)?.next_offset;
         (first, end) = (first.min(base), end.max(next));
     }

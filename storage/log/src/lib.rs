@@ -68,3 +68,5 @@ mod files_tests;
 mod log_tests;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod view_tests;

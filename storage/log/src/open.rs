@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 
 use disk::{Disk, DiskError, DiskFile, Open};
+use wire::batch::NO_LEADER_EPOCH;
 
 use crate::checkpoint::read_epochs;
 use crate::config::LogConfig;
@@ -65,9 +66,15 @@ impl Log {
             epochs: epochs.clone(),
             closed: Vec::new(),
             tail: None,
+            tail_epoch: NO_LEADER_EPOCH,
             report: Recovered::default(),
         };
         opening.load_segments()?;
+        if !options.clean {
+            // Durably: else what was dropped, now or by a truncation that was cut short, could come back behind what is
+            // appended next.
+            opening.disk.sync_dir(&opening.dir)?;
+        }
         let report = opening.report;
         Ok((opening.finish(&epochs)?, report))
     }
@@ -87,6 +94,8 @@ struct Opening {
     epochs: LeaderEpochs,
     closed: Vec<Arc<Segment>>,
     tail: Option<Tail>,
+    /// The highest leader epoch of the batches scanned so far.
+    tail_epoch: i32,
     report: Recovered,
 }
 
@@ -125,6 +134,7 @@ impl Opening {
             };
             let scanned = self.scan(base, &file, size, below)?;
             let invalid = scanned.invalid;
+            self.tail_epoch = scanned.epoch;
             if invalid > 0 {
                 file.set_len(scanned.active.size)?;
                 file.sync_data()?;
@@ -147,18 +157,13 @@ impl Opening {
             .filter_map(|(base, suffix)| (suffix == LOG).then_some(base))
             .collect();
         bases.sort_unstable();
-        let mut orphans = 0;
         for name in &names {
             if let Some((base, suffix)) = parse_file_name(name)
                 && [OFFSET_INDEX, TIME_INDEX, TXN_INDEX].contains(&suffix)
                 && bases.binary_search(&base).is_err()
             {
                 self.disk.remove_file(&self.dir.join(name))?;
-                orphans += 1;
             }
-        }
-        if orphans > 0 {
-            self.disk.sync_dir(&self.dir)?;
         }
         Ok(bases)
     }
@@ -170,13 +175,9 @@ impl Opening {
         base < end || (base > end && !self.config.compacted)
     }
 
-    /// Durably, as is the cut before: else what is dropped here could come back behind what is appended next.
     fn remove_segments(&mut self, bases: &[i64]) -> Result<(), OpenError> {
         for base in bases.iter().rev() {
             remove_segment_files(&*self.disk, &self.dir, *base)?;
-        }
-        if !bases.is_empty() {
-            self.disk.sync_dir(&self.dir)?;
         }
         self.report.removed_segments += bases.len();
         Ok(())
@@ -200,6 +201,7 @@ impl Opening {
             config: &self.config,
             now_ms: self.options.now_ms,
             verify: !trusted || !self.options.clean,
+            min_epoch: self.tail_epoch,
         };
         let index = Index::Active(Box::new(known.unwrap_or_default()));
         if self.options.writes_survived {
@@ -310,6 +312,7 @@ impl Log {
             config: &self.config,
             now_ms,
             verify: false,
+            min_epoch: NO_LEADER_EPOCH,
         };
         scan.run(Index::Active(Box::new(index)), None)
     }

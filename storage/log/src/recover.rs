@@ -3,7 +3,7 @@
 use disk::{Disk, DiskError, DiskFile};
 use model::LeaderEpoch;
 use std::path::Path;
-use wire::batch::{BatchError, BatchHeader, HEADER_LEN, NO_TIMESTAMP};
+use wire::batch::{BatchError, BatchHeader, HEADER_LEN, NO_LEADER_EPOCH, NO_TIMESTAMP};
 
 use crate::config::LogConfig;
 use crate::epochs::LeaderEpochs;
@@ -29,6 +29,8 @@ pub(crate) struct Scanned {
     pub next_offset: i64,
     /// Bytes behind it that are not whole.
     pub invalid: u64,
+    /// The highest leader epoch of the batches looked at.
+    pub epoch: i32,
 }
 
 /// How to scan.
@@ -40,6 +42,8 @@ pub(crate) struct Scan<'a> {
     pub now_ms: i64,
     /// Check every CRC; without, the batches are known to be whole.
     pub verify: bool,
+    /// Epochs never descend in a log (LO-2): a batch of a lower one was truncated once, and came back.
+    pub min_epoch: i32,
 }
 
 impl Scan<'_> {
@@ -70,7 +74,8 @@ impl Scan<'_> {
             };
             let header = batch.header();
             let fits = header.base_offset >= state.next_offset
-                && header.last_offset() - self.base <= i64::from(i32::MAX);
+                && header.last_offset() - self.base <= i64::from(i32::MAX)
+                && (header.leader_epoch < 0 || header.leader_epoch >= state.epoch);
             if header.validate().is_err() || !fits || self.verify && batch.verify_crc().is_err() {
                 break;
             }
@@ -104,12 +109,13 @@ impl Scan<'_> {
             active.max = TimestampOffset { timestamp: last.timestamp, offset, leader_epoch: None };
             active.indexed_timestamp = last.timestamp;
         }
-        Ok(Scanned { index, active, next_offset, invalid: 0 })
+        Ok(Scanned { index, active, next_offset, invalid: 0, epoch: self.min_epoch })
     }
 
     fn note(&self, state: &mut Scanned, header: &BatchHeader) {
         state.active.note(header, self.base, &state.index, self.config.index_interval_bytes);
         state.next_offset = header.next_offset();
+        state.epoch = state.epoch.max(header.leader_epoch);
     }
 }
 
@@ -120,6 +126,7 @@ impl Scanned {
             active: Active::new(base, now_ms),
             next_offset: base,
             invalid: 0,
+            epoch: NO_LEADER_EPOCH,
         }
     }
 }

@@ -48,6 +48,9 @@ impl Log {
     /// the log then ends before it.
     pub fn truncate_to(&mut self, offset: i64, now_ms: i64) -> Result<bool, TruncateError> {
         if offset >= self.end {
+            // An epoch that this replica began as leader, and wrote nothing in, may be none of the new leader's.
+            let end = self.end;
+            self.change_epochs(|epochs| epochs.truncate_from_end(end));
             return Ok(false);
         }
         if offset < self.segments[0].base {
