@@ -193,6 +193,24 @@ impl Node {
         Ok(address)
     }
 
+    /// Makes a partition's actor fail as a bug in it would: to see how clients, and one's own actors, bear it.
+    ///
+    /// # Errors
+    /// This node has no such replica, or its actor is down already.
+    pub async fn panic_partition(&self, topic: &str, partition: i32) -> Result<(), runtime::Failure> {
+        let replica = self.shared.hosted.get(topic, partition);
+        let missing = || runtime::Failure::new(format!("no replica of {topic}-{partition} here"));
+        let message = "injected: a bug in this partition".to_owned();
+        let address = replica.ok_or_else(missing)?.address().clone();
+        address.send(partitions::PartitionMsg::Panic { message }).await?;
+        Ok(())
+    }
+
+    /// The trees of this node's actors, each asked for its state.
+    pub async fn tree(&self) -> Vec<runtime::ActorTree> {
+        self.world.registry().look(&self.world).await
+    }
+
     /// Waits until the node has ended, by [`Node::stop`] or by a failure that nothing below could contain.
     pub async fn ended(&self) -> Exit {
         self.root.ended().await
