@@ -1,0 +1,322 @@
+//! A broker's insides without a quorum: real disk and sockets, partitions that follow an image which the test publishes.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use disk::RealDisk;
+use machines::metadata::{MetadataImage, MetadataLoader};
+use model::settings::Values;
+use model::{NodeId, Uuid};
+use ottla_network::{
+    Bound, Broker, BrokerParts, Limits, ListenerActor, ListenerArgs, ListenerSpec,
+};
+use partitions::{
+    Checkpoints, Hosted, LogDirState, LogDirs, PartitionHandle, Partitions, PartitionsArgs,
+    Standing,
+};
+use runtime::{
+    ChildSpec, Handles, ListenOptions, NetStream, Publisher, Root, Waiter, World, spawn_root, watch,
+};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use wire::batch::{BatchBuilder, RecordBatch};
+use wire::compression::Compression;
+use wire::register_broker_record::BrokerEndpoint;
+use wire::{
+    ConfigRecord, ListenerKind, MetadataRecord, Part, PartitionRecord, Records,
+    RegisterBrokerRecord, Request, TopicRecord,
+};
+
+pub const NODE: i32 = 1;
+pub const LISTENER: &str = "PLAINTEXT";
+/// Longer than anything here takes, however busy the machine is.
+pub const LIMIT: Duration = Duration::from_secs(60);
+
+pub struct Rig {
+    pub world: World,
+    pub hosted: Arc<Hosted>,
+    address: std::net::SocketAddr,
+    metadata: Publisher<MetadataImage>,
+    loader: MetadataLoader,
+    offset: i64,
+    _settings: Publisher<Values>,
+    _roots: (Root<Partitions>, Root<ListenerActor>),
+    _dir: tempfile::TempDir,
+}
+
+impl Rig {
+    pub async fn start() -> Rig {
+        Rig::with_settings(&[]).await
+    }
+
+    pub async fn with_settings(settings: &[(&str, &str)]) -> Rig {
+        let dir = tempfile::tempdir().unwrap();
+        let world = World::real(Handles::current(), Arc::new(RealDisk::new()));
+        let hosted = Arc::new(Hosted::default());
+        let log_dir =
+            LogDirState::new(Uuid([7; 16]), dir.path().into(), true, Checkpoints::default());
+        let log_dirs = LogDirs(vec![Arc::new(log_dir)]);
+        let (metadata, image) = watch(MetadataImage::default());
+        let given = settings.iter().map(|(name, value)| (*name, *value));
+        let (settings, values) = watch(Values::new(given).unwrap());
+        let args = PartitionsArgs {
+            node: NodeId(NODE),
+            log_dirs: log_dirs.clone(),
+            hosted: hosted.clone(),
+            metadata: image.clone(),
+            settings: values.clone(),
+            applied: Arc::new(watch(-1).0),
+            replica: ChildSpec::permanent(),
+            tick: Duration::from_secs(3600),
+        };
+        let partitions = spawn_root::<Partitions>(&world, "partitions", args).unwrap();
+        let broker = Broker::new(BrokerParts {
+            world: world.clone(),
+            node: NodeId(NODE),
+            cluster_id: "rig".into(),
+            limits: limits(),
+            metadata: image,
+            settings: values,
+            hosted: hosted.clone(),
+            log_dirs,
+            producer_id_blocks: producer_ids(),
+        });
+        let bound = Bound::open(&world, listener_spec()).await.unwrap();
+        let address = bound.address();
+        let args = ListenerArgs { bound, broker, connection: ChildSpec::temporary() };
+        let listener = spawn_root::<ListenerActor>(&world, "listener", args).unwrap();
+        listener.started().await.unwrap();
+        let mut rig = Rig {
+            world,
+            hosted,
+            address,
+            metadata,
+            loader: MetadataLoader::default(),
+            offset: 0,
+            _settings: settings,
+            _roots: (partitions, listener),
+            _dir: dir,
+        };
+        rig.publish([registration(address.port())]);
+        rig
+    }
+
+    /// Replays the records and shows the image to the broker.
+    pub fn publish(&mut self, records: impl IntoIterator<Item = MetadataRecord>) {
+        for record in records {
+            self.loader.replay(&record, self.offset, 1).unwrap();
+            self.offset += 1;
+        }
+        self.metadata.publish(self.loader.image().clone());
+    }
+
+    /// Makes a topic whose partitions this node leads in epoch 5, and waits until it does.
+    pub async fn topic(&mut self, name: &str, partitions: i32, configs: &[(&str, &str)]) -> Uuid {
+        let id = topic_id(name);
+        let config = configs.iter().map(|(key, value)| {
+            MetadataRecord::Config(ConfigRecord {
+                resource_type: 2,
+                resource_name: name.into(),
+                name: (*key).into(),
+                value: Some((*value).into()),
+                ..Default::default()
+            })
+        });
+        let topic = TopicRecord { name: name.into(), topic_id: id, ..Default::default() };
+        let records: Vec<MetadataRecord> = config
+            .chain([MetadataRecord::Topic(topic)])
+            .chain((0..partitions).map(|index| partition(id, index, NODE)))
+            .collect();
+        self.publish(records);
+        for index in 0..partitions {
+            self.until_leading(name, index).await;
+        }
+        id
+    }
+
+    /// A topic whose only replica is on another broker.
+    pub fn topic_elsewhere(&mut self, name: &str) -> Uuid {
+        let id = topic_id(name);
+        let topic = TopicRecord { name: name.into(), topic_id: id, ..Default::default() };
+        self.publish([MetadataRecord::Topic(topic), partition(id, 0, NODE + 1)]);
+        id
+    }
+
+    async fn until_leading(&self, topic: &str, index: i32) {
+        let led = async {
+            let handle = loop {
+                match self.hosted.get(topic, index) {
+                    Some(handle) => break handle,
+                    None => tokio::task::yield_now().await,
+                }
+            };
+            let mut waiter = Waiter::new();
+            loop {
+                waiter.on(handle.pulse());
+                if matches!(*handle.standing(), Standing::Leader(_)) {
+                    return;
+                }
+                waiter.wait().await;
+            }
+        };
+        self.world.timeout(LIMIT, led).await.unwrap();
+    }
+
+    pub fn handle(&self, topic: &str, index: i32) -> Arc<PartitionHandle> {
+        self.hosted.get(topic, index).unwrap()
+    }
+
+    pub async fn client(&self) -> Client {
+        let address = self.address;
+        let stream =
+            self.world.net().connect(&address.ip().to_string(), address.port()).await.unwrap();
+        Client { world: self.world.clone(), stream, next: 0, id: Some("rig".into()) }
+    }
+}
+
+pub fn topic_id(name: &str) -> Uuid {
+    let mut id = [1; 16];
+    for (to, from) in id.iter_mut().zip(name.bytes()) {
+        *to = from;
+    }
+    Uuid(id)
+}
+
+fn partition(topic_id: Uuid, partition_id: i32, leader: i32) -> MetadataRecord {
+    MetadataRecord::Partition(PartitionRecord {
+        partition_id,
+        topic_id,
+        replicas: vec![leader],
+        isr: vec![leader],
+        leader,
+        leader_epoch: 5,
+        partition_epoch: 0,
+        directories: vec![Uuid([7; 16])],
+        ..Default::default()
+    })
+}
+
+fn registration(port: u16) -> MetadataRecord {
+    MetadataRecord::RegisterBroker(RegisterBrokerRecord {
+        broker_id: NODE,
+        fenced: false,
+        end_points: vec![BrokerEndpoint {
+            name: LISTENER.into(),
+            host: "127.0.0.1".into(),
+            port,
+            ..Default::default()
+        }],
+        ..Default::default()
+    })
+}
+
+fn limits() -> Limits {
+    Limits {
+        max_request_bytes: 16 << 20,
+        max_idle: Duration::from_secs(600),
+        request_memory: 64 << 20,
+        fetch_sessions: 10,
+    }
+}
+
+fn listener_spec() -> ListenerSpec {
+    ListenerSpec {
+        name: LISTENER.into(),
+        kind: ListenerKind::Broker,
+        host: "127.0.0.1".into(),
+        port: 0,
+        options: ListenOptions::default(),
+        unstable_versions: false,
+        max_connections: 1000,
+        max_connections_per_ip: 1000,
+    }
+}
+
+/// Blocks of three.
+fn producer_ids() -> ottla_network::AllocateBlock {
+    let next = Arc::new(AtomicI64::new(1000));
+    Arc::new(move || {
+        let first = next.fetch_add(3, Ordering::Relaxed);
+        Box::pin(async move { Ok(first..first + 3) })
+    })
+}
+
+/// One connection, spoken to as a client does.
+pub struct Client {
+    world: World,
+    stream: NetStream,
+    next: i32,
+    pub id: Option<String>,
+}
+
+impl Client {
+    pub async fn call<R: Request>(&mut self, request: &R, version: i16) -> R::Response {
+        self.send(request, version).await;
+        self.receive::<R>(version).await
+    }
+
+    pub async fn send<R: Request>(&mut self, request: &R, version: i16) {
+        self.next += 1;
+        let parts = wire::encode_request(request, version, self.next, self.id.as_deref()).unwrap();
+        let mut frame = Vec::new();
+        for part in parts {
+            match part {
+                Part::Bytes(bytes) => frame.extend_from_slice(&bytes),
+                Part::External { .. } => panic!("requests have no files"),
+            }
+        }
+        self.stream.write_all(&frame).await.unwrap();
+    }
+
+    /// A frame of these bytes, whatever they are.
+    pub async fn send_raw(&mut self, body: &[u8]) {
+        self.stream.write_i32(i32::try_from(body.len()).unwrap()).await.unwrap();
+        self.stream.write_all(body).await.unwrap();
+    }
+
+    /// The response to the last request but those that were received since.
+    pub async fn receive<R: Request>(&mut self, version: i16) -> R::Response {
+        let frame = self.frame().await.expect("a response, not the connection's end");
+        wire::decode_response::<R::Response>(frame, version).unwrap().1
+    }
+
+    /// None where the broker closed the connection.
+    pub async fn frame(&mut self) -> Option<Bytes> {
+        let read = async {
+            let length = self.stream.read_i32().await.ok()?;
+            let mut frame = vec![0; usize::try_from(length).unwrap()];
+            self.stream.read_exact(&mut frame).await.unwrap();
+            Some(Bytes::from(frame))
+        };
+        self.world.timeout(LIMIT, read).await.expect("an answer in time")
+    }
+}
+
+/// A batch of these values, with keys, all of one time.
+pub fn batch(values: &[&str], timestamp: i64) -> RecordBatch {
+    batch_of(BatchBuilder::new(Compression::NONE), values, timestamp)
+}
+
+pub fn batch_of(mut builder: BatchBuilder, values: &[&str], timestamp: i64) -> RecordBatch {
+    for value in values {
+        builder.append(timestamp, Some(b"key"), Some(value.as_bytes()), &[]);
+    }
+    builder.build().unwrap()
+}
+
+/// The values of all whole batches in what a fetch gave, with their offsets.
+pub fn values(records: &Option<Records>) -> Vec<(i64, String)> {
+    let bytes = records.as_ref().and_then(Records::as_bytes).cloned().unwrap_or_default();
+    let mut values = Vec::new();
+    for batch in wire::batch::batches(bytes) {
+        let batch = batch.unwrap();
+        batch.verify_crc().unwrap();
+        for record in batch.records(1 << 20).unwrap() {
+            let record = record.unwrap();
+            let value = String::from_utf8(record.value.unwrap().to_vec()).unwrap();
+            values.push((record.offset, value));
+        }
+    }
+    values
+}
