@@ -179,7 +179,8 @@ impl Serving {
                     None => break,
                 },
             };
-            if !flow.responses.is_empty() && !(flow.overlapping && request.may_overlap()) {
+            let overlaps = flow.overlapping && request.may_overlap();
+            if !flow.responses.is_empty() && !overlaps {
                 flow.next = Some(request);
                 break;
             }

@@ -166,6 +166,18 @@ async fn zstd_needs_version_7() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_grows_too_large_when_decompressed_is_refused() {
+    let mut rig = Rig::start().await;
+    rig.topic("t", 1, &[("max.decompressed.message.bytes", "100000")]).await;
+    let mut client = rig.client().await;
+    for (size, expected) in [(50_000, ErrorCode::None), (200_000, ErrorCode::MessageTooLarge)] {
+        let builder = BatchBuilder::new(Compression::of(Codec::Gzip));
+        let bomb = batch_of(builder, &[&"x".repeat(size)], 1);
+        assert_eq!(code(&produce(&mut client, "t", 9, &bomb).await), expected);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn partitions_that_are_not_here() {
     let mut rig = Rig::start().await;
     rig.topic("t", 1, &[]).await;

@@ -2,7 +2,8 @@
 
 use machines::partition::AppendError;
 use model::ErrorCode;
-use wire::batch::{ProduceError, RecordError};
+use wire::batch::{BatchError, ProduceError, RecordError};
+use wire::compression::CompressionError;
 
 use crate::api::leaders::NotHere;
 
@@ -92,6 +93,10 @@ impl Refusal {
 
 fn batch_code(error: &ProduceError) -> ErrorCode {
     match error {
+        // A bomb is whole, but larger than what is taken.
+        ProduceError::Corrupt(BatchError::Compression(CompressionError::TooLarge { .. })) => {
+            ErrorCode::MessageTooLarge
+        }
         ProduceError::Corrupt(_) => ErrorCode::CorruptMessage,
         ProduceError::Invalid(_) | ProduceError::InvalidRecords(_) => ErrorCode::InvalidRecord,
         ProduceError::TooLarge { .. } => ErrorCode::MessageTooLarge,
