@@ -105,7 +105,6 @@ fn found(handle: &PartitionHandle, now_ms: i64) -> (OpenOptions, i64) {
     let options = OpenOptions {
         clean: dir.clean,
         writes_survived: false,
-        writes_survived: false,
         recovery_point: of(&dir.checkpoints.recovery_points),
         log_start_offset: of(&dir.checkpoints.log_starts),
         now_ms,
