@@ -94,7 +94,7 @@ impl Connection {
 
     /// Asks for ApiVersions and checks that the answer is one.
     pub fn is_served(&mut self) -> bool {
-        matches!(self.ask(18, 0, &[]), Answer::Body(body) if body[..2] == [0, 0] && body.len() > 100)
+        matches!(self.ask(18, 0, &[]), Answer::Body(body) if body[..2] == [0, 0])
     }
 }
 
