@@ -25,7 +25,7 @@ pub(crate) async fn write_all(stream: &mut NetStream, responses: Vec<Outgoing>) 
                     let file = response.files.get(token as usize).ok_or_else(|| {
                         io::Error::other("a response names a file slice that it does not have")
                     })?;
-                    if stream.sends_files() {
+                    if stream.sends_files() && file.file.raw_fd().is_some() {
                         for part in bytes.drain(..) {
                             stream.write_before_more(&part).await?;
                         }

@@ -14,11 +14,11 @@ use crate::rig::{Client, NODE, Rig, batch, batch_of, topic_id, values};
 
 const COMMITTED: i8 = 1;
 
-fn asked(partition: i32, fetch_offset: i64) -> FetchPartition {
+pub fn asked(partition: i32, fetch_offset: i64) -> FetchPartition {
     FetchPartition { partition, fetch_offset, partition_max_bytes: 1 << 20, ..Default::default() }
 }
 
-fn fetch_request(topic: &str, version: i16, partitions: Vec<FetchPartition>) -> FetchRequest {
+pub fn fetch_request(topic: &str, version: i16, partitions: Vec<FetchPartition>) -> FetchRequest {
     let (name, id) = match version {
         13.. => (String::new(), topic_id(topic)),
         _ => (topic.to_owned(), Uuid::ZERO),
@@ -38,7 +38,7 @@ async fn fetch(client: &mut Client, topic: &str, version: i16, offset: i64) -> P
     only(client.call(&request, version).await)
 }
 
-fn only(response: FetchResponse) -> PartitionData {
+pub fn only(response: FetchResponse) -> PartitionData {
     let [topic] = &response.responses[..] else { panic!("{response:?}") };
     let [partition] = &topic.partitions[..] else { panic!("{response:?}") };
     partition.clone()

@@ -9,6 +9,9 @@ use super::records::{RawRecords, record_timestamp};
 use super::{BatchBuilder, BatchError, BatchHeader, NO_TIMESTAMP, RecordBatch, TimestampType};
 use crate::compression::{self, Codec, Compression};
 
+/// As many records at fault as a producer is told of; a batch may have millions.
+const TOLD_ERRORS: usize = 1000;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AppendOrigin {
     Client,
@@ -211,10 +214,12 @@ fn check_records(
         let timestamp = record_timestamp(header, record.timestamp_delta);
         checked.max_timestamp = checked.max_timestamp.max(timestamp);
         checked.sequential &= record.offset_delta == index;
-        if rules.compacted && record.key.is_null() {
-            errors.push(RecordError::MissingKey { index });
-        } else if let Some(error) = timestamp_error(header, index, timestamp, rules) {
-            errors.push(error);
+        if errors.len() < TOLD_ERRORS {
+            errors.extend(if rules.compacted && record.key.is_null() {
+                Some(RecordError::MissingKey { index })
+            } else {
+                timestamp_error(header, index, timestamp, rules)
+            });
         }
         index += 1;
     }

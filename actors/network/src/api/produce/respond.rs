@@ -16,9 +16,6 @@ use crate::Broker;
 use crate::api::leaders::{Leaders, TopicRef};
 use crate::api::{Answer, RequestContext};
 
-/// As many record errors as one answer tells of; a batch may have millions.
-const RECORD_ERRORS: usize = 1000;
-
 pub(super) async fn respond(
     broker: Arc<Broker>,
     cx: RequestContext,
@@ -104,7 +101,6 @@ fn refused(index: i32, refusal: &Refusal) -> PartitionProduceResponse {
         log_start_offset: refusal.log_start(),
         record_errors: records
             .iter()
-            .take(RECORD_ERRORS)
             .map(|error| BatchIndexAndErrorMessage {
                 batch_index: error.index(),
                 batch_index_error_message: Some(error.to_string()),
