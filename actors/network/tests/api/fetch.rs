@@ -319,3 +319,13 @@ async fn batches_are_given_as_they_were_produced() {
     assert_eq!((header.base_offset, header.leader_epoch), (1, 5));
     assert_eq!((header.producer_id, header.producer_epoch, header.base_sequence), (9, 2, 0));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_of_too_many_partitions_closes_its_connection() {
+    let mut rig = Rig::start().await;
+    rig.topic("t", 1, &[]).await;
+    let mut client = rig.client().await;
+    let request = fetch_request("t", 12, (0..200_001).map(|n| asked(n, 0)).collect());
+    client.send(&request, 12).await;
+    assert_eq!(client.frame().await, None);
+}

@@ -156,10 +156,15 @@ impl Session {
     }
 }
 
+/// Partitions that all sessions together may remember: a client can name many, and there are many clients.
+pub const MAX_PARTITIONS: usize = 500_000;
+
 /// The sessions of one node.
 #[derive(Debug)]
 pub struct FetchSessions {
     slots: usize,
+    max_partitions: usize,
+    partitions: usize,
     /// A session unused for so long gives way to any other.
     eviction_ms: i64,
     sessions: BTreeMap<i32, Session>,
@@ -169,8 +174,14 @@ pub struct FetchSessions {
 
 impl FetchSessions {
     pub fn new(slots: usize, eviction_ms: i64) -> Self {
+        Self::with_max_partitions(slots, eviction_ms, MAX_PARTITIONS)
+    }
+
+    fn with_max_partitions(slots: usize, eviction_ms: i64, max_partitions: usize) -> Self {
         FetchSessions {
             slots,
+            max_partitions,
+            partitions: 0,
             eviction_ms,
             sessions: BTreeMap::new(),
             by_last_use: BTreeSet::new(),
@@ -210,22 +221,26 @@ impl FetchSessions {
         if session.uses_topic_ids != begin.uses_topic_ids {
             return Err(ErrorCode::FetchSessionTopicIdError);
         }
+        let before = session.partitions.len();
         for wanted in &begin.partitions {
             session.put(wanted.clone(), None);
         }
         for key in &begin.forgotten {
             session.forget(key);
         }
-        if session.partitions.is_empty() {
+        let (after, epoch) = (session.partitions.len(), next_epoch(session.epoch));
+        self.partitions = self.partitions - before + after;
+        if self.partitions > self.max_partitions {
+            self.remove(begin.session_id);
+            return Err(ErrorCode::FetchSessionIdNotFound);
+        }
+        if after == 0 {
             self.remove(begin.session_id);
             return Ok(Begun::Sessionless(begin.partitions));
         }
-        session.epoch = next_epoch(session.epoch);
-        let begun = Begun::Incremental {
-            session_id: begin.session_id,
-            epoch: session.epoch,
-            partitions: session.wanted(),
-        };
+        session.epoch = epoch;
+        let partitions = session.wanted();
+        let begun = Begun::Incremental { session_id: begin.session_id, epoch, partitions };
         self.touch(begin.session_id, now_ms);
         Ok(begun)
     }
@@ -242,7 +257,11 @@ impl FetchSessions {
         mut random: impl FnMut() -> i32,
     ) -> i32 {
         let room = self.sessions.len() < self.slots;
-        if answered.len() == 0 || !(room || self.evict_for(now_ms, privileged, answered.len())) {
+        let too_many = self.partitions + answered.len() > self.max_partitions;
+        if answered.len() == 0
+            || too_many
+            || !(room || self.evict_for(now_ms, privileged, answered.len()))
+        {
             return NO_SESSION;
         }
         let id = loop {
@@ -264,6 +283,7 @@ impl FetchSessions {
         for (wanted, known) in answered {
             session.put(wanted, Some(&known));
         }
+        self.partitions += session.partitions.len();
         self.sessions.insert(id, session);
         self.by_last_use.insert((now_ms, id));
         id
@@ -299,6 +319,7 @@ impl FetchSessions {
     fn remove(&mut self, id: i32) {
         if let Some(session) = self.sessions.remove(&id) {
             self.by_last_use.remove(&(session.last_used_ms, id));
+            self.partitions -= session.partitions.len();
         }
     }
 

@@ -131,3 +131,24 @@ fn epochs_wrap_to_one() {
         assert_eq!(next_epoch(epoch), next);
     }
 }
+
+#[test]
+fn what_all_sessions_remember_is_bounded() {
+    let mut sessions = FetchSessions::with_max_partitions(10, 1000, 3);
+    let open = |sessions: &mut FetchSessions, id: i32, count: i32| {
+        let answered: Vec<_> = (0..count).map(|n| (want(n, 0), quiet(10))).collect();
+        sessions.open(0, false, false, answered.into_iter(), || id)
+    };
+    assert_eq!(open(&mut sessions, 1, 2), 1);
+    assert_eq!(open(&mut sessions, 2, 2), NO_SESSION);
+    assert_eq!(open(&mut sessions, 2, 1), 2);
+    // One that grows beyond it is closed, and its room is free again.
+    let grown = sessions.begin(1, begin(1, 1, vec![want(7, 0)]));
+    assert_eq!(grown, Err(ErrorCode::FetchSessionIdNotFound));
+    assert_eq!(sessions.len(), 1);
+    assert_eq!(open(&mut sessions, 3, 2), 3);
+    // What is forgotten leaves room, too.
+    let forgets = Begin { forgotten: vec![key(0)], ..begin(3, 1, vec![]) };
+    assert_eq!(incremental(&mut sessions, forgets).1, [1]);
+    assert_eq!(open(&mut sessions, 4, 1), 4);
+}

@@ -12,9 +12,6 @@ use super::look::Look;
 use super::{TOPIC_IDS_SINCE, Target};
 use crate::Broker;
 
-/// A fetch of more partitions than this gets no session: what the cache holds is bounded in sessions alone.
-const CACHED_PARTITIONS: usize = 20_000;
-
 /// What a fetch goes on with.
 pub(super) struct Session {
     pub(super) partitions: Vec<FetchPartition>,
@@ -109,9 +106,6 @@ impl Session {
         let now_ms = broker.world.now().wall_ms;
         match self.kind {
             Kind::None => Ok(Told { session_id: NO_SESSION, send: None }),
-            Kind::Wanted { .. } if targets.len() > CACHED_PARTITIONS => {
-                Ok(Told { session_id: NO_SESSION, send: None })
-            }
             Kind::Wanted { uses_topic_ids } => {
                 let mut sessions = broker.sessions.lock().unwrap_or_else(PoisonError::into_inner);
                 let crate::broker::Sessions { table, random } = &mut *sessions;

@@ -30,6 +30,10 @@ const ADMIN_CLIENT: &str = "__admin_client";
 /// From this version on batches may be compressed with zstd.
 const ZSTD_SINCE: i16 = 7;
 
+/// A batch is decompressed in memory: no topic's setting allows more than this at a time, or than so many times its largest batch.
+const DECOMPRESSED: usize = 256 << 20;
+const DECOMPRESSED_RATIO: usize = 16;
+
 pub(crate) struct Produce;
 
 /// One topic of a request, and where its partitions stand.
@@ -247,7 +251,9 @@ fn rules(config: &TopicConfig, now_ms: i64) -> ValidationRules {
         compacted: config.cleanup_policy.compact,
         compression: compression(config),
         max_batch_size: size(config.max_message_bytes),
-        max_uncompressed_size: size(config.max_decompressed_message_bytes),
+        max_uncompressed_size: size(config.max_decompressed_message_bytes).min(
+            DECOMPRESSED.max(size(config.max_message_bytes).saturating_mul(DECOMPRESSED_RATIO)),
+        ),
     }
 }
 
