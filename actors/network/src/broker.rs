@@ -8,6 +8,7 @@ use machines::metadata::MetadataImage;
 use model::NodeId;
 use model::settings::Values;
 use partitions::{Hosted, LogDirs};
+use quorum::ControllerHandle;
 use runtime::{RandomStream, Watch, World};
 
 use crate::connection::RequestMemory;
@@ -37,10 +38,13 @@ pub struct BrokerParts {
     pub cluster_id: String,
     pub limits: Limits,
     pub metadata: Watch<MetadataImage>,
+    /// The metadata offset up to which this node's replicas were started, told and removed.
+    pub applied: Watch<i64>,
     /// The node's settings, dynamic ones included.
     pub settings: Watch<Values>,
     pub hosted: Arc<Hosted>,
     pub log_dirs: LogDirs,
+    pub controller: ControllerHandle,
     /// Asks the controller for this broker's next block of producer ids.
     pub producer_id_blocks: AllocateBlock,
 }

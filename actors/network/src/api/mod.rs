@@ -1,13 +1,26 @@
 //! The APIs that a broker answers: one file per key, and one table that dispatch and ApiVersions both read.
 
+mod alter_configs;
 mod api_versions;
+mod auto_create;
+mod create_partitions;
+mod create_topics;
 mod delete_records;
+mod delete_topics;
+mod describe_cluster;
+mod describe_configs;
+mod describe_topic_partitions;
 mod fetch;
+mod forward;
+mod incremental_alter_configs;
 mod init_producer_id;
 mod leaders;
 mod list_offsets;
+mod metadata;
 mod offset_for_leader_epoch;
 mod produce;
+mod resources;
+mod topology;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
@@ -97,10 +110,19 @@ table! {
     Produce => produce::Produce,
     Fetch => fetch::Fetch,
     ListOffsets => list_offsets::ListOffsets,
+    Metadata => metadata::Metadata,
     ApiVersions => api_versions::ApiVersions,
+    CreateTopics => create_topics::CreateTopics,
+    DeleteTopics => delete_topics::DeleteTopics,
     DeleteRecords => delete_records::DeleteRecords,
     InitProducerId => init_producer_id::InitProducerId,
     OffsetForLeaderEpoch => offset_for_leader_epoch::OffsetForLeaderEpoch,
+    DescribeConfigs => describe_configs::DescribeConfigs,
+    AlterConfigs => alter_configs::AlterConfigs,
+    CreatePartitions => create_partitions::CreatePartitions,
+    IncrementalAlterConfigs => incremental_alter_configs::IncrementalAlterConfigs,
+    DescribeCluster => describe_cluster::DescribeCluster,
+    DescribeTopicPartitions => describe_topic_partitions::DescribeTopicPartitions,
 }
 
 /// Begins a request. What must happen in the order of requests has happened when this returns.

@@ -1,0 +1,112 @@
+//! Topics that are created because somebody asked for them.
+
+use std::time::Duration;
+
+use machines::controller::{ControllerReply, ControllerRequest, Permitted};
+use model::settings::Values;
+use model::topic::{CONSUMER_OFFSETS, SHARE_GROUP_STATE, TRANSACTION_STATE, validate_topic_name};
+use wire::create_topics_request::{CreatableTopic, CreatableTopicConfig};
+use wire::{CreateTopicsRequest, CreateTopicsResponse};
+
+use super::forward;
+use crate::Broker;
+
+/// Longer than this nobody waits for a topic that is being created: it is answered as unknown, and asked for again.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Says that the controller's own settings decide.
+const DEFAULT: i32 = -1;
+
+/// Creates those that can be, and waits a moment until they are served. Who asks looks at the metadata again; why a topic
+/// could not be created is in the log alone, as with Kafka.
+pub(super) async fn create_topics(broker: &Broker, names: &[&str]) {
+    let settings = broker.settings.get();
+    let creatable = names.iter().filter(|name| validate_topic_name(name).is_ok());
+    let topics: Vec<CreatableTopic> =
+        creatable.map(|name| creatable_topic(name, &settings)).collect();
+    if topics.is_empty() {
+        return;
+    }
+    let limit = forward::request_timeout(broker).min(PATIENCE);
+    let request = ControllerRequest::CreateTopics {
+        request: CreateTopicsRequest {
+            topics,
+            timeout_ms: i32::try_from(limit.as_millis()).unwrap_or(i32::MAX),
+            ..Default::default()
+        },
+        seed: forward::seed(broker),
+        may_create: Permitted::All,
+        may_describe_configs: Permitted::All,
+    };
+    let asked = forward::ask(broker, request, limit, |reply| match reply {
+        ControllerReply::CreateTopics(response) => Some(response),
+        _ => None,
+    });
+    match asked.await {
+        Ok(forwarded) => {
+            log_failures(&forwarded.served(broker, named).await);
+        }
+        Err(error) => tracing::warn!(topics = ?names, %error, "topics were not created"),
+    }
+}
+
+fn named(response: &CreateTopicsResponse) -> Vec<&str> {
+    response.topics.iter().map(|topic| topic.name.as_str()).collect()
+}
+
+fn log_failures(response: &CreateTopicsResponse) {
+    let exists = model::ErrorCode::TopicAlreadyExists.code();
+    for topic in &response.topics {
+        if topic.error_code != 0 && topic.error_code != exists {
+            let why = topic.error_message.as_deref().unwrap_or_default();
+            tracing::warn!(topic = topic.name, why, "a topic was not created");
+        }
+    }
+}
+
+fn creatable_topic(name: &str, settings: &Values) -> CreatableTopic {
+    // Where the topic's settings are, and what else is set for it.
+    let (prefix, configs) = match name {
+        CONSUMER_OFFSETS => ("offsets.topic", OFFSETS_CONFIGS),
+        TRANSACTION_STATE => ("transaction.state.log", TRANSACTION_CONFIGS),
+        SHARE_GROUP_STATE => ("share.coordinator.state.topic", SHARE_CONFIGS),
+        _ => return plain_topic(name, settings),
+    };
+    let of = |what: &str| settings.int(&format!("{prefix}.{what}"));
+    let mut configs: Vec<CreatableTopicConfig> =
+        configs.iter().map(|(name, value)| config(name, (*value).to_owned())).collect();
+    configs.push(config("segment.bytes", of("segment.bytes").to_string()));
+    if name != CONSUMER_OFFSETS {
+        configs.push(config("min.insync.replicas", of("min.isr").to_string()));
+    }
+    CreatableTopic { configs, ..topic(name, of("num.partitions"), of("replication.factor")) }
+}
+
+type Fixed = &'static [(&'static str, &'static str)];
+
+const OFFSETS_CONFIGS: Fixed = &[("cleanup.policy", "compact"), ("compression.type", "producer")];
+const TRANSACTION_CONFIGS: Fixed = &[
+    ("cleanup.policy", "compact"),
+    ("compression.type", "uncompressed"),
+    ("unclean.leader.election.enable", "false"),
+];
+const SHARE_CONFIGS: Fixed =
+    &[("cleanup.policy", "delete"), ("compression.type", "producer"), ("retention.ms", "-1")];
+
+/// What was given to this broker holds; else the controller's settings do.
+fn plain_topic(name: &str, settings: &Values) -> CreatableTopic {
+    let given = |name: &str| if settings.is_given(name) { settings.int(name) } else { DEFAULT };
+    topic(name, given("num.partitions"), given("default.replication.factor"))
+}
+
+fn topic(name: &str, num_partitions: i32, replication_factor: i32) -> CreatableTopic {
+    CreatableTopic {
+        name: name.to_owned(),
+        num_partitions,
+        replication_factor: i16::try_from(replication_factor).unwrap_or(i16::MAX),
+        ..Default::default()
+    }
+}
+
+fn config(name: &str, value: String) -> CreatableTopicConfig {
+    CreatableTopicConfig { name: name.to_owned(), value: Some(value), ..Default::default() }
+}

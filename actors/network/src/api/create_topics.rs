@@ -1,0 +1,58 @@
+//! CreateTopics, API key 19.
+//!
+//! Versions: 2–7 (v4 defaults, v5 configurations in the answer, v7 topic ids). Forwarded to the controller.
+//! Source: `ControllerApis.createTopics`. Departs: answered when this node's replicas serve, not before.
+
+use std::sync::Arc;
+
+use machines::controller::{ControllerReply, ControllerRequest, Permitted};
+use wire::create_topics_response::CreatableTopicResult;
+use wire::{CreateTopicsRequest, CreateTopicsResponse};
+
+use super::forward::{self, ForwardError};
+use super::{Api, RequestContext};
+use crate::Broker;
+
+pub(crate) struct CreateTopics;
+
+impl Api for CreateTopics {
+    type Request = CreateTopicsRequest;
+
+    async fn handle(
+        broker: Arc<Broker>,
+        _cx: RequestContext,
+        request: CreateTopicsRequest,
+    ) -> CreateTopicsResponse {
+        let limit = forward::limit(&broker, request.timeout_ms);
+        let names: Vec<String> = request.topics.iter().map(|topic| topic.name.clone()).collect();
+        let request = ControllerRequest::CreateTopics {
+            request,
+            seed: forward::seed(&broker),
+            may_create: Permitted::All,
+            may_describe_configs: Permitted::All,
+        };
+        let asked = forward::ask(&broker, request, limit, |reply| match reply {
+            ControllerReply::CreateTopics(response) => Some(response),
+            _ => None,
+        });
+        match asked.await {
+            Ok(forwarded) => forwarded.served(&broker, created).await,
+            Err(error) => refuse(names, error),
+        }
+    }
+}
+
+fn created(response: &CreateTopicsResponse) -> Vec<&str> {
+    let done = response.topics.iter().filter(|topic| topic.error_code == 0);
+    done.map(|topic| topic.name.as_str()).collect()
+}
+
+fn refuse(names: Vec<String>, error: ForwardError) -> CreateTopicsResponse {
+    let refused = |name| CreatableTopicResult {
+        name,
+        error_code: error.code(),
+        error_message: error.message(),
+        ..Default::default()
+    };
+    CreateTopicsResponse { topics: names.into_iter().map(refused).collect(), ..Default::default() }
+}

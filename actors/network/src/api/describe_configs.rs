@@ -1,0 +1,190 @@
+//! DescribeConfigs, API key 32.
+//!
+//! Versions: 1–4 (v3 types and documentation).
+//! Source: `ConfigHelper`. Departs: a broker has no loggers whose levels could be shown.
+
+use std::sync::Arc;
+
+use machines::metadata::{ConfigResource, Configs, MetadataImage};
+use model::ErrorCode;
+use model::settings::{
+    Described, Resource, describe_broker, describe_brokers, describe_client_metrics,
+    describe_group, describe_topic,
+};
+use model::topic::{TopicNameError, validate_topic_name};
+use wire::describe_configs_request::DescribeConfigsResource;
+use wire::describe_configs_response::{
+    DescribeConfigsResourceResult, DescribeConfigsResult, DescribeConfigsSynonym,
+};
+use wire::{DescribeConfigsRequest, DescribeConfigsResponse};
+
+use super::{Api, RequestContext, resources};
+use crate::Broker;
+
+pub(crate) struct DescribeConfigs;
+
+impl Api for DescribeConfigs {
+    type Request = DescribeConfigsRequest;
+
+    async fn handle(
+        broker: Arc<Broker>,
+        _cx: RequestContext,
+        request: DescribeConfigsRequest,
+    ) -> DescribeConfigsResponse {
+        let unknown = |r: &&DescribeConfigsResource| Resource::from_code(r.resource_type).is_none();
+        if let Some(unknown) = request.resources.iter().find(unknown) {
+            return refuse_all(&request, unknown);
+        }
+        let image = broker.metadata.get();
+        let results = request.resources.iter().map(|resource| {
+            let named = DescribeConfigsResult {
+                resource_type: resource.resource_type,
+                resource_name: resource.resource_name.clone(),
+                ..Default::default()
+            };
+            match describe(&broker, &image, resource) {
+                Ok(described) => {
+                    DescribeConfigsResult { configs: shown(described, resource, &request), ..named }
+                }
+                Err(error) => DescribeConfigsResult {
+                    error_code: error.code().code(),
+                    error_message: error.message(),
+                    ..named
+                },
+            }
+        });
+        DescribeConfigsResponse { results: results.collect(), ..Default::default() }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+enum DescribeError {
+    #[error(transparent)]
+    TopicName(#[from] TopicNameError),
+    #[error("there is no such topic")]
+    UnknownTopic,
+    #[error("Broker id must be an integer, but it is: {0}")]
+    NotABroker(String),
+    #[error("Unexpected broker id, expected {here} or empty string, but received {name}")]
+    OtherBroker { here: i32, name: String },
+    #[error("Unexpected broker id, expected {here} but received {name}")]
+    OtherLoggers { here: i32, name: String },
+    #[error("Broker id must not be empty")]
+    NoBroker,
+    #[error("Client metrics subscription name must not be empty")]
+    NoSubscription,
+    #[error("Group name must not be empty")]
+    NoGroup,
+}
+
+impl DescribeError {
+    fn code(&self) -> ErrorCode {
+        match self {
+            DescribeError::TopicName(_) => ErrorCode::InvalidTopicException,
+            DescribeError::UnknownTopic => ErrorCode::UnknownTopicOrPartition,
+            _ => ErrorCode::InvalidRequest,
+        }
+    }
+
+    /// Kafka gives none where the topic is unknown.
+    fn message(&self) -> Option<String> {
+        (*self != DescribeError::UnknownTopic).then(|| self.to_string())
+    }
+}
+
+/// A type that is none makes the whole request invalid.
+fn refuse_all(
+    request: &DescribeConfigsRequest,
+    unknown: &DescribeConfigsResource,
+) -> DescribeConfigsResponse {
+    let name = &unknown.resource_name;
+    let message = format!("Unexpected resource type UNKNOWN for resource {name}");
+    let refused = |resource: &DescribeConfigsResource| DescribeConfigsResult {
+        error_code: ErrorCode::InvalidRequest.code(),
+        error_message: Some(message.clone()),
+        resource_type: resource.resource_type,
+        resource_name: resource.resource_name.clone(),
+        ..Default::default()
+    };
+    DescribeConfigsResponse {
+        results: request.resources.iter().map(refused).collect(),
+        ..Default::default()
+    }
+}
+
+fn describe(
+    broker: &Broker,
+    image: &MetadataImage,
+    asked: &DescribeConfigsResource,
+) -> Result<Vec<Described>, DescribeError> {
+    let name = asked.resource_name.as_str();
+    let set =
+        |kind| -> &Configs { image.configs.of(&ConfigResource { kind, name: name.to_owned() }) };
+    let settings = || resources::settings(broker, image);
+    match Resource::from_code(asked.resource_type) {
+        Some(Resource::Topic) => {
+            validate_topic_name(name)?;
+            image.topics.id_of(name).ok_or(DescribeError::UnknownTopic)?;
+            Ok(describe_topic(&settings(), set(Resource::Topic)))
+        }
+        Some(Resource::Broker) if name.is_empty() => Ok(describe_brokers(&settings())),
+        Some(Resource::Broker) => {
+            if broker_id(name)? == broker.node.0 {
+                return Ok(describe_broker(&settings()));
+            }
+            Err(DescribeError::OtherBroker { here: broker.node.0, name: name.to_owned() })
+        }
+        Some(Resource::BrokerLogger) if name.is_empty() => Err(DescribeError::NoBroker),
+        Some(Resource::BrokerLogger) => {
+            if broker_id(name)? == broker.node.0 {
+                return Ok(Vec::new());
+            }
+            Err(DescribeError::OtherLoggers { here: broker.node.0, name: name.to_owned() })
+        }
+        Some(Resource::ClientMetrics) if name.is_empty() => Err(DescribeError::NoSubscription),
+        Some(Resource::ClientMetrics) => Ok(describe_client_metrics(set(Resource::ClientMetrics))),
+        Some(Resource::Group) if name.is_empty() => Err(DescribeError::NoGroup),
+        Some(Resource::Group) => Ok(describe_group(&settings(), set(Resource::Group))),
+        None => Ok(Vec::new()),
+    }
+}
+
+fn broker_id(name: &str) -> Result<i32, DescribeError> {
+    name.parse().map_err(|_| DescribeError::NotABroker(name.to_owned()))
+}
+
+/// Of what there is, what the request asks to see.
+fn shown(
+    described: Vec<Described>,
+    asked: &DescribeConfigsResource,
+    request: &DescribeConfigsRequest,
+) -> Vec<DescribeConfigsResourceResult> {
+    let keys = asked.configuration_keys.as_deref().unwrap_or_default();
+    let wanted =
+        |setting: &Described| keys.is_empty() || keys.iter().any(|key| key == setting.name);
+    let result = |setting: Described| DescribeConfigsResourceResult {
+        name: setting.name.to_owned(),
+        value: setting.value,
+        read_only: setting.read_only,
+        config_source: setting.source.code(),
+        is_sensitive: setting.sensitive,
+        synonyms: if request.include_synonyms {
+            setting.synonyms.into_iter().map(synonym).collect()
+        } else {
+            Vec::new()
+        },
+        config_type: setting.kind.code(),
+        documentation: request.include_documentation.then(|| setting.doc.to_owned()),
+        ..Default::default()
+    };
+    described.into_iter().filter(wanted).map(result).collect()
+}
+
+fn synonym(synonym: model::settings::DescribedSynonym) -> DescribeConfigsSynonym {
+    DescribeConfigsSynonym {
+        name: synonym.name.to_owned(),
+        value: synonym.value,
+        source: synonym.source.code(),
+        ..Default::default()
+    }
+}

@@ -1,0 +1,145 @@
+//! What the controller decides is asked of it here, and here alone.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use machines::controller::{ControllerReply, ControllerRequest};
+use model::ErrorCode;
+use partitions::{PartitionHandle, Standing};
+use quorum::Unavailable;
+use runtime::Waiter;
+
+use crate::Broker;
+
+/// After this long the controller is looked for again.
+const RETRY_PAUSE: Duration = Duration::from_millis(50);
+/// No longer than this an answer is held back until this node shows what it says.
+const CATCH_UP: Duration = Duration::from_secs(5);
+
+/// Why the controller's answer is not there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(super) enum ForwardError {
+    #[error("{}", ErrorCode::RequestTimedOut.message())]
+    TimedOut,
+    #[error("{}", ErrorCode::UnknownServerError.message())]
+    OtherReply,
+}
+
+impl ForwardError {
+    pub(super) fn code(self) -> i16 {
+        match self {
+            ForwardError::TimedOut => ErrorCode::RequestTimedOut.code(),
+            ForwardError::OtherReply => ErrorCode::UnknownServerError.code(),
+        }
+    }
+
+    pub(super) fn message(self) -> Option<String> {
+        Some(self.to_string())
+    }
+}
+
+/// What the controller answered, and what this node must have read to show it.
+pub(super) struct Forwarded<R> {
+    pub(super) response: R,
+    offset: i64,
+    deadline: Duration,
+}
+
+/// How long a client's request may take: as long as it says, and at most `request.timeout.ms`.
+pub(super) fn limit(broker: &Broker, timeout_ms: i32) -> Duration {
+    request_timeout(broker).min(millis(timeout_ms))
+}
+
+pub(super) fn request_timeout(broker: &Broker) -> Duration {
+    millis(broker.settings.get().int("request.timeout.ms"))
+}
+
+fn millis(ms: i32) -> Duration {
+    Duration::from_millis(u64::try_from(ms).unwrap_or(0))
+}
+
+/// Draws what the controller places replicas and names topics by.
+pub(super) fn seed(broker: &Broker) -> u64 {
+    broker.world.random("topics").next_u64()
+}
+
+/// Asks the active controller, and again while there is none, as Kafka's brokers do. What was asked may be done although
+/// nobody answers.
+pub(super) async fn ask<R>(
+    broker: &Broker,
+    request: ControllerRequest,
+    limit: Duration,
+    wanted: fn(ControllerReply) -> Option<R>,
+) -> Result<Forwarded<R>, ForwardError> {
+    let deadline = broker.world.mono() + limit;
+    loop {
+        let left = deadline.saturating_sub(broker.world.mono());
+        match broker.controller.ask(request.clone(), left).await {
+            Ok(committed) => {
+                let response = wanted(committed.reply).ok_or(ForwardError::OtherReply)?;
+                return Ok(Forwarded { response, offset: committed.offset, deadline });
+            }
+            Err(Unavailable::TimedOut) => return Err(ForwardError::TimedOut),
+            Err(Unavailable::NotController | Unavailable::Overloaded) => {
+                let now = broker.world.mono();
+                if now + RETRY_PAUSE >= deadline {
+                    return Err(ForwardError::TimedOut);
+                }
+                broker.world.sleep(RETRY_PAUSE).await;
+            }
+        }
+    }
+}
+
+impl<R> Forwarded<R> {
+    /// Waits until this node knows what was done, so that the client's next request meets it. If that takes too long, the
+    /// answer is given all the same: what was done is committed.
+    pub(super) async fn shown(self, broker: &Broker) -> R {
+        let Forwarded { response, offset, deadline } = self;
+        let mut applied = broker.applied.clone();
+        let _ = broker
+            .world
+            .timeout(patience(broker, deadline), applied.until(|applied| *applied >= offset))
+            .await;
+        response
+    }
+
+    /// [`shown`](Self::shown), and until the topics that the response names are served by the replicas that lead here.
+    pub(super) async fn served(self, broker: &Broker, topics: fn(&R) -> Vec<&str>) -> R {
+        let deadline = self.deadline;
+        let response = self.shown(broker).await;
+        let wait = all_led(broker, topics(&response));
+        let _ = broker.world.timeout(patience(broker, deadline), wait).await;
+        response
+    }
+}
+
+fn patience(broker: &Broker, deadline: Duration) -> Duration {
+    deadline.saturating_sub(broker.world.mono()).min(CATCH_UP)
+}
+
+/// Ends when every replica of the topics that leads on this node serves, or cannot.
+async fn all_led(broker: &Broker, topics: Vec<&str>) {
+    let image = broker.metadata.get();
+    for topic in topics.into_iter().filter_map(|name| image.topics.by_name(name)) {
+        for (partition, registration) in &topic.partitions {
+            if registration.leader != broker.node.0 {
+                continue;
+            }
+            if let Some(handle) = broker.hosted.get_by_id(topic.id, *partition) {
+                settled(&handle).await;
+            }
+        }
+    }
+}
+
+async fn settled(handle: &Arc<PartitionHandle>) {
+    loop {
+        let mut waiter = Waiter::new();
+        waiter.on(handle.pulse());
+        match *handle.standing() {
+            Standing::Leader(_) | Standing::Offline { .. } => return,
+            Standing::Starting | Standing::Follower(_) => waiter.wait().await,
+        }
+    }
+}

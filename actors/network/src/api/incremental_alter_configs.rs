@@ -1,0 +1,106 @@
+//! IncrementalAlterConfigs, API key 44.
+//!
+//! Versions: 0–1. Checked here, then forwarded to the controller.
+//! Source: `KafkaApis.handleIncrementalAlterConfigsRequest`, `ConfigAdminManager`, `RuntimeLoggerManager`.
+//! Departs: no logger exists, so none can be altered.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use machines::controller::{ControllerReply, ControllerRequest};
+use model::ErrorCode;
+use wire::incremental_alter_configs_request::AlterConfigsResource;
+use wire::incremental_alter_configs_response::AlterConfigsResourceResponse;
+use wire::{IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse};
+
+use super::resources::{Alteration, ResourceError, named_twice};
+use super::{Api, RequestContext, forward};
+use crate::Broker;
+
+pub(crate) struct IncrementalAlterConfigs;
+
+impl Api for IncrementalAlterConfigs {
+    type Request = IncrementalAlterConfigsRequest;
+
+    async fn handle(
+        broker: Arc<Broker>,
+        _cx: RequestContext,
+        request: IncrementalAlterConfigsRequest,
+    ) -> IncrementalAlterConfigsResponse {
+        let checked = check(&broker, &request.resources);
+        let passed = request.resources.iter().zip(&checked).filter(|(_, checked)| checked.is_ok());
+        let resources: Vec<_> = passed.map(|(resource, _)| resource.clone()).collect();
+        let decided = if needs_controller(&resources) {
+            let request = IncrementalAlterConfigsRequest { resources, ..request.clone() };
+            forwarded(&broker, request).await
+        } else {
+            Ok(BTreeMap::new())
+        };
+        let responses = request.resources.iter().zip(checked);
+        let responses = responses.map(|(resource, checked)| {
+            let key = (resource.resource_type, resource.resource_name.clone());
+            let (error_code, error_message) = match (checked, &decided) {
+                (Err(error), _) => (error.code().code(), Some(error.to_string())),
+                (Ok(()), _) if is_logger(resource) => (0, None),
+                (Ok(()), Ok(decided)) => decided
+                    .get(&key)
+                    .cloned()
+                    .unwrap_or((ErrorCode::UnknownServerError.code(), None)),
+                (Ok(()), Err(error)) => (error.code(), error.message()),
+            };
+            AlterConfigsResourceResponse {
+                error_code,
+                error_message,
+                resource_type: key.0,
+                resource_name: key.1,
+                ..Default::default()
+            }
+        });
+        IncrementalAlterConfigsResponse { responses: responses.collect(), ..Default::default() }
+    }
+}
+
+/// Code and message by resource.
+type Decided = BTreeMap<(i8, String), (i16, Option<String>)>;
+
+async fn forwarded(
+    broker: &Broker,
+    request: IncrementalAlterConfigsRequest,
+) -> Result<Decided, forward::ForwardError> {
+    let limit = forward::request_timeout(broker);
+    let request = ControllerRequest::IncrementalAlterConfigs(IncrementalAlterConfigsRequest {
+        resources: request.resources.into_iter().filter(|r| !is_logger(r)).collect(),
+        ..request
+    });
+    let asked = forward::ask(broker, request, limit, |reply| match reply {
+        ControllerReply::IncrementalAlterConfigs(response) => Some(response),
+        _ => None,
+    });
+    let response = asked.await?.shown(broker).await;
+    let of = |r: AlterConfigsResourceResponse| {
+        ((r.resource_type, r.resource_name), (r.error_code, r.error_message))
+    };
+    Ok(response.responses.into_iter().map(of).collect())
+}
+
+fn needs_controller(resources: &[AlterConfigsResource]) -> bool {
+    resources.iter().any(|resource| !is_logger(resource))
+}
+
+fn is_logger(resource: &AlterConfigsResource) -> bool {
+    resource.resource_type == model::settings::Resource::BrokerLogger.code()
+}
+
+fn check(broker: &Broker, resources: &[AlterConfigsResource]) -> Vec<Result<(), ResourceError>> {
+    let twice = named_twice(resources.iter().map(|r| (r.resource_type, r.resource_name.as_str())));
+    let check = |resource: &AlterConfigsResource| {
+        let (kind, name) = (resource.resource_type, resource.resource_name.as_str());
+        if twice.contains(&(kind, name)) {
+            return Err(ResourceError::Twice);
+        }
+        let ops = resource.configs.iter();
+        let ops = ops.map(|c| (c.name.as_str(), c.config_operation, c.value.as_deref())).collect();
+        Alteration { kind, name, ops }.check(broker, false)
+    };
+    resources.iter().map(check).collect()
+}

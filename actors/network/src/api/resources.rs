@@ -1,0 +1,145 @@
+//! What a broker checks of altered configurations before the controller is asked, and its own settings as the metadata has them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use machines::metadata::{ConfigResource, MetadataImage};
+use model::ErrorCode;
+use model::settings::{
+    AlterError, Op, Resource, Values, alter, refuse_unhonoured, validate_broker,
+};
+
+use crate::Broker;
+
+/// Why a resource is refused by this broker.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum ResourceError {
+    #[error("Each resource must appear at most once.")]
+    Twice,
+    #[error("Unknown resource type {0}")]
+    Unknown(i8),
+    #[error("Error due to duplicate config keys")]
+    DuplicateKeys,
+    #[error("Null value not supported for : {0}")]
+    NullValue(String),
+    #[error("Node id must be an integer, but it is: {0}")]
+    NotANode(String),
+    #[error("Unexpected broker id, expected {here}, but received {name}")]
+    OtherBroker { here: i32, name: String },
+    #[error("Unexpected node id. Expected {here}, but received {id}")]
+    OtherNode { here: i32, id: i32 },
+    #[error("Unknown operation type {0} is not allowed for the BROKER_LOGGER resource")]
+    LoggerOpUnknown(i8),
+    #[error("{0} operation is not allowed for the BROKER_LOGGER resource")]
+    LoggerOp(&'static str),
+    #[error("Logger {0} does not exist!")]
+    NoLogger(String),
+    #[error(transparent)]
+    Alter(#[from] AlterError),
+}
+
+impl ResourceError {
+    pub(super) fn code(&self) -> ErrorCode {
+        match self {
+            ResourceError::NoLogger(_) => ErrorCode::InvalidConfig,
+            ResourceError::Alter(error) => error.code(),
+            _ => ErrorCode::InvalidRequest,
+        }
+    }
+}
+
+/// What is to become of one resource.
+pub(super) struct Alteration<'a> {
+    pub(super) kind: i8,
+    pub(super) name: &'a str,
+    /// Name, code of the operation, value.
+    pub(super) ops: Vec<(&'a str, i8, Option<&'a str>)>,
+}
+
+/// Whose names come more than once.
+pub(super) fn named_twice<'a>(
+    named: impl Iterator<Item = (i8, &'a str)>,
+) -> BTreeSet<(i8, &'a str)> {
+    let mut counts: BTreeMap<(i8, &str), usize> = BTreeMap::new();
+    for key in named {
+        *counts.entry(key).or_default() += 1;
+    }
+    counts.into_iter().filter(|(_, count)| *count > 1).map(|(key, _)| key).collect()
+}
+
+impl Alteration<'_> {
+    /// What every resource must satisfy.
+    fn check_keys(&self) -> Result<(), ResourceError> {
+        let mut seen = BTreeSet::new();
+        if !self.ops.iter().all(|(name, ..)| seen.insert(*name)) {
+            return Err(ResourceError::DuplicateKeys);
+        }
+        let is_null =
+            |(_, op, value): &&(&str, i8, Option<&str>)| *op != Op::Delete as i8 && value.is_none();
+        let nulls: Vec<&str> = self.ops.iter().filter(is_null).map(|(name, ..)| *name).collect();
+        if nulls.is_empty() { Ok(()) } else { Err(ResourceError::NullValue(nulls.join(", "))) }
+    }
+
+    /// The checks of `ConfigAdminManager`: what is left is the controller's to decide.
+    pub(super) fn check(&self, broker: &Broker, legacy: bool) -> Result<(), ResourceError> {
+        self.check_keys()?;
+        match Resource::from_code(self.kind) {
+            Some(Resource::Broker) => self.check_broker(broker, legacy),
+            Some(Resource::Topic | Resource::ClientMetrics | Resource::Group) => Ok(()),
+            Some(Resource::BrokerLogger) if !legacy => self.check_loggers(broker.node.0),
+            Some(Resource::BrokerLogger) | None => Err(ResourceError::Unknown(self.kind)),
+        }
+    }
+
+    /// Brokers answer for themselves and for all; what another has is asked of that one.
+    fn check_broker(&self, broker: &Broker, legacy: bool) -> Result<(), ResourceError> {
+        let all_brokers = self.name.is_empty();
+        if !all_brokers {
+            let id: Option<i32> = self.name.parse().ok();
+            let id = id.ok_or_else(|| ResourceError::NotANode(self.name.to_owned()))?;
+            if id != broker.node.0 {
+                let (here, name) = (broker.node.0, self.name.to_owned());
+                return Err(ResourceError::OtherBroker { here, name });
+            }
+        }
+        let mut ops = Vec::with_capacity(self.ops.len());
+        for (name, op, value) in &self.ops {
+            let op = Op::from_code(*op).ok_or(AlterError::UnknownOp(*op))?;
+            ops.push((*name, op, *value));
+        }
+        let image = broker.metadata.get();
+        let resource = ConfigResource { kind: Resource::Broker, name: self.name.to_owned() };
+        let none = BTreeMap::new();
+        let current = if legacy { &none } else { image.configs.of(&resource) };
+        let altered = alter(Resource::Broker, current, &ops)?;
+        validate_broker(all_brokers, &altered)?;
+        let set = altered.iter().filter_map(|(name, value)| Some((name, value.as_ref()?)));
+        Ok(refuse_unhonoured(Resource::Broker, set)?)
+    }
+
+    /// There are no loggers whose levels could be set while the node runs.
+    fn check_loggers(&self, here: i32) -> Result<(), ResourceError> {
+        let id: Option<i32> = self.name.parse().ok();
+        let id = id.ok_or_else(|| ResourceError::NotANode(self.name.to_owned()))?;
+        if id != here {
+            return Err(ResourceError::OtherNode { here, id });
+        }
+        for (name, op, _) in &self.ops {
+            return Err(match Op::from_code(*op) {
+                Some(Op::Set | Op::Delete) => ResourceError::NoLogger((*name).to_owned()),
+                Some(Op::Append) => ResourceError::LoggerOp("APPEND"),
+                Some(Op::Subtract) => ResourceError::LoggerOp("SUBTRACT"),
+                None => ResourceError::LoggerOpUnknown(*op),
+            });
+        }
+        Ok(())
+    }
+}
+
+/// This broker's settings with what the image says of them, which may be newer than what the node runs on yet.
+pub(super) fn settings(broker: &Broker, image: &MetadataImage) -> Values {
+    let all = image.configs.of(&ConfigResource::broker_default());
+    let own = image.configs.of(&ConfigResource::broker(broker.node.0));
+    // What cannot be used here was reported when the node took it in.
+    let (values, _) = broker.settings.get().with_dynamic(all, own);
+    values
+}
