@@ -309,9 +309,11 @@ fn network_members(cx: &Cx<NodeActor>, shared: &Shared) -> Vec<Seed> {
         cluster_id: shared.cluster_id.clone(),
         limits,
         metadata: shared.images.subscribe(),
+        applied: shared.applied.subscribe(),
         settings: shared.settings.subscribe(),
         hosted: shared.hosted.clone(),
         log_dirs: shared.log_dirs.clone(),
+        controller: shared.controller_handle(),
         producer_id_blocks: producer_ids::blocks(
             shared.node(),
             shared.broker_epoch.clone(),
