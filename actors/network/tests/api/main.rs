@@ -1,6 +1,10 @@
 //! The APIs over a real socket, on a real disk.
 #![allow(clippy::unwrap_used)]
 
+mod admin;
+mod configs;
+mod controller;
+mod describe;
 mod failures;
 mod fetch;
 mod lookups;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use disk::RealDisk;
-use machines::metadata::{MetadataImage, MetadataLoader};
+use machines::metadata::MetadataImage;
 use model::settings::Values;
 use model::{NodeId, Uuid};
 use ottla_network::{
@@ -16,8 +16,10 @@ use partitions::{
     Checkpoints, Hosted, LogDirState, LogDirs, PartitionHandle, Partitions, PartitionsArgs,
     Standing,
 };
+use quorum::ControllerHandle;
 use runtime::{
-    ChildSpec, Handles, ListenOptions, NetStream, Publisher, Root, Waiter, World, spawn_root, watch,
+    Address, ChildSpec, Handles, ListenOptions, NetStream, Publisher, Root, Seed, Strategy,
+    Supervisor, SupervisorArgs, Waiter, World, spawn_root, watch,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use wire::batch::{BatchBuilder, RecordBatch};
@@ -28,6 +30,8 @@ use wire::{
     RegisterBrokerRecord, Request, TopicRecord,
 };
 
+use crate::controller::{DecidingController, Ledger};
+
 pub const NODE: i32 = 1;
 pub const LISTENER: &str = "PLAINTEXT";
 /// Longer than anything here takes, however busy the machine is.
@@ -37,11 +41,9 @@ pub struct Rig {
     pub world: World,
     pub hosted: Arc<Hosted>,
     address: std::net::SocketAddr,
-    metadata: Publisher<MetadataImage>,
-    loader: MetadataLoader,
-    offset: i64,
+    ledger: Arc<Ledger>,
     _settings: Publisher<Values>,
-    _roots: (Root<Partitions>, Root<ListenerActor>),
+    _roots: (Root<Partitions>, Root<ListenerActor>, Root<Supervisor>),
     _dir: tempfile::TempDir,
 }
 
@@ -70,16 +72,27 @@ impl Rig {
             replica: ChildSpec::permanent(),
             tick: Duration::from_secs(3600),
         };
+        let applied = args.applied.subscribe();
         let partitions = spawn_root::<Partitions>(&world, "partitions", args).unwrap();
+        let ledger = Arc::new(Ledger::new(metadata));
+        let args = (ledger.clone(), values.get());
+        let asked = Address::vacant();
+        let spec = ChildSpec::permanent();
+        let seed = Seed::at::<DecidingController>("controller", spec, args, &asked);
+        let args = SupervisorArgs { strategy: Strategy::OneForOne, children: vec![seed] };
+        let quorum = spawn_root::<Supervisor>(&world, "quorum", args).unwrap();
+        quorum.started().await.unwrap();
         let broker = Broker::new(BrokerParts {
             world: world.clone(),
             node: NodeId(NODE),
             cluster_id: "rig".into(),
             limits: limits(),
             metadata: image,
+            applied,
             settings: values,
             hosted: hosted.clone(),
             log_dirs,
+            controller: ControllerHandle::new(asked),
             producer_id_blocks: producer_ids(),
         });
         let bound = Bound::open(&world, listener_spec()).await.unwrap();
@@ -91,11 +104,9 @@ impl Rig {
             world,
             hosted,
             address,
-            metadata,
-            loader: MetadataLoader::default(),
-            offset: 0,
+            ledger,
             _settings: settings,
-            _roots: (partitions, listener),
+            _roots: (partitions, listener, quorum),
             _dir: dir,
         };
         rig.publish([registration(address.port())]);
@@ -104,11 +115,7 @@ impl Rig {
 
     /// Replays the records and shows the image to the broker.
     pub fn publish(&mut self, records: impl IntoIterator<Item = MetadataRecord>) {
-        for record in records {
-            self.loader.replay(&record, self.offset, 1).unwrap();
-            self.offset += 1;
-        }
-        self.metadata.publish(self.loader.image().clone());
+        self.ledger.publish(records);
     }
 
     /// Makes a topic whose partitions this node leads in epoch 5, and waits until it does.

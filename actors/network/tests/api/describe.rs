@@ -1,0 +1,233 @@
+//! What clients are told of the cluster: Metadata, DescribeCluster, DescribeTopicPartitions.
+
+use model::{ErrorCode, Uuid};
+use wire::describe_topic_partitions_request::{Cursor, TopicRequest};
+use wire::metadata_request::MetadataRequestTopic;
+use wire::{
+    DescribeClusterRequest, DescribeTopicPartitionsRequest, Message, MetadataRequest,
+    MetadataResponse,
+};
+
+use crate::rig::{NODE, Rig, topic_id};
+
+fn by_name(names: &[&str]) -> MetadataRequest {
+    let topic =
+        |name: &&str| MetadataRequestTopic { name: Some((*name).to_owned()), ..Default::default() };
+    MetadataRequest { topics: Some(names.iter().map(topic).collect()), ..Default::default() }
+}
+
+fn without_creating(names: &[&str]) -> MetadataRequest {
+    MetadataRequest { allow_auto_topic_creation: false, ..by_name(names) }
+}
+
+fn by_id(id: Uuid) -> MetadataRequest {
+    let topic = MetadataRequestTopic { topic_id: id, name: None, ..Default::default() };
+    MetadataRequest { topics: Some(vec![topic]), ..Default::default() }
+}
+
+fn names(response: &MetadataResponse) -> Vec<&str> {
+    response.topics.iter().filter_map(|topic| topic.name.as_deref()).collect()
+}
+
+#[tokio::test]
+async fn every_version_of_metadata_tells_of_a_topic_and_its_leader() {
+    let mut rig = Rig::start().await;
+    rig.topic("a", 2, &[]).await;
+    let mut client = rig.client().await;
+    for version in MetadataRequest::VERSIONS.min..=MetadataRequest::VERSIONS.max {
+        let response = client.call(&by_name(&["a"]), version).await;
+        let topic = &response.topics[0];
+        assert_eq!((topic.error_code, topic.name.as_deref()), (0, Some("a")), "{version}");
+        assert_eq!(topic.topic_id, if version >= 10 { topic_id("a") } else { Uuid::ZERO });
+        let partitions: Vec<_> = topic.partitions.iter().map(|p| p.partition_index).collect();
+        assert_eq!(partitions, [0, 1]);
+        let first = &topic.partitions[0];
+        assert_eq!((first.error_code, first.leader_id), (0, NODE));
+        assert_eq!(first.leader_epoch, if version >= 7 { 5 } else { -1 });
+        assert_eq!(
+            (first.replica_nodes.as_slice(), first.isr_nodes.as_slice()),
+            (&[NODE][..], &[NODE][..])
+        );
+        assert_eq!(response.brokers.len(), 1);
+        assert_eq!(response.controller_id, if version >= 1 { NODE } else { -1 });
+        let cluster = (version >= 2).then_some("rig");
+        assert_eq!(response.cluster_id.as_deref(), cluster);
+    }
+}
+
+#[tokio::test]
+async fn all_topics_are_told_when_none_is_named() {
+    let mut rig = Rig::start().await;
+    rig.topic("a", 1, &[]).await;
+    rig.topic("b", 1, &[]).await;
+    let mut client = rig.client().await;
+    let all = MetadataRequest { topics: None, ..Default::default() };
+    let none = MetadataRequest { topics: Some(Vec::new()), ..Default::default() };
+    assert_eq!(names(&client.call(&all, 13).await), ["a", "b"]);
+    assert_eq!(names(&client.call(&none, 0).await), ["a", "b"]);
+    assert!(client.call(&none, 1).await.topics.is_empty());
+}
+
+#[tokio::test]
+async fn topics_are_found_by_their_ids_from_version_12() {
+    let mut rig = Rig::start().await;
+    let id = rig.topic("a", 1, &[]).await;
+    let mut client = rig.client().await;
+    for version in 12..=13 {
+        assert_eq!(names(&client.call(&by_id(id), version).await), ["a"]);
+        let unknown = client.call(&by_id(Uuid([9; 16])), version).await;
+        assert_eq!(unknown.topics[0].error_code, ErrorCode::UnknownTopicId.code());
+        assert_eq!(unknown.topics[0].name, None);
+    }
+    let mut named = by_id(id);
+    named.topics.as_mut().unwrap()[0].name = Some("a".into());
+    let refused = client.call(&named, 11).await;
+    assert_eq!(refused.topics[0].error_code, ErrorCode::InvalidRequest.code());
+}
+
+#[tokio::test]
+async fn a_topic_that_is_asked_for_is_created_and_served() {
+    let rig = Rig::with_settings(&[("num.partitions", "3")]).await;
+    let mut client = rig.client().await;
+    let unknown = client.call(&without_creating(&["new"]), 12).await;
+    assert_eq!(unknown.topics[0].error_code, ErrorCode::UnknownTopicOrPartition.code());
+    let created = client.call(&by_name(&["new"]), 12).await;
+    assert_eq!((created.topics[0].error_code, created.topics[0].partitions.len()), (0, 3));
+    let handle = rig.handle("new", 2);
+    assert!(matches!(*handle.standing(), partitions::Standing::Leader(_)));
+}
+
+#[tokio::test]
+async fn topics_that_cannot_be_created_are_told_as_kafka_does() {
+    let rig = Rig::start().await;
+    let mut client = rig.client().await;
+    // Its replication factor of 3 is more than there are brokers.
+    let response = client.call(&by_name(&["a b", "__consumer_offsets"]), 12).await;
+    let found: Vec<_> = response.topics.iter().map(|t| (t.error_code, t.is_internal)).collect();
+    let invalid = (ErrorCode::InvalidTopicException.code(), false);
+    assert_eq!(found, [invalid, (ErrorCode::UnknownTopicOrPartition.code(), true)]);
+
+    let strict = Rig::with_settings(&[("auto.create.topics.enable", "false")]).await;
+    let response = strict.client().await.call(&by_name(&["new"]), 12).await;
+    assert_eq!(response.topics[0].error_code, ErrorCode::UnknownTopicOrPartition.code());
+}
+
+#[tokio::test]
+async fn internal_topics_are_created_with_settings_of_their_own() {
+    let settings =
+        [("offsets.topic.replication.factor", "1"), ("offsets.topic.num.partitions", "4")];
+    let rig = Rig::with_settings(&settings).await;
+    let mut client = rig.client().await;
+    let response = client.call(&by_name(&["__consumer_offsets"]), 12).await;
+    assert_eq!((response.topics[0].error_code, response.topics[0].partitions.len()), (0, 4));
+    let config = rig.handle("__consumer_offsets", 0).config();
+    assert_eq!(config.segment_bytes, 100 << 20);
+    assert!(config.cleanup_policy.compact);
+}
+
+#[tokio::test]
+async fn a_leader_that_cannot_be_reached_is_told_by_the_versions_words() {
+    let mut rig = Rig::start().await;
+    rig.topic_elsewhere("far");
+    let mut client = rig.client().await;
+    for version in [0, 5, 6, 13] {
+        let response = client.call(&by_name(&["far"]), version).await;
+        let partition = &response.topics[0].partitions[0];
+        assert_eq!(partition.error_code, ErrorCode::LeaderNotAvailable.code());
+        assert_eq!(partition.leader_id, -1);
+        assert_eq!(partition.replica_nodes.len(), usize::from(version > 0));
+        assert_eq!(partition.offline_replicas.len(), usize::from(version >= 5));
+    }
+}
+
+#[tokio::test]
+async fn what_may_be_done_is_told_to_who_asks() {
+    let mut rig = Rig::start().await;
+    rig.topic("a", 1, &[]).await;
+    let mut client = rig.client().await;
+    let request = MetadataRequest {
+        include_cluster_authorized_operations: true,
+        include_topic_authorized_operations: true,
+        ..by_name(&["a"])
+    };
+    let response = client.call(&request, 10).await;
+    assert_eq!(response.cluster_authorized_operations, 8096);
+    assert_eq!(response.topics[0].topic_authorized_operations, 3576);
+    let response = client.call(&by_name(&["a"]), 10).await;
+    assert_eq!(response.topics[0].topic_authorized_operations, i32::MIN);
+}
+
+#[tokio::test]
+async fn a_cluster_is_described_to_those_on_the_right_kind_of_listener() {
+    let rig = Rig::start().await;
+    let mut client = rig.client().await;
+    for version in 0..=2 {
+        let response = client.call(&DescribeClusterRequest::default(), version).await;
+        assert_eq!((response.error_code, response.cluster_id.as_str()), (0, "rig"));
+        assert_eq!((response.controller_id, response.brokers[0].broker_id), (NODE, NODE));
+        assert_eq!(response.cluster_authorized_operations, i32::MIN);
+    }
+    let controllers = DescribeClusterRequest { endpoint_type: 2, ..Default::default() };
+    let response = client.call(&controllers, 1).await;
+    assert_eq!(response.error_code, ErrorCode::MismatchedEndpointType.code());
+    let nobody = DescribeClusterRequest { endpoint_type: 3, ..Default::default() };
+    let response = client.call(&nobody, 2).await;
+    assert_eq!(response.error_code, ErrorCode::UnsupportedEndpointType.code());
+}
+
+fn page(topics: &[&str], limit: i32, from: Option<(&str, i32)>) -> DescribeTopicPartitionsRequest {
+    DescribeTopicPartitionsRequest {
+        topics: topics
+            .iter()
+            .map(|name| TopicRequest { name: (*name).to_owned(), ..Default::default() })
+            .collect(),
+        response_partition_limit: limit,
+        cursor: from.map(|(topic_name, partition_index)| Cursor {
+            topic_name: topic_name.to_owned(),
+            partition_index,
+            ..Default::default()
+        }),
+        ..Default::default()
+    }
+}
+
+#[tokio::test]
+async fn partitions_are_described_page_by_page() {
+    let mut rig = Rig::start().await;
+    for (name, partitions) in [("a", 3), ("b", 2), ("c", 1)] {
+        rig.topic(name, partitions, &[]).await;
+    }
+    let mut client = rig.client().await;
+    let mut from = None;
+    let mut pages = Vec::new();
+    loop {
+        let at = from.as_ref().map(|(name, index): &(String, i32)| (name.as_str(), *index));
+        let response = client.call(&page(&[], 2, at), 0).await;
+        let told = response.topics.iter().flat_map(|topic| {
+            let name = topic.name.clone().unwrap();
+            topic.partitions.iter().map(move |p| format!("{name}{}", p.partition_index))
+        });
+        pages.push(told.collect::<Vec<_>>().join(" "));
+        match response.next_cursor {
+            Some(cursor) => from = Some((cursor.topic_name, cursor.partition_index)),
+            None => break,
+        }
+    }
+    assert_eq!(pages, ["a0 a1", "a2 b0", "b1 c0"]);
+}
+
+#[tokio::test]
+async fn a_cursor_outside_of_the_topics_is_refused() {
+    let mut rig = Rig::start().await;
+    rig.topic("a", 1, &[]).await;
+    let mut client = rig.client().await;
+    for from in [("b", 0), ("a", -1)] {
+        let response = client.call(&page(&["a"], 10, Some(from)), 0).await;
+        assert_eq!(response.topics[0].error_code, ErrorCode::InvalidRequest.code(), "{from:?}");
+    }
+    let response = client.call(&page(&["a", "no", "a b"], 10, None), 0).await;
+    let codes: Vec<i16> = response.topics.iter().map(|topic| topic.error_code).collect();
+    let invalid = ErrorCode::InvalidTopicException.code();
+    assert_eq!(codes, [0, invalid, ErrorCode::UnknownTopicOrPartition.code()]);
+    assert_eq!(response.topics[0].partitions[0].eligible_leader_replicas, Some(Vec::new()));
+}
