@@ -65,7 +65,12 @@ async fn new_partitions_serve_when_they_are_told() {
     rig.topic("a", 1, &[]).await;
     let mut client = rig.client().await;
     for (version, count) in (0..=3).zip(2..) {
-        let topic = CreatePartitionsTopic { name: "a".into(), count, ..Default::default() };
+        let topic = CreatePartitionsTopic {
+            name: "a".into(),
+            count,
+            assignments: None,
+            ..Default::default()
+        };
         let request = CreatePartitionsRequest {
             topics: vec![topic],
             timeout_ms: 30_000,
