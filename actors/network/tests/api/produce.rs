@@ -122,7 +122,7 @@ async fn what_is_no_batch_is_refused_by_its_own_code() {
         (legacy.into(), ErrorCode::InvalidRecord),
         (Bytes::new(), ErrorCode::InvalidRecord),
         ([&whole[..], &whole[..]].concat().into(), ErrorCode::InvalidRecord),
-        (whole.slice(..40), ErrorCode::CorruptMessage),
+        (whole.slice(..40), ErrorCode::InvalidRecord),
         (large, ErrorCode::MessageTooLarge),
         (batch_of(old, &["a"], 1).to_bytes(), ErrorCode::InvalidTimestamp),
     ];

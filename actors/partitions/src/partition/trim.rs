@@ -7,6 +7,9 @@ use runtime::{Cx, Failure, Outcome};
 
 use super::PartitionActor;
 
+/// Segments go only when all of their records lie before the log start offset.
+const KEEP_ALL: RetentionPolicy = RetentionPolicy { retention_ms: -1, retention_bytes: -1 };
+
 /// Why records were not deleted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DeleteRecordsError {
@@ -50,7 +53,8 @@ impl PartitionActor {
         }
         if self.log.advance_log_start(target) {
             self.start_advanced(cx)?;
-            self.delete_old_segments(cx)?;
+            // What only retention gives up is not asked for.
+            self.delete_segments(cx, KEEP_ALL)?;
         }
         Ok(Ok(self.log.log_start_offset()))
     }
@@ -62,6 +66,10 @@ impl PartitionActor {
             retention_ms: if unlimited { -1 } else { self.config.retention_ms },
             retention_bytes: if unlimited { -1 } else { self.config.retention_bytes },
         };
+        self.delete_segments(cx, policy)
+    }
+
+    fn delete_segments(&mut self, cx: &mut Cx<Self>, policy: RetentionPolicy) -> Outcome {
         let now_ms = cx.world().now().wall_ms;
         let committed = self.machine.high_watermark();
         let Some(start) = self.log.deletable_segments(&policy, committed, now_ms)? else {

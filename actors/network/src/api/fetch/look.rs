@@ -91,6 +91,9 @@ fn look_at(
             None => ErrorCode::NotLeaderOrFollower,
         });
     }
+    if wanted.max_bytes < 0 {
+        return Err(ErrorCode::UnknownServerError);
+    }
     read(params, &log, wanted, left, min_one).map_err(|error| {
         if !matches!(error, ReadError::OutOfRange { .. }) {
             let partition = &handle.topic_partition;

@@ -91,7 +91,8 @@ impl Responding<'_> {
             high_watermark: look.high_watermark,
             last_stable_offset: look.last_stable_offset,
             log_start_offset: look.log_start_offset,
-            aborted_transactions: committed.then(Vec::new),
+            // Kafka does not ask for them where it does not know the partition, and says that there are none.
+            aborted_transactions: (committed || target.is_unknown()).then(Vec::new),
             diverging_epoch: look.diverging.map_or_else(Default::default, |end| EpochEndOffset {
                 epoch: end.epoch.0,
                 end_offset: end.end_offset,

@@ -16,7 +16,9 @@ use machines::partition::{Acks, Origin};
 use model::Uuid;
 use model::settings::{CompressionType, TimestampType, TopicConfig};
 use partitions::{Append, AppendResult, PartitionHandle, Standing};
-use wire::batch::{self, AppendOrigin, RecordBatch, ValidationRules, produced_batch};
+use wire::batch::{
+    self, AppendOrigin, BatchError, ProduceError, RecordBatch, ValidationRules, produced_batch,
+};
 use wire::compression::{Codec, Compression};
 use wire::{ProduceRequest, ProduceResponse, Records};
 
@@ -142,7 +144,11 @@ fn parse_one(
         return Err(not_here.into());
     }
     let bytes = records.as_ref().and_then(Records::as_bytes).ok_or(Refusal::NoBatch)?;
-    let batch = produced_batch(bytes)?;
+    let batch = produced_batch(bytes).map_err(|error| match error {
+        // What is cut off is, to Kafka, not there.
+        ProduceError::Corrupt(BatchError::Truncated { .. }) => Refusal::NoBatch,
+        other => other.into(),
+    })?;
     if cx.version < ZSTD_SINCE && batch.header().codec() == Ok(Codec::Zstd) {
         return Err(Refusal::ZstdTooOld);
     }
