@@ -18,13 +18,16 @@ const ROOM: u32 = 8 << 20;
 /// How long a round waits for records; offsets are committed between rounds.
 const ROUND: Duration = Duration::from_millis(250);
 
+/// What is dealt with, and the offset after it.
+type Finished = (TopicPartition, i64);
+
 /// Records that an actor was handed. While it holds them they count against its room; it gets no more when that is full.
 ///
 /// Dropped without [`Fed::done`], they are handed out again after a restart, and all after them.
 pub struct Fed {
     records: PartitionRecords,
     _room: Credit,
-    done: mpsc::UnboundedSender<(TopicPartition, i64)>,
+    finish: mpsc::UnboundedSender<Finished>,
 }
 
 impl fmt::Debug for Fed {
@@ -46,7 +49,7 @@ impl Fed {
     /// They are dealt with: where the consumer has a group, they are committed once all before them are dealt with too.
     pub fn done(self) {
         // Where the task that reads has ended, it commits no more.
-        let _ = self.done.send((self.records.partition, self.records.next_offset));
+        let _ = self.finish.send((self.records.partition, self.records.next_offset));
     }
 
     /// [`Fed::done`] once these are delivered; the message where one is not.
@@ -79,11 +82,13 @@ impl Consumer {
     ) {
         let me = cx.me().clone();
         cx.spawn_task(async move {
+            let (finish, finished) = mpsc::unbounded_channel();
             let mut feeding = Feeding {
                 consumer: self,
                 room: Credits::new(ROOM),
                 progress: Progress::default(),
-                done: mpsc::unbounded_channel(),
+                finish,
+                finished,
             };
             let error = loop {
                 match feeding.round().await {
@@ -108,15 +113,13 @@ struct Feeding {
     consumer: Consumer,
     room: Credits,
     progress: Progress,
-    done: (
-        mpsc::UnboundedSender<(TopicPartition, i64)>,
-        mpsc::UnboundedReceiver<(TopicPartition, i64)>,
-    ),
+    finish: mpsc::UnboundedSender<Finished>,
+    finished: mpsc::UnboundedReceiver<Finished>,
 }
 
 impl Feeding {
     async fn round(&mut self) -> Result<Vec<PartitionRecords>, ConsumeError> {
-        while let Ok((partition, next_offset)) = self.done.1.try_recv() {
+        while let Ok((partition, next_offset)) = self.finished.try_recv() {
             self.progress.done(&partition, next_offset);
         }
         let commit = self.progress.take();
@@ -131,7 +134,7 @@ impl Feeding {
         let sizes = records.records.iter().map(|r| length(&r.key) + length(&r.value) + 64);
         let room = self.room.take(u32::try_from(sizes.sum::<usize>()).unwrap_or(u32::MAX)).await;
         self.progress.handed(&records.partition, records.next_offset);
-        Fed { records, _room: room, done: self.done.0.clone() }
+        Fed { records, _room: room, finish: self.finish.clone() }
     }
 }
 

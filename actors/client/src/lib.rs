@@ -7,7 +7,7 @@
 //! ```no_run
 //! use ottla_client::{Client, ConsumerConfig, ProducerConfig, ProducerRecord, Start};
 //!
-//! # async fn run(world: &ottla_runtime::World) -> Result<(), Box<dyn std::error::Error>> {
+//! # async fn run(world: &runtime::World) -> Result<(), Box<dyn std::error::Error>> {
 //! let client = Client::new(world, ["127.0.0.1:9092"])?;
 //! let producer = client.producer(ProducerConfig::default());
 //! let record = ProducerRecord::to("orders").key("4711").value("two apples");

@@ -244,7 +244,7 @@ impl Accumulator {
                 return;
             }
             Fate::Anew { error } => {
-                queue.begin_epoch(&mut self.producer);
+                batch.in_doubt = true;
                 error
             }
             Fate::Failed { error } => error,

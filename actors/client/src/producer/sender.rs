@@ -1,6 +1,5 @@
 //! The task that sends what the accumulator holds: one request per broker and round, partitions tried again on their own.
 
-use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -254,19 +253,17 @@ async fn deliver(shared: Arc<Shared>, leader: i32, lot: Lot) {
     }
 }
 
-fn exchange<'a>(
-    shared: &'a Shared,
+async fn exchange(
+    shared: &Shared,
     leader: i32,
-    request: &'a ProduceRequest,
-) -> impl Future<Output = Result<Option<ProduceResponse>, RequestError>> + Send + 'a {
-    async move {
-        let connection = shared.client.broker(&shared.connections, leader).await?;
-        let limit = shared.client.config().request_timeout;
-        if shared.config.acks == Acks::None {
-            return connection.send(request, limit).await.map(|()| None);
-        }
-        connection.request(request, limit).await.map(Some)
+    request: &ProduceRequest,
+) -> Result<Option<ProduceResponse>, RequestError> {
+    let connection = shared.client.broker(&shared.connections, leader).await?;
+    let limit = shared.client.config().request_timeout;
+    if shared.config.acks == Acks::None {
+        return connection.send(request, limit).await.map(|()| None);
     }
+    connection.request(request, limit).await.map(Some)
 }
 
 /// The request for what can be encoded; what cannot is settled.
