@@ -197,7 +197,11 @@ impl Node {
     ///
     /// # Errors
     /// This node has no such replica, or its actor is down already.
-    pub async fn panic_partition(&self, topic: &str, partition: i32) -> Result<(), runtime::Failure> {
+    pub async fn panic_partition(
+        &self,
+        topic: &str,
+        partition: i32,
+    ) -> Result<(), runtime::Failure> {
         let replica = self.shared.hosted.get(topic, partition);
         let missing = || runtime::Failure::new(format!("no replica of {topic}-{partition} here"));
         let message = "injected: a bug in this partition".to_owned();

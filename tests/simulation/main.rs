@@ -1,3 +1,9 @@
 //! Whole nodes under a seed: the real actors on simulated clocks, networks, disks and schedules, through faults of all kinds.
 
 mod boot;
+mod broker;
+mod faults;
+mod history;
+mod seeds;
+mod wire_client;
+mod workload;

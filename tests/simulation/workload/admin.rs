@@ -1,0 +1,112 @@
+//! Creates and deletes topics: what was acknowledged is there, or gone, for good.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use model::{ErrorCode, Uuid};
+use wire::create_topics_request::{CreatableTopic, CreatableTopicConfig};
+use wire::delete_topics_request::DeleteTopicState;
+use wire::{CreateTopicsRequest, DeleteTopicsRequest, MetadataRequest};
+
+use super::Client;
+use crate::faults::stream;
+use crate::wire_client::{BACKOFF, WireClient};
+
+const CREATE_VERSION: i16 = 7;
+const DELETE_VERSION: i16 = 6;
+const METADATA_VERSION: i16 = 12;
+
+pub async fn run(client: Client) {
+    let mut random = stream(client.seed, 2);
+    let mut made: Vec<(String, Uuid)> = Vec::new();
+    for number in 0.. {
+        client.world.sleep(Duration::from_millis(200 + random.below(1500))).await;
+        if client.is_over() {
+            return;
+        }
+        match random.below(4) {
+            0 => look(&client).await,
+            1 if !made.is_empty() => {
+                let (name, id) = made.swap_remove(random.below(made.len() as u64) as usize);
+                delete(&client, &name, id).await;
+            }
+            _ => {
+                let name = format!("extra-{number}");
+                let id = create(&client, &name, 1).await;
+                client.trace.note(format_args!("{name} is {id}"));
+                made.push((name, id));
+            }
+        }
+    }
+}
+
+/// Creates a topic, however often it takes; where an attempt succeeded unheard, finds out its id.
+pub async fn create(client: &Client, name: &str, partitions: i32) -> Uuid {
+    let mut wire = WireClient::new(&client.world, "admin");
+    let mut topic = CreatableTopic {
+        name: name.to_owned(),
+        num_partitions: partitions,
+        replication_factor: 1,
+        ..Default::default()
+    };
+    if client.history.synced() {
+        let value = Some("1".to_owned());
+        let config =
+            CreatableTopicConfig { name: "flush.messages".to_owned(), value, ..Default::default() };
+        topic.configs.push(config);
+    }
+    let request =
+        CreateTopicsRequest { topics: vec![topic], timeout_ms: 3000, ..Default::default() };
+    loop {
+        let response = wire.ask_until_answered(&request, CREATE_VERSION).await;
+        let result = &response.topics[0];
+        match ErrorCode::from_code(result.error_code) {
+            ErrorCode::None => {
+                client.history.created(name, result.topic_id);
+                return result.topic_id;
+            }
+            ErrorCode::TopicAlreadyExists => {
+                if let Some(id) = topics(&mut wire).await.get(name) {
+                    client.history.created(name, *id);
+                    return *id;
+                }
+            }
+            error if error.retriable() => {}
+            error => client.history.violation(format!("creating {name}: {error:?}")),
+        }
+        client.world.sleep(BACKOFF).await;
+    }
+}
+
+async fn delete(client: &Client, name: &str, id: Uuid) {
+    let mut wire = WireClient::new(&client.world, "admin");
+    let topic = DeleteTopicState { name: None, topic_id: id, ..Default::default() };
+    let request =
+        DeleteTopicsRequest { topics: vec![topic], timeout_ms: 3000, ..Default::default() };
+    for attempt in 0.. {
+        let response = wire.ask_until_answered(&request, DELETE_VERSION).await;
+        match ErrorCode::from_code(response.responses[0].error_code) {
+            ErrorCode::None => break,
+            // The answer to an earlier attempt was not heard.
+            ErrorCode::UnknownTopicId if attempt > 0 || wire.has_failed() => break,
+            error if error.retriable() => {}
+            error => client.history.violation(format!("deleting {name}: {error:?}")),
+        }
+        client.world.sleep(BACKOFF).await;
+    }
+    client.trace.note(format_args!("{name} is deleted"));
+    client.history.deleted(name);
+}
+
+/// Compares what the broker shows with what it acknowledged.
+pub async fn look(client: &Client) {
+    let mut wire = WireClient::new(&client.world, "admin");
+    client.history.shows(&topics(&mut wire).await);
+}
+
+async fn topics(wire: &mut WireClient) -> BTreeMap<String, Uuid> {
+    let request = MetadataRequest { topics: None, ..Default::default() };
+    let response = wire.ask_until_answered(&request, METADATA_VERSION).await;
+    let topics = response.topics.into_iter();
+    topics.filter_map(|topic| Some((topic.name?, topic.topic_id))).collect()
+}
