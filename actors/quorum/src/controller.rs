@@ -270,7 +270,7 @@ impl ControllerActor {
     async fn follow(&mut self, cx: &mut Cx<Self>, event: RaftEvent) -> Outcome {
         match event {
             RaftEvent::Bootstrap { records } => self.bootstrap = records.to_vec(),
-            RaftEvent::Snapshot { offset, epoch, records } => {
+            RaftEvent::Snapshot { offset, epoch, records, .. } => {
                 self.committed = MetadataLoader::default();
                 for record in records.iter() {
                     self.committed.replay(record, offset - 1, epoch)?;

@@ -40,9 +40,13 @@ pub enum FormatError {
         "{dir}: already formatted (with cluster id {cluster_id}); --ignore-formatted leaves it as it is"
     )]
     AlreadyFormatted { dir: PathBuf, cluster_id: String },
-    #[error("{dir}/meta.properties has cluster.id={found}, but this node belongs to cluster {expected}")]
+    #[error(
+        "{dir}/meta.properties has cluster.id={found}, but this node belongs to cluster {expected}"
+    )]
     ForeignCluster { dir: PathBuf, found: String, expected: String },
-    #[error("{dir}/meta.properties has node.id={found}, but this node is {expected}: the directory is another node's")]
+    #[error(
+        "{dir}/meta.properties has node.id={found}, but this node is {expected}: the directory is another node's"
+    )]
     ForeignNode { dir: PathBuf, found: NodeId, expected: NodeId },
     #[error("{dir} has no meta.properties, but it is not empty: it holds {entry:?}")]
     NotEmpty { dir: PathBuf, entry: String },

@@ -72,15 +72,16 @@ impl Actor for MetadataPublisher {
 
 impl MetadataPublisher {
     fn follow(&mut self, cx: &Cx<Self>, event: RaftEvent) -> Outcome {
-        match event {
-            RaftEvent::Snapshot { offset, epoch, records } => {
+        let committed = match event {
+            RaftEvent::Snapshot { offset, epoch, records, committed } => {
                 self.loader = MetadataLoader::default();
                 for record in records.iter() {
                     self.loader.replay(record, offset - 1, epoch)?;
                 }
                 self.loader.skip_to(offset - 1, epoch);
+                committed
             }
-            RaftEvent::Batch { base_offset, next_offset, epoch, records, bytes } => {
+            RaftEvent::Batch { base_offset, next_offset, epoch, records, bytes, committed } => {
                 for (offset, record) in (base_offset..).zip(&records) {
                     self.loader.replay(record, offset, epoch)?;
                 }
@@ -90,12 +91,17 @@ impl MetadataPublisher {
                     self.clock.committed(bytes);
                     self.last_ms = cx.world().now().wall_ms;
                 }
+                committed
             }
             RaftEvent::Bootstrap { .. }
             | RaftEvent::Leading { .. }
             | RaftEvent::NotLeading { .. } => return Ok(()),
+        };
+        // An image on the way there would show a cluster without the topics that come later: their replicas would be strays.
+        let image = self.loader.image();
+        if committed > 0 && image.provenance.offset + 1 >= committed {
+            self.args.images.publish(image.clone());
         }
-        self.args.images.publish(self.loader.image().clone());
         Ok(())
     }
 

@@ -14,7 +14,7 @@ pub type Sink = Arc<dyn Fn(RaftEvent) + Send + Sync>;
 #[derive(Debug, Clone)]
 pub enum RaftEvent {
     /// Everything that the log said before `offset`.
-    Snapshot { offset: i64, epoch: i32, records: Arc<Vec<MetadataRecord>> },
+    Snapshot { offset: i64, epoch: i32, records: Arc<Vec<MetadataRecord>>, committed: i64 },
     /// What a new cluster begins with: the first controller writes it to the empty log.
     Bootstrap { records: Arc<Vec<MetadataRecord>> },
     /// One batch, committed; control batches have no records.
@@ -24,6 +24,8 @@ pub enum RaftEvent {
         epoch: i32,
         records: Vec<MetadataRecord>,
         bytes: u64,
+        /// What is committed reaches this far, and will be told; 0 where it is not known yet.
+        committed: i64,
     },
     /// Everything committed so far was told, and this node leads: the next record has this offset.
     Leading { epoch: i32, next_offset: i64 },
@@ -45,14 +47,14 @@ impl Subscriber {
     }
 
     /// An id of 0 and 0 is no snapshot of the log but what it is to begin with.
-    fn start(&mut self, raft_snapshot: Option<(i64, i32)>, snapshot: &Snapshot) {
+    fn start(&mut self, raft_snapshot: Option<(i64, i32)>, snapshot: &Snapshot, committed: i64) {
         self.started = true;
         let records = Arc::new(snapshot.records.clone());
         match raft_snapshot {
             Some((0, 0)) => (self.sink)(RaftEvent::Bootstrap { records }),
             Some((offset, epoch)) => {
                 self.next_offset = offset;
-                (self.sink)(RaftEvent::Snapshot { offset, epoch, records });
+                (self.sink)(RaftEvent::Snapshot { offset, epoch, records, committed });
             }
             None => {}
         }
@@ -71,7 +73,7 @@ impl Raft {
     fn feed_one(&self, subscriber: &mut Subscriber) -> Outcome {
         if !subscriber.started {
             let id = self.snapshot_id.map(|id| (id.offset, id.epoch));
-            subscriber.start(id, &self.snapshot);
+            subscriber.start(id, &self.snapshot, self.committed);
         }
         if subscriber.next_offset < self.committed {
             self.feed_batches(subscriber)?;
@@ -110,6 +112,7 @@ impl Raft {
                         epoch: header.leader_epoch,
                         records,
                         bytes: batch.size() as u64,
+                        committed: self.committed,
                     });
                     true
                 }
