@@ -26,7 +26,7 @@ struct State {
     created: BTreeMap<String, Uuid>,
     deleted: BTreeSet<Uuid>,
     last: BTreeMap<Partition, Vec<String>>,
-    violations: Vec<String>,
+    violations: BTreeSet<String>,
     done: bool,
 }
 
@@ -62,7 +62,7 @@ impl History {
     }
 
     pub fn violation(&self, what: String) {
-        self.state().violations.push(what);
+        self.state().violations.insert(what);
     }
 
     pub fn seen(
@@ -95,12 +95,12 @@ impl History {
         for (topic, id) in &state.created {
             if topics.get(topic) != Some(id) {
                 let shown = topics.get(topic);
-                state.violations.push(format!("topic {topic} was {id}, and is {shown:?}"));
+                state.violations.insert(format!("topic {topic} was {id}, and is {shown:?}"));
             }
         }
         for (topic, id) in topics {
             if state.deleted.contains(id) {
-                state.violations.push(format!("topic {topic} {id} was deleted, and is there"));
+                state.violations.insert(format!("topic {topic} {id} was deleted, and is there"));
             }
         }
     }
@@ -121,7 +121,7 @@ impl History {
     /// Everything that is wrong.
     pub fn judge(&self) -> Vec<String> {
         let state = self.state();
-        let mut wrong = state.violations.clone();
+        let mut wrong: Vec<String> = state.violations.iter().cloned().collect();
         if !state.done {
             wrong.push("the clients did not come to an end after the faults".to_owned());
             return wrong;
@@ -158,15 +158,19 @@ impl State {
         let is_left = |seen: &Seen| {
             usize::try_from(seen.offset).ok().and_then(|at| left.get(at)) == Some(&seen.value)
         };
-        for lost in seen.iter().filter(|seen| !is_left(seen)) {
-            if self.synced || lost.losses >= self.losses {
-                wrong.push(format!("{partition:?} lost {lost:?} of {}", left.len()));
-            }
+        let lost = || seen.iter().filter(|seen| !is_left(seen));
+        let mut never = lost().filter(|seen| self.synced || seen.losses >= self.losses);
+        if let Some(first) = never.next() {
+            let (more, left) = (never.count(), left.len());
+            wrong.push(format!("{partition:?} of {left} lost {first:?} and {more} more"));
+        }
+        for lost in lost() {
             let behind = seen.iter().find(|other| {
                 other.offset > lost.offset && other.losses <= lost.losses && is_left(other)
             });
             if let Some(behind) = behind {
                 wrong.push(format!("{partition:?} lost {lost:?}, but not {behind:?} behind it"));
+                return;
             }
         }
     }

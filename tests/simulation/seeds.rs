@@ -74,6 +74,8 @@ fn number(name: &str) -> Option<u64> {
 #[test]
 fn what_clients_were_told_stays_true() {
     if let Some(seed) = number("OTTLA_SEED") {
+        let told = tracing_subscriber::fmt().without_time().with_ansi(false);
+        told.with_env_filter(tracing_subscriber::EnvFilter::from_default_env()).init();
         let judged = run(seed, true);
         judged.log.lines.iter().for_each(|line| println!("{line}"));
         println!("{}", judged.summary);

@@ -71,6 +71,8 @@ pub async fn create(client: &Client, name: &str, partitions: i32) -> Uuid {
                     return *id;
                 }
             }
+            // The only broker is fenced: Kafka answers this, and so it is no lasting refusal.
+            ErrorCode::InvalidReplicationFactor => {}
             error if error.retriable() => {}
             error => client.history.violation(format!("creating {name}: {error:?}")),
         }

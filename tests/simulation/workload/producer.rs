@@ -60,8 +60,12 @@ pub async fn run(client: Client, number: u8) {
 impl Producer {
     /// Gets an id, and with it fresh sequences.
     async fn begin(&mut self) {
-        let request =
-            InitProducerIdRequest { producer_id: -1, producer_epoch: -1, ..Default::default() };
+        let request = InitProducerIdRequest {
+            transactional_id: None,
+            producer_id: -1,
+            producer_epoch: -1,
+            ..Default::default()
+        };
         loop {
             let since = self.client.history.losses();
             let response = self.wire.ask_until_answered(&request, INIT_VERSION).await;
@@ -75,6 +79,8 @@ impl Producer {
                 self.client.trace.note(format_args!("{} is producer {}", self.name, self.id));
                 return;
             }
+            let error = ErrorCode::from_code(response.error_code);
+            self.client.trace.note(format_args!("{} gets no id: {error:?}", self.name));
             self.client.world.sleep(BACKOFF).await;
         }
     }
@@ -99,7 +105,7 @@ impl Producer {
     fn request(&self, index: i32, values: &[String]) -> ProduceRequest {
         let sequence = self.sequences[index as usize];
         let mut batch =
-            BatchBuilder::new(Compression::None).producer(self.id, self.epoch, sequence);
+            BatchBuilder::new(Compression::NONE).producer(self.id, self.epoch, sequence);
         for value in values {
             batch.append(START_WALL_MS, None, Some(value.as_bytes()), &[]);
         }
@@ -111,7 +117,13 @@ impl Producer {
             partition_data: vec![data],
             ..Default::default()
         };
-        ProduceRequest { acks: -1, timeout_ms: 3000, topic_data: vec![topic], ..Default::default() }
+        ProduceRequest {
+            transactional_id: None,
+            acks: -1,
+            timeout_ms: 3000,
+            topic_data: vec![topic],
+            ..Default::default()
+        }
     }
 
     /// True where the batch is acknowledged.
