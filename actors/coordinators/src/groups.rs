@@ -1,0 +1,163 @@
+//! What others hold of the group coordinators of a node: it outlives their restarts and moves.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use machines::groups::{GroupReply, GroupRequest};
+use machines::metadata::MetadataImage;
+use model::topic::CONSUMER_OFFSETS;
+use model::{ErrorCode, NodeId, Uuid, coordinator_partition};
+use runtime::{Address, Answer, Directory, Map, RandomStream, Refused, Reply, Watch, World};
+
+use crate::group_coordinator::GroupShardMsg;
+
+/// Cheap to clone.
+#[derive(Clone)]
+pub struct Groups(Arc<Inner>);
+
+struct Inner {
+    world: World,
+    node: NodeId,
+    metadata: Watch<MetadataImage>,
+    /// `offsets.commit.timeout.ms`: how long what a request writes may take to be committed.
+    timeout: Duration,
+    shards: Directory<i32, Address<GroupShardMsg>>,
+    member_uuids: Mutex<RandomStream>,
+}
+
+type Owed = Answer<Result<GroupReply, Refused>>;
+
+impl Groups {
+    pub fn new(
+        world: World,
+        node: NodeId,
+        metadata: Watch<MetadataImage>,
+        timeout: Duration,
+    ) -> Groups {
+        let member_uuids = Mutex::new(world.random("group members"));
+        Groups(Arc::new(Inner {
+            world,
+            node,
+            metadata,
+            timeout,
+            shards: Directory::new(),
+            member_uuids,
+        }))
+    }
+
+    pub(crate) fn shards(&self) -> &Directory<i32, Address<GroupShardMsg>> {
+        &self.0.shards
+    }
+
+    /// For the id of a member that joins without one.
+    pub fn member_uuid(&self) -> Uuid {
+        self.0.member_uuids.lock().unwrap_or_else(PoisonError::into_inner).uuid()
+    }
+
+    /// Asks the coordinator of the group. Where it cannot be asked, the reply says so in the request's own way. Dropping the
+    /// future withdraws the request, if it was not taken in hand yet.
+    pub async fn ask(&self, group_id: &str, request: GroupRequest) -> GroupReply {
+        let partition = self.partition_of(group_id);
+        self.ask_partition(partition, request).await
+    }
+
+    /// Asks the coordinators of several groups at once: one request, of those of its groups, to each.
+    pub async fn ask_each(
+        &self,
+        group_ids: Vec<String>,
+        request: impl Fn(Vec<String>) -> GroupRequest,
+    ) -> Vec<GroupReply> {
+        let mut by_partition: Map<i32, Vec<String>> = Map::new();
+        for group_id in group_ids {
+            by_partition.entry(self.partition_of(&group_id)).or_default().push(group_id);
+        }
+        let mut requests = Vec::with_capacity(by_partition.len());
+        for (partition, group_ids) in by_partition {
+            requests.push((partition, request(group_ids)));
+        }
+        self.ask_partitions(requests).await
+    }
+
+    /// Asks every coordinator of this node.
+    pub async fn ask_all(&self, request: GroupRequest) -> Vec<GroupReply> {
+        let shards = self.0.shards.entries();
+        let requests = shards.into_iter().map(|(partition, _)| (partition, request.clone()));
+        self.ask_partitions(requests.collect()).await
+    }
+
+    async fn ask_partitions(&self, requests: Vec<(i32, GroupRequest)>) -> Vec<GroupReply> {
+        let mut owed = Vec::with_capacity(requests.len());
+        for (partition, request) in requests {
+            owed.push((self.send(partition, request.clone()).await, request));
+        }
+        let mut replies = Vec::with_capacity(owed.len());
+        for (owed, request) in owed {
+            replies.push(self.reply_of(owed, request).await);
+        }
+        replies
+    }
+
+    async fn ask_partition(&self, partition: i32, request: GroupRequest) -> GroupReply {
+        let owed = self.send(partition, request.clone()).await;
+        self.reply_of(owed, request).await
+    }
+
+    /// Where there is no such topic yet, any will do: nobody leads it.
+    fn partition_of(&self, group_id: &str) -> i32 {
+        let image = self.0.metadata.get();
+        let topic = image.topics.by_name(CONSUMER_OFFSETS);
+        let partitions = topic.map_or(0, |topic| topic.partitions.size());
+        coordinator_partition(group_id, i32::try_from(partitions).unwrap_or(1).max(1))
+    }
+
+    async fn send(&self, partition: i32, request: GroupRequest) -> Result<Owed, ErrorCode> {
+        let Some(shard) = self.0.shards.get(&partition) else {
+            return Err(self.not_here(partition));
+        };
+        let (reply, answer) = Reply::new();
+        let sent = shard.send(GroupShardMsg::Request { request, reply }).await;
+        // It is being restarted, and loads then.
+        sent.map_err(|_| ErrorCode::CoordinatorLoadInProgress)?;
+        Ok(answer)
+    }
+
+    /// A coordinator that the metadata puts here is about to load.
+    fn not_here(&self, partition: i32) -> ErrorCode {
+        let image = self.0.metadata.get();
+        let topic = image.topics.by_name(CONSUMER_OFFSETS);
+        match topic.and_then(|topic| topic.partition(partition)) {
+            Some(partition) if partition.leader == self.0.node.0 => {
+                ErrorCode::CoordinatorLoadInProgress
+            }
+            _ => ErrorCode::NotCoordinator,
+        }
+    }
+
+    async fn reply_of(&self, owed: Result<Owed, ErrorCode>, request: GroupRequest) -> GroupReply {
+        let answer = match owed {
+            // These wait for other members, as long as the group's own timers let them.
+            Ok(owed) if matches!(request, GroupRequest::Join(_) | GroupRequest::Sync { .. }) => {
+                owed.get().await.map_err(|_| ErrorCode::NotCoordinator)
+            }
+            Ok(owed) => match self.0.world.timeout(self.0.timeout, owed.get()).await {
+                Ok(answer) => answer.map_err(|_| ErrorCode::NotCoordinator),
+                Err(_) => Err(ErrorCode::RequestTimedOut),
+            },
+            Err(code) => Err(code),
+        };
+        match answer {
+            Ok(Ok(reply)) => reply,
+            Ok(Err(refused)) => request.refuse(refused_code(refused)),
+            Err(code) => request.refuse(code),
+        }
+    }
+}
+
+fn refused_code(refused: Refused) -> ErrorCode {
+    match refused {
+        Refused::Loading => ErrorCode::CoordinatorLoadInProgress,
+        Refused::NotLeader => ErrorCode::NotCoordinator,
+        Refused::Overloaded => ErrorCode::CoordinatorNotAvailable,
+        Refused::Write(code) => code,
+    }
+}

@@ -1,0 +1,231 @@
+//! A partition of an internal topic as the log of a shard.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use machines::partition::{Acks, Origin};
+use model::{ErrorCode, LeaderEpoch, StoredRecord};
+use partitions::{
+    Append, AppendResult, Isolation, PartitionHandle, PartitionMsg, ReadFrom, Readable,
+    read_error_code,
+};
+use runtime::{
+    AppendReply, BoxFuture, Chunk, Dead, Dropped, Map, Pulse, Reply, ShardLog, Waiter, World,
+};
+use wire::batch::{
+    BatchBuilder, BatchError, ControlRecordType, Record, RecordBatch, batches, parse_control_type,
+};
+use wire::compression::Compression;
+
+/// A batch of a coordinator's topic decompresses to no more than this.
+const MAX_BATCH_BYTES: usize = 256 << 20;
+
+/// Outlives the shard's restarts, so that a shard that loads anew waits for what its predecessor was still writing.
+pub struct PartitionLog {
+    handle: Arc<PartitionHandle>,
+    world: World,
+    /// `offsets.load.buffer.size`
+    read_bytes: usize,
+    in_flight: Arc<InFlight>,
+    open: Arc<Mutex<OpenTransactions>>,
+}
+
+#[derive(Default)]
+struct InFlight {
+    appends: AtomicUsize,
+    none: Pulse,
+}
+
+impl InFlight {
+    fn ended(&self) {
+        if self.appends.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.none.publish();
+        }
+    }
+
+    async fn is_over(&self) {
+        let mut waiter = Waiter::new();
+        loop {
+            waiter.on(&self.none);
+            if self.appends.load(Ordering::Acquire) == 0 {
+                return;
+            }
+            waiter.wait().await;
+        }
+    }
+}
+
+impl PartitionLog {
+    pub fn new(handle: Arc<PartitionHandle>, world: World, read_bytes: usize) -> PartitionLog {
+        let (in_flight, open) = Default::default();
+        PartitionLog { handle, world, read_bytes, in_flight, open }
+    }
+
+    fn readable(&self) -> Result<Readable, ErrorCode> {
+        self.handle.readable(None, ReadFrom::Leader).map_err(|error| error.code())
+    }
+
+    fn batch(&self, records: &[StoredRecord]) -> Result<RecordBatch, ErrorCode> {
+        let now_ms = self.world.now().wall_ms;
+        let mut builder = BatchBuilder::new(Compression::NONE);
+        for record in records {
+            builder.append(now_ms, Some(&record.key), record.value.as_deref(), &[]);
+        }
+        let batch = builder.build().map_err(|_| ErrorCode::RecordListTooLarge)?;
+        let max = self.handle.config().max_message_bytes;
+        if usize::try_from(max).is_ok_and(|max| batch.size() > max) {
+            return Err(ErrorCode::RecordListTooLarge);
+        }
+        Ok(batch)
+    }
+}
+
+impl ShardLog for PartitionLog {
+    fn append(&self, epoch: LeaderEpoch, records: Vec<StoredRecord>, reply: AppendReply) {
+        let batch = match self.batch(&records) {
+            Ok(batch) => batch,
+            Err(code) => return reply.send(Err(code)),
+        };
+        let append = Append {
+            batch,
+            acks: Acks::All,
+            origin: Origin::Coordinator,
+            leader_epoch: Some(epoch),
+            held: None,
+        };
+        self.in_flight.appends.fetch_add(1, Ordering::AcqRel);
+        let (in_flight, count) = (self.in_flight.clone(), records.len() as i64);
+        let reply = Mutex::new(Some(reply));
+        let sink = move |_, answer: Result<AppendResult, Dropped>| {
+            let reply = reply.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let end = match answer {
+                Ok(Ok(appended)) => Ok(appended.base_offset + count),
+                Ok(Err(error)) => Err(error.code()),
+                // Written or not: the shard's log knows once the partition is back.
+                Err(Dropped) => Err(ErrorCode::NotLeaderOrFollower),
+            };
+            in_flight.ended();
+            if let Some(reply) = reply {
+                reply.send(end);
+            }
+        };
+        let message = PartitionMsg::Append { append, reply: Reply::to_sink(Arc::new(sink), 0) };
+        // One that cannot be sent drops its reply, which answers.
+        let _: Result<(), Dead<_>> = self.handle.address().send_now(message);
+    }
+
+    fn read(&self, from: i64, _about: usize) -> BoxFuture<'static, Result<Chunk, ErrorCode>> {
+        let (handle, world, max_bytes) = (self.handle.clone(), self.world.clone(), self.read_bytes);
+        let (in_flight, open) = (self.in_flight.clone(), self.open.clone());
+        Box::pin(async move {
+            in_flight.is_over().await;
+            let readable = handle.readable(None, ReadFrom::Leader).map_err(|error| error.code())?;
+            let read = move || read_chunk(&readable, &open, from, max_bytes);
+            world
+                .blocking("load coordinator", read)
+                .await
+                .unwrap_or(Err(ErrorCode::KafkaStorageError))
+        })
+    }
+
+    fn start_offset(&self) -> i64 {
+        self.handle.log_start_offset()
+    }
+
+    fn end_offset(&self) -> i64 {
+        match self.readable() {
+            Ok(readable) => readable.end(Isolation::LogEnd),
+            Err(_) => self.handle.log_end_offset(),
+        }
+    }
+
+    fn high_watermark(&self) -> i64 {
+        self.handle.high_watermark()
+    }
+
+    fn leader_epoch(&self) -> Option<LeaderEpoch> {
+        led_epoch(&self.handle)
+    }
+
+    fn changed(&self) -> Pulse {
+        self.handle.pulse().clone()
+    }
+}
+
+/// The epoch in which the replica leads and can be read.
+pub(crate) fn led_epoch(handle: &PartitionHandle) -> Option<LeaderEpoch> {
+    handle.readable(None, ReadFrom::Leader).ok().map(|readable| readable.leader_epoch)
+}
+
+/// Records of transactions whose end was not read yet, by producer id: Kafka's group coordinator writes such.
+#[derive(Default)]
+struct OpenTransactions {
+    /// Where the next read of the same load begins.
+    next: i64,
+    records: Map<i64, Vec<StoredRecord>>,
+}
+
+fn read_chunk(
+    readable: &Readable,
+    open: &Mutex<OpenTransactions>,
+    from: i64,
+    max_bytes: usize,
+) -> Result<Chunk, ErrorCode> {
+    let mut open = open.lock().unwrap_or_else(PoisonError::into_inner);
+    if open.next != from {
+        open.records.clear();
+    }
+    // A log that lost its beginning meanwhile is read from where it begins now.
+    let start = from.max(readable.log_start_offset());
+    let bytes = readable
+        .read(start, max_bytes, true, Isolation::LogEnd)
+        .map_err(|error| read_error_code(&error))
+        .and_then(|read| read.slice.read().map_err(|_| ErrorCode::KafkaStorageError))?;
+    let mut chunk = Chunk { records: Vec::new(), next: start };
+    for batch in batches(bytes) {
+        let batch = batch.map_err(|_| ErrorCode::CorruptMessage)?;
+        let last = batch.header().last_offset();
+        read_batch(&batch, start, &mut open, &mut chunk.records)
+            .map_err(|_| ErrorCode::CorruptMessage)?;
+        chunk.next = last + 1;
+    }
+    open.next = chunk.next;
+    Ok(chunk)
+}
+
+fn read_batch(
+    batch: &RecordBatch,
+    from: i64,
+    open: &mut OpenTransactions,
+    out: &mut Vec<StoredRecord>,
+) -> Result<(), BatchError> {
+    let header = batch.header();
+    let mut records = batch.records(MAX_BATCH_BYTES)?;
+    if header.is_control() {
+        let Some(marker) = records.next().transpose()? else { return Ok(()) };
+        let ended = open.records.remove(&header.producer_id).unwrap_or_default();
+        let kind = parse_control_type(marker.key.as_deref().unwrap_or_default())?;
+        if kind == Some(ControlRecordType::Commit) {
+            out.extend(ended);
+        }
+        return Ok(());
+    }
+    let into = match header.is_transactional() {
+        true => open.records.entry(header.producer_id).or_default(),
+        false => out,
+    };
+    for record in records {
+        let record = record?;
+        if record.offset >= from {
+            into.extend(stored(record));
+        }
+    }
+    Ok(())
+}
+
+/// Its own copy: slices of what was read would keep all of it. Records without a key are none of a coordinator's.
+fn stored(record: Record) -> Option<StoredRecord> {
+    let copy = |bytes: Bytes| Bytes::copy_from_slice(&bytes);
+    Some(StoredRecord { key: copy(record.key?), value: record.value.map(copy) })
+}
