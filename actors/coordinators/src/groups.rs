@@ -61,7 +61,14 @@ impl Groups {
         self.ask_partition(partition, request).await
     }
 
-    /// Asks the coordinators of several groups at once: one request, of those of its groups, to each.
+    /// Asks for several groups at once; the replies are in the order of the requests.
+    pub async fn ask_several(&self, requests: Vec<(String, GroupRequest)>) -> Vec<GroupReply> {
+        let requests =
+            requests.into_iter().map(|(group_id, request)| (self.partition_of(&group_id), request));
+        self.ask_partitions(requests.collect()).await
+    }
+
+    /// One request to each coordinator, of those of the groups that are its own.
     pub async fn ask_each(
         &self,
         group_ids: Vec<String>,
@@ -71,11 +78,9 @@ impl Groups {
         for group_id in group_ids {
             by_partition.entry(self.partition_of(&group_id)).or_default().push(group_id);
         }
-        let mut requests = Vec::with_capacity(by_partition.len());
-        for (partition, group_ids) in by_partition {
-            requests.push((partition, request(group_ids)));
-        }
-        self.ask_partitions(requests).await
+        let requests =
+            by_partition.into_iter().map(|(partition, group_ids)| (partition, request(group_ids)));
+        self.ask_partitions(requests.collect()).await
     }
 
     /// Asks every coordinator of this node.

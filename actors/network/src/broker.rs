@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use coordinators::Groups;
 use machines::fetch_session::FetchSessions;
 use machines::metadata::MetadataImage;
 use model::NodeId;
@@ -45,6 +46,7 @@ pub struct BrokerParts {
     pub hosted: Arc<Hosted>,
     pub log_dirs: LogDirs,
     pub controller: ControllerHandle,
+    pub groups: Groups,
     /// Asks the controller for this broker's next block of producer ids.
     pub producer_id_blocks: AllocateBlock,
 }

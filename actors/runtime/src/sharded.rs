@@ -254,6 +254,8 @@ impl<M: Hosted> Shard<M> {
                 self.machine.replay(&event);
             }
         }
+        // What an earlier incarnation was still writing when this load began is part of the log too.
+        let end = end.max(self.args.log.end_offset());
         if chunk.next < end && chunk.next > from {
             self.phase = ShardPhase::Loading { from: chunk.next, end };
             self.read_on(cx, chunk.next);
@@ -272,6 +274,9 @@ impl<M: Hosted> Shard<M> {
     fn request(&mut self, cx: &mut Cx<Self>, request: M::Request, reply: ShardReply<M>) {
         if self.phase != ShardPhase::Active {
             return reply.send(Err(Refused::Loading));
+        }
+        if reply.is_closed() {
+            return;
         }
         let ticket = Ticket(self.next_ticket);
         self.next_ticket += 1;

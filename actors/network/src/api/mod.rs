@@ -5,21 +5,33 @@ mod api_versions;
 mod auto_create;
 mod create_partitions;
 mod create_topics;
+mod delete_groups;
 mod delete_records;
 mod delete_topics;
 mod describe_cluster;
 mod describe_configs;
+mod describe_groups;
 mod describe_topic_partitions;
 mod fetch;
+mod find_coordinator;
 mod forward;
+mod groups;
+mod heartbeat;
 mod incremental_alter_configs;
 mod init_producer_id;
+mod join_group;
 mod leaders;
+mod leave_group;
+mod list_groups;
 mod list_offsets;
 mod metadata;
+mod offset_commit;
+mod offset_delete;
+mod offset_fetch;
 mod offset_for_leader_epoch;
 mod produce;
 mod resources;
+mod sync_group;
 mod topology;
 
 use std::net::SocketAddr;
@@ -111,6 +123,15 @@ table! {
     Fetch => fetch::Fetch,
     ListOffsets => list_offsets::ListOffsets,
     Metadata => metadata::Metadata,
+    OffsetCommit => offset_commit::OffsetCommit,
+    OffsetFetch => offset_fetch::OffsetFetch,
+    FindCoordinator => find_coordinator::FindCoordinator,
+    JoinGroup => join_group::JoinGroup,
+    Heartbeat => heartbeat::Heartbeat,
+    LeaveGroup => leave_group::LeaveGroup,
+    SyncGroup => sync_group::SyncGroup,
+    DescribeGroups => describe_groups::DescribeGroups,
+    ListGroups => list_groups::ListGroups,
     ApiVersions => api_versions::ApiVersions,
     CreateTopics => create_topics::CreateTopics,
     DeleteTopics => delete_topics::DeleteTopics,
@@ -120,7 +141,9 @@ table! {
     DescribeConfigs => describe_configs::DescribeConfigs,
     AlterConfigs => alter_configs::AlterConfigs,
     CreatePartitions => create_partitions::CreatePartitions,
+    DeleteGroups => delete_groups::DeleteGroups,
     IncrementalAlterConfigs => incremental_alter_configs::IncrementalAlterConfigs,
+    OffsetDelete => offset_delete::OffsetDelete,
     DescribeCluster => describe_cluster::DescribeCluster,
     DescribeTopicPartitions => describe_topic_partitions::DescribeTopicPartitions,
 }

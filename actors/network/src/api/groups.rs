@@ -1,0 +1,50 @@
+//! What the APIs of groups have in common.
+
+use std::net::IpAddr;
+
+use machines::groups::ClientContext;
+use machines::metadata::MetadataImage;
+use model::ErrorCode;
+
+use super::RequestContext;
+
+/// Bits by the codes of operations: read, delete, describe, describe and alter configurations.
+pub(super) const GROUP_OPERATIONS: i32 = 0b1101_0100_1000;
+
+/// Who asks, as the coordinator writes it down and tells others.
+pub(super) fn client(cx: &RequestContext) -> ClientContext {
+    ClientContext {
+        client_id: cx.client_id.clone().unwrap_or_default(),
+        client_host: format!("/{}", java_address(cx.connection.peer.ip())),
+    }
+}
+
+/// Java abbreviates no zeros.
+fn java_address(address: IpAddr) -> String {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.to_string(),
+        IpAddr::V6(address) => address.segments().map(|segment| format!("{segment:x}")).join(":"),
+    }
+}
+
+/// A coordinator answers each request in its own kind; this is for one that would not.
+pub(super) fn other_reply() -> i16 {
+    ErrorCode::UnknownServerError.code()
+}
+
+pub(super) fn exists(image: &MetadataImage, topic: &str, partition: i32) -> bool {
+    image.topics.by_name(topic).is_some_and(|topic| topic.partition(partition).is_some())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_written_as_java_does() {
+        let written = |address: &str| java_address(address.parse().unwrap());
+        assert_eq!(written("127.0.0.1"), "127.0.0.1");
+        assert_eq!(written("::1"), "0:0:0:0:0:0:0:1");
+        assert_eq!(written("::ffff:10.0.0.1"), "10.0.0.1");
+    }
+}

@@ -1,0 +1,42 @@
+//! ListGroups, API key 16.
+//!
+//! Versions: 0–5 (v4 filters by state, v5 by type).
+//! Source: `KafkaApis.handleListGroupsRequest`, `GroupCoordinatorService.listGroups`.
+
+use std::sync::Arc;
+
+use machines::groups::{GroupReply, GroupRequest};
+use model::ErrorCode;
+use wire::{ListGroupsRequest, ListGroupsResponse};
+
+use super::{Api, RequestContext};
+use crate::Broker;
+
+pub(crate) struct ListGroups;
+
+impl Api for ListGroups {
+    type Request = ListGroupsRequest;
+
+    async fn handle(
+        broker: Arc<Broker>,
+        _cx: RequestContext,
+        request: ListGroupsRequest,
+    ) -> ListGroupsResponse {
+        let ask = GroupRequest::List { states: request.states_filter, types: request.types_filter };
+        let mut response = ListGroupsResponse::default();
+        for reply in broker.groups.ask_all(ask).await {
+            match reply {
+                GroupReply::List { error: ErrorCode::None, groups } => {
+                    response.groups.extend(groups);
+                }
+                // What moved away meanwhile is listed elsewhere.
+                GroupReply::List { error: ErrorCode::NotCoordinator, .. } => {}
+                GroupReply::List { error, .. } => {
+                    return ListGroupsResponse { error_code: error.code(), ..Default::default() };
+                }
+                _ => {}
+            }
+        }
+        response
+    }
+}
