@@ -16,6 +16,12 @@ pub(crate) fn partition() -> ChildSpec {
         .shutdown(Duration::from_secs(60))
 }
 
+/// A coordinator loads anew from its partition; it ends where the partition's leadership does. One that cannot load is offline
+/// alone.
+pub(crate) fn coordinator() -> ChildSpec {
+    ChildSpec::transient().intensity(10, Duration::from_secs(60)).give_up(GiveUp::Offline)
+}
+
 /// A branch of the tree: its failure is the node's.
 pub(crate) fn branch() -> ChildSpec {
     ChildSpec::permanent().give_up(GiveUp::Escalate).shutdown(Duration::from_secs(120))

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
+use coordinators::{Coordinators, CoordinatorsArgs, Groups};
 use disk::DiskLock;
 use machines::consensus::SnapshotPolicy;
 use machines::controller::ControllerConfig;
@@ -165,12 +166,15 @@ fn branches(cx: &Cx<NodeActor>, shared: &Shared) -> Vec<Seed> {
         let args = SupervisorArgs { strategy, children };
         Seed::of::<Supervisor>(name, policy::branch(), args).0
     };
+    let groups = groups(cx, shared);
+    let coordinators = coordinators_args(shared, groups.clone());
     let extensions = SupervisorArgs { strategy: Strategy::OneForOne, children: Vec::new() };
     vec![
         supervisor("storage", Strategy::OneForOne, storage(shared)),
         supervisor("quorum", Strategy::RestForOne, quorum_members(shared)),
         Seed::of::<Partitions>("partitions", policy::branch(), partitions_args(shared)).0,
-        supervisor("network", Strategy::OneForOne, network_members(cx, shared)),
+        Seed::of::<Coordinators>("coordinators", policy::branch(), coordinators).0,
+        supervisor("network", Strategy::OneForOne, network_members(cx, shared, groups)),
         Seed::at::<Supervisor>("extensions", policy::branch(), extensions, &shared.extensions),
     ]
 }
@@ -288,7 +292,24 @@ fn partitions_args(shared: &Shared) -> PartitionsArgs {
     }
 }
 
-fn network_members(cx: &Cx<NodeActor>, shared: &Shared) -> Vec<Seed> {
+fn groups(cx: &Cx<NodeActor>, shared: &Shared) -> Groups {
+    let timeout_ms = shared.config.groups.commit_timeout_ms;
+    let timeout = Duration::from_millis(u64::try_from(timeout_ms).unwrap_or(0));
+    Groups::new(cx.world().clone(), shared.node(), shared.images.subscribe(), timeout)
+}
+
+fn coordinators_args(shared: &Shared, groups: Groups) -> CoordinatorsArgs {
+    CoordinatorsArgs {
+        hosted: shared.hosted.clone(),
+        metadata: shared.images.subscribe(),
+        applied: shared.applied.subscribe(),
+        config: shared.config.groups.clone(),
+        groups,
+        shard: policy::coordinator(),
+    }
+}
+
+fn network_members(cx: &Cx<NodeActor>, shared: &Shared, groups: Groups) -> Vec<Seed> {
     let network = &shared.config.network;
     let positive = |n: i32| usize::try_from(n).unwrap_or(0);
     let limits = Limits {
@@ -313,6 +334,7 @@ fn network_members(cx: &Cx<NodeActor>, shared: &Shared) -> Vec<Seed> {
         settings: shared.settings.subscribe(),
         hosted: shared.hosted.clone(),
         log_dirs: shared.log_dirs.clone(),
+        groups,
         controller: shared.controller_handle(),
         producer_id_blocks: producer_ids::blocks(
             shared.node(),

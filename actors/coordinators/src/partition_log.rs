@@ -229,3 +229,51 @@ fn stored(record: Record) -> Option<StoredRecord> {
     let copy = |bytes: Bytes| Bytes::copy_from_slice(&bytes);
     Some(StoredRecord { key: copy(record.key?), value: record.value.map(copy) })
 }
+
+#[cfg(test)]
+mod tests {
+    use wire::batch::{EndTxnMarker, control_batch};
+
+    use super::*;
+
+    fn written(producer: i64, transactional: bool, keys: &[&str]) -> RecordBatch {
+        let mut builder = BatchBuilder::new(Compression::NONE)
+            .producer(producer, 0, 0)
+            .transactional(transactional);
+        for key in keys {
+            builder.append(1, Some(key.as_bytes()), None, &[]);
+        }
+        builder.build().unwrap()
+    }
+
+    fn marker(producer: i64, kind: ControlRecordType) -> RecordBatch {
+        let value = EndTxnMarker { coordinator_epoch: 0 }.encode();
+        let of = |builder: BatchBuilder| builder.producer(producer, 0, -1).transactional(true);
+        control_batch(of, 1, kind, &value).unwrap()
+    }
+
+    #[test]
+    fn records_of_a_transaction_count_from_its_commit_on() {
+        let (mut open, mut read) = (OpenTransactions::default(), Vec::new());
+        let log = [
+            written(1, true, &["a"]),
+            written(2, true, &["b"]),
+            written(-1, false, &["c"]),
+            marker(1, ControlRecordType::Abort),
+            written(1, true, &["d"]),
+            marker(2, ControlRecordType::Commit),
+        ];
+        for batch in &log {
+            read_batch(batch, 0, &mut open, &mut read).unwrap();
+        }
+        let keys: Vec<&[u8]> = read.iter().map(|record| &record.key[..]).collect();
+        assert_eq!(keys, [b"c", b"b"]);
+    }
+
+    #[test]
+    fn a_read_begins_within_a_batch() {
+        let (mut open, mut read) = (OpenTransactions::default(), Vec::new());
+        read_batch(&written(-1, false, &["a", "b", "c"]), 1, &mut open, &mut read).unwrap();
+        assert_eq!(read.len(), 2);
+    }
+}

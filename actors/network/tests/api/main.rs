@@ -7,6 +7,7 @@ mod controller;
 mod describe;
 mod failures;
 mod fetch;
+mod groups;
 mod lookups;
 mod produce;
 mod rig;

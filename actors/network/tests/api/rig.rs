@@ -5,8 +5,10 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use coordinators::{Coordinators, CoordinatorsArgs, Groups};
 use disk::RealDisk;
 use machines::metadata::MetadataImage;
+use model::node_config::GroupsConfig;
 use model::settings::Values;
 use model::{NodeId, Uuid};
 use ottla_network::{
@@ -43,7 +45,7 @@ pub struct Rig {
     address: std::net::SocketAddr,
     ledger: Arc<Ledger>,
     _settings: Publisher<Values>,
-    _roots: (Root<Partitions>, Root<ListenerActor>, Root<Supervisor>),
+    _roots: (Root<Partitions>, Root<ListenerActor>, Root<Supervisor>, Root<Coordinators>),
     _dir: tempfile::TempDir,
 }
 
@@ -74,6 +76,16 @@ impl Rig {
         };
         let applied = args.applied.subscribe();
         let partitions = spawn_root::<Partitions>(&world, "partitions", args).unwrap();
+        let groups = Groups::new(world.clone(), NodeId(NODE), image.clone(), LIMIT);
+        let args = CoordinatorsArgs {
+            hosted: hosted.clone(),
+            metadata: image.clone(),
+            applied: applied.clone(),
+            config: GroupsConfig::new(&values.get()),
+            groups: groups.clone(),
+            shard: ChildSpec::transient(),
+        };
+        let coordinators = spawn_root::<Coordinators>(&world, "coordinators", args).unwrap();
         let ledger = Arc::new(Ledger::new(metadata));
         let args = (ledger.clone(), values.get());
         let asked = Address::vacant();
@@ -92,6 +104,7 @@ impl Rig {
             settings: values,
             hosted: hosted.clone(),
             log_dirs,
+            groups,
             controller: ControllerHandle::new(asked),
             producer_id_blocks: producer_ids(),
         });
@@ -106,7 +119,7 @@ impl Rig {
             address,
             ledger,
             _settings: settings,
-            _roots: (partitions, listener, quorum),
+            _roots: (partitions, listener, quorum, coordinators),
             _dir: dir,
         };
         rig.publish([registration(address.port())]);

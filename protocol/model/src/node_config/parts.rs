@@ -148,7 +148,7 @@ pub struct GroupsConfig {
 }
 
 impl GroupsConfig {
-    pub(super) fn new(values: &Values) -> GroupsConfig {
+    pub fn new(values: &Values) -> GroupsConfig {
         GroupsConfig {
             min_session_timeout_ms: values.int("group.min.session.timeout.ms"),
             max_session_timeout_ms: values.int("group.max.session.timeout.ms"),
