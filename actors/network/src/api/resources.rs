@@ -123,15 +123,13 @@ impl Alteration<'_> {
         if id != here {
             return Err(ResourceError::OtherNode { here, id });
         }
-        for (name, op, _) in &self.ops {
-            return Err(match Op::from_code(*op) {
-                Some(Op::Set | Op::Delete) => ResourceError::NoLogger((*name).to_owned()),
-                Some(Op::Append) => ResourceError::LoggerOp("APPEND"),
-                Some(Op::Subtract) => ResourceError::LoggerOp("SUBTRACT"),
-                None => ResourceError::LoggerOpUnknown(*op),
-            });
-        }
-        Ok(())
+        let Some((name, op, _)) = self.ops.iter().next() else { return Ok(()) };
+        Err(match Op::from_code(*op) {
+            Some(Op::Set | Op::Delete) => ResourceError::NoLogger((*name).to_owned()),
+            Some(Op::Append) => ResourceError::LoggerOp("APPEND"),
+            Some(Op::Subtract) => ResourceError::LoggerOp("SUBTRACT"),
+            None => ResourceError::LoggerOpUnknown(*op),
+        })
     }
 }
 
