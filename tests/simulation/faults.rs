@@ -26,9 +26,11 @@ pub fn draw(seed: u64, broker: NodeIndex, client: NodeIndex, within: Duration) -
         plan.push((at(&mut random), crash_or_wire(&mut random, broker, client)));
     }
     for _ in 0..random.below(PANICS + 1) {
-        let path_contains = match random.below(4) {
+        let path_contains = match random.below(6) {
             0 => "/network/",
             1 => "/quorum/",
+            2 => "metadata-publisher",
+            3 => "/partitions",
             _ => "/partitions/",
         };
         let skip = random.below(20);

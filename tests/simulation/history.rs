@@ -1,6 +1,7 @@
 //! What clients were told, and whether what is left agrees with it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use model::Uuid;
@@ -15,6 +16,13 @@ struct Seen {
     value: String,
     /// How often the power had failed when the connection that told of it was made.
     losses: u64,
+}
+
+impl fmt::Display for Seen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Seen { how, offset, value, losses } = self;
+        write!(f, "{value} at {offset}, {how} after {losses} power losses")
+    }
 }
 
 #[derive(Debug, Default)]
@@ -162,14 +170,14 @@ impl State {
         let mut never = lost().filter(|seen| self.synced || seen.losses >= self.losses);
         if let Some(first) = never.next() {
             let (more, left) = (never.count(), left.len());
-            wrong.push(format!("{partition:?} of {left} lost {first:?} and {more} more"));
+            wrong.push(format!("{partition:?} of {left} lost {first}, and {more} more"));
         }
         for lost in lost() {
             let behind = seen.iter().find(|other| {
                 other.offset > lost.offset && other.losses <= lost.losses && is_left(other)
             });
             if let Some(behind) = behind {
-                wrong.push(format!("{partition:?} lost {lost:?}, but not {behind:?} behind it"));
+                wrong.push(format!("{partition:?} lost {lost}; but not {behind}"));
                 return;
             }
         }

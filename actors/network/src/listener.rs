@@ -96,7 +96,14 @@ impl Actor for ListenerActor {
             unstable_versions: spec.unstable_versions,
         });
         let (me, world, socket) = (cx.me().clone(), cx.world().clone(), args.bound.socket.clone());
+        let mut applied = args.broker.parts.applied.clone();
+        // A controller is part of what it takes to know the metadata.
+        let waits = spec.kind == ListenerKind::Broker;
         cx.spawn_task(async move {
+            if waits {
+                // Before that, answers would deny topics and partitions that are there.
+                applied.until(|offset| *offset >= 0).await;
+            }
             loop {
                 let (message, pause) = match socket.accept().await {
                     Ok((stream, peer)) => (ListenerMsg::Accepted { stream, peer }, false),
