@@ -6,5 +6,6 @@ pub mod console;
 mod node;
 pub mod run;
 
-pub use node::{DirectoriesError, Node, NodeBuilder, StartError};
+pub use client;
+pub use node::{DirectoriesError, ExtendError, Node, NodeBuilder, StartError};
 pub use runtime;

@@ -45,6 +45,15 @@ pub enum StartError {
     Nothing,
 }
 
+/// Why an extension was not added.
+#[derive(Debug, thiserror::Error)]
+pub enum ExtendError {
+    #[error("the extension was refused: {0}")]
+    Refused(runtime::SpawnError),
+    #[error("the node is stopping")]
+    Stopping,
+}
+
 /// What a node is to be, before it starts.
 pub struct NodeBuilder {
     world: World,
@@ -164,6 +173,14 @@ impl Node {
         &self.world
     }
 
+    /// A client of the cluster that this node is part of, for actors of one's own and beside them.
+    ///
+    /// # Errors
+    /// The node has no listener for clients.
+    pub fn client(&self) -> Result<client::Client, client::BootstrapError> {
+        client::Client::new(&self.world, [self.bootstrap().to_string()])
+    }
+
     /// Spawns an actor of one's own under `extensions`: restarted when it fails, shown in the tree, stopped before the network.
     ///
     /// # Errors
@@ -172,7 +189,7 @@ impl Node {
         &self,
         name: &str,
         args: A::Args,
-    ) -> Result<Address<A::Msg>, runtime::Failure> {
+    ) -> Result<Address<A::Msg>, ExtendError> {
         self.extend_with::<A>(name, policy::extension(), args).await
     }
 
@@ -185,11 +202,12 @@ impl Node {
         name: &str,
         spec: ChildSpec,
         args: A::Args,
-    ) -> Result<Address<A::Msg>, runtime::Failure> {
+    ) -> Result<Address<A::Msg>, ExtendError> {
         let (seed, address) = Seed::of::<A>(name, spec, args);
         let (reply, answer) = Reply::new();
-        self.shared.extensions.send(SupervisorMsg::Add { seed, reply }).await?;
-        answer.get().await??;
+        let sent = self.shared.extensions.send(SupervisorMsg::Add { seed, reply }).await;
+        sent.map_err(|_| ExtendError::Stopping)?;
+        answer.get().await.map_err(|_| ExtendError::Stopping)?.map_err(ExtendError::Refused)?;
         Ok(address)
     }
 

@@ -1,0 +1,46 @@
+//! Users' actors under a node, as the examples have them.
+
+#[expect(dead_code, reason = "the example's own main is not run here")]
+#[path = "../../examples/shout.rs"]
+mod shout;
+
+use std::time::Duration;
+
+use ottla::Node;
+use ottla::client::{ConsumerConfig, NewTopic, ProducerConfig, ProducerRecord, Start};
+use shout::Shout;
+
+const LIMIT: Duration = Duration::from_secs(20);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_actor_reads_one_topic_and_writes_another() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::builder().quick(dir.path(), "127.0.0.1:0", &[]).start().await.unwrap();
+    let client = node.client().unwrap();
+    let admin = client.admin();
+    admin.create_topic(NewTopic::new("lines").partitions(3)).await.unwrap();
+    admin.create_topic(NewTopic::new("shouted").partitions(3)).await.unwrap();
+    node.extend::<Shout>("shout", client.clone()).await.unwrap();
+
+    let producer = client.producer(ProducerConfig::default());
+    for n in 0..1000 {
+        let record = ProducerRecord::to("lines").key(format!("{n}")).value(format!("line {n}"));
+        drop(producer.send(record).await);
+    }
+    producer.flush().await;
+
+    let mut consumer = client.consumer(ConsumerConfig::default());
+    consumer.assign_topic("shouted", Start::Earliest).await.unwrap();
+    let mut shouted = Vec::new();
+    let deadline = node.world().mono() + LIMIT;
+    while shouted.len() < 1000 && node.world().mono() < deadline {
+        for batch in consumer.poll(Duration::from_secs(1)).await.unwrap() {
+            shouted.extend(batch.records.into_iter().filter_map(|record| record.value));
+        }
+    }
+    let mut expected: Vec<String> = (0..1000).map(|n| format!("LINE {n}")).collect();
+    shouted.sort();
+    expected.sort();
+    assert!(shouted == expected, "{} records came out", shouted.len());
+    node.stop().await;
+}
