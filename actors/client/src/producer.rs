@@ -6,6 +6,8 @@
 mod accumulator;
 mod batch;
 mod sender;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::future::Future;
