@@ -9,8 +9,8 @@ use log::CheckpointError;
 use machines::consensus::{ReplicaKey, Voter, VoterEndpoint, VoterSet};
 use machines::metadata::{Feature, LevelRange};
 use machines::metadata::{FeatureError, KRAFT_VERSION, initial_feature_levels};
+use model::Uuid;
 use model::node_config::{ClusterId, NodeConfig};
-use model::{NodeId, Uuid};
 use partitions::{LogDirState, LogDirs, read_log_dir};
 use quorum::{FormatError, FormatSpec, Formatted, format_directories, load_directories};
 use runtime::World;
@@ -150,7 +150,7 @@ pub(crate) fn local_voter(config: &NodeConfig, directory_id: Uuid) -> Voter {
 pub(crate) fn fixed_voters(config: &NodeConfig) -> VoterSet {
     let listener = config.controller_listener_names.first().cloned().unwrap_or_default();
     VoterSet::new(config.voters.iter().map(|voter| Voter {
-        key: ReplicaKey { id: NodeId::from(voter.id).0, directory_id: Uuid::ZERO },
+        key: ReplicaKey { id: voter.id.0, directory_id: Uuid::ZERO },
         endpoints: vec![VoterEndpoint {
             listener: listener.clone(),
             host: voter.address.host.clone(),

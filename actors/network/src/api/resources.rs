@@ -123,7 +123,7 @@ impl Alteration<'_> {
         if id != here {
             return Err(ResourceError::OtherNode { here, id });
         }
-        let Some((name, op, _)) = self.ops.iter().next() else { return Ok(()) };
+        let Some((name, op, _)) = self.ops.first() else { return Ok(()) };
         Err(match Op::from_code(*op) {
             Some(Op::Set | Op::Delete) => ResourceError::NoLogger((*name).to_owned()),
             Some(Op::Append) => ResourceError::LoggerOp("APPEND"),

@@ -49,6 +49,15 @@ pub struct Rig {
     _dir: tempfile::TempDir,
 }
 
+async fn listen(world: &World, broker: Arc<Broker>) -> (Root<ListenerActor>, SocketAddr) {
+    let bound = Bound::open(world, listener_spec()).await.unwrap();
+    let address = bound.address();
+    let args = ListenerArgs { bound, broker, connection: ChildSpec::temporary() };
+    let listener = spawn_root::<ListenerActor>(world, "listener", args).unwrap();
+    listener.started().await.unwrap();
+    (listener, address)
+}
+
 impl Rig {
     pub async fn start() -> Rig {
         Rig::with_settings(&[]).await
@@ -108,11 +117,7 @@ impl Rig {
             controller: ControllerHandle::new(asked),
             producer_id_blocks: producer_ids(),
         });
-        let bound = Bound::open(&world, listener_spec()).await.unwrap();
-        let address = bound.address();
-        let args = ListenerArgs { bound, broker, connection: ChildSpec::temporary() };
-        let listener = spawn_root::<ListenerActor>(&world, "listener", args).unwrap();
-        listener.started().await.unwrap();
+        let (listener, address) = listen(&world, broker).await;
         let mut rig = Rig {
             world,
             hosted,
