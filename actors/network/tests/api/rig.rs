@@ -49,7 +49,7 @@ pub struct Rig {
     _dir: tempfile::TempDir,
 }
 
-async fn listen(world: &World, broker: Arc<Broker>) -> (Root<ListenerActor>, SocketAddr) {
+async fn listen(world: &World, broker: Arc<Broker>) -> (Root<ListenerActor>, std::net::SocketAddr) {
     let bound = Bound::open(world, listener_spec()).await.unwrap();
     let address = bound.address();
     let args = ListenerArgs { bound, broker, connection: ChildSpec::temporary() };
