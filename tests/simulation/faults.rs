@@ -39,7 +39,7 @@ pub fn draw(seed: u64, broker: NodeIndex, client: NodeIndex, within: Duration) -
     }
     for _ in 0..random.below(2) {
         let path_contains = ["", "/t0-", "__cluster_metadata"][random.below(3) as usize].to_owned();
-        let kind = FaultKind::WriteError;
+        let kind = [FaultKind::WriteError, FaultKind::SyncError][random.below(2) as usize];
         let fault = Fault { kind, path_contains, skip: random.below(10), times: 1 };
         plan.push((at(&mut random), SimFault::Disk { node: broker, fault }));
     }

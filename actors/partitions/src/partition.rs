@@ -71,6 +71,8 @@ pub struct PartitionActor {
     pending_memory: Vec<Held>,
     flush_queued: bool,
     syncing: bool,
+    /// In a row.
+    failed_syncs: u32,
     sync_timer: bool,
     effects: Vec<Effect>,
     appended: Counter,

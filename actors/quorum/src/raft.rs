@@ -96,6 +96,8 @@ pub struct Raft {
     subscribers: Vec<Subscriber>,
     committed: i64,
     syncing: bool,
+    /// In a row.
+    failed_syncs: u32,
     wake: Option<TimerId>,
 }
 
@@ -123,6 +125,7 @@ impl Actor for Raft {
             subscribers: Vec::new(),
             committed: 0,
             syncing: false,
+            failed_syncs: 0,
             wake: None,
             args,
             dir,
@@ -143,9 +146,14 @@ impl Actor for Raft {
             }
             RaftMsg::Synced { result } => {
                 self.syncing = false;
-                let job = result.map_err(Failure::new)?;
-                self.log.synced(&job);
-                self.step(cx, Event::Flushed { end_offset: job.end_offset() }).await?;
+                match result {
+                    Ok(job) => {
+                        self.failed_syncs = 0;
+                        self.log.synced(&job);
+                        self.step(cx, Event::Flushed { end_offset: job.end_offset() }).await?;
+                    }
+                    Err(error) => self.sync_failed(error)?,
+                }
                 self.sync(cx);
             }
             RaftMsg::WriteSnapshot { id, records, version, timestamp_ms } => {

@@ -8,10 +8,13 @@ use disk::{Disk, DiskError, Open};
 
 use crate::checkpoint::write_epochs;
 use crate::epochs::LeaderEpochs;
+use crate::error::ReadError;
 use crate::index::{Index, IndexFiles};
 use crate::log::Log;
 use crate::names::{OFFSET_INDEX, TIME_INDEX, file_name};
 use crate::segment::Segment;
+
+const REWRITE_PIECE: usize = 1 << 20;
 
 /// What the jobs of one log share.
 #[derive(Debug, Default)]
@@ -21,7 +24,8 @@ pub(crate) struct SyncState {
 }
 
 /// Makes durable what a log had when the job was made. May run on any thread, while the log is appended to; a log must
-/// not be truncated meanwhile by one who wants the job's result to count. If it fails, bytes may be lost for good.
+/// not be truncated meanwhile by one who wants the job's result to count. If it fails, [`Log::rewrite_unsynced`] comes before the
+/// next: without it bytes may be lost for good.
 #[derive(Debug, Clone)]
 pub struct SyncJob {
     disk: Arc<dyn Disk>,
@@ -57,6 +61,27 @@ impl Log {
         if let Some(job) = self.sync_job() {
             job.run()?;
             self.synced(&job);
+        }
+        Ok(())
+    }
+
+    /// Writes again what is not known to be durable. After a sync that failed the kernel takes it for written, and no later
+    /// sync would bring it to the disk.
+    pub fn rewrite_unsynced(&self) -> Result<(), ReadError> {
+        let view = self.view();
+        let first = view.segment_index(self.recovery_point);
+        let mut piece = vec![0; REWRITE_PIECE];
+        for (index, segment) in self.segments.iter().enumerate().skip(first) {
+            let size = view.size_of(index);
+            let found = segment.locate(self.recovery_point, size)?;
+            let mut position = found.map_or(size, |(position, _)| position);
+            while position < size {
+                let count = (size - position).min(REWRITE_PIECE as u64);
+                let piece = &mut piece[..count as usize];
+                segment.file.read_exact_at(piece, position)?;
+                segment.file.write_at(piece, position)?;
+                position += count;
+            }
         }
         Ok(())
     }

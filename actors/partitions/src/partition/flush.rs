@@ -8,6 +8,9 @@ use runtime::{Cx, Failure, Outcome};
 
 use super::{PartitionActor, PartitionMsg};
 
+/// So many in a row are borne.
+const MAX_FAILED_SYNCS: u32 = 3;
+
 impl PartitionActor {
     /// One vectored write for everything that was appended since the last.
     pub(super) fn flush(&mut self, cx: &mut Cx<Self>) -> Outcome {
@@ -65,13 +68,33 @@ impl PartitionActor {
 
     pub(super) fn synced(&mut self, cx: &mut Cx<Self>, result: Result<SyncJob, String>) -> Outcome {
         self.syncing = false;
-        let job = result.map_err(Failure::new)?;
+        let job = match result {
+            Ok(job) => job,
+            Err(error) => return self.sync_failed(cx, error),
+        };
+        self.failed_syncs = 0;
         self.log.synced(&job);
         self.handle.set_recovery_point(self.log.recovery_point());
         self.step(cx, Event::Written { end: job.end_offset() })?;
         if self.must_sync() && self.log.recovery_point() < self.log.log_end_offset() {
             self.sync(cx);
         }
+        Ok(())
+    }
+
+    /// A later sync would pass over what this one left: it is written again.
+    fn sync_failed(&mut self, cx: &mut Cx<Self>, error: String) -> Outcome {
+        self.failed_syncs += 1;
+        if self.failed_syncs > MAX_FAILED_SYNCS {
+            return Err(Failure::new(error));
+        }
+        tracing::error!(
+            partition = cx.path(),
+            error,
+            "a sync failed; what it left is written again"
+        );
+        self.log.rewrite_unsynced()?;
+        self.sync(cx);
         Ok(())
     }
 }

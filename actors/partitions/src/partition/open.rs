@@ -82,6 +82,7 @@ pub(super) async fn open(
         pending_memory: Vec::new(),
         flush_queued: false,
         syncing: false,
+        failed_syncs: 0,
         sync_timer: false,
         effects: Vec::new(),
     })

@@ -10,6 +10,9 @@ use super::{Raft, RaftError, RaftMsg, RaftStatus};
 use crate::files::{control_batch, write_quorum_state};
 use crate::snapshot;
 
+/// So many in a row are borne.
+const MAX_FAILED_SYNCS: u32 = 3;
+
 impl Raft {
     pub(super) async fn step(&mut self, cx: &mut Cx<Self>, event: Event) -> Outcome {
         let mut events = vec![event];
@@ -131,6 +134,16 @@ impl Raft {
                 Err(lost) => Err(lost.to_string()),
             },
         });
+    }
+
+    /// A later sync would pass over what this one left: it is written again. A disk that refuses for good is the node's end.
+    pub(super) fn sync_failed(&mut self, error: String) -> Outcome {
+        self.failed_syncs += 1;
+        if self.failed_syncs > MAX_FAILED_SYNCS {
+            return Err(Failure::new(error));
+        }
+        tracing::error!(error, "a sync failed; what it left is written again");
+        Ok(self.log.rewrite_unsynced()?)
     }
 
     pub(super) fn write_snapshot(
