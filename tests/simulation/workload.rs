@@ -42,7 +42,7 @@ pub async fn run(life: Life, seed: u64, until: Duration, history: History) {
     let client = Client { world, trace: life.trace, history, seed, until };
     let topic_id = admin::create(&client, TOPIC, PARTITIONS).await;
     client.trace.note(format_args!("{TOPIC} is {topic_id}"));
-    let mut tasks = vec![spawn(&client, |client| admin::run(client))];
+    let mut tasks = vec![spawn(&client, admin::run)];
     for number in 0..PRODUCERS {
         tasks.push(spawn(&client, move |client| producer::run(client, number)));
     }

@@ -62,6 +62,11 @@ impl Actor for Partitions {
     type Args = PartitionsArgs;
 
     async fn start(cx: &mut Cx<Self>, args: PartitionsArgs) -> Result<Self, Failure> {
+        // What a predecessor hosted died with it: it is started anew.
+        for handle in args.hosted.all() {
+            handle.log_dir().uncount_replica();
+            args.hosted.remove(&handle);
+        }
         let me = cx.me().clone();
         let mut metadata = args.metadata.clone();
         let mut settings = args.settings.clone();
