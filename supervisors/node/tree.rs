@@ -346,6 +346,7 @@ fn network_members(cx: &Cx<NodeActor>, shared: &Shared, groups: Groups) -> Vec<S
         let args = ListenerArgs {
             bound: bound.clone(),
             broker: broker.clone(),
+            open: shared.lifecycle_state.subscribe(),
             connection: policy::connection(),
         };
         Seed::of::<ListenerActor>(bound.name(), policy::listener(), args).0

@@ -8,9 +8,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use quorum::LifecycleState;
 use runtime::{
     Actor, Bulkhead, ChildChange, ChildEvent, ChildSpec, Counter, Cx, Failure, ListenOptions,
-    Listener, Map, NetStream, Outcome, World,
+    Listener, Map, NetStream, Outcome, Watch, World,
 };
 use wire::ListenerKind;
 
@@ -62,6 +63,8 @@ impl Bound {
 pub struct ListenerArgs {
     pub bound: Bound,
     pub broker: Arc<Broker>,
+    /// Clients are let in once the controller has let this broker in.
+    pub open: Watch<LifecycleState>,
     /// How a connection is supervised: it is never restarted.
     pub connection: ChildSpec,
 }
@@ -96,13 +99,15 @@ impl Actor for ListenerActor {
             unstable_versions: spec.unstable_versions,
         });
         let (me, world, socket) = (cx.me().clone(), cx.world().clone(), args.bound.socket.clone());
-        let mut applied = args.broker.parts.applied.clone();
+        let (mut open, mut metadata) = (args.open.clone(), args.broker.metadata.clone());
+        let node = args.broker.node.0;
         // A controller is part of what it takes to know the metadata.
         let waits = spec.kind == ListenerKind::Broker;
         cx.spawn_task(async move {
             if waits {
-                // Before that, answers would deny topics and partitions that are there.
-                applied.until(|offset| *offset >= 0).await;
+                open.until(|state| *state >= LifecycleState::Serving).await;
+                // Before that, answers would deny brokers, topics and partitions that are there.
+                metadata.until(|image| image.broker(node).is_some_and(|me| !me.fenced)).await;
             }
             loop {
                 let (message, pause) = match socket.accept().await {

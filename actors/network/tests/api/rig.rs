@@ -18,7 +18,7 @@ use partitions::{
     Checkpoints, Hosted, LogDirState, LogDirs, PartitionHandle, Partitions, PartitionsArgs,
     Standing,
 };
-use quorum::ControllerHandle;
+use quorum::{ControllerHandle, LifecycleState};
 use runtime::{
     Address, ChildSpec, Handles, ListenOptions, NetStream, Publisher, Root, Seed, Strategy,
     Supervisor, SupervisorArgs, Waiter, World, spawn_root, watch,
@@ -52,7 +52,8 @@ pub struct Rig {
 async fn listen(world: &World, broker: Arc<Broker>) -> (Root<ListenerActor>, std::net::SocketAddr) {
     let bound = Bound::open(world, listener_spec()).await.unwrap();
     let address = bound.address();
-    let args = ListenerArgs { bound, broker, connection: ChildSpec::temporary() };
+    let (_, open) = watch(LifecycleState::Serving);
+    let args = ListenerArgs { bound, broker, open, connection: ChildSpec::temporary() };
     let listener = spawn_root::<ListenerActor>(world, "listener", args).unwrap();
     listener.started().await.unwrap();
     (listener, address)

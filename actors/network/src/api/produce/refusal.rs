@@ -97,6 +97,10 @@ fn batch_code(error: &ProduceError) -> ErrorCode {
         ProduceError::Corrupt(BatchError::Compression(CompressionError::TooLarge { .. })) => {
             ErrorCode::MessageTooLarge
         }
+        // The checksum holds: sent again it would be the same. Kafka says UNKNOWN_SERVER_ERROR, as final to a client.
+        ProduceError::Corrupt(BatchError::Compression(_) | BatchError::UnknownCodec(_)) => {
+            ErrorCode::InvalidRecord
+        }
         ProduceError::Corrupt(_) => ErrorCode::CorruptMessage,
         ProduceError::Invalid(_) | ProduceError::InvalidRecords(_) => ErrorCode::InvalidRecord,
         ProduceError::TooLarge { .. } => ErrorCode::MessageTooLarge,
