@@ -1,0 +1,62 @@
+//! What a failure inside a node costs: the actor that failed, for a moment, and nothing else.
+
+use std::time::Duration;
+
+use ottla::Node;
+use ottla::client::{ConsumerConfig, NewTopic, ProducerConfig, ProducerRecord, Start};
+use ottla::runtime::ActorTree;
+
+const PARTITIONS: i32 = 4;
+const RECORDS: usize = 4000;
+const LIMIT: Duration = Duration::from_secs(30);
+
+fn find<'a>(forest: &'a [ActorTree], name: &str) -> Option<&'a ActorTree> {
+    forest.iter().find_map(|actor| match actor.name == name {
+        true => Some(actor),
+        false => find(&actor.children, name),
+    })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_panic_in_one_partition_loses_nothing_and_shows_in_the_tree() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::builder().quick(dir.path(), "127.0.0.1:0", &[]).start().await.unwrap();
+    let client = node.client().unwrap();
+    client.admin().create_topic(NewTopic::new("orders").partitions(PARTITIONS)).await.unwrap();
+    let producer = client.producer(ProducerConfig::default());
+    let mut deliveries = Vec::new();
+    for n in 0..RECORDS {
+        if n % (RECORDS / 3) == RECORDS / 6 {
+            node.panic_partition("orders", 2).await.unwrap();
+        }
+        let mut record = ProducerRecord::to("orders").value(format!("{n}"));
+        record.partition = Some(n as i32 % PARTITIONS);
+        deliveries.push(producer.send(record).await);
+    }
+    for delivery in deliveries {
+        delivery.await.expect("a record whose partition restarted is retried");
+    }
+
+    let forest = node.tree().await;
+    let failed = find(&forest, "orders-2").expect("it is in the tree");
+    assert!(failed.restarts >= 1, "{failed:?}");
+    assert!(failed.last_failure.as_deref().is_some_and(|cause| cause.contains("injected")));
+    for other in ["orders-0", "orders-1", "orders-3", "raft", "controller"] {
+        assert_eq!(find(&forest, other).map(|actor| actor.restarts), Some(0), "{other}");
+    }
+
+    let mut consumer = client.consumer(ConsumerConfig::default());
+    consumer.assign_topic("orders", Start::Earliest).await.unwrap();
+    let mut values = Vec::new();
+    let deadline = node.world().mono() + LIMIT;
+    while values.len() < RECORDS && node.world().mono() < deadline {
+        for batch in consumer.poll(Duration::from_millis(200)).await.unwrap() {
+            values.extend(batch.records.into_iter().filter_map(|record| record.value));
+        }
+    }
+    values.sort();
+    let before = values.len();
+    values.dedup();
+    assert_eq!((values.len(), before), (RECORDS, RECORDS), "each once");
+    node.stop().await;
+}
