@@ -66,6 +66,8 @@ fn what_is_honoured_is_read() {
         include_str!("parts.rs"),
         include_str!("../settings/topic_config.rs"),
         include_str!("../settings/tables/topic.rs"),
+        // The controller reads its own by name.
+        include_str!("../../../machines/src/controller/mod.rs"),
     ];
     // The other name of node.id; and lists that Kafka must sweep, which are always clean here.
     let nothing_to_read = |name: &str| name == "broker.id" || name.contains(".purgatory.");
