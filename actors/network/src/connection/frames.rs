@@ -2,10 +2,10 @@
 
 use bytes::{Buf, Bytes, BytesMut};
 
-/// What is read at a time where no long frame is under way.
+/// The most that is read at a time where no long frame is under way.
 pub(crate) const READ_SIZE: usize = 128 * 1024;
-/// A long frame's buffer begins with this and doubles as bytes arrive.
-const FIRST_LONG: usize = 256 * 1024;
+/// What is read at a time to begin with: a connection that has shown nothing yet is given little.
+const FIRST_READ: usize = 4 * 1024;
 const LENGTH: usize = 4;
 
 /// The peer promised a length that no frame may have.
@@ -20,11 +20,13 @@ pub(crate) struct BadLength {
 pub(crate) struct FrameBuffer {
     buffer: BytesMut,
     max: usize,
+    /// What is read at a time: grows to the frames that have come whole, and with reads that took all there was room for.
+    read_size: usize,
 }
 
 impl FrameBuffer {
     pub(crate) fn new(max: usize) -> Self {
-        FrameBuffer { buffer: BytesMut::new(), max }
+        FrameBuffer { buffer: BytesMut::new(), max, read_size: FIRST_READ }
     }
 
     /// The next whole frame, without its length.
@@ -34,6 +36,8 @@ impl FrameBuffer {
             return Ok(None);
         }
         self.buffer.advance(LENGTH);
+        let fits = (length + LENGTH).next_power_of_two().min(READ_SIZE);
+        self.read_size = self.read_size.max(fits);
         Ok(Some(self.buffer.split_to(length).freeze()))
     }
 
@@ -55,11 +59,14 @@ impl FrameBuffer {
             _ => 0,
         };
         let room = self.buffer.capacity() - held;
+        if held > 0 && room == 0 {
+            self.read_size = (self.read_size * 4).min(READ_SIZE);
+        }
         if missing > room {
-            let wanted = (LENGTH + held).max(FIRST_LONG).min(missing);
-            self.buffer.reserve(wanted.max(READ_SIZE.min(missing)));
-        } else if missing == 0 && room < READ_SIZE / 4 {
-            self.buffer.reserve(READ_SIZE);
+            // As much again as has arrived, however much was promised.
+            self.buffer.reserve(held.max(self.read_size).min(missing));
+        } else if missing == 0 && room < self.read_size / 4 {
+            self.buffer.reserve(self.read_size);
         }
         &mut self.buffer
     }
@@ -119,9 +126,9 @@ mod tests {
     fn a_promise_takes_no_memory() {
         let mut frames = FrameBuffer::new(100 << 20);
         frames.space().extend_from_slice(&(100_i32 << 20).to_be_bytes());
-        assert!(frames.space().capacity() <= FIRST_LONG + READ_SIZE);
+        assert!(frames.space().capacity() <= 3 * FIRST_READ);
         frames.space().extend_from_slice(&vec![0; 200_000]);
-        assert!(frames.space().capacity() <= 1 << 20, "it grows with what has arrived");
+        assert!(frames.space().capacity() <= 1 << 19, "it grows with what has arrived");
     }
 
     #[test]
