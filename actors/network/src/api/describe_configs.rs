@@ -88,7 +88,9 @@ impl DescribeError {
 
     /// Kafka gives none where the topic is unknown.
     fn message(&self) -> Option<String> {
-        (*self != DescribeError::UnknownTopic).then(|| self.to_string())
+        // Kafka says nothing more of a topic that is not there.
+        let silent = *self == DescribeError::UnknownTopic;
+        Some(if silent { String::new() } else { self.to_string() })
     }
 }
 

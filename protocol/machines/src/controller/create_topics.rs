@@ -203,8 +203,12 @@ impl Controller {
             records
                 .push(MetadataRecord::Partition(partition.to_record(topic_id, id as i32, version)));
         }
-        let mut result =
-            CreatableTopicResult { name: asked.name.clone(), topic_id, ..Default::default() };
+        let mut result = CreatableTopicResult {
+            name: asked.name.clone(),
+            topic_id,
+            error_message: None,
+            ..Default::default()
+        };
         if may_describe_configs {
             result.num_partitions = partitions.len() as i32;
             result.replication_factor = partitions.first().map_or(-1, |p| p.replicas.len() as i16);
