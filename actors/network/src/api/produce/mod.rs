@@ -33,7 +33,7 @@ const ADMIN_CLIENT: &str = "__admin_client";
 const ZSTD_SINCE: i16 = 7;
 
 /// A batch is decompressed in memory: no topic's setting allows more than this at a time, or than so many times its largest batch.
-const DECOMPRESSED: usize = 256 << 20;
+const DECOMPRESSED: usize = 32 << 20;
 const DECOMPRESSED_RATIO: usize = 16;
 
 pub(crate) struct Produce;
