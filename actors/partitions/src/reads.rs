@@ -58,6 +58,7 @@ pub fn read_error_code(error: &ReadError) -> ErrorCode {
         ReadError::Disk(_) => ErrorCode::KafkaStorageError,
         ReadError::OutOfRange { .. } => ErrorCode::OffsetOutOfRange,
         ReadError::Corrupt { .. } => ErrorCode::CorruptMessage,
+        ReadError::CorruptIndex { .. } => ErrorCode::UnknownServerError,
     }
 }
 

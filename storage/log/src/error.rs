@@ -39,6 +39,8 @@ pub enum ReadError {
     Disk(#[from] DiskError),
     #[error("offset {offset} is out of range: the log has {start} to {end}")]
     OutOfRange { offset: i64, start: i64, end: i64 },
+    #[error("{path:?} holds an entry of an unknown version at position {position}")]
+    CorruptIndex { path: PathBuf, position: u64 },
     #[error("{path:?} is corrupt at position {position}: {source}")]
     Corrupt { path: PathBuf, position: u64, source: BatchError },
 }

@@ -29,6 +29,7 @@ mod scan;
 mod segment;
 mod sync;
 mod truncate;
+mod txn_index;
 mod view;
 mod view_timestamps;
 mod words;
@@ -58,6 +59,7 @@ pub use producer_snapshot::{
 pub use retention::RetentionPolicy;
 pub use sync::SyncJob;
 pub use truncate::TruncateError;
+pub use txn_index::AbortedTransaction;
 pub use view::{FileSlice, LogPosition, LogView, Read, TimestampOffset};
 
 #[cfg(test)]
@@ -68,5 +70,7 @@ mod files_tests;
 mod log_tests;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod txn_index_tests;
 #[cfg(test)]
 mod view_tests;

@@ -11,9 +11,10 @@ use wire::batch::NO_TIMESTAMP;
 use crate::config::LogConfig;
 use crate::epochs::LeaderEpochs;
 use crate::index::{ClosedIndex, Index, IndexFiles};
-use crate::names::{LOG, file_name};
+use crate::names::{LOG, TXN_INDEX, file_name};
 use crate::segment::Segment;
 use crate::sync::{SyncJob, SyncState};
+use crate::txn_index::TxnIndex;
 use crate::view::{LogPosition, LogView, TimestampOffset};
 
 /// A partition's log. After an error of the disk it must be dropped and opened anew, as unclean.
@@ -167,6 +168,7 @@ impl Log {
             base: last.base,
             file: last.file.clone(),
             index: Index::Closed(ClosedIndex::new(self.disk.clone(), self.dir.clone(), last.base)),
+            txn_index: last.txn_index.clone(),
             size: self.active.size,
             max: OnceLock::from(self.active.max),
             name_synced: last.name_synced.clone(),
@@ -188,6 +190,7 @@ impl Log {
             base,
             file,
             index: Index::Active(Box::default()),
+            txn_index: Arc::new(TxnIndex::none(self.dir.join(file_name(base, TXN_INDEX)))),
             size: 0,
             max: OnceLock::new(),
             name_synced: Arc::new(AtomicBool::new(false)),

@@ -1,5 +1,6 @@
 //! Opening a log, and recovering it after an unclean stop.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
@@ -19,6 +20,7 @@ use crate::names::{LOG, OFFSET_INDEX, TIME_INDEX, TXN_INDEX, file_name, parse_fi
 use crate::recover::{Scan, Scanned, closed_index_is_sound, load_index};
 use crate::segment::Segment;
 use crate::truncate::remove_segment_files;
+use crate::txn_index::TxnIndex;
 
 /// What the checkpoints of the log directory say of this log.
 #[derive(Debug, Clone, Copy, Default)]
@@ -64,6 +66,7 @@ impl Log {
             config,
             options,
             epochs: epochs.clone(),
+            txn_indexes: BTreeSet::new(),
             closed: Vec::new(),
             tail: None,
             tail_epoch: NO_LEADER_EPOCH,
@@ -92,6 +95,8 @@ struct Opening {
     config: LogConfig,
     options: OpenOptions,
     epochs: LeaderEpochs,
+    /// The segments that have a transaction index.
+    txn_indexes: BTreeSet<i64>,
     closed: Vec<Arc<Segment>>,
     tail: Option<Tail>,
     /// The highest leader epoch of the batches scanned so far.
@@ -119,7 +124,7 @@ impl Opening {
             let last = index + 1 == bases.len();
             let sound = || closed_index_is_sound(&*self.disk, &self.dir, base, size);
             if !last && !to_recover && sound()? {
-                let segment = self.closed_segment(base, file, size);
+                let segment = self.closed_segment(base, file, size)?;
                 if writes_survived && index >= unsynced {
                     let (file, index) = (&*segment.file, &segment.index);
                     collect_epochs(file, index, Some(size), &mut self.epochs)?;
@@ -149,7 +154,7 @@ impl Opening {
     }
 
     /// Ascending. Index files without a segment are removed.
-    fn segment_bases(&self) -> Result<Vec<i64>, DiskError> {
+    fn segment_bases(&mut self) -> Result<Vec<i64>, DiskError> {
         let names = leftovers::file_names(&*self.disk, &self.dir)?;
         let mut bases: Vec<i64> = names
             .iter()
@@ -160,9 +165,12 @@ impl Opening {
         for name in &names {
             if let Some((base, suffix)) = parse_file_name(name)
                 && [OFFSET_INDEX, TIME_INDEX, TXN_INDEX].contains(&suffix)
-                && bases.binary_search(&base).is_err()
             {
-                self.disk.remove_file(&self.dir.join(name))?;
+                if bases.binary_search(&base).is_err() {
+                    self.disk.remove_file(&self.dir.join(name))?;
+                } else if suffix == TXN_INDEX {
+                    self.txn_indexes.insert(base);
+                }
             }
         }
         Ok(bases)
@@ -217,15 +225,31 @@ impl Opening {
             index.write(&*self.disk, &self.dir, tail.base)?;
         }
         let size = tail.scanned.active.size;
-        self.closed.push(self.closed_segment(tail.base, tail.file, size));
+        let segment = self.closed_segment(tail.base, tail.file, size)?;
+        self.closed.push(segment);
         Ok(())
     }
 
-    fn closed_segment(&self, base: i64, file: Arc<dyn DiskFile>, size: u64) -> Arc<Segment> {
+    fn txn_index(&self, base: i64) -> Result<Arc<TxnIndex>, DiskError> {
+        let path = self.dir.join(file_name(base, TXN_INDEX));
+        Ok(Arc::new(if self.txn_indexes.contains(&base) {
+            TxnIndex::open(&*self.disk, path)?
+        } else {
+            TxnIndex::none(path)
+        }))
+    }
+
+    fn closed_segment(
+        &self,
+        base: i64,
+        file: Arc<dyn DiskFile>,
+        size: u64,
+    ) -> Result<Arc<Segment>, DiskError> {
         let index = ClosedIndex::new(self.disk.clone(), self.dir.clone(), base);
         let name_synced = Arc::new(AtomicBool::new(self.options.clean));
         let (index, max) = (Index::Closed(index), OnceLock::new());
-        Arc::new(Segment { base, file, index, size, max, name_synced })
+        let txn_index = self.txn_index(base)?;
+        Ok(Arc::new(Segment { base, file, index, txn_index, size, max, name_synced }))
     }
 
     fn finish(mut self, stored_epochs: &LeaderEpochs) -> Result<Log, OpenError> {
@@ -240,6 +264,7 @@ impl Opening {
             base,
             file,
             index: scanned.index,
+            txn_index: self.txn_index(base)?,
             size: 0,
             max: OnceLock::new(),
             name_synced: Arc::new(AtomicBool::new(options.clean && exists)),

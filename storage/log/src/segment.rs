@@ -9,6 +9,7 @@ use wire::batch::{BatchHeader, NO_TIMESTAMP};
 use crate::error::ReadError;
 use crate::index::Index;
 use crate::scan::HeaderScan;
+use crate::txn_index::TxnIndex;
 use crate::view::TimestampOffset;
 
 #[derive(Debug)]
@@ -16,6 +17,7 @@ pub(crate) struct Segment {
     pub base: i64,
     pub file: Arc<dyn DiskFile>,
     pub index: Index,
+    pub txn_index: Arc<TxnIndex>,
     /// Bytes it has, once closed; those of the segment in use are its view's to say.
     pub size: u64,
     /// Its largest timestamp, once closed and asked for.

@@ -123,6 +123,7 @@ impl SyncJob {
     pub fn run(&self) -> Result<(), DiskError> {
         for segment in &self.segments {
             segment.file.sync_data()?;
+            segment.txn_index.sync()?;
             if self.writes_index(segment)? {
                 self.sync_index(segment)?;
             }

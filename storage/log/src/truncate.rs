@@ -74,6 +74,8 @@ impl Log {
         for suffix in [OFFSET_INDEX, TIME_INDEX] {
             remove_if_there(&*self.disk, &self.dir.join(file_name(segment.base, suffix)))?;
         }
+        segment.txn_index.truncate_to(end)?;
+        segment.txn_index.sync()?;
         segment.file.set_len(position)?;
         segment.file.sync_data()?;
         self.disk.sync_dir(&self.dir)?;
@@ -82,6 +84,7 @@ impl Log {
             base: segment.base,
             file: segment.file.clone(),
             index: scanned.index,
+            txn_index: segment.txn_index.clone(),
             size: 0,
             max: OnceLock::new(),
             name_synced: Arc::new(AtomicBool::new(false)),
