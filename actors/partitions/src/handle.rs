@@ -125,6 +125,14 @@ impl PartitionHandle {
         self.standing.load_full()
     }
 
+    /// The log as readers see it; none while its actor starts, or when it is offline.
+    pub fn view(&self) -> Option<Arc<LogView>> {
+        match &*self.standing() {
+            Standing::Leader(serving) | Standing::Follower(serving) => Some(serving.view.clone()),
+            Standing::Starting | Standing::Offline { .. } => None,
+        }
+    }
+
     pub fn config(&self) -> Arc<TopicConfig> {
         self.config.load_full()
     }

@@ -14,10 +14,13 @@ use crate::log_dir::LogDirMsg;
 pub struct LogDirState {
     pub id: Uuid,
     pub path: PathBuf,
+    absolute_path: String,
     /// The last stop was a clean one: logs need no recovery.
     pub clean: bool,
     pub checkpoints: Checkpoints,
     online: AtomicBool,
+    /// `cordoned.log.dirs` has it: new replicas go elsewhere.
+    cordoned: AtomicBool,
     /// A log in it was not closed: the next start must recover.
     unclean: AtomicBool,
     replicas: AtomicU64,
@@ -34,12 +37,15 @@ pub struct Checkpoints {
 
 impl LogDirState {
     pub fn new(id: Uuid, path: PathBuf, clean: bool, checkpoints: Checkpoints) -> LogDirState {
+        let absolute = std::path::absolute(&path).unwrap_or_else(|_| path.clone());
         LogDirState {
             id,
+            absolute_path: absolute.to_string_lossy().into_owned(),
             path,
             clean,
             checkpoints,
             online: AtomicBool::new(true),
+            cordoned: AtomicBool::new(false),
             unclean: AtomicBool::new(false),
             replicas: AtomicU64::new(0),
             address: Address::vacant(),
@@ -48,6 +54,15 @@ impl LogDirState {
 
     pub fn address(&self) -> &Address<LogDirMsg> {
         &self.address
+    }
+
+    /// As tools name it and requests find it.
+    pub fn absolute_path(&self) -> &str {
+        &self.absolute_path
+    }
+
+    pub fn is_cordoned(&self) -> bool {
+        self.cordoned.load(Ordering::Acquire)
     }
 
     pub fn is_online(&self) -> bool {

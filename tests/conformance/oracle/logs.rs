@@ -5,13 +5,14 @@ use crate::tree::Tree;
 use crate::{Case, own};
 use model::Uuid;
 use wire::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
+use wire::describe_log_dirs_request::DescribableLogDirTopic;
 use wire::fetch_request::{FetchPartition, FetchTopic, ForgottenTopic};
 use wire::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use wire::offset_for_leader_epoch_request::{OffsetForLeaderPartition, OffsetForLeaderTopic};
 use wire::produce_request::{PartitionProduceData, TopicProduceData};
 use wire::{
-    DeleteRecordsRequest, FetchRequest, InitProducerIdRequest, ListOffsetsRequest,
-    OffsetForLeaderEpochRequest, ProduceRequest, Records,
+    DeleteRecordsRequest, DescribeLogDirsRequest, FetchRequest, InitProducerIdRequest,
+    ListOffsetsRequest, OffsetForLeaderEpochRequest, ProduceRequest, Records,
 };
 
 pub fn cases() -> Vec<Case> {
@@ -19,6 +20,7 @@ pub fn cases() -> Vec<Case> {
     cases.extend(fetch_cases());
     cases.extend(offset_cases());
     cases.extend(epoch_cases());
+    cases.extend(directory_cases());
     cases.extend(delete_cases());
     cases.extend(producer_cases());
     cases
@@ -230,6 +232,22 @@ fn epoch_cases() -> Vec<Case> {
     cases.extend(reading("of no epoch", move |_, _| ask(&topic(), 0, -1, -1)));
     cases.extend(reading("by a leader to come", move |_, _| ask(&topic(), 0, 0, 4)));
     cases.extend(reading("of what is not there", move |_, _| ask("not-there", 0, 0, -1)));
+    cases
+}
+
+fn directory_cases() -> Vec<Case> {
+    let ask = |name: String, partitions: &[i32]| {
+        let partitions = partitions.to_vec();
+        let topic = DescribableLogDirTopic { topic: name, partitions, ..Default::default() };
+        DescribeLogDirsRequest { topics: Some(vec![topic]), ..Default::default() }
+    };
+    let mut cases = reading("of what was written", move |_, _| ask(topic(), &[0, 1, 2]));
+    cases.extend(reading("of what is not there", move |_, _| ask(topic(), &[7])));
+    cases.extend(reading("of a topic that is not there", move |_, _| ask(own("not-there"), &[0])));
+    cases.extend(reading("of nothing", |_, _| DescribeLogDirsRequest {
+        topics: Some(Vec::new()),
+        ..Default::default()
+    }));
     cases
 }
 

@@ -10,7 +10,7 @@ pub enum Tree {
 }
 
 /// What two clusters may differ in: who and where they are, and ids that are drawn.
-const MASKED: [&str; 20] = [
+const MASKED: [&str; 23] = [
     "throttle_time_ms",
     "cluster_id",
     "controller_id",
@@ -31,6 +31,9 @@ const MASKED: [&str; 20] = [
     "finalized_features_epoch",
     "error_message",
     "batch_index_error_message",
+    "log_dir",
+    "total_bytes",
+    "usable_bytes",
 ];
 
 impl Tree {

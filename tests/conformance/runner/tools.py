@@ -18,6 +18,7 @@ MAINS = {
     "dump-log": PACKAGE + "DumpLogSegments",
     "get-offsets": PACKAGE + "GetOffsetShell",
     "groups": PACKAGE + "GroupsCommand",
+    "log-dirs": PACKAGE + "LogDirsCommand",
     "producer-perf-test": PACKAGE + "ProducerPerformance",
     "consumer-perf-test": PACKAGE + "ConsumerPerformance",
     "topics": PACKAGE + "TopicCommand",
@@ -199,6 +200,27 @@ def groups(bootstrap):
     tool("topics", bootstrap, "--delete", "--topic", topic)
 
 
+def log_dirs(bootstrap):
+    topic = name("kept")
+    tool("topics", bootstrap, "--create", "--topic", topic, "--partitions", 3)
+    tool("console-producer", bootstrap, "--topic", topic, stdin="".join(f"{n}\n" for n in range(1000)))
+    kept = described_dirs(bootstrap, "--topic-list", topic)
+    assert all(kept_in["error"] is None and kept_in["logDir"].startswith("/") for kept_in in kept), kept
+    replicas = {replica["partition"]: replica for kept_in in kept for replica in kept_in["partitions"]}
+    assert sorted(replicas) == [f"{topic}-{n}" for n in range(3)], kept
+    assert sum(replica["size"] for replica in replicas.values()) > 5000, kept
+    assert all(replica["offsetLag"] == 0 and not replica["isFuture"] for replica in replicas.values()), kept
+    everything = [replica["partition"] for kept_in in described_dirs(bootstrap) for replica in kept_in["partitions"]]
+    assert set(replicas) <= set(everything) and "__cluster_metadata-0" not in everything, everything
+    tool("topics", bootstrap, "--delete", "--topic", topic)
+
+
+def described_dirs(bootstrap, *more):
+    described = json.loads(tool("log-dirs", bootstrap, "--describe", *more).splitlines()[-1])
+    (broker,) = described["brokers"]
+    return broker["logDirs"]
+
+
 def dump_log(bootstrap, home):
     """Kafka reads the files that the broker wrote."""
     if home is None:
@@ -249,5 +271,6 @@ ALL = {
     "produce and consume": produce_and_consume,
     "offsets": offsets,
     "groups": groups,
+    "log-dirs": log_dirs,
     "cluster": cluster,
 }

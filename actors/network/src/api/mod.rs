@@ -11,6 +11,7 @@ mod delete_topics;
 mod describe_cluster;
 mod describe_configs;
 mod describe_groups;
+mod describe_log_dirs;
 mod describe_topic_partitions;
 mod fetch;
 mod find_coordinator;
@@ -140,6 +141,7 @@ table! {
     OffsetForLeaderEpoch => offset_for_leader_epoch::OffsetForLeaderEpoch,
     DescribeConfigs => describe_configs::DescribeConfigs,
     AlterConfigs => alter_configs::AlterConfigs,
+    DescribeLogDirs => describe_log_dirs::DescribeLogDirs,
     CreatePartitions => create_partitions::CreatePartitions,
     DeleteGroups => delete_groups::DeleteGroups,
     IncrementalAlterConfigs => incremental_alter_configs::IncrementalAlterConfigs,

@@ -8,6 +8,7 @@ mod describe;
 mod failures;
 mod fetch;
 mod groups;
+mod log_dirs;
 mod lookups;
 mod produce;
 mod rig;

@@ -1,12 +1,13 @@
 //! A broker's insides without a quorum: real disk and sockets, partitions that follow an image which the test publishes.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use coordinators::{Coordinators, CoordinatorsArgs, Groups};
-use disk::RealDisk;
+use disk::{Disk, RealDisk};
 use machines::metadata::MetadataImage;
 use model::node_config::GroupsConfig;
 use model::settings::Values;
@@ -42,6 +43,7 @@ pub const LIMIT: Duration = Duration::from_secs(60);
 pub struct Rig {
     pub world: World,
     pub hosted: Arc<Hosted>,
+    pub log_dirs: LogDirs,
     address: std::net::SocketAddr,
     ledger: Arc<Ledger>,
     _settings: Publisher<Values>,
@@ -65,12 +67,15 @@ impl Rig {
     }
 
     pub async fn with_settings(settings: &[(&str, &str)]) -> Rig {
+        Rig::with_dirs(1, settings).await
+    }
+
+    /// With so many log directories; topics go to the first.
+    pub async fn with_dirs(dirs: u8, settings: &[(&str, &str)]) -> Rig {
         let dir = tempfile::tempdir().unwrap();
         let world = World::real(Handles::current(), Arc::new(RealDisk::new()));
         let hosted = Arc::new(Hosted::default());
-        let log_dir =
-            LogDirState::new(Uuid([7; 16]), dir.path().into(), true, Checkpoints::default());
-        let log_dirs = LogDirs(vec![Arc::new(log_dir)]);
+        let log_dirs = LogDirs((0..dirs).map(|index| log_dir(dir.path(), index)).collect());
         let (metadata, image) = watch(MetadataImage::default());
         let given = settings.iter().map(|(name, value)| (*name, *value));
         let (settings, values) = watch(Values::new(given).unwrap());
@@ -113,7 +118,7 @@ impl Rig {
             applied,
             settings: values,
             hosted: hosted.clone(),
-            log_dirs,
+            log_dirs: log_dirs.clone(),
             groups,
             controller: ControllerHandle::new(asked),
             producer_id_blocks: producer_ids(),
@@ -122,6 +127,7 @@ impl Rig {
         let mut rig = Rig {
             world,
             hosted,
+            log_dirs,
             address,
             ledger,
             _settings: settings,
@@ -201,6 +207,16 @@ impl Rig {
     }
 }
 
+pub fn dir_id(index: u8) -> Uuid {
+    Uuid([7 + index; 16])
+}
+
+fn log_dir(under: &Path, index: u8) -> Arc<LogDirState> {
+    let path = under.join(index.to_string());
+    RealDisk::new().create_dir_all(&path).unwrap();
+    Arc::new(LogDirState::new(dir_id(index), path, true, Checkpoints::default()))
+}
+
 pub fn topic_id(name: &str) -> Uuid {
     let mut id = [1; 16];
     for (to, from) in id.iter_mut().zip(name.bytes()) {
@@ -218,7 +234,7 @@ fn partition(topic_id: Uuid, partition_id: i32, leader: i32) -> MetadataRecord {
         leader,
         leader_epoch: 5,
         partition_epoch: 0,
-        directories: vec![Uuid([7; 16])],
+        directories: vec![dir_id(0)],
         ..Default::default()
     })
 }

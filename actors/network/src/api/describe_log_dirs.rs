@@ -1,0 +1,131 @@
+//! DescribeLogDirs, API key 35.
+//!
+//! Versions: 1–5 (v3 an error of the whole, v4 the room on the volume, v5 cordoned directories).
+//! Source: `KafkaApis.handleDescribeLogDirsRequest`, `ReplicaManager.describeLogDirs`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use disk::{DiskError, Space};
+use model::{ErrorCode, Uuid};
+use partitions::{LogDirState, PartitionHandle};
+use wire::describe_log_dirs_request::DescribableLogDirTopic;
+use wire::describe_log_dirs_response::{
+    DescribeLogDirsPartition, DescribeLogDirsResult, DescribeLogDirsTopic,
+};
+use wire::{DescribeLogDirsRequest, DescribeLogDirsResponse};
+
+use super::{Api, RequestContext};
+use crate::Broker;
+
+pub(crate) struct DescribeLogDirs;
+
+/// What is in a directory, by topic.
+type Topics = BTreeMap<String, Vec<DescribeLogDirsPartition>>;
+
+/// Why nothing is said of a directory but that.
+#[derive(Debug, Clone, thiserror::Error)]
+enum Unknown {
+    #[error("the log directory is offline")]
+    Offline,
+    #[error(transparent)]
+    Space(#[from] DiskError),
+    #[error("nobody looked")]
+    Unasked,
+}
+
+impl Unknown {
+    fn code(&self) -> ErrorCode {
+        match self {
+            Unknown::Offline => ErrorCode::KafkaStorageError,
+            Unknown::Space(_) | Unknown::Unasked => ErrorCode::UnknownServerError,
+        }
+    }
+}
+
+impl Api for DescribeLogDirs {
+    type Request = DescribeLogDirsRequest;
+
+    async fn handle(
+        broker: Arc<Broker>,
+        _cx: RequestContext,
+        request: DescribeLogDirsRequest,
+    ) -> DescribeLogDirsResponse {
+        let mut held = held(&broker, request.topics);
+        let cordons = broker.metadata.get().metadata_version().cordoned_log_dirs();
+        let mut results = Vec::new();
+        for dir in &broker.log_dirs.0 {
+            let log_dir = dir.absolute_path().to_owned();
+            let result = match space(&broker, dir).await {
+                Ok(space) => DescribeLogDirsResult {
+                    log_dir,
+                    topics: listed(held.remove(&dir.id).unwrap_or_default()),
+                    total_bytes: bytes(space.total_bytes),
+                    usable_bytes: bytes(space.usable_bytes),
+                    is_cordoned: cordons && dir.is_cordoned(),
+                    ..Default::default()
+                },
+                Err(unknown) => {
+                    let error_code = unknown.code().code();
+                    DescribeLogDirsResult { log_dir, error_code, ..Default::default() }
+                }
+            };
+            results.push(result);
+        }
+        DescribeLogDirsResponse { results, ..Default::default() }
+    }
+}
+
+/// The replicas of the topics that are asked for, all where none is named, by directory.
+fn held(broker: &Broker, asked: Option<Vec<DescribableLogDirTopic>>) -> BTreeMap<Uuid, Topics> {
+    let asked = asked.map(|topics| {
+        let mut wanted: BTreeMap<String, BTreeSet<i32>> = BTreeMap::new();
+        for topic in topics {
+            wanted.entry(topic.topic).or_default().extend(topic.partitions);
+        }
+        wanted
+    });
+    let mut held: BTreeMap<Uuid, Topics> = BTreeMap::new();
+    for handle in broker.hosted.all() {
+        let partition = &handle.topic_partition;
+        let wanted = asked.as_ref().is_none_or(|asked| {
+            asked.get(&partition.topic).is_some_and(|ids| ids.contains(&partition.partition))
+        });
+        if let Some(described) = describe(&handle).filter(|_| wanted) {
+            let topics = held.entry(handle.log_dir().id).or_default();
+            topics.entry(partition.topic.clone()).or_default().push(described);
+        }
+    }
+    held
+}
+
+/// None while nobody knows how large the log is: its actor starts, or it is offline.
+fn describe(handle: &PartitionHandle) -> Option<DescribeLogDirsPartition> {
+    let view = handle.view()?;
+    Some(DescribeLogDirsPartition {
+        partition_index: handle.topic_partition.partition,
+        partition_size: bytes(view.size()),
+        offset_lag: (handle.high_watermark() - view.log_end_offset()).max(0),
+        ..Default::default()
+    })
+}
+
+fn listed(topics: Topics) -> Vec<DescribeLogDirsTopic> {
+    let topics = topics.into_iter();
+    topics
+        .map(|(name, partitions)| DescribeLogDirsTopic { name, partitions, ..Default::default() })
+        .collect()
+}
+
+async fn space(broker: &Broker, dir: &LogDirState) -> Result<Space, Unknown> {
+    if !dir.is_online() {
+        return Err(Unknown::Offline);
+    }
+    let (disk, path) = (broker.world.disk().clone(), dir.path.clone());
+    let looked = broker.world.blocking("look for room", move || disk.space(&path)).await;
+    Ok(looked.map_err(|_| Unknown::Unasked)??)
+}
+
+fn bytes(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
