@@ -187,9 +187,10 @@ fn storage(shared: &Shared) -> Vec<Seed> {
             state: state.clone(),
             hosted: shared.hosted.clone(),
             broker_epoch: shared.broker_epoch.clone(),
+            settings: shared.settings.subscribe(),
+            log_start_interval: ms(i64::from(logs.start_offset_checkpoint_interval_ms)),
             recovery_point_interval: ms(i64::from(logs.recovery_checkpoint_interval_ms)),
             high_watermark_interval: ms(logs.high_watermark_checkpoint_interval_ms),
-            delete_delay: ms(shared.config.values.long("log.segment.delete.delay.ms")),
         };
         let spec = policy::storage_member();
         Seed::at::<LogDir>(format!("log-dir-{index}"), spec, args, state.address())
@@ -279,7 +280,8 @@ fn advertised(shared: &Shared) -> Vec<Endpoint> {
 }
 
 fn partitions_args(shared: &Shared) -> PartitionsArgs {
-    let tick = shared.config.logs.retention_check_interval_ms;
+    let logs = &shared.config.logs;
+    let ms = |ms: i64| Duration::from_millis(ms.unsigned_abs());
     PartitionsArgs {
         node: shared.node(),
         log_dirs: shared.log_dirs.clone(),
@@ -288,7 +290,9 @@ fn partitions_args(shared: &Shared) -> PartitionsArgs {
         settings: shared.settings.subscribe(),
         applied: shared.applied.clone(),
         replica: policy::partition(),
-        tick: Duration::from_millis(tick.max(1).unsigned_abs()),
+        initial_delay: ms(logs.initial_task_delay_ms),
+        retention_interval: ms(logs.retention_check_interval_ms),
+        expiration_interval: ms(i64::from(logs.producer_id_expiration_check_interval_ms)),
     }
 }
 

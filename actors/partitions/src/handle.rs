@@ -11,7 +11,7 @@ use model::{LeaderEpoch, TopicPartition, Uuid};
 use runtime::{Address, Answer, Dead, Pulse, Reply};
 use wire::batch::RecordBatch;
 
-use crate::log_dirs::LogDirState;
+use crate::log_dirs::{Checkpoint, LogDirState};
 use crate::partition::PartitionMsg;
 
 /// Keeps the memory of appended bytes accounted for until they are written.
@@ -66,6 +66,8 @@ pub struct PartitionHandle {
     pulse: Pulse,
     /// Everything below is on the disk.
     recovery_point: AtomicI64,
+    /// Everything below was compacted; -1 where it never was.
+    cleaned: AtomicI64,
     log_dir: Arc<LogDirState>,
     /// What the controller last said, for an actor that starts.
     role: ArcSwapOption<Role>,
@@ -102,6 +104,7 @@ impl PartitionHandle {
             last_stable: AtomicI64::new(0),
             pulse: Pulse::new(),
             recovery_point: AtomicI64::new(0),
+            cleaned: AtomicI64::new(-1),
             log_dir,
             role: ArcSwapOption::empty(),
             opened: AtomicBool::new(false),
@@ -168,6 +171,25 @@ impl PartitionHandle {
 
     pub fn recovery_point(&self) -> i64 {
         self.recovery_point.load(Ordering::Acquire)
+    }
+
+    /// What a checkpoint file should say of it.
+    pub(crate) fn checkpointed(&self, checkpoint: Checkpoint) -> Option<i64> {
+        match checkpoint {
+            Checkpoint::RecoveryPoints => Some(self.recovery_point()),
+            Checkpoint::LogStarts => Some(self.log_start_offset()).filter(|offset| *offset > 0),
+            Checkpoint::HighWatermarks => Some(self.high_watermark()),
+            Checkpoint::Cleaned => self.cleaned(),
+        }
+    }
+
+    /// Where the part of a compacted log begins that was not compacted yet.
+    pub(crate) fn cleaned(&self) -> Option<i64> {
+        Some(self.cleaned.load(Ordering::Acquire)).filter(|offset| *offset >= 0)
+    }
+
+    pub(crate) fn set_cleaned(&self, offset: i64) {
+        self.cleaned.store(offset, Ordering::Release);
     }
 
     pub(crate) fn role(&self) -> Option<Arc<Role>> {

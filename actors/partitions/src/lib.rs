@@ -12,7 +12,7 @@ mod reads;
 pub use handle::{Append, AppendResult, Held, PartitionHandle, Role, Serving, Standing};
 pub use hosted::{Hosted, HostedTopic};
 pub use log_dir::{LogDir, LogDirArgs, LogDirMsg, read_log_dir};
-pub use log_dirs::{Checkpoints, LogDirState, LogDirs};
+pub use log_dirs::{Checkpoint, Checkpoints, LogDirState, LogDirs};
 pub use partition::{DeleteRecordsError, PartitionActor, PartitionArgs, PartitionMsg};
 pub use partitions::{Partitions, PartitionsArgs, PartitionsMsg};
 pub use reads::{Isolation, NotServed, ReadFrom, Readable, read_error_code};

@@ -10,16 +10,16 @@ use std::time::Duration;
 
 use disk::{Disk, DiskError};
 use log::{
-    CheckpointError, CleanShutdown, DirKind, HIGH_WATERMARK_CHECKPOINT,
-    LOG_START_OFFSET_CHECKPOINT, PartitionDir, RECOVERY_POINT_CHECKPOINT, read_offset_checkpoint,
+    CheckpointError, CleanShutdown, DirKind, PartitionDir, read_offset_checkpoint,
     write_offset_checkpoint,
 };
+use model::settings::Values;
 use model::{BrokerEpoch, TopicPartition, Uuid};
-use runtime::{Actor, Cx, Failure, Map, Outcome};
+use runtime::{Actor, Cx, Failure, Map, Outcome, Watch};
 
 use crate::handle::PartitionHandle;
 use crate::hosted::Hosted;
-use crate::log_dirs::{Checkpoints, LogDirState};
+use crate::log_dirs::{Checkpoint, Checkpoints, LogDirState};
 
 #[derive(Clone)]
 pub struct LogDirArgs {
@@ -27,18 +27,21 @@ pub struct LogDirArgs {
     pub hosted: Arc<Hosted>,
     /// What the clean stop's marker names; -1 before the broker is registered.
     pub broker_epoch: Arc<AtomicI64>,
+    pub settings: Watch<Values>,
     /// `log.flush.offset.checkpoint.interval.ms`.
     pub recovery_point_interval: Duration,
+    /// `log.flush.start.offset.checkpoint.interval.ms`.
+    pub log_start_interval: Duration,
     /// `replica.high.watermark.checkpoint.interval.ms`.
     pub high_watermark_interval: Duration,
-    /// `log.segment.delete.delay.ms`.
-    pub delete_delay: Duration,
 }
 
 pub enum LogDirMsg {
-    CheckpointRecoveryPoints,
-    CheckpointHighWatermarks,
-    /// A directory to be deleted once the delay has passed.
+    /// A checkpoint file is brought up to date.
+    Write {
+        checkpoint: Checkpoint,
+    },
+    /// A directory to be deleted once `log.segment.delete.delay.ms` have passed.
     Remove {
         path: PathBuf,
     },
@@ -51,25 +54,11 @@ pub enum LogDirMsg {
     },
 }
 
-runtime::messages!(LogDirMsg {
-    CheckpointRecoveryPoints,
-    CheckpointHighWatermarks,
-    Remove,
-    RemoveNow,
-    Done
-});
+runtime::messages!(LogDirMsg { Write, Remove, RemoveNow, Done });
 
 pub struct LogDir {
     args: LogDirArgs,
-    written: Offsets,
-}
-
-/// What the checkpoint files hold.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
-struct Offsets {
-    recovery_points: Map<TopicPartition, i64>,
-    log_starts: Map<TopicPartition, i64>,
-    high_watermarks: Map<TopicPartition, i64>,
+    written: Checkpoints,
 }
 
 impl Actor for LogDir {
@@ -78,32 +67,27 @@ impl Actor for LogDir {
     type Args = LogDirArgs;
 
     async fn start(cx: &mut Cx<Self>, args: LogDirArgs) -> Result<Self, Failure> {
-        let entries = cx.world().disk().list(&args.state.path)?;
-        for entry in entries {
+        let dir = LogDir { args, written: Checkpoints::default() };
+        for entry in cx.world().disk().list(&dir.args.state.path)? {
             let found = PartitionDir::parse(&entry.name);
             if found.is_some_and(|found| found.kind == DirKind::Delete) {
-                let path = args.state.path.join(entry.name);
-                cx.send_after(args.delete_delay, LogDirMsg::RemoveNow { path });
+                dir.remove_later(cx, dir.args.state.path.join(entry.name));
             }
         }
-        cx.every(args.recovery_point_interval, || LogDirMsg::CheckpointRecoveryPoints);
-        cx.every(args.high_watermark_interval, || LogDirMsg::CheckpointHighWatermarks);
-        Ok(LogDir { args, written: Offsets::default() })
+        for (checkpoint, interval) in [
+            (Checkpoint::RecoveryPoints, dir.args.recovery_point_interval),
+            (Checkpoint::LogStarts, dir.args.log_start_interval),
+            (Checkpoint::HighWatermarks, dir.args.high_watermark_interval),
+        ] {
+            cx.every(interval, move || LogDirMsg::Write { checkpoint });
+        }
+        Ok(dir)
     }
 
     async fn handle(&mut self, cx: &mut Cx<Self>, msg: LogDirMsg) -> Outcome {
         match msg {
-            LogDirMsg::CheckpointRecoveryPoints => {
-                let now = self.offsets();
-                self.write(cx, "recovery points", now, true, false);
-            }
-            LogDirMsg::CheckpointHighWatermarks => {
-                let now = self.offsets();
-                self.write(cx, "high watermarks", now, false, true);
-            }
-            LogDirMsg::Remove { path } => {
-                cx.send_after(self.args.delete_delay, LogDirMsg::RemoveNow { path });
-            }
+            LogDirMsg::Write { checkpoint } => self.write(cx, checkpoint),
+            LogDirMsg::Remove { path } => self.remove_later(cx, path),
             LogDirMsg::RemoveNow { path } => {
                 let disk = cx.world().disk().clone();
                 let job = move || disk.remove_dir_all(&path).map_err(|error| error.to_string());
@@ -124,8 +108,9 @@ impl Actor for LogDir {
         let epoch = self.args.broker_epoch.load(Ordering::Acquire);
         let disk = cx.world().disk().clone();
         let last = cx.world().blocking("last checkpoints", move || {
-            write_recovery_points(&*disk, &state.path, &now)?;
-            write_high_watermarks(&*disk, &state.path, &now)?;
+            for checkpoint in Checkpoint::ALL {
+                write(&*disk, &state.path, checkpoint, now.of(checkpoint))?;
+            }
             if !state.is_unclean() {
                 CleanShutdown { broker_epoch: (epoch >= 0).then_some(BrokerEpoch(epoch)) }
                     .write(&*disk, &state.path)?;
@@ -147,61 +132,42 @@ impl Actor for LogDir {
 }
 
 impl LogDir {
-    fn offsets(&self) -> Offsets {
-        let mut offsets = Offsets::default();
+    fn remove_later(&self, cx: &mut Cx<Self>, path: PathBuf) {
+        let delay_ms = self.args.settings.get().long("log.segment.delete.delay.ms");
+        let delay = Duration::from_millis(delay_ms.max(0).unsigned_abs());
+        cx.send_after(delay, LogDirMsg::RemoveNow { path });
+    }
+
+    fn offsets(&self) -> Checkpoints {
+        let mut offsets = Checkpoints::default();
         let here = |handle: &PartitionHandle| handle.log_dir().id == self.args.state.id;
         for handle in self.args.hosted.all().into_iter().filter(|handle| here(handle)) {
             let name = handle.topic_partition.clone();
-            if !handle.was_opened() {
-                // Not known yet: what the files said stays.
-                let found = &self.args.state.checkpoints;
-                keep(&mut offsets.recovery_points, &found.recovery_points, &name);
-                keep(&mut offsets.log_starts, &found.log_starts, &name);
-                keep(&mut offsets.high_watermarks, &found.high_watermarks, &name);
-                continue;
+            for checkpoint in Checkpoint::ALL {
+                let offset = match handle.was_opened() {
+                    true => handle.checkpointed(checkpoint),
+                    // Not known yet: what the files said stays.
+                    false => self.args.state.checkpoints.of(checkpoint).get(&name).copied(),
+                };
+                if let Some(offset) = offset {
+                    offsets.of_mut(checkpoint).insert(name.clone(), offset);
+                }
             }
-            offsets.recovery_points.insert(name.clone(), handle.recovery_point());
-            let start = handle.log_start_offset();
-            if start > 0 {
-                offsets.log_starts.insert(name.clone(), start);
-            }
-            offsets.high_watermarks.insert(name, handle.high_watermark());
         }
         offsets
     }
 
-    fn write(
-        &mut self,
-        cx: &mut Cx<Self>,
-        what: &'static str,
-        now: Offsets,
-        recovery_points: bool,
-        high_watermarks: bool,
-    ) {
-        let known = &mut self.written;
-        let points = recovery_points
-            && (known.recovery_points != now.recovery_points || known.log_starts != now.log_starts);
-        let marks = high_watermarks && known.high_watermarks != now.high_watermarks;
-        if points {
-            known.recovery_points = now.recovery_points.clone();
-            known.log_starts = now.log_starts.clone();
-        }
-        if marks {
-            known.high_watermarks = now.high_watermarks.clone();
-        }
-        if !points && !marks {
+    /// Where anything is new in it.
+    fn write(&mut self, cx: &mut Cx<Self>, checkpoint: Checkpoint) {
+        let now = std::mem::take(self.offsets().of_mut(checkpoint));
+        let known = self.written.of_mut(checkpoint);
+        if *known == now {
             return;
         }
+        known.clone_from(&now);
         let (disk, path) = (cx.world().disk().clone(), self.args.state.path.clone());
-        let job = move || {
-            if points {
-                write_recovery_points(&*disk, &path, &now)?;
-            }
-            if marks {
-                write_high_watermarks(&*disk, &path, &now)?;
-            }
-            Ok::<(), DiskError>(())
-        };
+        let what = checkpoint.file_name();
+        let job = move || write(&*disk, &path, checkpoint, &now);
         cx.job(what, job, move |result| LogDirMsg::Done {
             what,
             result: match result {
@@ -212,33 +178,14 @@ impl LogDir {
     }
 }
 
-fn keep(
-    offsets: &mut Map<TopicPartition, i64>,
-    found: &Map<TopicPartition, i64>,
-    name: &TopicPartition,
-) {
-    if let Some(offset) = found.get(name) {
-        offsets.insert(name.clone(), *offset);
-    }
-}
-
-fn write_recovery_points(disk: &dyn Disk, path: &Path, now: &Offsets) -> Result<(), DiskError> {
-    write(disk, path, RECOVERY_POINT_CHECKPOINT, &now.recovery_points)?;
-    write(disk, path, LOG_START_OFFSET_CHECKPOINT, &now.log_starts)
-}
-
-fn write_high_watermarks(disk: &dyn Disk, path: &Path, now: &Offsets) -> Result<(), DiskError> {
-    write(disk, path, HIGH_WATERMARK_CHECKPOINT, &now.high_watermarks)
-}
-
 fn write(
     disk: &dyn Disk,
     dir: &Path,
-    name: &str,
+    checkpoint: Checkpoint,
     offsets: &Map<TopicPartition, i64>,
 ) -> Result<(), DiskError> {
     let offsets = offsets.iter().map(|(partition, offset)| (partition, *offset));
-    write_offset_checkpoint(disk, &dir.join(name), offsets)
+    write_offset_checkpoint(disk, &dir.join(checkpoint.file_name()), offsets)
 }
 
 /// Looks at a formatted log directory before anything in it is opened; with the broker epoch of the last clean stop, -1
@@ -250,12 +197,11 @@ pub fn read_log_dir(
     id: Uuid,
 ) -> Result<(LogDirState, i64), CheckpointError> {
     let marker = CleanShutdown::read(disk, path)?;
-    let read = |name| read_offset_checkpoint(disk, &path.join(name));
-    let checkpoints = Checkpoints {
-        recovery_points: read(RECOVERY_POINT_CHECKPOINT)?,
-        log_starts: read(LOG_START_OFFSET_CHECKPOINT)?,
-        high_watermarks: read(HIGH_WATERMARK_CHECKPOINT)?,
-    };
+    let mut checkpoints = Checkpoints::default();
+    for checkpoint in Checkpoint::ALL {
+        *checkpoints.of_mut(checkpoint) =
+            read_offset_checkpoint(disk, &path.join(checkpoint.file_name()))?;
+    }
     CleanShutdown::remove(disk, path)?;
     let epoch = marker.and_then(|marker| marker.broker_epoch).map_or(-1, |epoch| epoch.0);
     Ok((LogDirState::new(id, path.to_owned(), marker.is_some(), checkpoints), epoch))

@@ -4,6 +4,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use log::{
+    CLEANER_OFFSET_CHECKPOINT, HIGH_WATERMARK_CHECKPOINT, LOG_START_OFFSET_CHECKPOINT,
+    RECOVERY_POINT_CHECKPOINT,
+};
 use model::{TopicPartition, Uuid};
 use runtime::{Address, Map};
 
@@ -27,12 +31,46 @@ pub struct LogDirState {
     address: Address<LogDirMsg>,
 }
 
-/// What the checkpoint files said, by partition.
+/// A file in each log directory with one offset for each partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Checkpoint {
+    RecoveryPoints,
+    LogStarts,
+    HighWatermarks,
+    /// How far compacted logs are clean.
+    Cleaned,
+}
+
+impl Checkpoint {
+    pub(crate) const ALL: [Checkpoint; 4] = [
+        Checkpoint::RecoveryPoints,
+        Checkpoint::LogStarts,
+        Checkpoint::HighWatermarks,
+        Checkpoint::Cleaned,
+    ];
+
+    pub(crate) fn file_name(self) -> &'static str {
+        match self {
+            Checkpoint::RecoveryPoints => RECOVERY_POINT_CHECKPOINT,
+            Checkpoint::LogStarts => LOG_START_OFFSET_CHECKPOINT,
+            Checkpoint::HighWatermarks => HIGH_WATERMARK_CHECKPOINT,
+            Checkpoint::Cleaned => CLEANER_OFFSET_CHECKPOINT,
+        }
+    }
+}
+
+/// What the checkpoint files say, by partition.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub struct Checkpoints {
-    pub recovery_points: Map<TopicPartition, i64>,
-    pub log_starts: Map<TopicPartition, i64>,
-    pub high_watermarks: Map<TopicPartition, i64>,
+pub struct Checkpoints([Map<TopicPartition, i64>; Checkpoint::ALL.len()]);
+
+impl Checkpoints {
+    pub fn of(&self, checkpoint: Checkpoint) -> &Map<TopicPartition, i64> {
+        &self.0[checkpoint as usize]
+    }
+
+    pub fn of_mut(&mut self, checkpoint: Checkpoint) -> &mut Map<TopicPartition, i64> {
+        &mut self.0[checkpoint as usize]
+    }
 }
 
 impl LogDirState {

@@ -10,11 +10,11 @@ mod trim;
 
 use std::sync::Arc;
 
-use log::{Log, SyncJob};
+use log::{DeletedSegments, Log, SyncJob};
 use machines::partition::{Effect, Event, Leadership, Partition};
 use model::settings::TopicConfig;
 use model::{LeaderEpoch, Ticket};
-use runtime::{Actor, Counter, Cx, Failure, Map, Outcome, Reply};
+use runtime::{Actor, Counter, Cx, Failure, Map, Outcome, RandomStream, Reply, TimerId};
 use wire::batch::RecordBatch;
 
 use crate::handle::{Append, AppendResult, Held, PartitionHandle, Serving, Standing};
@@ -39,8 +39,14 @@ pub enum PartitionMsg {
     Configure { config: Arc<TopicConfig> },
     /// Moves the log start offset up; answers with where it is.
     DeleteRecords { offset: i64, reply: Reply<Result<i64, DeleteRecordsError>> },
-    /// From `partitions`, periodic: forget idle producers, delete old segments.
+    /// From `partitions`, periodic: forget idle producers.
     Tick { producer_id_expiration_ms: i64 },
+    /// From `partitions`, periodic: delete old segments.
+    Retain,
+    /// From itself: deleted segments have waited for `file.delete.delay.ms`.
+    RemoveFiles { of: DeletedSegments },
+    /// From itself: their files are gone.
+    Removed { result: Result<(), String> },
     /// From a test or an operator: fail as a bug would.
     Panic { message: String },
 }
@@ -55,6 +61,9 @@ runtime::messages!(PartitionMsg {
     Configure,
     DeleteRecords,
     Tick,
+    Retain,
+    RemoveFiles,
+    Removed,
     Panic
 });
 
@@ -73,7 +82,9 @@ pub struct PartitionActor {
     syncing: bool,
     /// In a row.
     failed_syncs: u32,
-    sync_timer: bool,
+    /// Runs from the first write that is not on the disk.
+    sync_timer: Option<TimerId>,
+    jitter: RandomStream,
     effects: Vec<Effect>,
     appended: Counter,
     appended_bytes: Counter,
@@ -94,7 +105,7 @@ impl Actor for PartitionActor {
             PartitionMsg::Flush => self.flush(cx)?,
             PartitionMsg::Synced { result } => self.synced(cx, result)?,
             PartitionMsg::SyncDue => {
-                self.sync_timer = false;
+                self.sync_timer = None;
                 self.sync(cx);
             }
             PartitionMsg::Lead { leadership } => self.step(cx, Event::Lead(leadership))?,
@@ -102,13 +113,19 @@ impl Actor for PartitionActor {
                 self.step(cx, Event::Follow { leader_epoch, partition_epoch })?;
                 self.publish_standing();
             }
-            PartitionMsg::Configure { config } => self.configure(config),
+            PartitionMsg::Configure { config } => self.configure(cx, config),
             PartitionMsg::DeleteRecords { offset, reply } => {
                 reply.send(self.delete_records(cx, offset)?)
             }
             PartitionMsg::Tick { producer_id_expiration_ms } => {
                 self.step(cx, Event::Tick { producer_id_expiration_ms })?;
-                self.delete_old_segments(cx)?;
+            }
+            PartitionMsg::Retain => self.delete_old_segments(cx)?,
+            PartitionMsg::RemoveFiles { of } => self.remove_files(cx, of),
+            PartitionMsg::Removed { result } => {
+                if let Err(error) = result {
+                    tracing::warn!(partition = cx.path(), error, "deleted segments left behind");
+                }
             }
             PartitionMsg::Panic { message } => panic!("{message}"),
         }
@@ -221,9 +238,18 @@ impl PartitionActor {
         });
     }
 
-    fn configure(&mut self, config: Arc<TopicConfig>) {
-        self.log.set_config(open::log_config(&config, 0));
+    fn configure(&mut self, cx: &mut Cx<Self>, config: Arc<TopicConfig>) {
         self.handle.set_config(config.clone());
         self.config = config;
+        self.draw_jitter();
+        if let Some(timer) = self.sync_timer.take() {
+            cx.cancel(timer);
+        }
+        self.await_sync(cx);
+    }
+
+    /// Each segment lives for a time of its own: `segment.ms`, less a part of `segment.jitter.ms`.
+    fn draw_jitter(&mut self) {
+        self.log.set_config(open::log_config(&self.config, &mut self.jitter));
     }
 }

@@ -36,16 +36,24 @@ pub struct PartitionsArgs {
     pub applied: Arc<Publisher<i64>>,
     /// How a replica is supervised.
     pub replica: ChildSpec,
-    pub tick: Duration,
+    /// `log.initial.task.delay.ms`.
+    pub initial_delay: Duration,
+    /// `log.retention.check.interval.ms`.
+    pub retention_interval: Duration,
+    /// `producer.id.expiration.check.interval.ms`.
+    pub expiration_interval: Duration,
 }
 
 pub enum PartitionsMsg {
     /// There is a newer image, or newer settings.
     Changed,
-    Tick,
+    /// Old segments are looked for.
+    Retain,
+    /// Idle producers are looked for.
+    Expire,
 }
 
-runtime::messages!(PartitionsMsg { Changed, Tick });
+runtime::messages!(PartitionsMsg { Changed, Retain, Expire });
 
 pub struct Partitions {
     args: PartitionsArgs,
@@ -82,7 +90,8 @@ impl Actor for Partitions {
                 }
             }
         });
-        cx.every(args.tick, || PartitionsMsg::Tick);
+        cx.send_after(args.initial_delay, PartitionsMsg::Retain);
+        cx.every(args.expiration_interval, || PartitionsMsg::Expire);
         let settings = args.settings.get();
         Ok(Partitions { args, applied: Arc::default(), settings, configs: Map::new(), first: true })
     }
@@ -90,14 +99,15 @@ impl Actor for Partitions {
     async fn handle(&mut self, cx: &mut Cx<Self>, msg: PartitionsMsg) -> Outcome {
         match msg {
             PartitionsMsg::Changed => self.apply(cx).await,
-            PartitionsMsg::Tick => {
+            PartitionsMsg::Retain => {
+                self.tell_all(|| PartitionMsg::Retain).await;
+                cx.send_after(self.args.retention_interval, PartitionsMsg::Retain);
+                Ok(())
+            }
+            PartitionsMsg::Expire => {
                 let producer_id_expiration_ms =
                     i64::from(self.settings.int("producer.id.expiration.ms"));
-                for handle in self.args.hosted.all() {
-                    let tick = PartitionMsg::Tick { producer_id_expiration_ms };
-                    // One that is down has nothing to look after.
-                    let _ = handle.address().send(tick).await;
-                }
+                self.tell_all(|| PartitionMsg::Tick { producer_id_expiration_ms }).await;
                 Ok(())
             }
         }
@@ -140,6 +150,13 @@ impl Partitions {
         self.applied = image;
         self.args.applied.publish(self.applied.provenance.offset);
         Ok(())
+    }
+
+    async fn tell_all(&self, message: impl Fn() -> PartitionMsg) {
+        for handle in self.args.hosted.all() {
+            // One that is down has nothing to look after.
+            let _ = handle.address().send(message()).await;
+        }
     }
 
     fn hosted_of(&self, topic: Uuid) -> Vec<Arc<PartitionHandle>> {

@@ -37,8 +37,9 @@ mod words;
 pub use append::Appended;
 pub use batches::BatchesFrom;
 pub use checkpoint::{
-    CheckpointError, HIGH_WATERMARK_CHECKPOINT, LOG_START_OFFSET_CHECKPOINT,
-    RECOVERY_POINT_CHECKPOINT, read_offset_checkpoint, write_offset_checkpoint,
+    CLEANER_OFFSET_CHECKPOINT, CheckpointError, HIGH_WATERMARK_CHECKPOINT,
+    LOG_START_OFFSET_CHECKPOINT, RECOVERY_POINT_CHECKPOINT, read_offset_checkpoint,
+    write_offset_checkpoint,
 };
 pub use clean_shutdown::{CLEAN_SHUTDOWN_FILE, CleanShutdown};
 pub use config::LogConfig;
@@ -56,7 +57,7 @@ pub use producer_snapshot::{
     ProducerSnapshotError, list_producer_snapshots, read_producer_snapshot,
     remove_producer_snapshot, write_producer_snapshot,
 };
-pub use retention::RetentionPolicy;
+pub use retention::{DeletedSegments, RetentionPolicy};
 pub use sync::SyncJob;
 pub use truncate::TruncateError;
 pub use txn_index::AbortedTransaction;

@@ -51,6 +51,8 @@ pub(crate) struct Active {
     pub created_ms: i64,
     /// A failed write may have left bytes behind the end.
     pub overhang: bool,
+    /// The file was given room to grow: what it does not use is given back when it is closed.
+    pub preallocated: bool,
 }
 
 impl Active {
@@ -63,6 +65,7 @@ impl Active {
             first_timestamp: None,
             created_ms,
             overhang: false,
+            preallocated: false,
         }
     }
 }
@@ -177,8 +180,13 @@ impl Log {
         segments.push(closed);
         segments.push(next);
         self.segments = Arc::new(segments);
-        self.active = Active::new(base, now_ms);
+        self.active = self.fresh_active(base, now_ms);
         Ok(())
+    }
+
+    /// What is known of a segment that [`Log::create_segment`] made.
+    pub(crate) fn fresh_active(&self, base: i64, now_ms: i64) -> Active {
+        Active { preallocated: self.config.preallocate, ..Active::new(base, now_ms) }
     }
 
     pub(crate) fn create_segment(&self, base: i64) -> Result<Arc<Segment>, DiskError> {
@@ -202,6 +210,9 @@ impl Log {
     pub(crate) fn settle_active(&mut self) -> Result<(), DiskError> {
         self.cut_overhang()?;
         let segment = self.active_segment().clone();
+        if std::mem::take(&mut self.active.preallocated) {
+            segment.file.set_len(self.active.size)?;
+        }
         if let Index::Active(index) = &segment.index {
             self.active.index_timestamp(index, segment.base);
             if index.write(&*self.disk, &self.dir, segment.base)? == IndexFiles::Made {

@@ -329,7 +329,45 @@ fn the_real_disk_keeps_it_all() {
     let (mut log, report) = Log::open(disk, dir, small(), options(true)).unwrap();
     assert_eq!(report, Recovered::default());
     let view = log.view();
-    log.delete_segments_below(90, 0).unwrap();
+    let _ = log.delete_segments_below(90, 0).unwrap();
     check(&view);
     check(&log.view());
+}
+
+#[test]
+fn deleted_segments_wait_under_another_name_and_are_gone_when_the_log_opens_again() {
+    let disk = sim();
+    let (mut log, _) = open(&disk, small(), true, 0);
+    fill(&mut log, 60, 1);
+    let aside = |disk: &Arc<dyn Disk>| {
+        let entries = disk.list(&dir()).unwrap().into_iter();
+        entries.filter(|entry| entry.name.ends_with(".deleted")).count()
+    };
+    let first = log.delete_segments_below(60, 0).unwrap();
+    assert_eq!(aside(&disk), 3 * first.count);
+    first.remove(&*disk).unwrap();
+    assert_eq!(aside(&disk), 0);
+    let second = log.delete_segments_below(120, 0).unwrap();
+    assert_eq!(aside(&disk), 3 * second.count);
+    log.close().unwrap();
+    let (log, _) = open(&disk, small(), true, 0);
+    assert!((60..=120).contains(&log.log_start_offset()));
+    assert_eq!(aside(&disk), 0);
+    second.remove(&*disk).unwrap();
+}
+
+#[test]
+fn what_was_preallocated_and_not_used_is_given_back_with_the_segment() {
+    let sim = SimDisk::new(SimDiskOptions::default());
+    let disk = sim.mount();
+    let config = LogConfig { segment_bytes: 1 << 20, preallocate: true, ..LogConfig::default() };
+    let (mut log, _) = open(&disk, config.clone(), true, 0);
+    fill(&mut log, 3, 1);
+    assert!((1 << 20..1 << 21).contains(&sim.used_bytes()), "{}", sim.used_bytes());
+    log.roll(0).unwrap();
+    fill(&mut log, 3, 1);
+    assert!((1 << 20..1 << 21).contains(&sim.used_bytes()), "{}", sim.used_bytes());
+    log.set_config(LogConfig { preallocate: false, ..config });
+    log.close().unwrap();
+    assert!(sim.used_bytes() < 1 << 16, "{}", sim.used_bytes());
 }

@@ -301,7 +301,9 @@ impl Opening {
         if self.config.preallocate {
             file.preallocate(u64::from(self.config.segment_bytes))?;
         }
-        Ok(Tail { base, file, scanned: Scanned::empty(base, self.options.now_ms) })
+        let mut scanned = Scanned::empty(base, self.options.now_ms);
+        scanned.active.preallocated = self.config.preallocate;
+        Ok(Tail { base, file, scanned })
     }
 }
 

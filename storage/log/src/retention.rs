@@ -1,19 +1,35 @@
 //! Giving up the oldest segments.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use disk::DiskError;
+use disk::{Disk, DiskError};
 use wire::batch::NO_TIMESTAMP;
 
 use crate::error::ReadError;
 use crate::log::Log;
-use crate::truncate::remove_segment_files;
+use crate::truncate::{remove_if_there, set_segment_files_aside};
 
 /// `retention.ms` and `retention.bytes`; negative for no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RetentionPolicy {
     pub retention_ms: i64,
     pub retention_bytes: i64,
+}
+
+/// Segments that are no longer the log's, and their files, for the owner to remove after `file.delete.delay.ms`.
+#[derive(Debug, Default)]
+#[must_use = "the files stay until the log is opened again"]
+pub struct DeletedSegments {
+    pub count: usize,
+    files: Vec<PathBuf>,
+}
+
+impl DeletedSegments {
+    /// Removes the files; those that are gone already, with their directory perhaps, are passed over.
+    pub fn remove(&self, disk: &dyn Disk) -> Result<(), DiskError> {
+        self.files.iter().try_for_each(|file| remove_if_there(disk, file))
+    }
 }
 
 impl Log {
@@ -70,19 +86,25 @@ impl Log {
     }
 
     /// Deletes the segments that lie wholly below `offset`, and moves the log start there if it is lower. If that is all
-    /// of them, a new one is begun first. Readers that hold a view keep what they have.
-    pub fn delete_segments_below(&mut self, offset: i64, now_ms: i64) -> Result<usize, DiskError> {
+    /// of them, a new one is begun first. Readers that hold a view keep what they have. The files are renamed to `.deleted`;
+    /// what is not removed when the log is opened again is removed then.
+    pub fn delete_segments_below(
+        &mut self,
+        offset: i64,
+        now_ms: i64,
+    ) -> Result<DeletedSegments, DiskError> {
         if offset >= self.end && self.active.size > 0 {
             self.roll(now_ms)?;
         }
         self.advance_log_start(offset);
         let keep = self.segments.partition_point(|segment| segment.base <= offset).max(1) - 1;
+        let mut files = Vec::new();
         for segment in &self.segments[..keep] {
-            remove_segment_files(&*self.disk, &self.dir, segment.base)?;
+            set_segment_files_aside(&*self.disk, &self.dir, segment.base, &mut files)?;
         }
         if keep > 0 {
             self.segments = Arc::new(self.segments[keep..].to_vec());
         }
-        Ok(keep)
+        Ok(DeletedSegments { count: keep, files })
     }
 }

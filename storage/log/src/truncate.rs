@@ -1,6 +1,6 @@
 //! Cutting a log at its end, and removing its segments. Every step leaves a log that opens.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 
@@ -9,8 +9,8 @@ use wire::batch::BatchHeader;
 
 use crate::error::{OpenError, ReadError};
 use crate::index::Index;
-use crate::log::{Active, Log};
-use crate::names::{LOG, OFFSET_INDEX, SNAPSHOT, TIME_INDEX, TXN_INDEX, file_name};
+use crate::log::Log;
+use crate::names::{DELETED, LOG, OFFSET_INDEX, SNAPSHOT, TIME_INDEX, TXN_INDEX, file_name};
 use crate::segment::Segment;
 
 /// Why a log could not be truncated; it must be opened anew.
@@ -24,14 +24,35 @@ pub enum TruncateError {
     Open(#[from] OpenError),
 }
 
+const SEGMENT_FILES: [&str; 5] = [LOG, OFFSET_INDEX, TIME_INDEX, TXN_INDEX, SNAPSHOT];
+
 /// Removes a segment's files, as far as they exist; the log itself first, without which the others count for nothing.
 pub(crate) fn remove_segment_files(
     disk: &dyn Disk,
     dir: &Path,
     base: i64,
 ) -> Result<(), DiskError> {
-    for suffix in [LOG, OFFSET_INDEX, TIME_INDEX, TXN_INDEX, SNAPSHOT] {
+    for suffix in SEGMENT_FILES {
         remove_if_there(disk, &dir.join(file_name(base, suffix)))?;
+    }
+    Ok(())
+}
+
+/// Renames a segment's files, as far as they exist, to `.deleted`, the log itself first: whoever opens the log finds them gone.
+pub(crate) fn set_segment_files_aside(
+    disk: &dyn Disk,
+    dir: &Path,
+    base: i64,
+    aside: &mut Vec<PathBuf>,
+) -> Result<(), DiskError> {
+    for suffix in SEGMENT_FILES {
+        let from = dir.join(file_name(base, suffix));
+        let to = dir.join(file_name(base, suffix) + DELETED);
+        match disk.rename(&from, &to) {
+            Ok(()) => aside.push(to),
+            Err(error) if error.is_not_found() => {}
+            Err(error) => return Err(error),
+        }
     }
     Ok(())
 }
@@ -109,7 +130,7 @@ impl Log {
         }
         self.disk.sync_dir(&self.dir)?;
         self.segments = Arc::new(vec![self.create_segment(offset)?]);
-        self.active = Active::new(offset, now_ms);
+        self.active = self.fresh_active(offset, now_ms);
         self.change_epochs(|epochs| {
             let any = epochs.latest().is_some();
             *epochs = Default::default();

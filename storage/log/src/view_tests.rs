@@ -83,11 +83,11 @@ fn retention_gives_up_whole_segments_that_readers_keep() {
     );
     let by_age = RetentionPolicy { retention_ms: 100, ..none };
     assert_eq!(log.deletable_segments(&by_age, 180, 1 << 40).unwrap(), Some(180));
-    assert!(log.delete_segments_below(start, 0).unwrap() > 0);
+    assert!(log.delete_segments_below(start, 0).unwrap().count > 0);
     assert_eq!(log.log_start_offset(), start);
     check(&log.view());
     check(&view);
-    log.delete_segments_below(180, 0).unwrap();
+    let _ = log.delete_segments_below(180, 0).unwrap();
     assert_eq!((log.log_start_offset(), log.segment_count(), log.size()), (180, 1, 0));
     fill(&mut log, 2, 1);
     check(&log.view());
@@ -164,7 +164,8 @@ fn readers_and_syncs_run_beside_the_writer() {
                 log.synced(&job);
             }
             if round % 10 == 9 {
-                log.delete_segments_below(log.log_end_offset() - 200, 0).unwrap();
+                let deleted = log.delete_segments_below(log.log_end_offset() - 200, 0).unwrap();
+                deleted.remove(&*log.disk).unwrap();
             }
         }
         drop(jobs);

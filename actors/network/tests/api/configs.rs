@@ -58,6 +58,12 @@ fn set(kind: i8, name: &str, key: &str, value: &str) -> incremental::AlterConfig
     }
 }
 
+/// Sets one setting of a topic that is in use.
+pub async fn set_topic(client: &mut Client, topic: &str, key: &str, value: &str) {
+    let told = alter_all(client, vec![set(TOPIC, topic, key, value)]).await;
+    assert_eq!(told, [(0, None)], "{key}={value}");
+}
+
 async fn alter_all(
     client: &mut Client,
     resources: Vec<incremental::AlterConfigsResource>,

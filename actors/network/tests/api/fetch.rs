@@ -33,7 +33,7 @@ pub fn fetch_request(topic: &str, version: i16, partitions: Vec<FetchPartition>)
     }
 }
 
-async fn fetch(client: &mut Client, topic: &str, version: i16, offset: i64) -> PartitionData {
+pub async fn fetch(client: &mut Client, topic: &str, version: i16, offset: i64) -> PartitionData {
     let request = fetch_request(topic, version, vec![asked(0, offset)]);
     only(client.call(&request, version).await)
 }

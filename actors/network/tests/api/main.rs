@@ -12,3 +12,4 @@ mod log_dirs;
 mod lookups;
 mod produce;
 mod rig;
+mod topic_settings;

@@ -48,7 +48,7 @@ pub struct Rig {
     ledger: Arc<Ledger>,
     _settings: Publisher<Values>,
     _roots: (Root<Partitions>, Root<ListenerActor>, Root<Supervisor>, Root<Coordinators>),
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 async fn listen(world: &World, broker: Arc<Broker>) -> (Root<ListenerActor>, std::net::SocketAddr) {
@@ -87,7 +87,9 @@ impl Rig {
             settings: values.clone(),
             applied: Arc::new(watch(-1).0),
             replica: ChildSpec::permanent(),
-            tick: Duration::from_secs(3600),
+            initial_delay: ms(values.get().long("log.initial.task.delay.ms")),
+            retention_interval: ms(values.get().long("log.retention.check.interval.ms")),
+            expiration_interval: Duration::from_secs(3600),
         };
         let applied = args.applied.subscribe();
         let partitions = spawn_root::<Partitions>(&world, "partitions", args).unwrap();
@@ -132,7 +134,7 @@ impl Rig {
             ledger,
             _settings: settings,
             _roots: (partitions, listener, quorum, coordinators),
-            _dir: dir,
+            dir,
         };
         rig.publish([registration(address.port())]);
         rig
@@ -199,6 +201,23 @@ impl Rig {
         self.hosted.get(topic, index).unwrap()
     }
 
+    /// Waits until this holds of a replica.
+    pub async fn until(&self, topic: &str, index: i32, holds: impl Fn(&PartitionHandle) -> bool) {
+        let handle = self.handle(topic, index);
+        let waits = async {
+            while !holds(&handle) {
+                tokio::task::yield_now().await;
+            }
+        };
+        self.world.timeout(LIMIT, waits).await.expect("it comes to hold in time");
+    }
+
+    /// The names of the files in a replica's directory.
+    pub fn files(&self, topic: &str, index: i32) -> Vec<String> {
+        let entries = self.world.disk().list(&self.dir.path().join(format!("{topic}-{index}")));
+        entries.unwrap().into_iter().map(|entry| entry.name).collect()
+    }
+
     pub async fn client(&self) -> Client {
         let address = self.address;
         let stream =
@@ -251,6 +270,10 @@ fn registration(port: u16) -> MetadataRecord {
         }],
         ..Default::default()
     })
+}
+
+fn ms(ms: i64) -> Duration {
+    Duration::from_millis(ms.unsigned_abs())
 }
 
 fn limits() -> Limits {

@@ -11,6 +11,9 @@ use super::{PartitionActor, PartitionMsg};
 /// So many in a row are borne.
 const MAX_FAILED_SYNCS: u32 = 3;
 
+/// A `flush.ms` from here on needs no timer.
+const NEVER_MS: i64 = u32::MAX as i64;
+
 impl PartitionActor {
     /// One vectored write for everything that was appended since the last.
     pub(super) fn flush(&mut self, cx: &mut Cx<Self>) -> Outcome {
@@ -24,13 +27,14 @@ impl PartitionActor {
         self.pending.clear();
         self.pending_memory.clear();
         self.publish_standing();
+        if appended.rolled {
+            self.draw_jitter();
+        }
         let must_sync = self.must_sync();
         if must_sync || appended.rolled {
             self.sync(cx);
-        } else if !self.sync_timer && self.config.flush_ms < i64::from(u32::MAX) {
-            self.sync_timer = true;
-            let after = Duration::from_millis(self.config.flush_ms.max(0).unsigned_abs());
-            cx.send_after(after, PartitionMsg::SyncDue);
+        } else {
+            self.await_sync(cx);
         }
         if !must_sync {
             self.step(cx, Event::Written { end: self.log.log_end_offset() })?;
@@ -41,6 +45,15 @@ impl PartitionActor {
     /// `flush.messages`: so many records may be answered before they are on the disk.
     fn must_sync(&self) -> bool {
         self.log.log_end_offset() - self.log.recovery_point() >= self.config.flush_messages
+    }
+
+    /// `flush.ms`: a write waits no longer for the disk.
+    pub(super) fn await_sync(&mut self, cx: &mut Cx<Self>) {
+        let waits = self.log.recovery_point() < self.log.log_end_offset();
+        if waits && self.sync_timer.is_none() && self.config.flush_ms < NEVER_MS {
+            let after = Duration::from_millis(self.config.flush_ms.max(0).unsigned_abs());
+            self.sync_timer = Some(cx.send_after(after, PartitionMsg::SyncDue));
+        }
     }
 
     /// Begins to bring the log to the disk, unless that is under way.

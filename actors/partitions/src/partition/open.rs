@@ -12,12 +12,13 @@ use log::{
 use machines::partition::{Opened, Origin, Partition, ProducerEntry, Producers, RememberedBatch};
 use model::settings::TopicConfig;
 use model::{ProducerEpoch, ProducerId, Uuid};
-use runtime::{Cx, Failure};
+use runtime::{Cx, Failure, RandomStream};
 use wire::producer_snapshot::ProducerEntry as StoredProducer;
 
 use super::PartitionActor;
 use crate::handle::{PartitionHandle, Role};
 use crate::info::{batch_info, header_info};
+use crate::log_dirs::Checkpoint;
 
 #[derive(Clone)]
 pub struct PartitionArgs {
@@ -36,11 +37,8 @@ pub(super) async fn open(
 ) -> Result<PartitionActor, Failure> {
     let PartitionArgs { handle, path } = args;
     let config = handle.config();
-    let jitter = cx
-        .world()
-        .random("segment jitter")
-        .below(u64::try_from(config.segment_jitter_ms).unwrap_or(0).max(1));
-    let log_config = log_config(&config, i64::try_from(jitter).unwrap_or(0));
+    let mut jitter = cx.world().random("segment jitter");
+    let log_config = log_config(&config, &mut jitter);
     let now_ms = cx.world().now().wall_ms;
     let (options, high_watermark) = found(&handle, now_ms);
     let (disk, topic_id) = (cx.world().disk().clone(), handle.topic_id);
@@ -83,7 +81,8 @@ pub(super) async fn open(
         flush_queued: false,
         syncing: false,
         failed_syncs: 0,
-        sync_timer: false,
+        sync_timer: None,
+        jitter,
         effects: Vec::new(),
     })
 }
@@ -102,22 +101,33 @@ fn found(handle: &PartitionHandle, now_ms: i64) -> (OpenOptions, i64) {
         return (options, handle.high_watermark());
     }
     let (dir, name) = (handle.log_dir(), &handle.topic_partition);
-    let of = |map: &runtime::Map<_, i64>| map.get(name).copied().unwrap_or(0);
+    let stored = |checkpoint| dir.checkpoints.of(checkpoint).get(name).copied();
+    if let Some(cleaned) = stored(Checkpoint::Cleaned) {
+        handle.set_cleaned(cleaned);
+    }
+    let of = |checkpoint| stored(checkpoint).unwrap_or(0);
     let options = OpenOptions {
         clean: dir.clean,
         writes_survived: false,
-        recovery_point: of(&dir.checkpoints.recovery_points),
-        log_start_offset: of(&dir.checkpoints.log_starts),
+        recovery_point: of(Checkpoint::RecoveryPoints),
+        log_start_offset: of(Checkpoint::LogStarts),
         now_ms,
     };
-    (options, of(&dir.checkpoints.high_watermarks))
+    (options, of(Checkpoint::HighWatermarks))
 }
 
-pub(super) fn log_config(config: &TopicConfig, jitter_ms: i64) -> LogConfig {
+/// What a log obeys, with a part of the jitter drawn for its next segment.
+pub(super) fn log_config(config: &TopicConfig, jitter: &mut RandomStream) -> LogConfig {
     let positive = |n: i32| u32::try_from(n).unwrap_or(0);
+    let jitter_ms = config.segment_jitter_ms.min(config.segment_ms).max(1).unsigned_abs();
+    // What is to be compacted in time must leave the active segment before.
+    let segment_ms = match config.cleanup_policy.compact {
+        true => config.segment_ms.min(config.max_compaction_lag_ms),
+        false => config.segment_ms,
+    };
     LogConfig {
         segment_bytes: positive(config.segment_bytes),
-        segment_ms: config.segment_ms - jitter_ms,
+        segment_ms: segment_ms.saturating_sub_unsigned(jitter.below(jitter_ms)),
         index_interval_bytes: positive(config.index_interval_bytes),
         segment_index_bytes: positive(config.segment_index_bytes),
         preallocate: config.preallocate,

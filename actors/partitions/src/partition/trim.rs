@@ -1,11 +1,13 @@
 //! Where a log begins: DeleteRecords, retention, the periodic look at both.
 
-use log::RetentionPolicy;
+use std::time::Duration;
+
+use log::{DeletedSegments, RetentionPolicy};
 use machines::partition::Event;
 use model::ErrorCode;
 use runtime::{Cx, Failure, Outcome};
 
-use super::PartitionActor;
+use super::{PartitionActor, PartitionMsg};
 
 /// Segments go only when all of their records lie before the log start offset.
 const KEEP_ALL: RetentionPolicy = RetentionPolicy { retention_ms: -1, retention_bytes: -1 };
@@ -76,9 +78,25 @@ impl PartitionActor {
             return Ok(());
         };
         let before = self.log.log_start_offset();
-        self.log.delete_segments_below(start, now_ms)?;
+        let deleted = self.log.delete_segments_below(start, now_ms)?;
+        self.remove_later(cx, deleted);
         self.publish_standing();
         if self.log.log_start_offset() > before { self.start_advanced(cx) } else { Ok(()) }
+    }
+
+    /// Readers that know of the files may still look for them.
+    fn remove_later(&self, cx: &mut Cx<Self>, of: DeletedSegments) {
+        tracing::info!(partition = cx.path(), count = of.count, "segments deleted");
+        let delay_ms = self.config.file_delete_delay_ms.max(0).unsigned_abs();
+        cx.send_after(Duration::from_millis(delay_ms), PartitionMsg::RemoveFiles { of });
+    }
+
+    pub(super) fn remove_files(&self, cx: &mut Cx<Self>, of: DeletedSegments) {
+        let disk = cx.world().disk().clone();
+        let job = move || of.remove(&*disk).map_err(|error| error.to_string());
+        cx.job("remove segments", job, |result| PartitionMsg::Removed {
+            result: result.unwrap_or_else(|lost| Err(lost.to_string())),
+        });
     }
 
     fn start_advanced(&mut self, cx: &mut Cx<Self>) -> Outcome {

@@ -74,7 +74,7 @@ pub(super) const LOG: Area = Area {
             "The codec that batches are stored with; producer keeps what they arrive with.";
         Int "compression.gzip.level" = "-1", BetweenOr(1, 9, -1), Cluster + honoured:
             "The level to compress with where the codec is gzip; -1 is the codec's own default.";
-        Int "compression.lz4.level" = "9", Between(1, 17), Cluster + honoured:
+        Int "compression.lz4.level" = "9", Between(1, 17), Cluster:
             "The level to compress with where the codec is lz4.";
         Int "compression.zstd.level" = "3", Between(-131072, 22), Cluster + honoured:
             "The level to compress with where the codec is zstd.";

@@ -52,7 +52,7 @@ pub(super) const TOPIC: Area = Area {
             "The codec that batches are stored with; producer keeps what they arrive with.";
         Int "compression.gzip.level" = "-1", BetweenOr(1, 9, -1), Topic + honoured from ["compression.gzip.level" * 1]:
             "The level to compress with where the codec is gzip; -1 is the codec's own default.";
-        Int "compression.lz4.level" = "9", Between(1, 17), Topic + honoured from ["compression.lz4.level" * 1]:
+        Int "compression.lz4.level" = "9", Between(1, 17), Topic from ["compression.lz4.level" * 1]:
             "The level to compress with where the codec is lz4.";
         Int "compression.zstd.level" = "3", Between(-131072, 22), Topic + honoured from ["compression.zstd.level" * 1]:
             "The level to compress with where the codec is zstd.";
