@@ -14,6 +14,7 @@ pub(crate) fn partition() -> ChildSpec {
         .backoff(backoff)
         .give_up(GiveUp::Offline)
         .shutdown(Duration::from_secs(60))
+        .stops_at_once()
 }
 
 /// A coordinator loads anew from its partition; it ends where the partition's leadership does. One that cannot load is offline
@@ -44,7 +45,7 @@ pub(crate) fn listener() -> ChildSpec {
 
 /// A connection's failure is its client's: it connects anew.
 pub(crate) fn connection() -> ChildSpec {
-    ChildSpec::temporary().on(Bulkhead::Network).shutdown(Duration::from_secs(1))
+    ChildSpec::temporary().on(Bulkhead::Network).shutdown(Duration::from_secs(1)).stops_at_once()
 }
 
 /// What users add: kept apart, so that a bug in it costs nothing else.

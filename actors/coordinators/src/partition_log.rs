@@ -110,6 +110,7 @@ impl ShardLog for PartitionLog {
                 reply.send(end);
             }
         };
+        let append = Box::new(append);
         let message = PartitionMsg::Append { append, reply: Reply::to_sink(Arc::new(sink), 0) };
         // One that cannot be sent drops its reply, which answers.
         let _: Result<(), Dead<_>> = self.handle.address().send_now(message);

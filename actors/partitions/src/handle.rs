@@ -115,6 +115,7 @@ impl PartitionHandle {
     /// Puts a batch into the leader's mailbox. The answer comes when `acks` hold; it is dropped if the actor fails before.
     pub async fn append(&self, append: Append) -> Result<Answer<AppendResult>, AppendError> {
         let (reply, answer) = Reply::new();
+        let append = Box::new(append);
         let sent = self.address.send(PartitionMsg::Append { append, reply }).await;
         sent.map_err(|Dead(_)| AppendError::NotLeader)?;
         Ok(answer)

@@ -22,17 +22,18 @@ use crate::info::batch_info;
 pub use open::PartitionArgs;
 pub use trim::DeleteRecordsError;
 
+/// Kept small: the actor's future, of which there are as many as partitions, holds several.
 pub enum PartitionMsg {
     /// One batch from a connection or a coordinator; answered once `acks` hold (PA-1).
-    Append { append: Append, reply: Reply<AppendResult> },
+    Append { append: Box<Append>, reply: Reply<AppendResult> },
     /// From itself: write everything that waits.
     Flush,
     /// From itself: a sync ended.
-    Synced { result: Result<SyncJob, String> },
+    Synced { result: Result<Box<SyncJob>, String> },
     /// From itself: `flush.ms` have passed since something was written.
     SyncDue,
     /// From `partitions`: the controller made this replica the leader, or changed its in-sync replicas.
-    Lead { leadership: Leadership },
+    Lead { leadership: Box<Leadership> },
     /// From `partitions`: another replica leads.
     Follow { leader_epoch: LeaderEpoch, partition_epoch: i32 },
     /// From `partitions`: the topic's settings changed.
@@ -101,14 +102,14 @@ impl Actor for PartitionActor {
 
     async fn handle(&mut self, cx: &mut Cx<Self>, msg: PartitionMsg) -> Outcome {
         match msg {
-            PartitionMsg::Append { append, reply } => self.append(cx, append, reply).await?,
+            PartitionMsg::Append { append, reply } => self.append(cx, *append, reply)?,
             PartitionMsg::Flush => self.flush(cx)?,
             PartitionMsg::Synced { result } => self.synced(cx, result)?,
             PartitionMsg::SyncDue => {
                 self.sync_timer = None;
                 self.sync(cx);
             }
-            PartitionMsg::Lead { leadership } => self.step(cx, Event::Lead(leadership))?,
+            PartitionMsg::Lead { leadership } => self.step(cx, Event::Lead(*leadership))?,
             PartitionMsg::Follow { leader_epoch, partition_epoch } => {
                 self.step(cx, Event::Follow { leader_epoch, partition_epoch })?;
                 self.publish_standing();
@@ -149,12 +150,8 @@ impl Actor for PartitionActor {
 }
 
 impl PartitionActor {
-    async fn append(
-        &mut self,
-        cx: &mut Cx<Self>,
-        append: Append,
-        reply: Reply<AppendResult>,
-    ) -> Outcome {
+    /// Awaits nothing, so that the actor's future, of which there are as many as partitions, stays small.
+    fn append(&mut self, cx: &Cx<Self>, append: Append, reply: Reply<AppendResult>) -> Outcome {
         let ticket = Ticket(self.next_ticket);
         self.next_ticket += 1;
         let batch = match batch_info(&append.batch) {
@@ -184,7 +181,7 @@ impl PartitionActor {
         if !self.pending.is_empty() && !self.flush_queued {
             self.flush_queued = true;
             // Others that wait in the mailbox are appended first, and written together.
-            let _ = cx.me().send(PartitionMsg::Flush).await;
+            let _ = cx.me().send_now(PartitionMsg::Flush);
         }
         Ok(())
     }

@@ -332,7 +332,7 @@ fn resolve(settings: &Values, image: &MetadataImage, topic: &str) -> TopicConfig
 async fn tell(handle: &PartitionHandle, role: Role) {
     handle.set_role(role.clone());
     let message = match role {
-        Role::Lead(leadership) => PartitionMsg::Lead { leadership },
+        Role::Lead(leadership) => PartitionMsg::Lead { leadership: Box::new(leadership) },
         Role::Follow { leader_epoch, partition_epoch } => {
             PartitionMsg::Follow { leader_epoch, partition_epoch }
         }

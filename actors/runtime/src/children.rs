@@ -85,7 +85,8 @@ struct Child {
 
 pub(crate) struct Children {
     pub(crate) strategy: Strategy,
-    list: Map<u64, Child>,
+    /// Boxed: the nodes of a map are half empty.
+    list: Map<u64, Box<Child>>,
     names: Map<String, u64>,
     next: u64,
     closed: bool,
@@ -136,7 +137,7 @@ impl Children {
             due: true,
             dismissed: false,
         };
-        self.list.insert(key, child);
+        self.list.insert(key, Box::new(child));
         self.launch(key);
         Ok(key)
     }
@@ -215,6 +216,11 @@ impl Children {
 
     pub(crate) async fn stop_all(&mut self) {
         self.closed = true;
+        for child in self.list.values().rev().filter(|child| child.seed.spec.stops_at_once) {
+            if let Some(live) = &child.live {
+                live.control.stop();
+            }
+        }
         while let Some(key) = self.list.keys().next_back().copied() {
             self.halt(key).await;
             self.forget(key);
@@ -242,7 +248,7 @@ impl Children {
         ended
     }
 
-    fn forget(&mut self, key: u64) -> Option<Child> {
+    fn forget(&mut self, key: u64) -> Option<Box<Child>> {
         let child = self.list.remove(&key)?;
         self.names.remove(&child.seed.name);
         self.world.registry().remove(&child.entry);

@@ -91,14 +91,30 @@ struct EntryState {
     status: Status,
     generation: u64,
     stats: Option<Arc<Stats>>,
-    past: Totals,
+    /// Of the incarnations before this one, once there are any.
+    past: Option<Box<Totals>>,
     last_failure: Option<Failure>,
     state_line: String,
     looks: u64,
     look: Option<Box<dyn Fn() -> bool + Send>>,
-    counters: BTreeMap<&'static str, Counter>,
-    gauges: BTreeMap<&'static str, Gauge>,
+    counters: Named<Counter>,
+    gauges: Named<Gauge>,
     stuck: bool,
+}
+
+/// The few numbers of one actor, by name: a list, for there are as many as actors.
+#[derive(Debug, Default)]
+struct Named<T>(Vec<(&'static str, T)>);
+
+impl<T: Clone + Default> Named<T> {
+    fn get(&mut self, name: &'static str) -> T {
+        if let Some((_, there)) = self.0.iter().find(|(there, _)| *there == name) {
+            return there.clone();
+        }
+        self.0.reserve_exact(1);
+        self.0.push((name, T::default()));
+        self.0[self.0.len() - 1].1.clone()
+    }
 }
 
 /// A number that only grows.
@@ -155,13 +171,13 @@ impl Registry {
             status: Status::Running,
             generation: 0,
             stats: None,
-            past: Totals::default(),
+            past: None,
             last_failure: None,
             state_line: String::new(),
             looks: 0,
             look: None,
-            counters: BTreeMap::new(),
-            gauges: BTreeMap::new(),
+            counters: Named::default(),
+            gauges: Named::default(),
             stuck: false,
         };
         let entry = Arc::new(Entry {
@@ -187,8 +203,10 @@ impl Registry {
         // The closure keeps the mailbox, and the mailbox its messages.
         state.look = None;
         let mut past = lock(&self.0.past);
-        past.kinds.entry(entry.kind).or_default().add(&std::mem::take(&mut state.past));
-        for (name, counter) in std::mem::take(&mut state.counters) {
+        if let Some(totals) = state.past.take() {
+            past.kinds.entry(entry.kind).or_default().add(&totals);
+        }
+        for (name, counter) in std::mem::take(&mut state.counters).0 {
             *past.counters.entry((entry.kind, name)).or_default() += counter.get();
         }
     }
@@ -223,7 +241,7 @@ impl Entry {
         state.generation = generation;
         state.stuck = false;
         if generation > 1 {
-            state.past.restarts += 1;
+            state.past().restarts += 1;
         }
         stats
     }
@@ -234,7 +252,7 @@ impl Entry {
 
     pub(crate) fn failed(&self, cause: &Failure) {
         let mut state = lock(&self.state);
-        state.past.failures += 1;
+        state.past().failures += 1;
         state.last_failure = Some(cause.clone());
         state.look = None;
     }
@@ -250,23 +268,27 @@ impl Entry {
     }
 
     pub(crate) fn counter(&self, name: &'static str) -> Counter {
-        lock(&self.state).counters.entry(name).or_default().clone()
+        lock(&self.state).counters.get(name)
     }
 
     pub(crate) fn gauge(&self, name: &'static str) -> Gauge {
-        lock(&self.state).gauges.entry(name).or_default().clone()
+        lock(&self.state).gauges.get(name)
     }
 }
 
 impl EntryState {
     fn retire_stats(&mut self) {
         if let Some(stats) = self.stats.take() {
-            self.past.add(&stats.totals());
+            self.past().add(&stats.totals());
         }
     }
 
+    fn past(&mut self) -> &mut Totals {
+        self.past.get_or_insert_default()
+    }
+
     fn totals(&self) -> Totals {
-        let mut totals = self.past.clone();
+        let mut totals = self.past.as_deref().cloned().unwrap_or_default();
         if let Some(stats) = &self.stats {
             totals.add(&stats.totals());
         }

@@ -75,6 +75,8 @@ pub struct ChildSpec {
     pub give_up: GiveUp,
     /// How long it may take to stop before it is killed.
     pub shutdown: Duration,
+    /// Its siblings do not depend on it: all such are told to stop at once, and waited for in order.
+    pub stops_at_once: bool,
     /// Told at once of each change, before the parent's `child_changed`.
     pub on_change: Option<ChangeHook>,
 }
@@ -92,6 +94,7 @@ impl ChildSpec {
             },
             give_up: GiveUp::Escalate,
             shutdown: Duration::from_secs(10),
+            stops_at_once: false,
             on_change: None,
         }
     }
@@ -126,6 +129,11 @@ impl ChildSpec {
 
     pub fn shutdown(mut self, shutdown: Duration) -> ChildSpec {
         self.shutdown = shutdown;
+        self
+    }
+
+    pub fn stops_at_once(mut self) -> ChildSpec {
+        self.stops_at_once = true;
         self
     }
 

@@ -7,9 +7,12 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 const FIRST: usize = 32;
 const CHUNKS: usize = 20;
 
+type Chunks = [OnceLock<Box<[AtomicU64]>>; CHUNKS];
+
 #[derive(Debug, Default)]
 pub(crate) struct Words {
-    chunks: [OnceLock<Box<[AtomicU64]>>; CHUNKS],
+    /// Made with the first word: most partitions of a node are idle.
+    chunks: OnceLock<Box<Chunks>>,
     len: AtomicUsize,
 }
 
@@ -21,9 +24,10 @@ impl Words {
     /// For the one writer only. Words beyond the room (33 million) are dropped, which an index bears.
     pub fn push<const N: usize>(&self, words: [u64; N]) {
         let len = self.len.load(Ordering::Relaxed);
+        let chunks = self.chunks.get_or_init(Box::default);
         for (index, word) in words.into_iter().enumerate() {
             let (chunk, at) = locate(len + index);
-            let Some(slot) = self.chunks.get(chunk) else { return };
+            let Some(slot) = chunks.get(chunk) else { return };
             let chunk =
                 slot.get_or_init(|| (0..FIRST << chunk).map(|_| AtomicU64::new(0)).collect());
             chunk[at].store(word, Ordering::Relaxed);
@@ -36,8 +40,8 @@ impl Words {
     pub fn get(&self, index: usize) -> u64 {
         let (chunk, at) = locate(index);
         self.chunks
-            .get(chunk)
-            .and_then(OnceLock::get)
+            .get()
+            .and_then(|chunks| chunks.get(chunk)?.get())
             .map_or(0, |chunk| chunk[at].load(Ordering::Relaxed))
     }
 }

@@ -71,7 +71,7 @@ impl PartitionActor {
             },
             |result| PartitionMsg::Synced {
                 result: match result {
-                    Ok((job, Ok(()))) => Ok(job),
+                    Ok((job, Ok(()))) => Ok(Box::new(job)),
                     Ok((_, Err(error))) => Err(error),
                     Err(lost) => Err(lost.to_string()),
                 },
@@ -79,7 +79,11 @@ impl PartitionActor {
         );
     }
 
-    pub(super) fn synced(&mut self, cx: &mut Cx<Self>, result: Result<SyncJob, String>) -> Outcome {
+    pub(super) fn synced(
+        &mut self,
+        cx: &mut Cx<Self>,
+        result: Result<Box<SyncJob>, String>,
+    ) -> Outcome {
         self.syncing = false;
         let job = match result {
             Ok(job) => job,

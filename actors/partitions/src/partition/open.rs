@@ -57,8 +57,8 @@ pub(super) async fn open(
     handle.set_opened();
     match handle.role().as_deref() {
         Some(Role::Lead(leadership)) => {
-            let _ =
-                cx.me().send(super::PartitionMsg::Lead { leadership: leadership.clone() }).await;
+            let leadership = Box::new(leadership.clone());
+            let _ = cx.me().send(super::PartitionMsg::Lead { leadership }).await;
         }
         Some(Role::Follow { leader_epoch, partition_epoch }) => {
             let (leader_epoch, partition_epoch) = (*leader_epoch, *partition_epoch);

@@ -40,10 +40,10 @@ impl Registry {
             if let Some(stats) = state.stats.as_ref().filter(|_| state.status == Status::Running) {
                 kind.depth += stats.depth();
             }
-            for (name, counter) in &state.counters {
+            for (name, counter) in &state.counters.0 {
                 *numbers.entry((entry.kind, name)).or_default() += counter.get() as i64;
             }
-            for (name, gauge) in &state.gauges {
+            for (name, gauge) in &state.gauges.0 {
                 *numbers.entry((entry.kind, name)).or_default() += gauge.get();
             }
         }

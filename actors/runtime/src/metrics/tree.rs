@@ -100,10 +100,10 @@ impl Entry {
         let state = lock(&self.state);
         let totals = state.totals();
         let live = (state.status == Status::Running).then_some(state.stats.as_ref()).flatten();
-        let counters = state.counters.iter().map(|(name, counter)| {
+        let counters = state.counters.0.iter().map(|(name, counter)| {
             (name.to_string(), i64::try_from(counter.get()).unwrap_or(i64::MAX))
         });
-        let gauges = state.gauges.iter().map(|(name, gauge)| (name.to_string(), gauge.get()));
+        let gauges = state.gauges.0.iter().map(|(name, gauge)| (name.to_string(), gauge.get()));
         ActorTree {
             name: self.path.rsplit('/').next().unwrap_or_default().to_owned(),
             path: self.path.to_string(),
