@@ -194,6 +194,9 @@ pub trait DiskFile: Debug + Send + Sync + 'static {
     /// Makes contents and metadata durable. The file's name is durable by [`Disk::sync_dir`] only.
     fn sync_all(&self) -> Result<()>;
 
+    /// Sets the time of the last change, unix milliseconds, until the next change. Needs a handle that writes.
+    fn set_modified_ms(&self, modified_ms: i64) -> Result<()>;
+
     /// Reserves room for the file to grow to `len` without changing its length; without effect where the file system
     /// cannot.
     fn preallocate(&self, len: u64) -> Result<()>;

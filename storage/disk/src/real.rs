@@ -9,7 +9,9 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rustix::fs::{FallocateFlags, FlockOperation, fallocate, fcntl_lock, statvfs};
+use rustix::fs::{
+    FallocateFlags, FlockOperation, Timespec, Timestamps, fallocate, fcntl_lock, futimens, statvfs,
+};
 use rustix::io::{Errno, pwritev};
 
 use crate::error::{DiskError, DiskOp, Result};
@@ -216,6 +218,14 @@ impl DiskFile for RealFile {
 
     fn sync_all(&self) -> Result<()> {
         self.file.sync_all().map_err(self.fail(DiskOp::Sync))
+    }
+
+    fn set_modified_ms(&self, modified_ms: i64) -> Result<()> {
+        let (secs, millis) = (modified_ms.div_euclid(1000), modified_ms.rem_euclid(1000));
+        let modified = Timespec { tv_sec: secs, tv_nsec: millis * 1_000_000 };
+        let accessed = Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_OMIT };
+        let times = Timestamps { last_access: accessed, last_modification: modified };
+        futimens(&self.file, &times).map_err(|e| DiskError::new(DiskOp::SetModified, &self.path, e))
     }
 
     fn preallocate(&self, len: u64) -> Result<()> {

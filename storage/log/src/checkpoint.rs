@@ -12,6 +12,7 @@ use crate::epochs::{EpochEntry, LeaderEpochs};
 pub const RECOVERY_POINT_CHECKPOINT: &str = "recovery-point-offset-checkpoint";
 pub const LOG_START_OFFSET_CHECKPOINT: &str = "log-start-offset-checkpoint";
 pub const HIGH_WATERMARK_CHECKPOINT: &str = "replication-offset-checkpoint";
+/// The end of each partition's last pass of the log cleaner.
 pub const CLEANER_OFFSET_CHECKPOINT: &str = "cleaner-offset-checkpoint";
 const LEADER_EPOCH_CHECKPOINT: &str = "leader-epoch-checkpoint";
 

@@ -5,6 +5,7 @@
 //! begins at the segment's start.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use disk::{Disk, DiskError, Map, Open};
@@ -223,23 +224,33 @@ impl ActiveIndex {
         let (offsets, times) = (self.offsets.len(), self.times.len() / 2);
         // First, for a process may die in between: a time index may be ahead of the offset index, but not behind.
         if times > written.times || new {
-            let mut bytes = Vec::with_capacity((times - written.times) * TIME_ENTRY);
-            for index in written.times..times {
-                bytes.extend_from_slice(&self.times.get(2 * index).to_be_bytes());
-                bytes.extend_from_slice(&(self.times.get(2 * index + 1) as u32).to_be_bytes());
-            }
+            let bytes = self.time_bytes(written.times);
             open(TIME_INDEX)?.write_at(&bytes, (written.times * TIME_ENTRY) as u64)?;
             written.unsynced = true;
         }
         if offsets > written.offsets || new {
-            let bytes: Vec<u8> = (written.offsets..offsets)
-                .flat_map(|index| self.offsets.get(index).to_be_bytes())
-                .collect();
+            let bytes = self.offset_bytes(written.offsets);
             open(OFFSET_INDEX)?.write_at(&bytes, (written.offsets * OFFSET_ENTRY) as u64)?;
             written.unsynced = true;
         }
         (written.offsets, written.times, written.files_made) = (offsets, times, true);
         Ok(if new { IndexFiles::Made } else { IndexFiles::Extended })
+    }
+
+    /// The entries from one on, as in the file.
+    pub fn offset_bytes(&self, from: usize) -> Vec<u8> {
+        (from..self.offsets.len()).flat_map(|at| self.offsets.get(at).to_be_bytes()).collect()
+    }
+
+    /// The entries from one on, as in the file.
+    pub fn time_bytes(&self, from: usize) -> Vec<u8> {
+        let entries = from..self.times.len() / 2;
+        let mut bytes = Vec::with_capacity(entries.len() * TIME_ENTRY);
+        for at in entries {
+            bytes.extend_from_slice(&self.times.get(2 * at).to_be_bytes());
+            bytes.extend_from_slice(&(self.times.get(2 * at + 1) as u32).to_be_bytes());
+        }
+        bytes
     }
 
     /// Something was written since the last call: the caller syncs it.
@@ -266,11 +277,24 @@ pub(crate) struct ClosedIndex {
     base: i64,
     offsets: OnceLock<Map>,
     times: OnceLock<Map>,
+    /// Its files' names belong to another segment, or will soon.
+    replaced: AtomicBool,
 }
 
 impl ClosedIndex {
     pub fn new(disk: Arc<dyn Disk>, dir: PathBuf, base: i64) -> ClosedIndex {
-        ClosedIndex { disk, dir, base, offsets: OnceLock::new(), times: OnceLock::new() }
+        let (offsets, times) = (OnceLock::new(), OnceLock::new());
+        ClosedIndex { disk, dir, base, offsets, times, replaced: AtomicBool::new(false) }
+    }
+
+    /// One that is mapped already, from files of whatever name.
+    pub fn mapped(self, offsets: Map, times: Map) -> ClosedIndex {
+        ClosedIndex { offsets: offsets.into(), times: times.into(), ..self }
+    }
+
+    /// From now on nothing is mapped by its files' names.
+    pub fn replace(&self) {
+        self.replaced.store(true, Ordering::Release);
     }
 
     fn offsets(&self) -> &[u8] {
@@ -286,6 +310,10 @@ impl ClosedIndex {
         if place.get().is_none() {
             let path = self.dir.join(file_name(self.base, suffix));
             let map = self.disk.open(&path, Open::Read).and_then(|file| file.map()).ok()?;
+            // Asked after it was opened: whoever renames files says so before.
+            if self.replaced.load(Ordering::Acquire) {
+                return None;
+            }
             place.get_or_init(|| map);
         }
         place.get().map(|map| &**map)

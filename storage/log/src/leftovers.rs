@@ -40,15 +40,18 @@ pub(crate) fn clear(disk: &dyn Disk, dir: &Path) -> Result<(), OpenError> {
         return Ok(());
     }
     let covered = covered_offsets(disk, dir, &swaps)?;
+    let replaced = |at| covered.contains(&at) || swaps.iter().any(|swap| offset(swap) == Some(at));
     for name in &names {
         if !name.ends_with(SWAP)
             && !name.ends_with(CLEANED)
             && !name.ends_with(DELETED)
-            && offset(name).is_some_and(|at| covered.contains(&at))
+            && offset(name).is_some_and(replaced)
         {
             disk.remove_file(&dir.join(name))?;
         }
     }
+    // What was replaced must not come back beside what replaces it.
+    disk.sync_dir(dir)?;
     for name in swaps {
         disk.rename(&dir.join(name), &dir.join(name.trim_end_matches(SWAP)))?;
     }

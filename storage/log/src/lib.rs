@@ -11,6 +11,7 @@ mod append;
 mod batches;
 mod checkpoint;
 mod clean_shutdown;
+mod compact;
 mod config;
 mod epoch_search;
 mod epochs;
@@ -42,6 +43,10 @@ pub use checkpoint::{
     write_offset_checkpoint,
 };
 pub use clean_shutdown::{CLEAN_SHUTDOWN_FILE, CleanShutdown};
+pub use compact::{
+    CleanedSegments, CleanerStats, Compaction, CompactionError, CompactionOptions,
+    CompactionPolicy, LastRecord, LogToClean, NotReplaced, Progress, SegmentSwap,
+};
 pub use config::LogConfig;
 pub use epochs::{EpochEnd, EpochEntry, LeaderEpochs};
 pub use error::{AppendError, OpenError, ReadError};

@@ -8,6 +8,7 @@ use disk::{Disk, DiskError, Open};
 use model::LeaderEpoch;
 use wire::batch::NO_TIMESTAMP;
 
+use crate::compact::SegmentSwap;
 use crate::config::LogConfig;
 use crate::epochs::LeaderEpochs;
 use crate::index::{ClosedIndex, Index, IndexFiles};
@@ -36,6 +37,8 @@ pub struct Log {
     pub(crate) truncations: u64,
     /// See [`crate::index::INDEX_LAG`].
     pub(crate) index_lag: u32,
+    /// Replacements of segments that the disk may not know of yet, in order.
+    pub(crate) swaps: Vec<SegmentSwap>,
 }
 
 /// The writer's knowledge of the segment in use.

@@ -285,6 +285,7 @@ impl Opening {
             sync_state: Arc::default(),
             truncations: 0,
             index_lag: INDEX_LAG,
+            swaps: Vec::new(),
         };
         if log.end < log.log_start {
             log.truncate_fully_and_start_at(log.log_start, options.now_ms)?;

@@ -22,7 +22,7 @@ pub struct RetentionPolicy {
 #[must_use = "the files stay until the log is opened again"]
 pub struct DeletedSegments {
     pub count: usize,
-    files: Vec<PathBuf>,
+    pub(crate) files: Vec<PathBuf>,
 }
 
 impl DeletedSegments {
@@ -58,7 +58,7 @@ impl Log {
             limit => self.size() as i64 - limit,
         };
         let mut start = None;
-        for (index, segment) in self.segments.iter().enumerate() {
+        for index in 0..self.segments.len() {
             let next = self.segments.get(index + 1);
             let upper = next.map_or(self.end, |next| next.base);
             let size = view.size_of(index) as i64;
@@ -66,10 +66,7 @@ impl Log {
                 break;
             }
             let newest = match view.max_of(index)?.timestamp {
-                NO_TIMESTAMP => {
-                    let found = self.disk.metadata(segment.file.path());
-                    found.map_or(now_ms, |metadata| metadata.modified_ms)
-                }
+                NO_TIMESTAMP => view.modified_ms(index, &*self.disk).unwrap_or(now_ms),
                 newest => newest,
             };
             let too_old =
@@ -96,6 +93,7 @@ impl Log {
         if offset >= self.end && self.active.size > 0 {
             self.roll(now_ms)?;
         }
+        self.finish_swap()?;
         self.advance_log_start(offset);
         let keep = self.segments.partition_point(|segment| segment.base <= offset).max(1) - 1;
         let mut files = Vec::new();

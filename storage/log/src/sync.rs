@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use disk::{Disk, DiskError, Open};
 
 use crate::checkpoint::write_epochs;
+use crate::compact::SegmentSwap;
 use crate::epochs::LeaderEpochs;
 use crate::error::ReadError;
 use crate::index::{Index, IndexFiles};
@@ -38,6 +39,8 @@ pub struct SyncJob {
     truncations: u64,
     /// The log is being closed: its indexes become complete.
     closing: bool,
+    /// Those of a log that is being closed.
+    swaps: Vec<SegmentSwap>,
     index_lag: u32,
 }
 
@@ -109,6 +112,7 @@ impl Log {
             end: self.end,
             truncations: self.truncations,
             closing,
+            swaps: if closing { self.swaps.clone() } else { Vec::new() },
             index_lag: self.index_lag,
         }
     }
@@ -121,6 +125,7 @@ impl SyncJob {
     }
 
     pub fn run(&self) -> Result<(), DiskError> {
+        self.swaps.iter().try_for_each(SegmentSwap::run)?;
         for segment in &self.segments {
             segment.file.sync_data()?;
             segment.txn_index.sync()?;

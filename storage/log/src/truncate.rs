@@ -87,6 +87,7 @@ impl Log {
         let end = found.map_or(offset, |(_, header)| header.base_offset.min(offset));
         let scanned = self.rescan(&segment, position, now_ms)?;
 
+        self.finish_swap()?;
         self.begin_truncation();
         for later in self.segments[index + 1..].iter().rev() {
             remove_segment_files(&*self.disk, &self.dir, later.base)?;
@@ -124,6 +125,7 @@ impl Log {
         offset: i64,
         now_ms: i64,
     ) -> Result<(), DiskError> {
+        self.finish_swap()?;
         self.begin_truncation();
         for segment in self.segments.iter().rev() {
             remove_segment_files(&*self.disk, &self.dir, segment.base)?;

@@ -83,7 +83,6 @@ impl TxnIndex {
         Ok(TxnIndex { path, file: OnceLock::from(file), len, synced: AtomicU64::new(0) })
     }
 
-    #[cfg_attr(not(test), expect(dead_code, reason = "appends follow"))]
     /// Adds a transaction whose marker lies behind those that are there. True if that made the file.
     pub fn append(&self, disk: &dyn Disk, txn: AbortedTransaction) -> Result<bool, DiskError> {
         let mut writer = Writer::new();

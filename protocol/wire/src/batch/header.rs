@@ -176,6 +176,19 @@ impl BatchHeader {
         self.max_timestamp = max_timestamp;
     }
 
+    /// All flags but the delete horizon's, which then is this time or none, and stands in the base timestamp's place.
+    pub(super) fn set_delete_horizon(&mut self, horizon_ms: Option<i64>) {
+        self.attributes &= CODEC_MASK | LOG_APPEND_TIME | TRANSACTIONAL | CONTROL;
+        if let Some(horizon_ms) = horizon_ms {
+            self.attributes |= DELETE_HORIZON;
+            self.base_timestamp = horizon_ms;
+        }
+    }
+
+    pub(super) fn clear_codec(&mut self) {
+        self.attributes &= !CODEC_MASK;
+    }
+
     pub(super) fn set_flags(&mut self, codec: Codec, transactional: bool, control: bool) {
         self.attributes = i16::from(codec.id())
             | if transactional { TRANSACTIONAL } else { 0 }

@@ -6,6 +6,7 @@
 mod builder;
 mod control;
 pub mod crc;
+mod filter;
 mod header;
 mod record_batch;
 mod records;
@@ -17,17 +18,19 @@ mod property_tests;
 
 pub use builder::{BatchBuilder, HeaderRef};
 pub use control::{ControlRecordType, EndTxnMarker, control_batch, parse_control_type};
+pub use filter::{empty_batch, rebuild_batch};
 pub use header::{
     BatchHeader, HEADER_LEN, LOG_OVERHEAD, MAGIC, NO_LEADER_EPOCH, NO_PRODUCER_EPOCH,
     NO_PRODUCER_ID, NO_SEQUENCE, NO_TIMESTAMP, TimestampType, increment_sequence,
     peek_length_and_magic,
 };
 pub use record_batch::{Batches, RecordBatch, batches};
-pub use records::{Header, Headers, Record, Records};
+pub use records::{Header, Headers, RawRecord, RawRecords, Record, Records};
 pub use validate::{
     AppendOrigin, ProduceError, RecordError, ValidatedBatch, ValidationRules, produced_batch,
     validate_produce,
 };
+pub use varint::Span;
 
 use crate::compression::CompressionError;
 

@@ -54,11 +54,13 @@ impl Headers {
     }
 }
 
-/// Where the parts of a record lie; found without copying or allocating anything.
+/// Where the parts of a record lie in an uncompressed payload; found without copying or allocating anything.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct RawRecord {
+pub struct RawRecord {
     pub timestamp_delta: i64,
     pub offset_delta: i32,
+    /// Where all lies that depends neither on the batch's base timestamp nor on its base offset: key, value, headers.
+    pub fields_start: usize,
     pub key: Span,
     pub value: Span,
     pub header_count: usize,
@@ -81,6 +83,7 @@ impl RawRecord {
         cursor.byte()?;
         let timestamp_delta = cursor.varlong()?;
         let offset_delta = cursor.varint()?;
+        let fields_start = cursor.position();
         let key = cursor.nullable_span()?;
         let value = cursor.nullable_span()?;
         let headers_start = cursor.position();
@@ -100,6 +103,7 @@ impl RawRecord {
         Ok(RawRecord {
             timestamp_delta,
             offset_delta,
+            fields_start,
             key,
             value,
             header_count: header_count as usize,
@@ -111,7 +115,7 @@ impl RawRecord {
 
 /// Iterates over the raw records of an uncompressed payload, and checks that it holds exactly the
 /// declared number.
-pub(super) struct RawRecords<'a> {
+pub struct RawRecords<'a> {
     bytes: &'a [u8],
     at: usize,
     left: i32,
@@ -123,6 +127,7 @@ impl<'a> RawRecords<'a> {
     }
 
     #[inline]
+    #[expect(clippy::should_implement_trait, reason = "its error comes first")]
     pub fn next(&mut self) -> Result<Option<RawRecord>, BatchError> {
         if self.left <= 0 {
             return Ok(None);

@@ -105,7 +105,7 @@ pub fn decompress(codec: Codec, input: &[u8], limit: usize) -> Result<Vec<u8>, C
 }
 
 /// As [`decompress`], into a buffer that is empty but may have room already.
-fn decompress_into(
+pub fn decompress_into(
     codec: Codec,
     input: &[u8],
     limit: usize,

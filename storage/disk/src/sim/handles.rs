@@ -255,6 +255,13 @@ impl DiskFile for SimFile {
         self.sync_data()
     }
 
+    fn set_modified_ms(&self, modified_ms: i64) -> Result<()> {
+        self.run(DiskOp::SetModified, |state, _| {
+            self.writable()?;
+            state.tree.change(self.ino, modified_ms, |_| ())
+        })
+    }
+
     fn preallocate(&self, len: u64) -> Result<()> {
         self.run(DiskOp::Preallocate, |state, _| {
             self.writable()?;

@@ -1,0 +1,173 @@
+//! The second reading of a pass (Kafka: `Cleaner.cleanSegments`): from the log's first segment on, copying what stays.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+
+use super::CompactionError;
+use super::cleaned::{CleanedSegment, CleanedSegments, CleanedWriter};
+use super::filter::Filter;
+use super::groups::group_sizes;
+use super::offset_map::OffsetMap;
+use super::pass::{Source, Work};
+use super::reader::BatchReader;
+
+#[derive(Debug)]
+pub(crate) struct Cleaning {
+    pub end_offset: i64,
+    filter: Filter,
+    /// Ends of the groups, by index of their segments; the group at hand.
+    group_ends: Vec<usize>,
+    group: usize,
+    /// The group's first segment, and the one at hand.
+    first: usize,
+    segment: usize,
+    reader: Option<BatchReader>,
+    memory: Vec<u8>,
+    /// Of the group: what is being written, and what is finished already.
+    writer: Option<CleanedWriter>,
+    finished: Vec<CleanedSegment>,
+    swapped: Arc<AtomicUsize>,
+}
+
+impl Cleaning {
+    pub fn new(map: OffsetMap, source: &Source) -> Cleaning {
+        // Nothing was mapped where nothing is dirty.
+        let end_offset = (map.latest_offset() + 1).max(source.first_dirty);
+        let segments = &source.view.segments;
+        let dirty = map.latest_offset() >= 0;
+        let count = if dirty { segments.partition_point(|s| s.base < end_offset) } else { 0 };
+        let mut end = 0;
+        let sizes = group_sizes(&segments[..count], &source.config, source.bound);
+        let group_ends = sizes.into_iter().map(|size| {
+            end += size;
+            end
+        });
+        Cleaning {
+            end_offset,
+            filter: Filter::new(map, &source.options),
+            group_ends: group_ends.collect(),
+            group: 0,
+            first: 0,
+            segment: 0,
+            reader: None,
+            memory: Vec::new(),
+            writer: None,
+            finished: Vec::new(),
+            swapped: Arc::default(),
+        }
+    }
+
+    pub fn is_done(&self) -> bool {
+        self.group == self.group_ends.len()
+    }
+
+    /// Base offsets of the segments whose files are in the making.
+    pub fn in_the_making(&self) -> impl Iterator<Item = i64> {
+        let finished = self.finished.iter().map(|done| done.segment.base);
+        finished.chain(self.writer.as_ref().map(CleanedWriter::base))
+    }
+
+    /// Reads and writes a buffer's worth; gives the group when it is ready.
+    pub fn step(
+        &mut self,
+        source: &Source,
+        work: &mut Work,
+    ) -> Result<Option<CleanedSegments>, CompactionError> {
+        if self.segment == self.group_ends[self.group] {
+            return self.finish_group(source, work).map(Some);
+        }
+        let mut reader = match self.reader.take() {
+            Some(reader) => reader,
+            None => self.begin_segment(source)?,
+        };
+        let mut writer = match self.writer.take() {
+            Some(writer) => writer,
+            None => source.writer(source.view.segments[self.first].base)?,
+        };
+        let read = reader.fill()?;
+        work.io += read as u64;
+        while let Some((header, batch)) = reader.next()? {
+            let start = writer.pending().len();
+            let (memory, out) = (&mut self.memory, writer.pending());
+            let filtered = self.filter.filter(&header, batch, memory, out, &mut work.stats);
+            let filtered = filtered.map_err(|why| reader.corrupt(why))?;
+            if let Some(header) = &filtered.header {
+                if !writer.takes(header, &source.config) {
+                    let moved = writer.pending().split_off(start);
+                    work.io += writer.flush()? as u64;
+                    self.finished.push(source.finish(writer, self.segment)?);
+                    writer = source.writer(header.base_offset)?;
+                    *writer.pending() = moved;
+                }
+                writer.note(header, &source.config);
+            }
+            if let Some(txn) = filtered.aborted {
+                writer.note_aborted(&*source.disk, txn)?;
+            }
+        }
+        work.io += writer.flush()? as u64;
+        self.writer = Some(writer);
+        if read > 0 {
+            self.reader = Some(reader);
+        } else {
+            self.segment += 1;
+            self.give_back(source.io_buffer());
+        }
+        Ok(None)
+    }
+
+    fn begin_segment(&mut self, source: &Source) -> Result<BatchReader, CompactionError> {
+        let (base, upper) =
+            (source.view.segments[self.segment].base, source.next_base(self.segment));
+        let mut aborted = source.view.aborted_transactions(base, upper)?;
+        // Those that reach back into the segments before are known from there.
+        aborted.retain(|txn| self.segment == 0 || txn.first_offset >= base);
+        self.filter.transactions.add_aborted(aborted);
+        Ok(source.reader(self.segment, 0))
+    }
+
+    fn finish_group(
+        &mut self,
+        source: &Source,
+        work: &mut Work,
+    ) -> Result<CleanedSegments, CompactionError> {
+        let last = self.segment - 1;
+        if let Some(mut writer) = self.writer.take() {
+            work.io += writer.flush()? as u64;
+            self.finished.push(source.finish(writer, last)?);
+        }
+        let old = source.view.segments[self.first..self.segment].to_vec();
+        // Where nothing is left of the last old segments, an empty one in place of the very last tells a crash's survivor
+        // how far the new ones reach.
+        let end = self.finished.last().map_or(0, |new| new.next_offset);
+        let stub = match source.view.segments[last].base {
+            base if base >= end && last > self.first => {
+                Some(source.finish(source.writer(base)?, last)?)
+            }
+            _ => None,
+        };
+        source.disk.sync_dir(&source.dir)?;
+        let number = self.group;
+        self.group += 1;
+        self.first = self.segment;
+        Ok(CleanedSegments {
+            disk: source.disk.clone(),
+            dir: source.dir.clone(),
+            old,
+            new: std::mem::take(&mut self.finished),
+            stub: stub.map(|stub| stub.segment),
+            truncations: source.truncations,
+            number,
+            swapped: self.swapped.clone(),
+        })
+    }
+
+    fn give_back(&mut self, keep: usize) {
+        self.memory.clear();
+        self.memory.shrink_to(keep);
+        self.filter.shrink(keep);
+        if let Some(writer) = &mut self.writer {
+            writer.pending().shrink_to(keep);
+        }
+    }
+}
