@@ -2,7 +2,7 @@
 
 use crate::bad_frames::Bystander;
 use crate::batch::{self, Batch};
-use crate::node::Node;
+use crate::node::{self, Node};
 use crate::raw::{Answer, Connection};
 use crate::requests::{self as ask, API_VERSIONS, PRODUCE, produce_body, read_produced};
 use std::io::Write;
@@ -180,6 +180,7 @@ fn a_batch_over_the_limit_is_too_large() {
 /// A megabyte that becomes a gibibyte: Kafka takes it, as its bytes on the wire are within the limit. What counts is memory.
 #[test]
 fn a_bomb_is_not_kept_in_memory() {
+    let _turn = node::turn();
     let mut bed = Bed::new();
     let mut bystander = Bystander::of(&bed.node);
     let before = bed.node.resident();

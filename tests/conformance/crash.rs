@@ -2,7 +2,7 @@
 
 use crate::clients::{self, LIMIT, PARTITIONS, Received, in_order, poll};
 use crate::flights::{self, Flight, digest};
-use crate::node::Node;
+use crate::node::{self, Node};
 use crate::requests;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::producer::Producer;
@@ -76,6 +76,7 @@ fn wait_for(what: &str, reached: impl Fn() -> bool) {
 
 #[test]
 fn nothing_acknowledged_is_lost_and_nothing_is_there_twice() {
+    let _turn = node::turn();
     let Some(mut node) =
         Node::start_mortal("nothing_acknowledged_is_lost_and_nothing_is_there_twice")
     else {

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -32,6 +33,12 @@ struct Process {
 struct Output {
     lines: Receiver<String>,
     heard: Vec<String>,
+}
+
+/// Waited for by tests that take thousands of descriptors or all of a core: one of them at a time beside the others.
+pub fn turn() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Kafka's defaults, but a group forms at once: three seconds for each test would be spent waiting.
@@ -61,11 +68,15 @@ impl Node {
 
     /// A node of the test's own; none, said aloud, where the broker is somebody else's.
     pub fn start_own(test: &str) -> Option<Node> {
+        Node::start_own_with(test, &[])
+    }
+
+    pub fn start_own_with(test: &str, settings: &[&str]) -> Option<Node> {
         if env::var_os("OTTLA_BOOTSTRAP").is_some() {
             eprintln!("SKIPPED {test}: it needs a process of its own, OTTLA_BOOTSTRAP is set");
             return None;
         }
-        Some(Node::start())
+        Some(Node::start_with(settings))
     }
 
     /// A node that the test may kill: its own, or one that the shell command in OTTLA_CRASH kills and starts again.

@@ -2,7 +2,7 @@
 
 use crate::clients::{self, LIMIT, PARTITIONS, Received, assigned, in_order, poll};
 use crate::flights::{self, Flight, digest};
-use crate::node::Node;
+use crate::node::{self, Node};
 use crate::requests;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::producer::Producer;
@@ -49,6 +49,7 @@ fn assert_same(received: Vec<Received>, sent: &[Flight]) {
 
 #[test]
 fn flights_come_back_through_a_group_of_three() {
+    let _turn = node::turn();
     let node = Node::start();
     let topic = topic_of_twelve(&node, "flights");
     let flights = flights::load(60_000);
