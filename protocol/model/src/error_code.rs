@@ -90,7 +90,7 @@ error_codes! {
     InvalidReplicaAssignment = 39, "INVALID_REPLICA_ASSIGNMENT", final, "The replica assignment is invalid.";
     InvalidConfig = 40, "INVALID_CONFIG", final, "The configuration is invalid.";
     NotController = 41, "NOT_CONTROLLER", retriable, "This is not the active controller of the cluster.";
-    InvalidRequest = 42, "INVALID_REQUEST", final, "The request is malformed or does not make sense to this server.";
+    InvalidRequest = 42, "INVALID_REQUEST", final, "This most likely occurs because of a request being malformed by the client library or the message was sent to an incompatible broker. See the broker logs for more details.";
     UnsupportedForMessageFormat = 43, "UNSUPPORTED_FOR_MESSAGE_FORMAT", final, "The record format of the log does not support this request.";
     PolicyViolation = 44, "POLICY_VIOLATION", final, "The request violates a policy of the cluster.";
     OutOfOrderSequenceNumber = 45, "OUT_OF_ORDER_SEQUENCE_NUMBER", final, "The producer's sequence number does not follow the last one.";
@@ -148,7 +148,7 @@ error_codes! {
     PrincipalDeserializationFailure = 97, "PRINCIPAL_DESERIALIZATION_FAILURE", final, "The principal of a forwarded request cannot be read.";
     SnapshotNotFound = 98, "SNAPSHOT_NOT_FOUND", final, "The snapshot does not exist.";
     PositionOutOfRange = 99, "POSITION_OUT_OF_RANGE", final, "The position lies outside the snapshot.";
-    UnknownTopicId = 100, "UNKNOWN_TOPIC_ID", retriable, "This server does not host this topic id.";
+    UnknownTopicId = 100, "UNKNOWN_TOPIC_ID", retriable, "This server does not host this topic ID.";
     DuplicateBrokerRegistration = 101, "DUPLICATE_BROKER_REGISTRATION", final, "This broker id is already in use.";
     BrokerIdNotRegistered = 102, "BROKER_ID_NOT_REGISTERED", final, "This broker id is not registered.";
     InconsistentTopicId = 103, "INCONSISTENT_TOPIC_ID", retriable, "The topic id of the request is not the one of the log.";

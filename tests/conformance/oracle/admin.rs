@@ -158,13 +158,17 @@ fn alter(
 }
 
 fn alter_cases() -> Vec<Case> {
-    const ALL: [(&str, &str, i8, Option<&str>); 12] = [
+    const ALL: [(&str, &str, i8, Option<&str>); 16] = [
         ("set", "retention.ms", 0, Some("123456")),
         ("set to null", "retention.ms", 0, None),
         ("deleted", "retention.ms", 1, None),
         ("appended", "cleanup.policy", 2, Some("compact")),
         ("subtracted", "cleanup.policy", 3, Some("delete")),
+        ("appended what is there", "cleanup.policy", 2, Some("compact")),
+        ("appended what is no value of it", "cleanup.policy", 2, Some("no.such")),
+        ("subtracted what is not there", "cleanup.policy", 3, Some("delete")),
         ("appended to what is no list", "retention.ms", 2, Some("1")),
+        ("subtracted from what is no list", "retention.ms", 3, Some("1")),
         ("of an unknown key", "no.such", 0, Some("1")),
         ("of a bad value", "segment.bytes", 0, Some("many")),
         ("of a value out of range", "segment.bytes", 0, Some("3")),
@@ -183,10 +187,53 @@ fn alter_cases() -> Vec<Case> {
         validate_only: true,
         ..alter(&topic(), "retention.ms", 0, Some("77"))
     }));
-    cases.extend(versions("of a wrong type", |_, _| {
-        let mut request = alter(&topic(), "retention.ms", 0, Some("77"));
-        request.resources[0].resource_type = 99;
+    let of = |resource_type: i8, name: &str, key: &str, operation: i8, value: &str| {
+        let mut request = alter(name, key, operation, Some(value));
+        request.resources[0].resource_type = resource_type;
         request
+    };
+    cases.extend(versions("of a wrong type", move |_, _| of(99, &topic(), "retention.ms", 0, "7")));
+    cases.extend(versions("of an unknown operation, beside a sound one", |_, _| {
+        let mut request = alter(&topic(), "retention.ms", 0, Some("77"));
+        request.resources.extend(alter(&made(3), "retention.ms", 9, Some("1")).resources);
+        request
+    }));
+    cases.extend(versions("of one topic twice", |_, _| {
+        let mut request = alter(&topic(), "retention.ms", 0, Some("77"));
+        request.resources.extend(alter(&topic(), "retention.ms", 0, Some("78")).resources);
+        request
+    }));
+    cases.extend(versions("of one key twice", |_, _| {
+        let mut request = alter(&topic(), "retention.ms", 0, Some("77"));
+        let again = request.resources[0].configs[0].clone();
+        request.resources[0].configs.push(again);
+        request
+    }));
+    cases.extend(broker_cases(of));
+    cases
+}
+
+fn broker_cases(of: fn(i8, &str, &str, i8, &str) -> IncrementalAlterConfigsRequest) -> Vec<Case> {
+    const ALL: [(&str, &str, &str, i8, &str); 9] = [
+        ("of all brokers", "", "message.max.bytes", 0, "1048588"),
+        ("of all brokers, what each has for itself", "", "node.id", 0, "7"),
+        ("of another broker", "77", "message.max.bytes", 0, "1048588"),
+        ("of a broker that is no number", "x", "message.max.bytes", 0, "1048588"),
+        ("of all brokers, out of range", "", "message.max.bytes", 0, "-1"),
+        ("of all brokers, an unknown operation", "", "message.max.bytes", 9, "1"),
+        ("of all brokers, appended to what is no list", "", "message.max.bytes", 2, "1"),
+        ("of all brokers, appended to what is not known", "", "no.such", 2, "1"),
+        ("of all brokers, deleted", "", "message.max.bytes", 1, ""),
+    ];
+    let case = |(what, name, key, operation, value): (&str, &'static str, &'static str, i8, _)| {
+        versions(what, move |_, _| of(BROKER, name, key, operation, value))
+    };
+    let mut cases: Vec<Case> = ALL.into_iter().flat_map(case).collect();
+    cases.extend(versions("of this broker", move |session, _| {
+        of(BROKER, &session.broker_id(), "message.max.bytes", 0, "1048588")
+    }));
+    cases.extend(versions("of this broker, deleted", move |session, _| {
+        of(BROKER, &session.broker_id(), "message.max.bytes", 1, "")
     }));
     cases
 }
@@ -239,6 +286,11 @@ fn describe_cases() -> Vec<Case> {
     cases.extend(reading("of a topic that was set", |_, _| describe(TOPIC, &made(3), None)));
     cases.extend(reading("of two keys and one unknown", |_, _| {
         describe(TOPIC, &topic(), Some(&["retention.ms", "cleanup.policy", "no.such"]))
+    }));
+    cases.extend(reading("with documentation", |_, version| DescribeConfigsRequest {
+        include_documentation: version >= 3,
+        include_synonyms: false,
+        ..describe(TOPIC, &topic(), Some(&["retention.ms", "segment.bytes", "compression.type"]))
     }));
     cases.extend(reading("without keys", |_, _| describe(TOPIC, &topic(), Some(&[]))));
     cases.extend(reading("of what is not there", |_, _| describe(TOPIC, "not-there", None)));

@@ -147,6 +147,10 @@ fn describe_cases() -> Vec<Case> {
     let mut cases = reading("of a group of offsets alone", move |_, _| describe(&group()));
     cases.extend(reading("of a group that is not there", move |_, _| describe(&own("none"))));
     cases.extend(reading("of a group of no name", move |_, _| describe("")));
+    cases.extend(reading("with what one may", move |_, version| DescribeGroupsRequest {
+        include_authorized_operations: version >= 3,
+        ..describe(&group())
+    }));
     let delete = |name: &str| DeleteGroupsRequest {
         groups_names: vec![name.to_owned()],
         ..Default::default()

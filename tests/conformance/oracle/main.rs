@@ -8,6 +8,7 @@
 )]
 
 mod admin;
+mod batches;
 mod groups;
 mod logs;
 mod members;
@@ -42,6 +43,7 @@ fn own(name: &str) -> String {
 fn cases() -> Vec<Case> {
     let mut cases = metadata::cases();
     cases.extend(logs::cases());
+    cases.extend(batches::cases());
     cases.extend(admin::cases());
     cases.extend(groups::cases());
     cases.extend(members::cases());

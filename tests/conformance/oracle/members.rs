@@ -225,17 +225,96 @@ fn strangers() -> Vec<Case> {
             ..join(&group(), version, "", instance)
         }
     }));
-    cases.extend(versions("to a group that is not there", move |_, _| SyncGroupRequest {
-        group_id: own("none"),
-        generation_id: 1,
-        member_id: "stranger".to_owned(),
-        ..Default::default()
-    }));
-    cases.extend(versions("to a group that is not there", move |_, _| HeartbeatRequest {
-        group_id: own("none"),
-        generation_id: 1,
-        member_id: "stranger".to_owned(),
-        ..Default::default()
-    }));
+    cases.extend(door());
     cases
+}
+
+/// The other requests of a member, of groups that are not there or of no name.
+fn door() -> Vec<Case> {
+    let names = [("to a group that is not there", own("none")), ("of no name", String::new())];
+    let mut cases = Vec::new();
+    for (what, group_id) in names {
+        let (sync, beat, leave) = (group_id.clone(), group_id.clone(), group_id.clone());
+        cases.extend(versions(what, move |_, version| SyncGroupRequest {
+            group_id: sync.clone(),
+            generation_id: 1,
+            member_id: "stranger".to_owned(),
+            protocol_type: (version >= 5).then(|| "consumer".to_owned()),
+            protocol_name: (version >= 5).then(|| "range".to_owned()),
+            ..Default::default()
+        }));
+        cases.extend(versions(what, move |_, _| HeartbeatRequest {
+            group_id: beat.clone(),
+            generation_id: 1,
+            member_id: "stranger".to_owned(),
+            ..Default::default()
+        }));
+        cases.extend(versions(what, move |_, version| leaves(&leave, version, &["stranger"])));
+        cases.extend(versions(&format!("{what}, two of them"), move |_, version| {
+            let both = if version < 3 { &["a"][..] } else { &["a", "b"] };
+            leaves(&group_id, version, both)
+        }));
+    }
+    cases.extend(versions("that names no protocol", |_, _| SyncGroupRequest {
+        group_id: own("none"),
+        generation_id: 1,
+        member_id: "stranger".to_owned(),
+        ..Default::default()
+    }));
+    cases.extend(versions("with an instance id", |_, version| HeartbeatRequest {
+        group_id: own("none"),
+        generation_id: 1,
+        member_id: "stranger".to_owned(),
+        group_instance_id: (version >= 3).then(|| "by name".to_owned()),
+        ..Default::default()
+    }));
+    cases.extend(filtered());
+    cases
+}
+
+fn leaves(group: &str, version: i16, members: &[&str]) -> LeaveGroupRequest {
+    let identity = |member: &&str| MemberIdentity {
+        member_id: (*member).to_owned(),
+        group_instance_id: Some(format!("of {member}")),
+        reason: (version >= 5).then(|| "enough".to_owned()),
+        ..Default::default()
+    };
+    LeaveGroupRequest {
+        group_id: group.to_owned(),
+        member_id: if version < 3 { members[0].to_owned() } else { String::new() },
+        members: if version < 3 { Vec::new() } else { members.iter().map(identity).collect() },
+        ..Default::default()
+    }
+}
+
+/// Groups in a state, or of a type: of all that match, this run's.
+fn filtered() -> Vec<Case> {
+    const FILTERS: [(&[&str], &[&str]); 8] = [
+        (&["Empty"], &[]),
+        (&["empty"], &[]),
+        (&["Stable", "Empty", "Dead"], &[]),
+        (&["NoSuchState"], &[]),
+        (&[""], &[]),
+        (&[], &["classic"]),
+        (&["Empty"], &["Classic", "CONSUMER"]),
+        (&[], &["no such type"]),
+    ];
+    let case = |version: i16, states: &'static [&str], types: &'static [&str]| {
+        let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        let request = ListGroupsRequest {
+            states_filter: owned(states),
+            types_filter: owned(types),
+            ..Default::default()
+        };
+        let run = move |session: &mut Session| {
+            let mut response = session.ask(&request, version).expect("ListGroups");
+            response.groups.retain(|listed| listed.group_id.starts_with(&own("")));
+            Tree::of(&response)
+        };
+        let name = format!("ListGroups v{version} in {states:?} of {types:?}");
+        Case { name, reads: true, run: Box::new(run) }
+    };
+    let all = (4..=5).flat_map(|version| FILTERS.map(|(states, types)| (version, states, types)));
+    let fits = |(version, _, types): &(i16, &[&str], &[&str])| *version >= 5 || types.is_empty();
+    all.filter(fits).map(|(version, states, types)| case(version, states, types)).collect()
 }

@@ -39,27 +39,27 @@ fn create(session: &mut Session) -> Tree {
 
 /// The ranges of what both serve; which APIs there are grows with the release.
 fn api_versions() -> Vec<Case> {
-    let make = |_: &mut Session, version: i16| ApiVersionsRequest {
-        client_software_name: if version < 3 { String::new() } else { "oracle".into() },
-        client_software_version: if version < 3 { String::new() } else { "1.0".into() },
-        ..Default::default()
+    let ask = |what: &str, software: &'static str, number: &'static str| {
+        let case = move |version: i16| {
+            let request = ApiVersionsRequest {
+                client_software_name: if version < 3 { "" } else { software }.to_owned(),
+                client_software_version: if version < 3 { "" } else { number }.to_owned(),
+                ..Default::default()
+            };
+            let run = move |session: &mut Session| {
+                let mut response = session.ask(&request, version).expect("ApiVersions");
+                response.api_keys.retain(|api| crate::SERVED.contains(&api.api_key));
+                Tree::of(&response)
+            };
+            let name = format!("ApiVersions v{version} {what}");
+            Case { name, reads: true, run: Box::new(run) }
+        };
+        (0..=5).map(case).collect::<Vec<_>>()
     };
-    let ranges = |version: i16| Case {
-        name: format!("ApiVersions v{version} ranges"),
-        reads: true,
-        run: Box::new(move |session| {
-            let request = make(session, version);
-            let mut response = session.ask(&request, version).expect("ApiVersions");
-            response.api_keys.retain(|api| crate::SERVED.contains(&api.api_key));
-            Tree::of(&response)
-        }),
-    };
-    let mut cases: Vec<Case> = (0..=5).map(ranges).collect();
-    cases.extend(reading("with a bad name of its software", |_, version| ApiVersionsRequest {
-        client_software_name: if version < 3 { String::new() } else { "no good!".into() },
-        client_software_version: if version < 3 { String::new() } else { "1.0".into() },
-        ..Default::default()
-    }));
+    let mut cases = ask("ranges", "oracle", "1.0");
+    cases.extend(ask("with a bad name of its software", "no good!", "1.0"));
+    cases.extend(ask("with a bad version of its software", "oracle", "-1"));
+    cases.extend(ask("with software of no name", "", "1.0"));
     cases
 }
 

@@ -29,11 +29,12 @@ const MASKED: [&str; 23] = [
     "producer_id",
     "client_host",
     "finalized_features_epoch",
-    "error_message",
+    // The bounds of a time move with the clock.
     "batch_index_error_message",
     "log_dir",
     "total_bytes",
     "usable_bytes",
+    "documentation",
 ];
 
 impl Tree {

@@ -31,9 +31,9 @@ impl Api for DescribeConfigs {
         _cx: RequestContext,
         request: DescribeConfigsRequest,
     ) -> DescribeConfigsResponse {
-        let unknown = |r: &&DescribeConfigsResource| Resource::from_code(r.resource_type).is_none();
-        if let Some(unknown) = request.resources.iter().find(unknown) {
-            return refuse_all(&request, unknown);
+        let unknown = |r: &DescribeConfigsResource| Resource::from_code(r.resource_type).is_none();
+        if request.resources.iter().any(unknown) {
+            return refuse_all(&request);
         }
         let image = broker.metadata.get();
         let results = request.resources.iter().map(|resource| {
@@ -95,15 +95,10 @@ impl DescribeError {
 }
 
 /// A type that is none makes the whole request invalid.
-fn refuse_all(
-    request: &DescribeConfigsRequest,
-    unknown: &DescribeConfigsResource,
-) -> DescribeConfigsResponse {
-    let name = &unknown.resource_name;
-    let message = format!("Unexpected resource type UNKNOWN for resource {name}");
+fn refuse_all(request: &DescribeConfigsRequest) -> DescribeConfigsResponse {
     let refused = |resource: &DescribeConfigsResource| DescribeConfigsResult {
         error_code: ErrorCode::InvalidRequest.code(),
-        error_message: Some(message.clone()),
+        error_message: Some(ErrorCode::InvalidRequest.message().to_owned()),
         resource_type: resource.resource_type,
         resource_name: resource.resource_name.clone(),
         ..Default::default()

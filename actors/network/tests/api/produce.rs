@@ -117,7 +117,10 @@ async fn what_is_no_batch_is_refused_by_its_own_code() {
     legacy[16] = 1;
     let large = batch(&["x".repeat(3000).as_str()], 1).to_bytes();
     let old = BatchBuilder::new(Compression::NONE).log_append_time(-1);
-    let cases: [(Bytes, ErrorCode); 7] = [
+    let mut headless = whole.to_vec();
+    headless[8..12].copy_from_slice(&10i32.to_be_bytes());
+    let cases: [(Bytes, ErrorCode); 8] = [
+        (headless.clone().into(), ErrorCode::CorruptMessage),
         (corrupt.into(), ErrorCode::CorruptMessage),
         (legacy.into(), ErrorCode::InvalidRecord),
         (Bytes::new(), ErrorCode::InvalidRecord),
@@ -131,8 +134,14 @@ async fn what_is_no_batch_is_refused_by_its_own_code() {
         assert_eq!(code(&response), expected);
         assert_eq!((response.base_offset, response.log_append_time_ms), (-1, -1));
     }
+    let told = produce_bytes(&mut client, "t", 9, headless.into()).await.error_message;
+    let told = told.expect("a message");
+    assert_eq!(told, "Record size 10 is less than the minimum record overhead (14)");
     let response = produce(&mut client, "t", 9, &batch(&["a"], 1)).await;
     assert_eq!((code(&response), response.base_offset), (ErrorCode::None, 0));
+    let cut: Bytes = [&whole[..], &whole[..50]].concat().into();
+    let response = produce_bytes(&mut client, "t", 9, cut).await;
+    assert_eq!((code(&response), response.base_offset), (ErrorCode::None, 1));
 }
 
 #[tokio::test(flavor = "multi_thread")]

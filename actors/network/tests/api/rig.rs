@@ -48,7 +48,7 @@ pub struct Rig {
     ledger: Arc<Ledger>,
     _settings: Publisher<Values>,
     _roots: (Root<Partitions>, Root<ListenerActor>, Root<Supervisor>, Root<Coordinators>),
-    dir: tempfile::TempDir,
+    _dir: tempfile::TempDir,
 }
 
 async fn listen(world: &World, broker: Arc<Broker>) -> (Root<ListenerActor>, std::net::SocketAddr) {
@@ -134,7 +134,7 @@ impl Rig {
             ledger,
             _settings: settings,
             _roots: (partitions, listener, quorum, coordinators),
-            dir,
+            _dir: dir,
         };
         rig.publish([registration(address.port())]);
         rig
@@ -214,7 +214,8 @@ impl Rig {
 
     /// The names of the files in a replica's directory.
     pub fn files(&self, topic: &str, index: i32) -> Vec<String> {
-        let entries = self.world.disk().list(&self.dir.path().join(format!("{topic}-{index}")));
+        let dir = self.handle(topic, index).log_dir().path.join(format!("{topic}-{index}"));
+        let entries = self.world.disk().list(&dir);
         entries.unwrap().into_iter().map(|entry| entry.name).collect()
     }
 

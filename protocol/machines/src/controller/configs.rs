@@ -8,6 +8,7 @@ use model::settings::{
 };
 use model::{ErrorCode, topic};
 use wire::alter_configs_response::AlterConfigsResourceResponse as LegacyOutcome;
+use wire::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
 use wire::incremental_alter_configs_response::AlterConfigsResourceResponse as Outcome;
 use wire::{
     AlterConfigsRequest, AlterConfigsResponse, ClearElrRecord, ConfigRecord,
@@ -84,6 +85,9 @@ impl Controller {
         for asked in &request.resources {
             *named.entry((asked.resource_type, &asked.resource_name)).or_default() += 1;
         }
+        if names_unknown_operation(request, &named) {
+            return (Vec::new(), all_unknown(request));
+        }
         let mut records = Vec::new();
         let mut responses = Vec::new();
         for asked in &request.resources {
@@ -91,12 +95,12 @@ impl Controller {
             let key = (asked.resource_type, asked.resource_name.as_str());
             let Some(count) = named.remove(&key) else { continue };
             let outcome = known_resource(key, count).and_then(|resource| {
-                let mut ops = Vec::new();
-                for config in &asked.configs {
-                    let op = config.config_operation;
-                    let op = Op::from_code(op).ok_or(AlterError::UnknownOp(op))?;
-                    ops.push((config.name.as_str(), op, config.value.as_deref()));
-                }
+                let op = |config: &AlterableConfig| Op::from_code(config.config_operation);
+                let ops: Vec<_> = asked
+                    .configs
+                    .iter()
+                    .filter_map(|c| Some((c.name.as_str(), op(c)?, c.value.as_deref())))
+                    .collect();
                 let altered = alter(resource.kind, self.image().configs.of(&resource), &ops)?;
                 self.records_to_alter(&resource, &altered, Existence::Required)
             });
@@ -312,6 +316,28 @@ fn known_resource((kind, name): (i8, &str), count: usize) -> Result<ConfigResour
         return Err(ConfigError::DuplicateResource);
     }
     Ok(ConfigResource { kind: known, name: name.to_owned() })
+}
+
+/// An operation that Kafka's controller does not know makes it fail over the whole request, whatever else is in it.
+fn names_unknown_operation(request: &IncrementalAlterConfigsRequest, named: &Counts) -> bool {
+    let looked_at = |asked: &&AlterConfigsResource| {
+        let key = (asked.resource_type, asked.resource_name.as_str());
+        named.get(&key).is_some_and(|count| known_resource(key, *count).is_ok())
+    };
+    let unknown = |config: &AlterableConfig| Op::from_code(config.config_operation).is_none();
+    request.resources.iter().filter(looked_at).any(|asked| asked.configs.iter().any(unknown))
+}
+
+fn all_unknown(request: &IncrementalAlterConfigsRequest) -> IncrementalAlterConfigsResponse {
+    let outcome = |asked: &AlterConfigsResource| Outcome {
+        error_code: ErrorCode::UnknownServerError.code(),
+        error_message: None,
+        resource_type: asked.resource_type,
+        resource_name: asked.resource_name.clone(),
+        ..Default::default()
+    };
+    let responses = request.resources.iter().map(outcome).collect();
+    IncrementalAlterConfigsResponse { responses, ..Default::default() }
 }
 
 fn told(

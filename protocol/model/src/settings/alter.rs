@@ -32,10 +32,15 @@ pub enum AlterError {
     DuplicateKeys,
     #[error("Null value not supported for : {0}")]
     NullValue(String),
-    #[error("Unknown operation type {0}")]
+    #[error("Unknown operations type {0}")]
     UnknownOp(i8),
     #[error("Can't {op} to key {name} because its type is not LIST.")]
     NotAList { op: &'static str, name: String },
+    /// What Kafka's broker says before it asks the controller.
+    #[error("Config value {op} is not allowed for config key: {name}")]
+    NotAListOfBrokers { op: String, name: String },
+    #[error("Unknown config name: {0}")]
+    UnknownToBrokers(String),
     #[error(
         "The configuration value cannot be added because it exceeds the maximum value size of 32767 bytes."
     )]
@@ -62,9 +67,11 @@ impl AlterError {
             | AlterError::NotDynamic(_)
             | AlterError::PerBroker(_)
             | AlterError::Broker(_) => ErrorCode::InvalidRequest,
-            AlterError::NotAList { .. } | AlterError::ValueTooLarge | AlterError::Setting(_) => {
-                ErrorCode::InvalidConfig
-            }
+            AlterError::NotAList { .. }
+            | AlterError::NotAListOfBrokers { .. }
+            | AlterError::UnknownToBrokers(_)
+            | AlterError::ValueTooLarge
+            | AlterError::Setting(_) => ErrorCode::InvalidConfig,
         }
     }
 }
@@ -116,7 +123,14 @@ fn apply(
     };
     let setting = resource.setting(name).filter(|setting| setting.kind == Type::List);
     let Some(setting) = setting else {
-        return Err(AlterError::NotAList { op: op_name, name: name.to_owned() });
+        let name = name.to_owned();
+        return Err(match resource {
+            Resource::Broker if resource.setting(&name).is_none() => {
+                AlterError::UnknownToBrokers(name)
+            }
+            Resource::Broker => AlterError::NotAListOfBrokers { op: op_name.to_lowercase(), name },
+            _ => AlterError::NotAList { op: op_name, name },
+        });
     };
     let start = current.get(name).map(String::as_str).or(setting.default).unwrap_or_default();
     let mut elements: Vec<&str> = start.split(',').filter(|element| !element.is_empty()).collect();

@@ -48,7 +48,9 @@ pub struct ValidatedBatch {
 pub enum RecordError {
     #[error("Compacted topic cannot accept message without key")]
     MissingKey { index: i32 },
-    #[error("Timestamp {timestamp} is out of range. The timestamp should be within [{min}, {max}]")]
+    #[error(
+        "Timestamp {timestamp} of message with offset {index} is out of range. The timestamp should be within [{min}, {max}]"
+    )]
     TimestampOutOfRange { index: i32, timestamp: i64, min: i64, max: i64 },
     #[error("Producer should not set timestamp type to LogAppendTime")]
     LogAppendTimeFromProducer { index: i32 },
@@ -103,16 +105,17 @@ fn invalid<T>(why: &'static str) -> Result<T, ProduceError> {
     Err(ProduceError::Invalid(BatchError::InvalidHeader(why)))
 }
 
-/// The one batch that a partition's part of a produce request must be.
+/// The one batch that a partition's part of a produce request must be. What is cut off behind it is, to Kafka, not there.
 pub fn produced_batch(records: &Bytes) -> Result<RecordBatch, ProduceError> {
     if records.is_empty() {
         return invalid("a produce request must contain exactly one record batch per partition");
     }
     let batch = RecordBatch::parse(records)?;
-    if batch.size() < records.len() {
-        return invalid("a produce request must contain exactly one record batch per partition");
+    match RecordBatch::parse(&records.slice(batch.size()..)) {
+        Err(BatchError::Truncated { .. }) => Ok(batch),
+        Err(error) => Err(error.into()),
+        Ok(_) => invalid("a produce request must contain exactly one record batch per partition"),
     }
-    Ok(batch)
 }
 
 /// Checks the batch whole, its CRC and every record; sets its timestamps; rewrites it if the topic's compression

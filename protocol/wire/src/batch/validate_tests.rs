@@ -95,6 +95,10 @@ fn a_request_holds_exactly_one_batch() {
     let two: Bytes = [&bytes[..], &bytes[..]].concat().into();
     assert!(matches!(produced_batch(&two), Err(ProduceError::Invalid(_))));
     assert!(matches!(produced_batch(&Bytes::new()), Err(ProduceError::Invalid(_))));
+    for rest in [&bytes[..0], &bytes[..5], &bytes[..61], &bytes[..bytes.len() - 1]] {
+        let followed: Bytes = [&bytes, rest].concat().into();
+        assert_eq!(produced_batch(&followed).map(|batch| batch.size()), Ok(bytes.len()));
+    }
     let cut = bytes.slice(..bytes.len() - 1);
     assert!(matches!(produced_batch(&cut), Err(ProduceError::Corrupt(_))));
     let mut old = bytes.to_vec();

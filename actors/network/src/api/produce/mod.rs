@@ -69,6 +69,9 @@ impl Staged for Produce {
         if let Some(why) = too_many(count) {
             return Box::pin(std::future::ready(Answer::Close(why)));
         }
+        if has_null_records(&request) {
+            return Box::pin(std::future::ready(Answer::Close("records of null".to_owned())));
+        }
         let params = Params {
             acks: Acks::from_wire(request.acks),
             timeout: Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0)),
@@ -87,6 +90,12 @@ impl Staged for Produce {
         }
         Box::pin(respond::respond(broker.clone(), cx, params, topics))
     }
+}
+
+/// The schema allows null; Kafka cannot read the size of it, and hangs up.
+fn has_null_records(request: &ProduceRequest) -> bool {
+    let mut partitions = request.topic_data.iter().flat_map(|topic| &topic.partition_data);
+    partitions.any(|partition| partition.records.is_none())
 }
 
 /// Finds each partition's replica and reads its batch's header.

@@ -7,6 +7,9 @@ use wire::compression::CompressionError;
 
 use crate::api::leaders::NotHere;
 
+/// The bytes of a record of the oldest format, of no key and no value.
+const LEAST_RECORD: i32 = 14;
+
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Refusal {
     #[error(transparent)]
@@ -78,7 +81,23 @@ impl Refusal {
         }
     }
 
-    /// The single records at fault; where there are any, the error has a message too.
+    /// Kafka says more than the code where it finds no batch's header, and where single records are at fault.
+    pub(super) fn message(&self) -> Option<String> {
+        match self {
+            Refusal::Unreadable(ProduceError::Corrupt(BatchError::InvalidLength(length)))
+                if *length < LEAST_RECORD =>
+            {
+                let least = format!("is less than the minimum record overhead ({LEAST_RECORD})");
+                Some(format!("Record size {length} {least}"))
+            }
+            Refusal::Unreadable(ProduceError::Corrupt(BatchError::UnknownMagic(magic))) => {
+                Some(format!("Invalid magic found in record: {magic}"))
+            }
+            _ => (!self.records().is_empty()).then(|| self.to_string()),
+        }
+    }
+
+    /// The single records at fault.
     pub(super) fn records(&self) -> &[RecordError] {
         match self {
             Refusal::Batch {

@@ -107,7 +107,7 @@ fn refused(index: i32, refusal: &Refusal) -> PartitionProduceResponse {
                 ..Default::default()
             })
             .collect(),
-        error_message: (!records.is_empty()).then(|| refusal.to_string()),
+        error_message: refusal.message(),
         ..Default::default()
     }
 }

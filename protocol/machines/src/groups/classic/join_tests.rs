@@ -164,6 +164,17 @@ fn before_version_7_there_is_no_null_protocol() {
 }
 
 #[test]
+fn a_protocol_of_no_name_is_null_from_version_7_on() {
+    for (version, expected) in [(3, Some(String::new())), (9, None)] {
+        let mut rig = Rig::new();
+        let id = rig.given_id();
+        let ticket = rig.join(&dynamic(&id).version(version).knowing(&[""]));
+        rig.advance(FIRST_REBALANCE_MS);
+        assert_eq!(rig.joined(ticket).protocol_name, expected);
+    }
+}
+
+#[test]
 fn the_protocol_is_what_most_prefer_among_those_that_all_know() {
     let mut rig = Rig::new();
     let members = [

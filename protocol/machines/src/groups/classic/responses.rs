@@ -6,9 +6,10 @@ use wire::join_group_response::JoinGroupResponseMember;
 
 use super::{ClassicGroup, Member};
 
-/// Before version 7 there is no null for a protocol's name.
-fn no_protocol(version: i16) -> Option<String> {
-    (version < 7).then(String::new)
+/// Before version 7 there is no null for a protocol's name, and from then on there is no empty one.
+fn protocol_name(name: Option<&str>, version: i16) -> Option<String> {
+    let name = name.unwrap_or_default();
+    (version < 7 || !name.is_empty()).then(|| name.to_owned())
 }
 
 pub fn join_error(member_id: &str, error: ErrorCode, version: i16) -> wire::JoinGroupResponse {
@@ -16,7 +17,7 @@ pub fn join_error(member_id: &str, error: ErrorCode, version: i16) -> wire::Join
         error_code: error.code(),
         generation_id: -1,
         protocol_type: None,
-        protocol_name: no_protocol(version),
+        protocol_name: protocol_name(None, version),
         leader: String::new(),
         member_id: member_id.to_owned(),
         ..Default::default()
@@ -34,7 +35,7 @@ pub fn joined(
         error_code: ErrorCode::None.code(),
         generation_id: group.generation,
         protocol_type: group.protocol_type.clone(),
-        protocol_name: group.protocol.clone().or_else(|| no_protocol(version)),
+        protocol_name: protocol_name(group.protocol.as_deref(), version),
         leader: group.leader.as_deref().unwrap_or_default().to_owned(),
         member_id: member_id.to_owned(),
         members: if with_members { members(group) } else { Vec::new() },
