@@ -11,7 +11,7 @@ use runtime::{Bulkhead, BulkheadSizes, Bulkheads, World};
 use crate::cli::{self, Cli, Command};
 use crate::config::{self, ConfigErrors};
 use crate::console::{Console, FetchError, draw, fetch_tree};
-use crate::node::{DirectoriesError, Node, NodeBuilder, StartError, format_for};
+use crate::node::{DirectoriesError, Node, NodeBuilder, StartError, format_for, real_disk};
 
 /// How long threads may take to end after everything has stopped.
 const THREADS_END: Duration = Duration::from_secs(2);
@@ -121,8 +121,9 @@ async fn serve(start: &cli::Start, configs: Vec<NodeConfig>, world: World) -> Re
     };
     let mut nodes = Vec::new();
     let mut worlds = Vec::new();
+    let count = configs.len();
     for config in configs {
-        let own = World::real(world.handles().clone(), Arc::new(disk::RealDisk::new()));
+        let own = World::real(world.handles().clone(), real_disk(count));
         worlds.push(own.clone());
         nodes.push(builder(own, config).start().await?);
     }

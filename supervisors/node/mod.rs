@@ -7,6 +7,7 @@ mod tree;
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use model::node_config::NodeConfig;
@@ -104,6 +105,12 @@ fn load_one(source: &Source, set: &[(String, String)]) -> Result<Option<NodeConf
     config::load(source, set, &config::machine_name()).map(|mut nodes| nodes.pop())
 }
 
+/// The file system, for one of so many nodes that share this process's descriptors.
+pub(crate) fn real_disk(nodes: usize) -> Arc<dyn disk::Disk> {
+    let limit = disk::descriptors_for_files() / nodes.max(1);
+    Arc::new(disk::PooledDisk::new(Arc::new(disk::RealDisk::new()), limit))
+}
+
 /// A running node.
 pub struct Node {
     world: World,
@@ -114,8 +121,7 @@ pub struct Node {
 impl Node {
     /// Builds a node on the runtime that runs the caller.
     pub fn builder() -> NodeBuilder {
-        let disk = std::sync::Arc::new(disk::RealDisk::new());
-        Self::builder_in(World::real(runtime::Handles::current(), disk))
+        Self::builder_in(World::real(runtime::Handles::current(), real_disk(1)))
     }
 
     /// Builds a node in a world: on runtimes of one's own, or a simulated one.

@@ -83,6 +83,8 @@ pub struct PartitionActor {
     syncing: bool,
     /// In a row.
     failed_syncs: u32,
+    /// The log's end at the last tick.
+    ticked_end: i64,
     /// Runs from the first write that is not on the disk.
     sync_timer: Option<TimerId>,
     jitter: RandomStream,
@@ -119,6 +121,7 @@ impl Actor for PartitionActor {
                 reply.send(self.delete_records(cx, offset)?)
             }
             PartitionMsg::Tick { producer_id_expiration_ms } => {
+                self.sync_if_idle(cx);
                 self.step(cx, Event::Tick { producer_id_expiration_ms })?;
             }
             PartitionMsg::Retain => self.delete_old_segments(cx)?,

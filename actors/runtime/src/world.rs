@@ -69,7 +69,10 @@ impl World {
 
     /// The real clock, network, random numbers and blocking pool, running on `handles`.
     pub fn real(handles: Handles, disk: Arc<dyn Disk>) -> World {
-        let jobs = Arc::new(RealJobs::new(handles.get(Bulkhead::Storage).clone(), 16));
+        let jobs = Arc::new(RealJobs::new(
+            handles.get(Bulkhead::Storage).clone(),
+            bulkheads::JOBS_AT_ONCE,
+        ));
         World::new(Parts {
             clock: Arc::new(RealClock::new()),
             random: Arc::new(RealRandom),

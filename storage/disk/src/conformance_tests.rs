@@ -6,7 +6,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::{DirEntry, Disk, DiskOp, FileKind, Open, RealDisk, SimDisk, SimDiskOptions};
+use crate::{
+    DirEntry, Disk, DiskFile, DiskLock, DiskOp, FileKind, Metadata, Open, PooledDisk, RealDisk,
+    Result, SimDisk, SimDiskOptions, Space,
+};
 
 fn names(disk: &dyn Disk, dir: &Path) -> Vec<String> {
     disk.list(dir).unwrap().into_iter().map(|entry| entry.name).collect()
@@ -204,6 +207,56 @@ fn handles_are_shared_between_threads(disk: &dyn Disk, root: &Path) {
     assert!(bytes.chunks(100).enumerate().all(|(i, chunk)| chunk == [i as u8; 100]));
 }
 
+fn pooled() -> PooledDisk {
+    PooledDisk::new(Arc::new(RealDisk::new()), 1)
+}
+
+/// Keeps every file that is opened.
+#[derive(Debug)]
+struct Keeping(PooledDisk);
+
+impl Disk for Keeping {
+    fn open(&self, path: &Path, mode: Open) -> Result<Arc<dyn DiskFile>> {
+        self.0.keep(path, mode)
+    }
+
+    fn create_dir_all(&self, path: &Path) -> Result<()> {
+        self.0.create_dir_all(path)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> Result<()> {
+        self.0.rename(from, to)
+    }
+
+    fn remove_file(&self, path: &Path) -> Result<()> {
+        self.0.remove_file(path)
+    }
+
+    fn remove_dir_all(&self, path: &Path) -> Result<()> {
+        self.0.remove_dir_all(path)
+    }
+
+    fn list(&self, path: &Path) -> Result<Vec<DirEntry>> {
+        self.0.list(path)
+    }
+
+    fn metadata(&self, path: &Path) -> Result<Metadata> {
+        self.0.metadata(path)
+    }
+
+    fn sync_dir(&self, path: &Path) -> Result<()> {
+        self.0.sync_dir(path)
+    }
+
+    fn space(&self, path: &Path) -> Result<Space> {
+        self.0.space(path)
+    }
+
+    fn lock(&self, path: &Path) -> Result<DiskLock> {
+        self.0.lock(path)
+    }
+}
+
 macro_rules! conformance {
     ($($case:ident),* $(,)?) => {
         mod real {
@@ -211,6 +264,14 @@ macro_rules! conformance {
             fn $case() {
                 let dir = tempfile::tempdir().unwrap();
                 super::$case(&super::RealDisk::new(), dir.path());
+            })*
+        }
+
+        mod pooled {
+            $(#[test]
+            fn $case() {
+                let dir = tempfile::tempdir().unwrap();
+                super::$case(&super::Keeping(super::pooled()), dir.path());
             })*
         }
 

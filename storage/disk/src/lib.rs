@@ -12,6 +12,7 @@
 
 mod error;
 mod maps;
+mod pooled;
 mod real;
 mod sim;
 
@@ -20,7 +21,6 @@ mod conformance_tests;
 
 use std::fmt::Debug;
 use std::io::IoSlice;
-use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -28,7 +28,8 @@ use bytes::Bytes;
 
 pub use error::{DiskError, DiskOp, Result};
 pub use maps::Map;
-pub use real::RealDisk;
+pub use pooled::{PooledDisk, descriptors_for_files};
+pub use real::{HeldFd, RealDisk};
 pub use sim::{Crash, Fault, FaultKind, SimDisk, SimDiskOptions};
 
 /// How a file is opened. Every mode but `Read` also reads.
@@ -111,6 +112,12 @@ pub trait Disk: Debug + Send + Sync + 'static {
 
     /// Opens a file. A directory is refused.
     fn open(&self, path: &Path, mode: Open) -> Result<Arc<dyn DiskFile>>;
+
+    /// As [`open`](Self::open), for a file that is kept for long and may rest for long: a disk that bounds its descriptors
+    /// closes it meanwhile.
+    fn keep(&self, path: &Path, mode: Open) -> Result<Arc<dyn DiskFile>> {
+        self.open(path, mode)
+    }
 
     /// Gives a file or directory another name, replacing a file of that name. Atomic; durable after `sync_dir` of the
     /// target's directory (and of the source's, where they differ).
@@ -207,7 +214,7 @@ pub trait DiskFile: Debug + Send + Sync + 'static {
     fn map(&self) -> Result<Map>;
 
     /// The descriptor, for handing to the kernel (`sendfile`); `None` in simulation: read the bytes instead.
-    fn raw_fd(&self) -> Option<BorrowedFd<'_>>;
+    fn held_fd(&self) -> Option<HeldFd>;
 
     fn is_empty(&self) -> Result<bool> {
         Ok(self.len()? == 0)

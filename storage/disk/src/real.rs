@@ -63,7 +63,7 @@ impl Disk for RealDisk {
             file.set_len(0).map_err(fail)?;
         }
         let uses = self.uses.clone();
-        Ok(Arc::new(RealFile { file, path: path.to_owned(), id, uses, writer }))
+        Ok(Arc::new(RealFile { file: Arc::new(file), path: path.to_owned(), id, uses, writer }))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> Result<()> {
@@ -171,9 +171,19 @@ impl Drop for HeldLock {
     }
 }
 
+/// A descriptor for the kernel's use, open as long as this is held.
+#[derive(Debug, Clone)]
+pub struct HeldFd(Arc<File>);
+
+impl AsFd for HeldFd {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
 #[derive(Debug)]
 struct RealFile {
-    file: File,
+    file: Arc<File>,
     path: PathBuf,
     id: FileId,
     uses: FileUses,
@@ -250,12 +260,12 @@ impl DiskFile for RealFile {
         // and it was given only because no such handle was open. Other processes keep out by the lock that every
         // data directory is held under; other disks in this process likewise, as the lock excludes them too.
         #[allow(unsafe_code, reason = "mapping a file has no safe form; the proof is above")]
-        let map = unsafe { memmap2::Mmap::map(&self.file) }.map_err(&fail)?;
+        let map = unsafe { memmap2::Mmap::map(&*self.file) }.map_err(&fail)?;
         Ok(Map::mapped(map, file_use))
     }
 
-    fn raw_fd(&self) -> Option<BorrowedFd<'_>> {
-        Some(self.file.as_fd())
+    fn held_fd(&self) -> Option<HeldFd> {
+        Some(HeldFd(self.file.clone()))
     }
 }
 

@@ -193,7 +193,7 @@ impl Log {
     }
 
     pub(crate) fn create_segment(&self, base: i64) -> Result<Arc<Segment>, DiskError> {
-        let file = self.disk.open(&self.dir.join(file_name(base, LOG)), Open::Truncate)?;
+        let file = self.disk.keep(&self.dir.join(file_name(base, LOG)), Open::Truncate)?;
         if self.config.preallocate {
             file.preallocate(u64::from(self.config.segment_bytes))?;
         }

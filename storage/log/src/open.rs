@@ -116,7 +116,7 @@ impl Opening {
                 return self.remove_segments(&bases[index..]);
             }
             self.close_tail()?;
-            let file = self.disk.open(&self.dir.join(file_name(base, LOG)), Open::ReadWrite)?;
+            let file = self.disk.keep(&self.dir.join(file_name(base, LOG)), Open::ReadWrite)?;
             let size = file.len()?;
             if size > i32::MAX as u64 {
                 return Err(OpenError::SegmentTooLarge { path: file.path().to_owned() });
@@ -298,7 +298,7 @@ impl Opening {
 
     fn first_segment(&self, base: i64) -> Result<Tail, DiskError> {
         let base = base.max(0);
-        let file = self.disk.open(&self.dir.join(file_name(base, LOG)), Open::Truncate)?;
+        let file = self.disk.keep(&self.dir.join(file_name(base, LOG)), Open::Truncate)?;
         if self.config.preallocate {
             file.preallocate(u64::from(self.config.segment_bytes))?;
         }

@@ -56,6 +56,14 @@ impl PartitionActor {
         }
     }
 
+    /// So that the files of a log that rests can be closed.
+    pub(super) fn sync_if_idle(&mut self, cx: &mut Cx<Self>) {
+        let end = self.log.log_end_offset();
+        if std::mem::replace(&mut self.ticked_end, end) == end {
+            self.sync(cx);
+        }
+    }
+
     /// Begins to bring the log to the disk, unless that is under way.
     pub(super) fn sync(&mut self, cx: &mut Cx<Self>) {
         if self.syncing {

@@ -81,6 +81,7 @@ pub(super) async fn open(
         flush_queued: false,
         syncing: false,
         failed_syncs: 0,
+        ticked_end: -1,
         sync_timer: None,
         jitter,
         effects: Vec::new(),

@@ -6,6 +6,9 @@ use std::time::Duration;
 
 use tokio::runtime::{Builder, Handle, Runtime};
 
+/// Blocking jobs that run at the same time.
+pub(super) const JOBS_AT_ONCE: usize = 16;
+
 /// On whose threads an actor runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub enum Bulkhead {
@@ -115,6 +118,8 @@ fn runtime(name: &str, threads: usize) -> io::Result<Runtime> {
     Builder::new_multi_thread()
         .worker_threads(threads)
         .thread_name(format!("ottla-{name}"))
+        // Tokio starts one more whenever none is idle yet: each costs memory of its own.
+        .max_blocking_threads(JOBS_AT_ONCE)
         .enable_all()
         .build()
 }

@@ -1,7 +1,6 @@
 //! What a node holds of a simulated disk: the disk as mounted by one life, and that life's open files.
 
 use std::io::{self, ErrorKind, IoSlice};
-use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,7 +9,7 @@ use super::tree::{Dir, Ino, Node};
 use super::{Go, SimDisk, State};
 use crate::error::{DiskError, DiskOp, Result};
 use crate::maps::{FileUse, Map};
-use crate::{DirEntry, Disk, DiskFile, DiskLock, FileKind, Metadata, Open, Space};
+use crate::{DirEntry, Disk, DiskFile, DiskLock, FileKind, HeldFd, Metadata, Open, Space};
 
 #[derive(Debug, Clone)]
 pub(super) struct MountedDisk {
@@ -286,7 +285,7 @@ impl DiskFile for SimFile {
         })
     }
 
-    fn raw_fd(&self) -> Option<BorrowedFd<'_>> {
+    fn held_fd(&self) -> Option<HeldFd> {
         None
     }
 }

@@ -51,7 +51,7 @@ impl CleanedWriter {
         config: &LogConfig,
     ) -> Result<CleanedWriter, DiskError> {
         remove_cleaned(disk, dir, base)?;
-        let file = disk.open(&cleaned_path(dir, base, LOG), Open::CreateNew)?;
+        let file = disk.keep(&cleaned_path(dir, base, LOG), Open::CreateNew)?;
         if config.preallocate {
             file.preallocate(u64::from(config.segment_bytes))?;
         }
