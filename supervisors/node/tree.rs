@@ -10,7 +10,7 @@ use machines::consensus::SnapshotPolicy;
 use machines::controller::ControllerConfig;
 use machines::metadata::{ConfigResource, Endpoint, MetadataImage};
 use model::NodeId;
-use model::node_config::NodeConfig;
+use model::node_config::{NodeConfig, RoomConfig};
 use model::settings::Values;
 use network::{Bound, Broker, BrokerParts, Limits, ListenerActor, ListenerArgs};
 use partitions::{Hosted, LogDir, LogDirArgs, LogDirs, Partitions, PartitionsArgs};
@@ -191,6 +191,7 @@ fn storage(shared: &Shared) -> Vec<Seed> {
             log_start_interval: ms(i64::from(logs.start_offset_checkpoint_interval_ms)),
             recovery_point_interval: ms(i64::from(logs.recovery_checkpoint_interval_ms)),
             high_watermark_interval: ms(logs.high_watermark_checkpoint_interval_ms),
+            room_interval: ms(i64::from(RoomConfig::new(&shared.config.values).check_interval_ms)),
         };
         let spec = policy::storage_member();
         Seed::at::<LogDir>(format!("log-dir-{index}"), spec, args, state.address())

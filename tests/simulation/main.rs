@@ -3,6 +3,7 @@
 mod boot;
 mod broker;
 mod faults;
+mod full_disk;
 mod history;
 mod seeds;
 mod wire_client;

@@ -8,6 +8,7 @@ mod log_dirs;
 mod partition;
 mod partitions;
 mod reads;
+mod room;
 
 pub use handle::{Append, AppendResult, Held, PartitionHandle, Role, Serving, Standing};
 pub use hosted::{Hosted, HostedTopic};
@@ -16,3 +17,4 @@ pub use log_dirs::{Checkpoint, Checkpoints, LogDirState, LogDirs};
 pub use partition::{DeleteRecordsError, PartitionActor, PartitionArgs, PartitionMsg};
 pub use partitions::{Partitions, PartitionsArgs, PartitionsMsg};
 pub use reads::{Isolation, NotServed, ReadFrom, Readable, read_error_code};
+pub use room::Room;

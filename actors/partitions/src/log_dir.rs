@@ -3,23 +3,27 @@
 //! Supervisor: `storage`, which starts before the partitions and stops after them: so that the last checkpoints hold what they
 //! closed with. An error of the disk takes this directory offline alone.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use disk::{Disk, DiskError};
+use disk::{Disk, DiskError, DiskOp, Space};
 use log::{
     CheckpointError, CleanShutdown, DirKind, PartitionDir, read_offset_checkpoint,
     write_offset_checkpoint,
 };
+use model::node_config::RoomConfig;
 use model::settings::Values;
 use model::{BrokerEpoch, TopicPartition, Uuid};
-use runtime::{Actor, Cx, Failure, Map, Outcome, Watch};
+use runtime::{Actor, Cx, Failure, Gauge, Map, Outcome, Watch};
 
 use crate::handle::PartitionHandle;
 use crate::hosted::Hosted;
 use crate::log_dirs::{Checkpoint, Checkpoints, LogDirState};
+use crate::partition::PartitionMsg;
+use crate::room::{Room, rung};
 
 #[derive(Clone)]
 pub struct LogDirArgs {
@@ -34,6 +38,8 @@ pub struct LogDirArgs {
     pub log_start_interval: Duration,
     /// `replica.high.watermark.checkpoint.interval.ms`.
     pub high_watermark_interval: Duration,
+    /// `ottla.disk.check.interval.ms`.
+    pub room_interval: Duration,
 }
 
 pub enum LogDirMsg {
@@ -48,17 +54,25 @@ pub enum LogDirMsg {
     RemoveNow {
         path: PathBuf,
     },
+    /// The room on the disk is to be measured.
+    Measure,
+    Measured {
+        result: Result<Space, String>,
+    },
     Done {
         what: &'static str,
-        result: Result<(), String>,
+        result: Result<(), DiskError>,
     },
 }
 
-runtime::messages!(LogDirMsg { Write, Remove, RemoveNow, Done });
+runtime::messages!(LogDirMsg { Write, Remove, RemoveNow, Measure, Measured, Done });
 
 pub struct LogDir {
     args: LogDirArgs,
     written: Checkpoints,
+    /// Directories that wait to be deleted.
+    waiting: BTreeSet<PathBuf>,
+    free_bytes: Gauge,
 }
 
 impl Actor for LogDir {
@@ -67,11 +81,17 @@ impl Actor for LogDir {
     type Args = LogDirArgs;
 
     async fn start(cx: &mut Cx<Self>, args: LogDirArgs) -> Result<Self, Failure> {
-        let dir = LogDir { args, written: Checkpoints::default() };
+        let mut dir = LogDir {
+            args,
+            written: Checkpoints::default(),
+            waiting: BTreeSet::new(),
+            free_bytes: cx.gauge("free_bytes"),
+        };
         for entry in cx.world().disk().list(&dir.args.state.path)? {
             let found = PartitionDir::parse(&entry.name);
             if found.is_some_and(|found| found.kind == DirKind::Delete) {
-                dir.remove_later(cx, dir.args.state.path.join(entry.name));
+                let path = dir.args.state.path.join(entry.name);
+                dir.remove_later(cx, path);
             }
         }
         for (checkpoint, interval) in [
@@ -81,6 +101,8 @@ impl Actor for LogDir {
         ] {
             cx.every(interval, move || LogDirMsg::Write { checkpoint });
         }
+        cx.every(dir.args.room_interval, || LogDirMsg::Measure);
+        dir.measure(cx);
         Ok(dir)
     }
 
@@ -88,17 +110,20 @@ impl Actor for LogDir {
         match msg {
             LogDirMsg::Write { checkpoint } => self.write(cx, checkpoint),
             LogDirMsg::Remove { path } => self.remove_later(cx, path),
-            LogDirMsg::RemoveNow { path } => {
-                let disk = cx.world().disk().clone();
-                let job = move || disk.remove_dir_all(&path).map_err(|error| error.to_string());
-                cx.job("remove directory", job, |result| LogDirMsg::Done {
-                    what: "remove directory",
-                    result: result.unwrap_or_else(|lost| Err(lost.to_string())),
-                });
-            }
-            LogDirMsg::Done { what, result } => {
-                result.map_err(|error| Failure::new(format!("{what}: {error}")))?;
-            }
+            LogDirMsg::RemoveNow { path } => self.remove_now(cx, path),
+            LogDirMsg::Measure => self.measure(cx),
+            LogDirMsg::Measured { result } => self.measured(cx, result).await,
+            LogDirMsg::Done { what, result } => match result {
+                // Written again when there is room.
+                Err(error) if error.is_full() => {
+                    tracing::warn!(%error, "no room");
+                    self.args.state.set_room(Room::Full);
+                    self.written = Checkpoints::default();
+                }
+                result => {
+                    result.map_err(|error| Failure::new(format!("{what}: {error}")))?;
+                }
+            },
         }
         Ok(())
     }
@@ -127,21 +152,69 @@ impl Actor for LogDir {
     fn state_line(&self) -> String {
         let state = &self.args.state;
         let line = if state.is_online() { "online" } else { "offline" };
-        format!("{} {line}, {} replicas", state.path.display(), state.replicas())
+        let (path, room) = (state.path.display(), state.room().measures());
+        format!("{path} {line}, {} replicas, {room}", state.replicas())
     }
 }
 
 impl LogDir {
-    fn remove_later(&self, cx: &mut Cx<Self>, path: PathBuf) {
+    fn remove_later(&mut self, cx: &mut Cx<Self>, path: PathBuf) {
         let delay_ms = self.args.settings.get().long("log.segment.delete.delay.ms");
         let delay = Duration::from_millis(delay_ms.max(0).unsigned_abs());
+        self.waiting.insert(path.clone());
         cx.send_after(delay, LogDirMsg::RemoveNow { path });
+    }
+
+    fn remove_now(&mut self, cx: &mut Cx<Self>, path: PathBuf) {
+        if self.waiting.remove(&path) {
+            let disk = cx.world().disk().clone();
+            run(cx, "remove directory", move || disk.remove_dir_all(&path));
+        }
+    }
+
+    fn measure(&mut self, cx: &mut Cx<Self>) {
+        let (disk, path) = (cx.world().disk().clone(), self.args.state.path.clone());
+        let job = move || disk.space(&path).map_err(|error| error.to_string());
+        cx.job("measure room", job, |result| LogDirMsg::Measured {
+            result: result.unwrap_or_else(|lost| Err(lost.to_string())),
+        });
+    }
+
+    async fn measured(&mut self, cx: &mut Cx<Self>, result: Result<Space, String>) {
+        let state = &self.args.state;
+        let space = match result {
+            Ok(space) => space,
+            Err(error) => return tracing::warn!(path = cx.path(), error, "room not measured"),
+        };
+        let config = RoomConfig::new(&self.args.settings.get());
+        let before = state.room();
+        let room = rung(&config, space, before);
+        state.set_room(room);
+        self.free_bytes.set(i64::try_from(space.usable_bytes).unwrap_or(i64::MAX));
+        if room != before {
+            let (dir, free) = (state.path.display(), space.usable_bytes);
+            tracing::warn!(%dir, free, "{}", room.measures());
+        }
+        if room >= Room::Short {
+            for path in self.waiting.clone() {
+                self.remove_now(cx, path);
+            }
+            let share = config.early_retention;
+            for handle in self.here() {
+                // One that is down has removed what waited, and retains when it is back.
+                let _ = handle.address().send(PartitionMsg::MakeRoom { share }).await;
+            }
+        }
+    }
+
+    fn here(&self) -> impl Iterator<Item = Arc<PartitionHandle>> {
+        let id = self.args.state.id;
+        self.args.hosted.all().into_iter().filter(move |handle| handle.log_dir().id == id)
     }
 
     fn offsets(&self) -> Checkpoints {
         let mut offsets = Checkpoints::default();
-        let here = |handle: &PartitionHandle| handle.log_dir().id == self.args.state.id;
-        for handle in self.args.hosted.all().into_iter().filter(|handle| here(handle)) {
+        for handle in self.here() {
             let name = handle.topic_partition.clone();
             for checkpoint in Checkpoint::ALL {
                 let offset = match handle.was_opened() {
@@ -166,16 +239,21 @@ impl LogDir {
         }
         known.clone_from(&now);
         let (disk, path) = (cx.world().disk().clone(), self.args.state.path.clone());
-        let what = checkpoint.file_name();
-        let job = move || write(&*disk, &path, checkpoint, &now);
-        cx.job(what, job, move |result| LogDirMsg::Done {
-            what,
-            result: match result {
-                Ok(result) => result.map_err(|error| error.to_string()),
-                Err(lost) => Err(lost.to_string()),
-            },
-        });
+        run(cx, checkpoint.file_name(), move || write(&*disk, &path, checkpoint, &now));
     }
+}
+
+fn run(
+    cx: &mut Cx<LogDir>,
+    what: &'static str,
+    job: impl FnOnce() -> Result<(), DiskError> + Send + 'static,
+) {
+    cx.job(what, job, move |result| LogDirMsg::Done {
+        what,
+        result: result.unwrap_or_else(|lost| {
+            Err(DiskError::new(DiskOp::Write, Path::new(what), std::io::Error::other(lost)))
+        }),
+    });
 }
 
 fn write(

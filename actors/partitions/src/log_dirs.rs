@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
 use log::{
     CLEANER_OFFSET_CHECKPOINT, HIGH_WATERMARK_CHECKPOINT, LOG_START_OFFSET_CHECKPOINT,
@@ -12,6 +12,7 @@ use model::{TopicPartition, Uuid};
 use runtime::{Address, Map};
 
 use crate::log_dir::LogDirMsg;
+use crate::room::Room;
 
 /// One entry of `log.dirs`, as it was found when the node started.
 #[derive(Debug)]
@@ -28,6 +29,7 @@ pub struct LogDirState {
     /// A log in it was not closed: the next start must recover.
     unclean: AtomicBool,
     replicas: AtomicU64,
+    room: AtomicU8,
     address: Address<LogDirMsg>,
 }
 
@@ -86,6 +88,7 @@ impl LogDirState {
             cordoned: AtomicBool::new(false),
             unclean: AtomicBool::new(false),
             replicas: AtomicU64::new(0),
+            room: AtomicU8::new(Room::Enough as u8),
             address: Address::vacant(),
         }
     }
@@ -109,6 +112,16 @@ impl LogDirState {
 
     pub fn set_offline(&self) {
         self.online.store(false, Ordering::Release);
+    }
+
+    /// How much room its disk has, as last measured.
+    pub fn room(&self) -> Room {
+        Room::from_number(self.room.load(Ordering::Acquire))
+    }
+
+    /// From a measurement, or because a write found no room before there was one.
+    pub(crate) fn set_room(&self, room: Room) {
+        self.room.store(room as u8, Ordering::Release);
     }
 
     pub(crate) fn set_unclean(&self) {

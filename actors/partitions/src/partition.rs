@@ -8,6 +8,7 @@ mod flush;
 mod open;
 mod trim;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use log::{DeletedSegments, Log, SyncJob};
@@ -19,6 +20,7 @@ use wire::batch::RecordBatch;
 
 use crate::handle::{Append, AppendResult, Held, PartitionHandle, Serving, Standing};
 use crate::info::batch_info;
+pub use flush::SyncFailed;
 pub use open::PartitionArgs;
 pub use trim::DeleteRecordsError;
 
@@ -29,7 +31,7 @@ pub enum PartitionMsg {
     /// From itself: write everything that waits.
     Flush,
     /// From itself: a sync ended.
-    Synced { result: Result<Box<SyncJob>, String> },
+    Synced { result: Result<Box<SyncJob>, SyncFailed> },
     /// From itself: `flush.ms` have passed since something was written.
     SyncDue,
     /// From `partitions`: the controller made this replica the leader, or changed its in-sync replicas.
@@ -44,8 +46,10 @@ pub enum PartitionMsg {
     Tick { producer_id_expiration_ms: i64 },
     /// From `partitions`, periodic: delete old segments.
     Retain,
+    /// From its log directory, while its disk is short of room: delete what `share` of the topic's retention gives up.
+    MakeRoom { share: f64 },
     /// From itself: deleted segments have waited for `file.delete.delay.ms`.
-    RemoveFiles { of: DeletedSegments },
+    RemoveFiles { of: u64 },
     /// From itself: their files are gone.
     Removed { result: Result<(), String> },
     /// From a test or an operator: fail as a bug would.
@@ -63,6 +67,7 @@ runtime::messages!(PartitionMsg {
     DeleteRecords,
     Tick,
     Retain,
+    MakeRoom,
     RemoveFiles,
     Removed,
     Panic
@@ -88,6 +93,10 @@ pub struct PartitionActor {
     /// Runs from the first write that is not on the disk.
     sync_timer: Option<TimerId>,
     jitter: RandomStream,
+    /// Segments whose files wait to be removed, in the order of their deletion.
+    deleted: Map<u64, DeletedSegments>,
+    deletions: u64,
+    path: PathBuf,
     effects: Vec<Effect>,
     appended: Counter,
     appended_bytes: Counter,
@@ -105,7 +114,7 @@ impl Actor for PartitionActor {
     async fn handle(&mut self, cx: &mut Cx<Self>, msg: PartitionMsg) -> Outcome {
         match msg {
             PartitionMsg::Append { append, reply } => self.append(cx, *append, reply)?,
-            PartitionMsg::Flush => self.flush(cx)?,
+            PartitionMsg::Flush => self.flush(cx).await?,
             PartitionMsg::Synced { result } => self.synced(cx, result)?,
             PartitionMsg::SyncDue => {
                 self.sync_timer = None;
@@ -125,6 +134,7 @@ impl Actor for PartitionActor {
                 self.step(cx, Event::Tick { producer_id_expiration_ms })?;
             }
             PartitionMsg::Retain => self.delete_old_segments(cx)?,
+            PartitionMsg::MakeRoom { share } => self.make_room(cx, share)?,
             PartitionMsg::RemoveFiles { of } => self.remove_files(cx, of),
             PartitionMsg::Removed { result } => {
                 if let Err(error) = result {

@@ -9,6 +9,7 @@ use crate::error::OpenError;
 use crate::index::Index;
 use crate::names::{CLEANED, DELETED, LOG, SWAP, parse_file_name};
 use crate::recover::Scan;
+use crate::truncate::remove_if_there;
 
 /// Files of the metadata log's own snapshots look alike and are not ours.
 const SNAPSHOT_DELETED: &str = ".checkpoint.deleted";
@@ -21,7 +22,8 @@ pub(crate) fn clear(disk: &dyn Disk, dir: &Path) -> Result<(), OpenError> {
     };
     for name in with(DELETED) {
         if !name.ends_with(SNAPSHOT_DELETED) {
-            disk.remove_file(&dir.join(name))?;
+            // The log's last owner may be removing it, too.
+            remove_if_there(disk, &dir.join(name))?;
         }
     }
     // A split in progress writes cleaned files and swaps them one by one: without all there is none.

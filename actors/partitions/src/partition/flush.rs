@@ -2,11 +2,15 @@
 
 use std::time::Duration;
 
-use log::SyncJob;
+use disk::DiskError;
+use log::{AppendError, SyncJob};
 use machines::partition::Event;
 use runtime::{Cx, Failure, Outcome};
 
-use super::{PartitionActor, PartitionMsg};
+use super::open::open;
+use super::{PartitionActor, PartitionArgs, PartitionMsg};
+use crate::handle::Standing;
+use crate::room::Room;
 
 /// So many in a row are borne.
 const MAX_FAILED_SYNCS: u32 = 3;
@@ -14,14 +18,30 @@ const MAX_FAILED_SYNCS: u32 = 3;
 /// A `flush.ms` from here on needs no timer.
 const NEVER_MS: i64 = u32::MAX as i64;
 
+/// Where a sync found no room, another is tried after this.
+const ROOM_RETRY: Duration = Duration::from_secs(1);
+
+/// Why a sync failed.
+#[derive(Debug)]
+pub struct SyncFailed {
+    /// Files beside the records found no room.
+    full: bool,
+    why: String,
+}
+
 impl PartitionActor {
     /// One vectored write for everything that was appended since the last.
-    pub(super) fn flush(&mut self, cx: &mut Cx<Self>) -> Outcome {
+    pub(super) async fn flush(&mut self, cx: &mut Cx<Self>) -> Outcome {
         self.flush_queued = false;
         if self.pending.is_empty() {
             return Ok(());
         }
-        let appended = self.log.append(&self.pending, cx.world().now().wall_ms)?;
+        let appended = match self.log.append(&self.pending, cx.world().now().wall_ms) {
+            Err(AppendError::Disk(error)) if error.is_full() => {
+                return self.out_of_room(cx, error).await;
+            }
+            appended => appended?,
+        };
         self.appended.add(self.pending.len() as u64);
         self.appended_bytes.add(self.pending.iter().map(|batch| batch.size() as u64).sum());
         self.pending.clear();
@@ -39,6 +59,17 @@ impl PartitionActor {
         if !must_sync {
             self.step(cx, Event::Written { end: self.log.log_end_offset() })?;
         }
+        Ok(())
+    }
+
+    /// What waits cannot be written, and its senders try again. The log is opened as after a failure, without being one: of
+    /// those a partition may have few.
+    async fn out_of_room(&mut self, cx: &mut Cx<Self>, error: DiskError) -> Outcome {
+        tracing::error!(partition = cx.path(), %error, "no room");
+        self.handle.log_dir().set_room(Room::Full);
+        self.handle.set_standing(Standing::Starting);
+        let args = PartitionArgs { handle: self.handle.clone(), path: self.path.clone() };
+        *self = open(cx, args).await?;
         Ok(())
     }
 
@@ -74,15 +105,13 @@ impl PartitionActor {
         cx.job(
             "sync",
             move || {
-                let result = job.run().map_err(|error| error.to_string());
-                (job, result)
+                job.run()
+                    .map(|()| Box::new(job))
+                    .map_err(|error| SyncFailed { full: error.is_full(), why: error.to_string() })
             },
             |result| PartitionMsg::Synced {
-                result: match result {
-                    Ok((job, Ok(()))) => Ok(Box::new(job)),
-                    Ok((_, Err(error))) => Err(error),
-                    Err(lost) => Err(lost.to_string()),
-                },
+                result: result
+                    .unwrap_or_else(|lost| Err(SyncFailed { full: false, why: lost.to_string() })),
             },
         );
     }
@@ -90,7 +119,7 @@ impl PartitionActor {
     pub(super) fn synced(
         &mut self,
         cx: &mut Cx<Self>,
-        result: Result<Box<SyncJob>, String>,
+        result: Result<Box<SyncJob>, SyncFailed>,
     ) -> Outcome {
         self.syncing = false;
         let job = match result {
@@ -108,18 +137,21 @@ impl PartitionActor {
     }
 
     /// A later sync would pass over what this one left: it is written again.
-    fn sync_failed(&mut self, cx: &mut Cx<Self>, error: String) -> Outcome {
-        self.failed_syncs += 1;
+    fn sync_failed(&mut self, cx: &mut Cx<Self>, failed: SyncFailed) -> Outcome {
+        let SyncFailed { full, why } = failed;
+        self.failed_syncs += u32::from(!full);
         if self.failed_syncs > MAX_FAILED_SYNCS {
-            return Err(Failure::new(error));
+            return Err(Failure::new(why));
         }
-        tracing::error!(
-            partition = cx.path(),
-            error,
-            "a sync failed; what it left is written again"
-        );
+        let partition = cx.path();
+        tracing::error!(partition, why, "a sync failed; what it left is written again");
         self.log.rewrite_unsynced()?;
-        self.sync(cx);
+        if full {
+            self.handle.log_dir().set_room(Room::Full);
+            cx.send_after(ROOM_RETRY, PartitionMsg::SyncDue);
+        } else {
+            self.sync(cx);
+        }
         Ok(())
     }
 }

@@ -12,7 +12,7 @@ use log::{
 use machines::partition::{Opened, Origin, Partition, ProducerEntry, Producers, RememberedBatch};
 use model::settings::TopicConfig;
 use model::{ProducerEpoch, ProducerId, Uuid};
-use runtime::{Cx, Failure, RandomStream};
+use runtime::{Cx, Failure, Map, RandomStream};
 use wire::producer_snapshot::ProducerEntry as StoredProducer;
 
 use super::PartitionActor;
@@ -42,7 +42,8 @@ pub(super) async fn open(
     let now_ms = cx.world().now().wall_ms;
     let (options, high_watermark) = found(&handle, now_ms);
     let (disk, topic_id) = (cx.world().disk().clone(), handle.topic_id);
-    let job = move || open_log(disk, path, log_config, options, topic_id);
+    let dir = path.clone();
+    let job = move || open_log(disk, dir, log_config, options, topic_id);
     let OpenedLog { log, producers } = cx.world().blocking("open log", job).await??;
     let machine = Partition::new(Opened {
         log_start_offset: log.log_start_offset(),
@@ -84,6 +85,9 @@ pub(super) async fn open(
         ticked_end: -1,
         sync_timer: None,
         jitter,
+        deleted: Map::new(),
+        deletions: 0,
+        path,
         effects: Vec::new(),
     })
 }
@@ -284,7 +288,7 @@ impl PartitionActor {
             return;
         }
         let closed = async {
-            self.flush(cx)?;
+            self.flush(cx).await?;
             let snapshot = self.snapshot_producers();
             let settled = self.log.closing()?;
             let disk = cx.world().disk().clone();

@@ -5,6 +5,7 @@ use std::time::Duration;
 use log::{DeletedSegments, RetentionPolicy};
 use machines::partition::Event;
 use model::ErrorCode;
+use model::topic::is_internal_topic;
 use runtime::{Cx, Failure, Outcome};
 
 use super::{PartitionActor, PartitionMsg};
@@ -63,12 +64,32 @@ impl PartitionActor {
 
     /// Retention: whole segments that the topic's policy, or the log start offset, gives up.
     pub(super) fn delete_old_segments(&mut self, cx: &mut Cx<Self>) -> Outcome {
-        let unlimited = !self.config.cleanup_policy.delete;
-        let policy = RetentionPolicy {
-            retention_ms: if unlimited { -1 } else { self.config.retention_ms },
-            retention_bytes: if unlimited { -1 } else { self.config.retention_bytes },
+        self.delete_segments(cx, self.retention(1.0))
+    }
+
+    /// So much of it that `share` of the topic's retention remains; what is deleted leaves the disk at once.
+    pub(super) fn make_room(&mut self, cx: &mut Cx<Self>, share: f64) -> Outcome {
+        let internal = is_internal_topic(&self.handle.topic_partition.topic);
+        self.delete_segments(cx, self.retention(if internal { 1.0 } else { share }))?;
+        while let Some((of, _)) = self.deleted.first_key_value() {
+            self.remove_files(cx, *of);
+        }
+        Ok(())
+    }
+
+    fn retention(&self, share: f64) -> RetentionPolicy {
+        if !self.config.cleanup_policy.delete {
+            return KEEP_ALL;
+        }
+        let limit = |whole: i64| match whole {
+            ..0 => -1,
+            _ if share >= 1.0 => whole,
+            whole => (whole as f64 * share) as i64,
         };
-        self.delete_segments(cx, policy)
+        RetentionPolicy {
+            retention_ms: limit(self.config.retention_ms),
+            retention_bytes: limit(self.config.retention_bytes),
+        }
     }
 
     fn delete_segments(&mut self, cx: &mut Cx<Self>, policy: RetentionPolicy) -> Outcome {
@@ -85,15 +106,19 @@ impl PartitionActor {
     }
 
     /// Readers that know of the files may still look for them.
-    fn remove_later(&self, cx: &mut Cx<Self>, of: DeletedSegments) {
-        tracing::info!(partition = cx.path(), count = of.count, "segments deleted");
+    fn remove_later(&mut self, cx: &mut Cx<Self>, segments: DeletedSegments) {
+        tracing::info!(partition = cx.path(), count = segments.count, "segments deleted");
         let delay_ms = self.config.file_delete_delay_ms.max(0).unsigned_abs();
+        let of = self.deletions;
+        self.deletions += 1;
+        self.deleted.insert(of, segments);
         cx.send_after(Duration::from_millis(delay_ms), PartitionMsg::RemoveFiles { of });
     }
 
-    pub(super) fn remove_files(&self, cx: &mut Cx<Self>, of: DeletedSegments) {
+    pub(super) fn remove_files(&mut self, cx: &mut Cx<Self>, of: u64) {
+        let Some(segments) = self.deleted.remove(&of) else { return };
         let disk = cx.world().disk().clone();
-        let job = move || of.remove(&*disk).map_err(|error| error.to_string());
+        let job = move || segments.remove(&*disk).map_err(|error| error.to_string());
         cx.job("remove segments", job, |result| PartitionMsg::Removed {
             result: result.unwrap_or_else(|lost| Err(lost.to_string())),
         });

@@ -15,7 +15,8 @@ use crate::settings::{SettingError, TopicConfig, Values};
 
 pub use endpoints::{Endpoint, HostPort, Voter};
 pub use parts::{
-    GroupsConfig, InternalTopicConfig, LogsConfig, NetworkConfig, QuorumConfig, TopicsConfig,
+    GroupsConfig, InternalTopicConfig, LogsConfig, NetworkConfig, QuorumConfig, RoomConfig,
+    TopicsConfig,
 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

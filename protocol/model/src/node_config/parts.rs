@@ -132,6 +132,30 @@ impl LogsConfig {
     }
 }
 
+/// What is done while there is little room on a disk. Read anew whenever settings change.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct RoomConfig {
+    pub warn_free_bytes: u64,
+    pub retain_free_bytes: u64,
+    pub refuse_free_bytes: u64,
+    /// The share of a topic's retention that holds meanwhile.
+    pub early_retention: f64,
+    pub check_interval_ms: i32,
+}
+
+impl RoomConfig {
+    pub fn new(values: &Values) -> RoomConfig {
+        let bytes = |name| u64::try_from(values.long(name)).unwrap_or(0);
+        RoomConfig {
+            warn_free_bytes: bytes("ottla.disk.warn.free.bytes"),
+            retain_free_bytes: bytes("ottla.disk.retain.free.bytes"),
+            refuse_free_bytes: bytes("ottla.disk.refuse.free.bytes"),
+            early_retention: values.double("ottla.disk.early.retention"),
+            check_interval_ms: values.int("ottla.disk.check.interval.ms"),
+        }
+    }
+}
+
 /// The group coordinator and its topic.
 #[derive(Debug, Clone, PartialEq)]
 pub struct GroupsConfig {

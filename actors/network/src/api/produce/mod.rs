@@ -15,7 +15,8 @@ use std::time::Duration;
 use machines::partition::{Acks, Origin};
 use model::Uuid;
 use model::settings::{CompressionType, TimestampType, TopicConfig};
-use partitions::{Append, AppendResult, PartitionHandle, Standing};
+use model::topic::is_internal_topic;
+use partitions::{Append, AppendResult, PartitionHandle, Room, Standing};
 use wire::batch::{
     self, AppendOrigin, BatchError, ProduceError, RecordBatch, ValidationRules, produced_batch,
 };
@@ -163,7 +164,7 @@ fn parse_one(
     }
     let handle = found?;
     let admin = cx.client_id.as_deref() == Some(ADMIN_CLIENT);
-    if model::topic::is_internal_topic(&handle.topic_partition.topic) && !admin {
+    if is_internal_topic(&handle.topic_partition.topic) && !admin {
         return Err(Refusal::InternalTopic);
     }
     Ok(Stage::Parsed { handle, batch })
@@ -222,6 +223,10 @@ async fn append(
 ) -> Result<Stage, Refusal> {
     if !handle.log_dir().is_online() {
         return Err(Refusal::Offline);
+    }
+    let topic = &handle.topic_partition.topic;
+    if handle.log_dir().room() == Room::Full && !is_internal_topic(topic) {
+        return Err(Refusal::NoRoom);
     }
     match &*handle.standing() {
         Standing::Leader(_) => {}

@@ -18,6 +18,8 @@ pub(super) enum Refusal {
     NotLeader,
     #[error("the replica is offline")]
     Offline,
+    #[error("the disk is full")]
+    NoRoom,
     #[error("the leader was lost before it answered")]
     Gone,
     #[error("the replicas did not take it in time")]
@@ -51,7 +53,8 @@ impl Refusal {
             Refusal::NotHere(NotHere::OtherId) => ErrorCode::UnknownTopicId,
             Refusal::NotHere(not_here) => not_here.code(),
             Refusal::NotLeader | Refusal::Gone => ErrorCode::NotLeaderOrFollower,
-            Refusal::Offline => ErrorCode::KafkaStorageError,
+            // Clients try again.
+            Refusal::Offline | Refusal::NoRoom => ErrorCode::KafkaStorageError,
             Refusal::TimedOut => ErrorCode::RequestTimedOut,
             Refusal::InternalTopic => ErrorCode::InvalidTopicException,
             Refusal::RequiredAcks => ErrorCode::InvalidRequiredAcks,

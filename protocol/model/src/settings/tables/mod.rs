@@ -6,6 +6,7 @@ mod groups;
 mod log;
 mod network;
 mod node;
+mod own;
 mod quorum;
 mod quotas;
 mod remote;
@@ -32,6 +33,7 @@ pub const BROKER: &[Area] = &[
     telemetry::TELEMETRY,
     quotas::QUOTAS,
     remote::REMOTE,
+    own::OWN,
 ];
 
 /// What is set for one topic.

@@ -1,0 +1,20 @@
+//! What Kafka has no name for.
+
+use crate::settings::setting::Check::{AtLeast, Fraction};
+use crate::settings::setting::{Area, settings};
+
+pub(super) const OWN: Area = Area {
+    title: "Ottla's own",
+    settings: settings! {
+        Long "ottla.disk.warn.free.bytes" = "2147483648", AtLeast(0), Cluster + honoured + internal:
+            "Less room than this on the disk of a log directory is warned of. Like the next two it is at most a share of the disk: here a tenth.";
+        Long "ottla.disk.retain.free.bytes" = "1073741824", AtLeast(0), Cluster + honoured + internal:
+            "With less room than this, or a twentieth of the disk, retention looks for old segments all the time, and what was deleted leaves the disk without delay.";
+        Long "ottla.disk.refuse.free.bytes" = "268435456", AtLeast(0), Cluster + honoured + internal:
+            "With less room than this, or a fortieth of the disk, producers to user topics are told to try again later; internal topics, reads and deletions go on.";
+        Double "ottla.disk.early.retention" = "1.0", Fraction(0.0, 1.0), Cluster + honoured + internal:
+            "The share of retention.ms and retention.bytes that holds for user topics while room is below ottla.disk.retain.free.bytes; 1 keeps all that was promised.";
+        Int "ottla.disk.check.interval.ms" = "1000", AtLeast(1), Node + honoured + internal:
+            "How often the room on the disks is measured.";
+    },
+};

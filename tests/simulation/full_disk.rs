@@ -1,0 +1,304 @@
+//! A disk fills, and is emptied again, under a node that goes on.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use model::ErrorCode;
+use ottla::runtime::sim::{
+    Life, NodeIndex, SimFault, SimOptions, Simulation, TraceLog, check_replay,
+};
+use ottla::runtime::{ActorTree, Bulkhead, World};
+use wire::batch::BatchBuilder;
+use wire::compression::Compression;
+use wire::create_topics_request::{CreatableTopic, CreatableTopicConfig};
+use wire::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
+use wire::fetch_request::{FetchPartition, FetchTopic};
+use wire::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
+use wire::produce_request::{PartitionProduceData, TopicProduceData};
+use wire::{
+    CreateTopicsRequest, DeleteRecordsRequest, FetchRequest, FindCoordinatorRequest,
+    OffsetCommitRequest, ProduceRequest, Records,
+};
+
+use crate::broker;
+use crate::wire_client::{BACKOFF, WireClient};
+
+const TOPIC: &str = "t";
+const CAPACITY: u64 = 64 << 20;
+const LIMIT: Duration = Duration::from_secs(600);
+const RECORD_BYTES: usize = 200_000;
+
+/// How far the client has come; it waits for the test where it says so.
+#[derive(Clone, Default)]
+struct Stage(Arc<Mutex<&'static str>>);
+
+impl Stage {
+    fn is(&self, name: &str) -> bool {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) == name
+    }
+
+    fn set(&self, name: &'static str) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = name;
+    }
+}
+
+struct Client {
+    life: Life,
+    wire: WireClient,
+    stage: Stage,
+}
+
+impl Client {
+    async fn create(&mut self) {
+        let configs = [("segment.bytes", "1048576"), ("retention.ms", "-1")];
+        let configs = configs.into_iter().map(|(name, value)| CreatableTopicConfig {
+            name: name.into(),
+            value: Some(value.into()),
+            ..Default::default()
+        });
+        let topic = CreatableTopic {
+            name: TOPIC.into(),
+            num_partitions: 1,
+            replication_factor: 1,
+            configs: configs.collect(),
+            ..Default::default()
+        };
+        let request =
+            CreateTopicsRequest { topics: vec![topic], timeout_ms: 3000, ..Default::default() };
+        let response = self.wire.ask_until_answered(&request, 7).await;
+        assert_eq!(response.topics[0].error_code, 0);
+    }
+
+    async fn produce(&mut self) -> ErrorCode {
+        let mut builder = BatchBuilder::new(Compression::NONE);
+        builder.append(1, None, Some(&[7; RECORD_BYTES]), &[]);
+        let records = builder.build().expect("a batch").to_bytes();
+        let partition = PartitionProduceData {
+            index: 0,
+            records: Some(Records::Bytes(records)),
+            ..Default::default()
+        };
+        let topic = TopicProduceData {
+            name: TOPIC.into(),
+            partition_data: vec![partition],
+            ..Default::default()
+        };
+        let request = ProduceRequest {
+            acks: -1,
+            timeout_ms: 3000,
+            topic_data: vec![topic],
+            ..Default::default()
+        };
+        let response = self.wire.ask_until_answered(&request, 9).await;
+        ErrorCode::from_code(response.responses[0].partition_responses[0].error_code)
+    }
+
+    /// Produces until there is another answer than before; how often it was the same.
+    async fn produce_while(&mut self, code: ErrorCode) -> (usize, ErrorCode) {
+        for count in 0.. {
+            let answer = self.produce().await;
+            if answer != code {
+                return (count, answer);
+            }
+            self.life.world.sleep(BACKOFF).await;
+        }
+        unreachable!()
+    }
+
+    async fn read(&mut self, offset: i64) -> ErrorCode {
+        let partition = FetchPartition {
+            fetch_offset: offset,
+            partition_max_bytes: 1 << 20,
+            ..Default::default()
+        };
+        let topic =
+            FetchTopic { topic: TOPIC.into(), partitions: vec![partition], ..Default::default() };
+        let request = FetchRequest {
+            max_bytes: 1 << 20,
+            session_epoch: -1,
+            topics: vec![topic],
+            ..Default::default()
+        };
+        let response = self.wire.ask_until_answered(&request, 12).await;
+        let partition = &response.responses[0].partitions[0];
+        let some = partition.records.as_ref().and_then(Records::as_bytes);
+        assert!(some.is_some_and(|bytes| bytes.len() > RECORD_BYTES), "something to read");
+        ErrorCode::from_code(partition.error_code)
+    }
+
+    /// Into an internal topic, which is made at first.
+    async fn commit(&mut self) {
+        let find = FindCoordinatorRequest { key: "g".into(), ..Default::default() };
+        let partition = OffsetCommitRequestPartition { committed_offset: 1, ..Default::default() };
+        let topic = OffsetCommitRequestTopic {
+            name: TOPIC.into(),
+            partitions: vec![partition],
+            ..Default::default()
+        };
+        let commit = OffsetCommitRequest {
+            group_id: "g".into(),
+            generation_id_or_member_epoch: -1,
+            topics: vec![topic],
+            ..Default::default()
+        };
+        loop {
+            self.wire.ask_until_answered(&find, 3).await;
+            let response = self.wire.ask_until_answered(&commit, 8).await;
+            if response.topics[0].partitions[0].error_code == 0 {
+                return;
+            }
+            self.life.world.sleep(BACKOFF).await;
+        }
+    }
+
+    async fn delete_below(&mut self, offset: i64) {
+        let partition = DeleteRecordsPartition { offset, ..Default::default() };
+        let topic = DeleteRecordsTopic {
+            name: TOPIC.into(),
+            partitions: vec![partition],
+            ..Default::default()
+        };
+        let request =
+            DeleteRecordsRequest { topics: vec![topic], timeout_ms: 3000, ..Default::default() };
+        let response = self.wire.ask_until_answered(&request, 2).await;
+        assert_eq!(response.topics[0].partitions[0].error_code, 0);
+    }
+
+    async fn wait_for(&mut self, name: &'static str) {
+        self.stage.set(name);
+        while self.stage.is(name) {
+            self.life.world.sleep(BACKOFF).await;
+        }
+    }
+}
+
+fn client(life: Life, stage: Stage) -> Client {
+    Client { wire: WireClient::new(&life.world, "filler"), life, stage }
+}
+
+fn states(tree: &[ActorTree], kind: &str, into: &mut Vec<String>) {
+    for actor in tree {
+        if actor.kind == kind {
+            into.push(actor.state.clone());
+        }
+        states(&actor.children, kind, into);
+    }
+}
+
+/// The tree of the broker's actors, as the last look found it.
+#[derive(Clone, Default)]
+struct Tree(Arc<Mutex<Vec<ActorTree>>>);
+
+impl Tree {
+    fn states(&self, kind: &str) -> Vec<String> {
+        let mut found = Vec::new();
+        states(&self.0.lock().unwrap_or_else(PoisonError::into_inner), kind, &mut found);
+        found
+    }
+
+    async fn follow(self, world: World) {
+        loop {
+            let tree = world.registry().look(&world).await;
+            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = tree;
+            world.sleep(BACKOFF).await;
+        }
+    }
+}
+
+fn add_broker(world: &mut Simulation, tree: &Tree, ended: &Arc<AtomicBool>) -> NodeIndex {
+    let (tree, ended) = (tree.clone(), ended.clone());
+    world.add_node(broker::NAME, move |life| {
+        let (looked_at, tree, ended) = (life.world.clone(), tree.clone(), ended.clone());
+        life.world.spawn(Bulkhead::Control, tree.follow(looked_at));
+        broker::serve(life, ended)
+    })
+}
+
+fn run_until(world: &mut Simulation, stage: &Stage, name: &str) {
+    assert!(world.run_until(LIMIT, || stage.is(name)), "it does not come to be {name}");
+}
+
+/// Refused with a retriable error while everything else goes on; taken again when there is room.
+fn fill_and_empty(seed: u64, keep_lines: bool) -> TraceLog {
+    let options =
+        SimOptions { keep_lines, disk_capacity_bytes: CAPACITY, ..SimOptions::seed(seed) };
+    let mut world = Simulation::new(options);
+    let ended = Arc::new(AtomicBool::new(false));
+    let tree = Tree::default();
+    add_broker(&mut world, &tree, &ended);
+    let stage = Stage::default();
+    let told = stage.clone();
+    world.add_node("client", move |life| {
+        let mut client = client(life, told.clone());
+        async move {
+            client.create().await;
+            client.commit().await;
+            let (taken, refused) = client.produce_while(ErrorCode::None).await;
+            assert_eq!(refused, ErrorCode::KafkaStorageError);
+            assert!(taken > 150, "{taken} taken");
+            client.wait_for("full").await;
+            assert_eq!(client.read(0).await, ErrorCode::None);
+            client.commit().await;
+            client.delete_below(taken as i64 / 2).await;
+            // Deleted files do not wait for their delay.
+            let (_, taken) = client.produce_while(ErrorCode::KafkaStorageError).await;
+            assert_eq!(taken, ErrorCode::None);
+            client.wait_for("emptied").await;
+        }
+    });
+    run_until(&mut world, &stage, "full");
+    let says = |what: &str| tree.states("log-dir").iter().any(|state| state.contains(what));
+    assert!(world.run_until(LIMIT, || says("FULL")), "{:?}", tree.states("log-dir"));
+    stage.set("going on");
+    run_until(&mut world, &stage, "emptied");
+    assert!(world.run_until(LIMIT, || says("enough room")), "{:?}", tree.states("log-dir"));
+    assert!(!ended.load(Ordering::Relaxed), "the node goes on");
+    world.finish()
+}
+
+#[test]
+fn a_full_disk_refuses_producers_until_there_is_room_again() {
+    for seed in 0..2 {
+        check_replay(seed, fill_and_empty).unwrap_or_else(|difference| panic!("{difference}"));
+    }
+}
+
+/// Somebody else takes all the room there is, faster than it is measured.
+#[test]
+fn a_write_that_finds_no_room_costs_no_partition() {
+    let mut world = Simulation::new(SimOptions::seed(1));
+    let tree = Tree::default();
+    let broker = add_broker(&mut world, &tree, &Default::default());
+    let stage = Stage::default();
+    let told = stage.clone();
+    world.add_node("client", move |life| {
+        let mut client = client(life, told.clone());
+        async move {
+            client.create().await;
+            assert_eq!(client.produce().await, ErrorCode::None);
+            client.wait_for("to be filled").await;
+            for _ in 0..20 {
+                assert_ne!(client.produce().await, ErrorCode::None);
+                client.life.world.sleep(BACKOFF).await;
+            }
+            client.wait_for("refused").await;
+            while client.produce().await != ErrorCode::None {
+                client.life.world.sleep(BACKOFF).await;
+            }
+            assert_eq!(client.read(1).await, ErrorCode::None);
+            client.wait_for("over").await;
+        }
+    });
+    run_until(&mut world, &stage, "to be filled");
+    // What small writes of the metadata log need is left.
+    let used = world.disk(broker).used_bytes();
+    world.inject(SimFault::DiskCapacity { node: broker, bytes: used + (128 << 10) });
+    stage.set("filled");
+    run_until(&mut world, &stage, "refused");
+    let leads = || tree.states("partition").iter().all(|state| state.starts_with("leader"));
+    assert!(world.run_until(LIMIT, leads), "{:?}", tree.states("partition"));
+    world.inject(SimFault::DiskCapacity { node: broker, bytes: 1 << 40 });
+    stage.set("emptied");
+    run_until(&mut world, &stage, "over");
+}
