@@ -2,7 +2,6 @@
 
 mod handle;
 mod hosted;
-mod info;
 mod log_dir;
 mod log_dirs;
 mod partition;

@@ -19,7 +19,6 @@ use runtime::{Actor, Counter, Cx, Failure, Map, Outcome, RandomStream, Reply, Ti
 use wire::batch::RecordBatch;
 
 use crate::handle::{Append, AppendResult, Held, PartitionHandle, Serving, Standing};
-use crate::info::batch_info;
 pub use flush::SyncFailed;
 pub use open::PartitionArgs;
 pub use trim::DeleteRecordsError;
@@ -97,6 +96,7 @@ pub struct PartitionActor {
     deleted: Map<u64, DeletedSegments>,
     deletions: u64,
     path: PathBuf,
+    producer_id_expiration_ms: i64,
     effects: Vec<Effect>,
     appended: Counter,
     appended_bytes: Counter,
@@ -131,6 +131,9 @@ impl Actor for PartitionActor {
             }
             PartitionMsg::Tick { producer_id_expiration_ms } => {
                 self.sync_if_idle(cx);
+                self.producer_id_expiration_ms = producer_id_expiration_ms;
+                let now_ms = cx.world().now().wall_ms;
+                self.log.expire_producers(now_ms, producer_id_expiration_ms);
                 self.step(cx, Event::Tick { producer_id_expiration_ms })?;
             }
             PartitionMsg::Retain => self.delete_old_segments(cx)?,
@@ -167,7 +170,7 @@ impl PartitionActor {
     fn append(&mut self, cx: &Cx<Self>, append: Append, reply: Reply<AppendResult>) -> Outcome {
         let ticket = Ticket(self.next_ticket);
         self.next_ticket += 1;
-        let batch = match batch_info(&append.batch) {
+        let batch = match append.batch.info() {
             Ok(batch) => batch,
             Err(error) => return Err(Failure::new(format!("an unchecked batch: {error}"))),
         };
@@ -230,8 +233,6 @@ impl PartitionActor {
                 self.log.begin_epoch(leader_epoch);
                 self.publish_standing();
             }
-            // The transaction index is written where transactions are served.
-            Effect::TransactionCompleted(_) => {}
         }
         Ok(())
     }

@@ -228,7 +228,9 @@ impl Partitions {
         let handle = Arc::new(handle);
         handle.set_role(role);
         self.args.hosted.insert(handle.clone());
-        let seed = Seed::at::<PartitionActor>(name, spec, PartitionArgs { handle, path }, &address);
+        let producer_id_expiration_ms = i64::from(self.settings.int("producer.id.expiration.ms"));
+        let args = PartitionArgs { handle, path, producer_id_expiration_ms };
+        let seed = Seed::at::<PartitionActor>(name, spec, args, &address);
         cx.spawn_seed(seed)?;
         Ok(())
     }

@@ -5,6 +5,7 @@ mod hash;
 mod ids;
 pub mod node_config;
 mod now;
+pub mod producers;
 mod replicated;
 pub mod settings;
 pub mod topic;

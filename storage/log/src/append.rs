@@ -90,7 +90,7 @@ impl Log {
             return Err(error.into());
         }
         for batch in run {
-            self.note(batch.header());
+            self.note(batch)?;
         }
         self.write_index_if_behind()
     }
@@ -107,8 +107,9 @@ impl Log {
         Ok(())
     }
 
-    /// Brings indexes, epochs and ends up to a batch that was written.
-    fn note(&mut self, header: &BatchHeader) {
+    /// Brings indexes, epochs, producers and ends up to a batch that was written.
+    fn note(&mut self, batch: &RecordBatch) -> Result<(), AppendError> {
+        let header = batch.header();
         let segment = self.active_segment().clone();
         let interval = self.config.index_interval_bytes;
         self.active.note(header, segment.base, &segment.index, interval);
@@ -116,6 +117,7 @@ impl Log {
         if header.leader_epoch >= 0 {
             self.assign_epoch(LeaderEpoch(header.leader_epoch), header.base_offset);
         }
+        Ok(self.note_producer(batch)?)
     }
 }
 

@@ -13,6 +13,8 @@ use crate::*;
 #[derive(Debug, Clone)]
 enum Step {
     Append { batches: usize, records: i64, codec: Codec },
+    Produce { id: i64, records: i64, transactional: bool },
+    End { id: i64, commit: bool },
     Sync,
     Roll,
     Epoch,
@@ -25,6 +27,9 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         8 => (1..5usize, 1..12i64, codec)
             .prop_map(|(batches, records, codec)| Step::Append { batches, records, codec }),
+        6 => (1..5i64, 1..6i64, any::<bool>())
+            .prop_map(|(id, records, transactional)| Step::Produce { id, records, transactional }),
+        3 => (1..5i64, any::<bool>()).prop_map(|(id, commit)| Step::End { id, commit }),
         3 => Just(Step::Sync),
         1 => Just(Step::Roll),
         1 => Just(Step::Epoch),
@@ -56,6 +61,18 @@ impl Model {
                     base += records;
                 }
                 open.append(&run, 0).ok()?;
+            }
+            Step::Produce { id, records, transactional } => {
+                let base = open.log_end_offset();
+                self.batches.push((base, self.epoch));
+                let producer = (*id, 0, base as i32);
+                let batch = produced(base, *records, self.epoch, producer, *transactional);
+                open.append(&[batch], 0).ok()?;
+            }
+            Step::End { id, commit } => {
+                let base = open.log_end_offset();
+                self.batches.push((base, self.epoch));
+                open.append(&[marker(base, self.epoch, (*id, 0), *commit)], 0).ok()?;
             }
             Step::Sync => {
                 open.sync().ok()?;
@@ -127,6 +144,8 @@ fn run(seed: u64, index_lag: u32, lives: &[(Vec<Step>, u64, Crash)]) {
         };
         let view = log.view();
         check(&view);
+        check_producers(&disk, &log);
+        check_indexes(&log);
         let found = bases(&view);
         let written: Vec<i64> = model.batches.iter().map(|(base, _)| *base).collect();
         assert!(view.log_end_offset() >= model.durable, "lost what was synced");
@@ -164,7 +183,7 @@ fn life() -> impl Strategy<Value = (Vec<Step>, u64, Crash)> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 800, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn a_crash_leaves_a_prefix_with_all_that_was_synced(

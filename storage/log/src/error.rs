@@ -17,6 +17,15 @@ pub enum OpenError {
     LegacyFormat { path: PathBuf, position: u64, magic: i8 },
     #[error("{path:?} is larger than the 2 GiB that a segment may have")]
     SegmentTooLarge { path: PathBuf },
+    /// Records that had reached the disk cannot be read any more.
+    #[error(
+        "{path:?} is whole up to position {position} and offset {offset} only, but the log was durable up to {recovery_point}: \
+        restore the file, or accept the loss by taking the partition's line out of recovery-point-offset-checkpoint"
+    )]
+    CommittedLost { path: PathBuf, position: u64, offset: i64, recovery_point: i64 },
+    /// Segments follow it, so that it was whole once.
+    #[error("{path:?} is whole up to position {position} only, and other segments follow it")]
+    CorruptSegment { path: PathBuf, position: u64 },
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
 }

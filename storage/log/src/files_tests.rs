@@ -3,9 +3,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use disk::{Disk, SimDisk, SimDiskOptions};
-use model::{BrokerEpoch, NodeId, TopicPartition, Uuid};
-use wire::producer_snapshot::ProducerEntry;
+use model::producers::{ProducerEntry, Producers, RememberedBatch};
+use model::{BrokerEpoch, NodeId, ProducerEpoch, ProducerId, TopicPartition, Uuid};
 
+use crate::producer_snapshot::{encode_producer_snapshot, write_producer_snapshot};
 use crate::*;
 
 fn disk_with_dir() -> Arc<dyn Disk> {
@@ -98,35 +99,46 @@ fn meta_properties_name_the_directory() {
 }
 
 #[test]
-fn producer_snapshots_have_kafkas_layout() {
+fn producer_snapshots_are_kafkas_to_the_byte() {
     let disk = disk_with_dir();
     let dir = Path::new("/data");
-    let entry = |id| ProducerEntry {
-        producer_id: id,
-        epoch: 2,
-        last_sequence: 30,
-        last_offset: 400,
-        offset_delta: 5,
-        timestamp: 6000,
-        coordinator_epoch: 7,
-        current_txn_first_offset: -1,
-        ..ProducerEntry::default()
+    let mut producers = Producers::default();
+    let mut idle = ProducerEntry::new(ProducerEpoch(3), 9, 7000);
+    idle.transaction_first_offset = Some(12);
+    producers.restore(ProducerId(2), idle);
+    let mut entry = ProducerEntry::new(ProducerEpoch(2), 7, 6000);
+    for last_sequence in [24, 30] {
+        let (last_offset, offset_delta, timestamp) = (400, 5, 6000);
+        let batch = RememberedBatch { last_sequence, last_offset, offset_delta, timestamp };
+        entry.remember(ProducerEpoch(2), batch);
+    }
+    producers.restore(ProducerId(1), entry);
+    let bytes = encode_producer_snapshot(&producers);
+    write_producer_snapshot(&*disk, dir, 401, &bytes).unwrap();
+    let stored = |id: i64, epoch: i16, sequence: i32, offset: i64, delta: i32, rest: [i64; 3]| {
+        let [timestamp, coordinator_epoch, first] = rest;
+        let mut out = id.to_be_bytes().to_vec();
+        out.extend(epoch.to_be_bytes());
+        out.extend(sequence.to_be_bytes());
+        out.extend(offset.to_be_bytes());
+        out.extend(delta.to_be_bytes());
+        out.extend(timestamp.to_be_bytes());
+        out.extend((coordinator_epoch as i32).to_be_bytes());
+        out.extend(first.to_be_bytes());
+        out
     };
-    let entries = vec![entry(1), entry(2)];
-    write_producer_snapshot(&*disk, dir, 401, entries.clone()).unwrap();
+    let entries = [stored(1, 2, 30, 400, 5, [6000, 7, -1]), stored(2, 3, -1, -1, 0, [7000, 9, 12])];
+    let counted = [&2i32.to_be_bytes()[..], &entries.concat()].concat();
+    let crc = wire::batch::crc::crc32c(&counted).to_be_bytes();
+    assert_eq!(bytes, [&[0, 1][..], &crc, &counted].concat());
+    let read = read_producer_snapshot(&*disk, dir, 401).unwrap();
+    assert_eq!(encode_producer_snapshot(&read), bytes);
+    assert_eq!(read.first_ongoing_offset(), Some(12));
     let path = dir.join("00000000000000000401.snapshot");
-    let bytes = disk.read(&path, 1 << 20).unwrap();
-    assert_eq!(bytes.len(), 2 + 4 + 4 + 2 * 46);
-    assert_eq!(bytes[..2], [0, 1]);
-    assert_eq!(bytes[6..10], [0, 0, 0, 2]);
-    assert_eq!(list_producer_snapshots(&*disk, dir).unwrap(), [401]);
-    assert_eq!(read_producer_snapshot(&*disk, dir, 401).unwrap(), entries);
     for at in 0..bytes.len() {
         let mut broken = bytes.clone();
         broken[at] ^= 4;
         disk.replace(&path, &broken).unwrap();
         assert!(read_producer_snapshot(&*disk, dir, 401).is_err(), "byte {at}");
     }
-    remove_producer_snapshot(&*disk, dir, 401).unwrap();
-    assert!(list_producer_snapshots(&*disk, dir).unwrap().is_empty());
 }

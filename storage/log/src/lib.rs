@@ -24,6 +24,7 @@ mod names;
 mod open;
 mod partition_metadata;
 mod producer_snapshot;
+mod producers;
 mod recover;
 mod retention;
 mod scan;
@@ -58,10 +59,7 @@ pub use partition_metadata::{
     PARTITION_METADATA_FILE, PartitionMetadataError, read_partition_metadata,
     write_partition_metadata,
 };
-pub use producer_snapshot::{
-    ProducerSnapshotError, list_producer_snapshots, read_producer_snapshot,
-    remove_producer_snapshot, write_producer_snapshot,
-};
+pub use producer_snapshot::{ProducerSnapshotError, read_producer_snapshot};
 pub use retention::{DeletedSegments, RetentionPolicy};
 pub use sync::SyncJob;
 pub use truncate::TruncateError;
@@ -74,6 +72,8 @@ mod crash_tests;
 mod files_tests;
 #[cfg(test)]
 mod log_tests;
+#[cfg(test)]
+mod producers_tests;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]

@@ -1,11 +1,13 @@
 //! The log's one writer: what it holds, what it shows, how it closes.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use disk::{Disk, DiskError, Open};
 use model::LeaderEpoch;
+use model::producers::{CompletedTransaction, Producers};
 use wire::batch::NO_TIMESTAMP;
 
 use crate::compact::SegmentSwap;
@@ -32,6 +34,10 @@ pub struct Log {
     pub(crate) recovery_point: i64,
     pub(crate) epochs: Arc<LeaderEpochs>,
     pub(crate) epochs_version: u64,
+    pub(crate) producers: Producers,
+    /// The offsets of the snapshot files.
+    pub(crate) snapshots: BTreeSet<i64>,
+    pub(crate) completed: Vec<CompletedTransaction>,
     pub(crate) sync_state: Arc<SyncState>,
     /// Counts truncations: a sync that began before one proves nothing about what came after.
     pub(crate) truncations: u64,
@@ -184,7 +190,7 @@ impl Log {
         segments.push(next);
         self.segments = Arc::new(segments);
         self.active = self.fresh_active(base, now_ms);
-        Ok(())
+        self.snapshot_producers(base)
     }
 
     /// What is known of a segment that [`Log::create_segment`] made.

@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 
 use disk::{Disk, DiskError, DiskFile, Open};
+use model::producers::Producers;
 use wire::batch::NO_LEADER_EPOCH;
 
 use crate::checkpoint::read_epochs;
@@ -19,7 +20,7 @@ use crate::log::Log;
 use crate::names::{LOG, OFFSET_INDEX, TIME_INDEX, TXN_INDEX, file_name, parse_file_name};
 use crate::recover::{Scan, Scanned, closed_index_is_sound, load_index};
 use crate::segment::Segment;
-use crate::truncate::remove_segment_files;
+use crate::truncate::{remove_if_there, remove_segment_files};
 use crate::txn_index::TxnIndex;
 
 /// What the checkpoints of the log directory say of this log.
@@ -32,6 +33,10 @@ pub struct OpenOptions {
     pub writes_survived: bool,
     pub recovery_point: i64,
     pub log_start_offset: i64,
+    /// Transactions that ended below it are done with.
+    pub high_watermark: i64,
+    /// `producer.id.expiration.ms`; without, producers are kept.
+    pub producer_id_expiration_ms: Option<i64>,
     pub now_ms: i64,
 }
 
@@ -70,16 +75,20 @@ impl Log {
             closed: Vec::new(),
             tail: None,
             tail_epoch: NO_LEADER_EPOCH,
+            trusted: i64::MAX,
             report: Recovered::default(),
         };
         opening.load_segments()?;
+        opening.check_committed()?;
+        let (report, trusted) = (opening.report, opening.trusted);
+        let mut log = opening.finish(&epochs)?;
+        log.open_producers(trusted, &options)?;
         if !options.clean {
             // Durably: else what was dropped, now or by a truncation that was cut short, could come back behind what is
             // appended next.
-            opening.disk.sync_dir(&opening.dir)?;
+            log.disk.sync_dir(&log.dir)?;
         }
-        let report = opening.report;
-        Ok((opening.finish(&epochs)?, report))
+        Ok((log, report))
     }
 }
 
@@ -101,6 +110,8 @@ struct Opening {
     tail: Option<Tail>,
     /// The highest leader epoch of the batches scanned so far.
     tail_epoch: i32,
+    /// Of producer snapshots and transaction indexes: all before this offset.
+    trusted: i64,
     report: Recovered,
 }
 
@@ -108,11 +119,18 @@ impl Opening {
     fn load_segments(&mut self) -> Result<(), OpenError> {
         let bases = self.segment_bases()?;
         let point = self.options.recovery_point;
-        let unsynced = bases.partition_point(|base| *base <= point).saturating_sub(1);
+        // Where the recovery point is a segment's beginning, the index of the one before may not be durable yet.
+        let unsynced = bases.partition_point(|base| *base < point).saturating_sub(1);
+        if let (false, false, Some(base)) =
+            (self.options.clean, self.options.writes_survived, bases.get(unsynced))
+        {
+            self.trusted = *base;
+        }
         for (index, base) in bases.iter().copied().enumerate() {
             let OpenOptions { clean, writes_survived, .. } = self.options;
             let to_recover = !clean && !writes_survived && index >= unsynced;
             if to_recover && index > unsynced && self.does_not_follow(base) {
+                self.check_committed()?;
                 return self.remove_segments(&bases[index..]);
             }
             self.close_tail()?;
@@ -132,20 +150,20 @@ impl Opening {
                 self.closed.push(segment);
                 continue;
             }
-            let below = match (to_recover, index == unsynced) {
-                (false, _) => i64::MAX,
-                (true, true) => point,
-                (true, false) => base,
-            };
-            let scanned = self.scan(base, &file, size, below)?;
-            let invalid = scanned.invalid;
+            let scanned = self.scan(base, &file, size, to_recover)?;
+            let (invalid, whole) = (scanned.invalid, scanned.active.size);
             self.tail_epoch = scanned.epoch;
+            self.report.truncated_bytes += invalid;
+            self.tail = Some(Tail { base, file: file.clone(), scanned });
             if invalid > 0 {
-                file.set_len(scanned.active.size)?;
+                self.check_committed()?;
+                if !last && !to_recover {
+                    let path = file.path().to_owned();
+                    return Err(OpenError::CorruptSegment { path, position: whole });
+                }
+                file.set_len(whole)?;
                 file.sync_data()?;
             }
-            self.report.truncated_bytes += invalid;
-            self.tail = Some(Tail { base, file, scanned });
             if to_recover && invalid > 0 {
                 return self.remove_segments(&bases[index + 1..]);
             }
@@ -183,6 +201,18 @@ impl Opening {
         base < end || (base > end && !self.config.compacted)
     }
 
+    /// What lies below the recovery point was durable once: where it is gone, that is not for the log to pass over.
+    fn check_committed(&self) -> Result<(), OpenError> {
+        let recovery_point = self.options.recovery_point;
+        let Some(tail) = self.tail.as_ref().filter(|t| t.scanned.next_offset < recovery_point)
+        else {
+            return Ok(());
+        };
+        let (path, scanned) = (tail.file.path().to_owned(), &tail.scanned);
+        let (position, offset) = (scanned.active.size, scanned.next_offset);
+        Err(OpenError::CommittedLost { path, position, offset, recovery_point })
+    }
+
     fn remove_segments(&mut self, bases: &[i64]) -> Result<(), OpenError> {
         for base in bases.iter().rev() {
             remove_segment_files(&*self.disk, &self.dir, *base)?;
@@ -196,11 +226,21 @@ impl Opening {
         base: i64,
         file: &Arc<dyn DiskFile>,
         size: u64,
-        below: i64,
+        to_recover: bool,
     ) -> Result<Scanned, OpenError> {
-        let known = load_index(&*self.disk, &self.dir, base, &**file, below)?;
+        // The index files of a segment in use are not synced with it.
+        let known = match to_recover {
+            true => None,
+            false => load_index(&*self.disk, &self.dir, base, &**file)?,
+        };
         // With all of its index and nothing lost, only what lies behind the last entry is looked at.
-        let trusted = below == i64::MAX && known.is_some();
+        let trusted = known.is_some();
+        if !trusted {
+            // What is of no use now must not be found again by who opens the log next.
+            for suffix in [OFFSET_INDEX, TIME_INDEX] {
+                remove_if_there(&*self.disk, &self.dir.join(file_name(base, suffix)))?;
+            }
+        }
         self.report.scanned_segments += usize::from(!trusted);
         let scan = Scan {
             file: &**file,
@@ -282,6 +322,9 @@ impl Opening {
             recovery_point: if options.clean { end } else { options.recovery_point.clamp(0, end) },
             epochs_version: u64::from(self.epochs != *stored_epochs),
             epochs: Arc::new(self.epochs),
+            producers: Producers::default(),
+            snapshots: BTreeSet::new(),
+            completed: Vec::new(),
             sync_state: Arc::default(),
             truncations: 0,
             index_lag: INDEX_LAG,
@@ -317,18 +360,18 @@ impl Log {
         now_ms: i64,
     ) -> Result<Scanned, OpenError> {
         let index = ActiveIndex::default();
-        let mut last = 0;
+        let mut last = None;
         for at in 0..segment.index.offset_len() {
             let entry = segment.index.offset_entry(at);
             if u64::from(entry.position) >= size {
                 break;
             }
             index.push_offset(entry);
-            last = entry.relative;
+            last = Some(entry.relative);
         }
         for at in 0..segment.index.time_len() {
             let entry = segment.index.time_entry(at);
-            if entry.relative > last {
+            if last.is_none_or(|last| entry.relative > last) {
                 break;
             }
             index.push_time(entry);

@@ -166,32 +166,31 @@ impl Active {
     }
 }
 
-/// The entries of a segment's index files that concern offsets below `below`, as far as they make sense; `None` if there is
-/// no use in them.
+/// A segment's index files, if they make sense throughout.
 pub(crate) fn load_index(
     disk: &dyn Disk,
     dir: &Path,
     base: i64,
     file: &dyn DiskFile,
-    below: i64,
 ) -> Result<Option<ActiveIndex>, DiskError> {
     let read =
         |suffix| unless_useless(disk.read(&dir.join(file_name(base, suffix)), MAX_INDEX_FILE));
     let (Some(offsets), Some(times)) = (read(OFFSET_INDEX)?, read(TIME_INDEX)?) else {
         return Ok(None);
     };
+    if offsets.len() % OFFSET_ENTRY != 0 || times.len() % TIME_ENTRY != 0 {
+        return Ok(None);
+    }
     let size = file.len()?;
     let index = ActiveIndex::default();
     let mut last = OffsetEntry { relative: 0, position: 0 };
-    let mut all = offsets.len() % OFFSET_ENTRY == 0 && times.len() % TIME_ENTRY == 0;
     for at in 0..offsets.len() / OFFSET_ENTRY {
         let entry = read_offset_entry(&offsets, at);
         let sound = entry.relative >= last.relative
             && entry.position > last.position
             && u64::from(entry.position) + HEADER_LEN as u64 <= size;
-        if !sound || base + i64::from(entry.relative) >= below {
-            all = false;
-            break;
+        if !sound {
+            return Ok(None);
         }
         index.push_offset(entry);
         last = entry;
@@ -199,10 +198,8 @@ pub(crate) fn load_index(
     let mut newest = TimeEntry { timestamp: NO_TIMESTAMP, relative: 0 };
     for at in 0..times.len() / TIME_ENTRY {
         let entry = read_time_entry(&times, at);
-        let sound = entry.timestamp > newest.timestamp && entry.relative >= newest.relative;
-        if !sound || (below != i64::MAX && entry.relative > last.relative) {
-            all = false;
-            break;
+        if entry.timestamp <= newest.timestamp || entry.relative < newest.relative {
+            return Ok(None);
         }
         index.push_time(entry);
         newest = entry;
@@ -210,10 +207,7 @@ pub(crate) fn load_index(
     if last.position > 0 && !leads_to_its_batch(file, base, last)? {
         return Ok(None);
     }
-    if below == i64::MAX {
-        return Ok(all.then(|| index.all_written()));
-    }
-    Ok(Some(index))
+    Ok(Some(index.all_written()))
 }
 
 fn leads_to_its_batch(

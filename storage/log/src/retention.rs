@@ -99,6 +99,7 @@ impl Log {
         let mut files = Vec::new();
         for segment in &self.segments[..keep] {
             set_segment_files_aside(&*self.disk, &self.dir, segment.base, &mut files)?;
+            self.snapshots.remove(&segment.base);
         }
         if keep > 0 {
             self.segments = Arc::new(self.segments[keep..].to_vec());

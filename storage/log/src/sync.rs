@@ -12,7 +12,8 @@ use crate::epochs::LeaderEpochs;
 use crate::error::ReadError;
 use crate::index::{Index, IndexFiles};
 use crate::log::Log;
-use crate::names::{OFFSET_INDEX, TIME_INDEX, file_name};
+use crate::names::{OFFSET_INDEX, SNAPSHOT, TIME_INDEX, file_name};
+use crate::producer_snapshot::{encode_producer_snapshot, write_producer_snapshot};
 use crate::segment::Segment;
 
 const REWRITE_PIECE: usize = 1 << 20;
@@ -22,6 +23,8 @@ const REWRITE_PIECE: usize = 1 << 20;
 pub(crate) struct SyncState {
     /// Version of the leader epochs in the checkpoint file.
     epochs_written: Mutex<u64>,
+    /// Offsets of producer snapshots that were written and not synced.
+    pub(crate) snapshots: Mutex<Vec<i64>>,
 }
 
 /// Makes durable what a log had when the job was made. May run on any thread, while the log is appended to; a log must
@@ -41,6 +44,8 @@ pub struct SyncJob {
     closing: bool,
     /// Those of a log that is being closed.
     swaps: Vec<SegmentSwap>,
+    /// The producers' state at the end of a log that is being closed.
+    snapshot: Option<Vec<u8>>,
     index_lag: u32,
 }
 
@@ -85,6 +90,7 @@ impl Log {
                 segment.file.write_at(piece, position)?;
                 position += count;
             }
+            segment.txn_index.rewrite()?;
         }
         Ok(())
     }
@@ -99,7 +105,8 @@ impl Log {
         let last = self.segments.len() - 1;
         let unsynced = self.segments.iter().enumerate().filter(|(index, segment)| {
             *index == last
-                || self.segments[index + 1].base > self.recovery_point
+                // Also where they meet: its index may be of later than the recovery point.
+                || self.segments[index + 1].base >= self.recovery_point
                 || !segment.name_synced.load(Ordering::Relaxed)
         });
         SyncJob {
@@ -113,6 +120,8 @@ impl Log {
             truncations: self.truncations,
             closing,
             swaps: if closing { self.swaps.clone() } else { Vec::new() },
+            snapshot: (closing && self.needs_snapshot(self.end))
+                .then(|| encode_producer_snapshot(&self.producers)),
             index_lag: self.index_lag,
         }
     }
@@ -126,6 +135,7 @@ impl SyncJob {
 
     pub fn run(&self) -> Result<(), DiskError> {
         self.swaps.iter().try_for_each(SegmentSwap::run)?;
+        self.sync_snapshots()?;
         for segment in &self.segments {
             segment.file.sync_data()?;
             segment.txn_index.sync()?;
@@ -133,13 +143,22 @@ impl SyncJob {
                 self.sync_index(segment)?;
             }
         }
-        if self.segments.iter().any(|segment| !segment.name_synced.load(Ordering::Relaxed)) {
-            self.disk.sync_dir(&self.dir)?;
-            for segment in &self.segments {
-                segment.name_synced.store(true, Ordering::Relaxed);
-            }
-        }
+        self.sync_names()?;
         self.write_epochs()
+    }
+
+    /// Files that the log's writer makes meanwhile are for the next job.
+    fn sync_names(&self) -> Result<(), DiskError> {
+        let mut unsynced = self.segments.clone();
+        unsynced.retain(|segment| !segment.name_synced.swap(true, Ordering::AcqRel));
+        if unsynced.is_empty() && self.snapshot.is_none() {
+            return Ok(());
+        }
+        self.disk.sync_dir(&self.dir).inspect_err(|_| {
+            for segment in &unsynced {
+                segment.name_synced.store(false, Ordering::Release);
+            }
+        })
     }
 
     /// Whether a segment's index files are to be synced. Those of the segment in use serve to shorten a recovery: they are
@@ -156,16 +175,28 @@ impl SyncJob {
     }
 
     fn sync_index(&self, segment: &Segment) -> Result<(), DiskError> {
-        for suffix in [OFFSET_INDEX, TIME_INDEX] {
-            let path = self.dir.join(file_name(segment.base, suffix));
-            match self.disk.open(&path, Open::Read) {
-                Ok(file) => file.sync_data()?,
-                // Removed with its segment.
-                Err(error) if error.is_not_found() => {}
-                Err(error) => return Err(error),
-            }
+        self.sync_if_there(&file_name(segment.base, OFFSET_INDEX))?;
+        self.sync_if_there(&file_name(segment.base, TIME_INDEX))
+    }
+
+    fn sync_snapshots(&self) -> Result<(), DiskError> {
+        let unsynced = &self.state.snapshots;
+        let mut offsets =
+            std::mem::take(&mut *unsynced.lock().unwrap_or_else(PoisonError::into_inner));
+        if let Some(snapshot) = &self.snapshot {
+            write_producer_snapshot(&*self.disk, &self.dir, self.end, snapshot)?;
+            offsets.push(self.end);
         }
-        Ok(())
+        offsets.iter().try_for_each(|offset| self.sync_if_there(&file_name(*offset, SNAPSHOT)))
+    }
+
+    /// It may have been removed with its segment.
+    fn sync_if_there(&self, name: &str) -> Result<(), DiskError> {
+        match self.disk.open(&self.dir.join(name), Open::Read) {
+            Ok(file) => file.sync_data(),
+            Err(error) if error.is_not_found() => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     fn write_epochs(&self) -> Result<(), DiskError> {

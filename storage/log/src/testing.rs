@@ -4,10 +4,17 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use disk::Disk;
-use wire::batch::{BatchBuilder, RecordBatch};
+use model::producers::Producers;
+use wire::batch::{BatchBuilder, ControlRecordType, EndTxnMarker, RecordBatch, control_batch};
 use wire::compression::{Codec, Compression};
 
-use crate::{Log, LogConfig, LogView, OpenOptions, Recovered};
+use crate::index::{Index, TimeEntry};
+use crate::producer_snapshot::encode_producer_snapshot;
+use crate::scan::HeaderScan;
+use crate::segment::Segment;
+use crate::{
+    AbortedTransaction, Log, LogConfig, LogView, OpenOptions, Recovered, read_producer_snapshot,
+};
 
 pub const DIR: &str = "/data/orders-0";
 
@@ -38,6 +45,132 @@ pub fn coded(codec: Codec, base: i64, count: i64, epoch: i32, timestamp: i64) ->
         builder.append(timestamp + index, Some(b"key"), Some(value.as_bytes()), &[]);
     }
     builder.build().unwrap()
+}
+
+/// Who wrote a batch: producer id, epoch, base sequence.
+pub type Producer = (i64, i16, i32);
+
+/// As [`batch`], by a producer.
+pub fn produced(
+    base: i64,
+    count: i64,
+    epoch: i32,
+    (id, producer_epoch, sequence): Producer,
+    transactional: bool,
+) -> RecordBatch {
+    let mut builder = BatchBuilder::new(Compression::NONE)
+        .base_offset(base)
+        .leader_epoch(epoch)
+        .producer(id, producer_epoch, sequence)
+        .transactional(transactional);
+    for index in 0..count {
+        builder.append(1000 + base + index, None, Some(b"value"), &[]);
+    }
+    builder.build().unwrap()
+}
+
+/// The marker that ends a transaction.
+pub fn marker(
+    base: i64,
+    epoch: i32,
+    (id, producer_epoch): (i64, i16),
+    commit: bool,
+) -> RecordBatch {
+    let kind = if commit { ControlRecordType::Commit } else { ControlRecordType::Abort };
+    let configure = |builder: BatchBuilder| {
+        builder
+            .base_offset(base)
+            .leader_epoch(epoch)
+            .producer(id, producer_epoch, -1)
+            .transactional(true)
+    };
+    let value = EndTxnMarker { coordinator_epoch: 3 }.encode();
+    control_batch(configure, 1000 + base, kind, &value).unwrap()
+}
+
+/// The state that all batches below `end` give, from nothing, and the transactions that they aborted.
+pub fn replayed(view: &LogView, end: i64) -> (Producers, Vec<AbortedTransaction>) {
+    let (mut producers, mut aborted) = (Producers::default(), Vec::new());
+    view.batches_from(0)
+        .for_each(|batch| {
+            let base = batch.header().base_offset;
+            let below = base < end;
+            let ended = below.then(|| producers.apply(&batch.info().unwrap(), base)).flatten();
+            aborted.extend(ended.filter(|ended| ended.aborted).map(AbortedTransaction::from));
+            below
+        })
+        .unwrap();
+    (producers, aborted)
+}
+
+/// The offsets of the snapshot files.
+pub fn snapshots(disk: &Arc<dyn Disk>) -> Vec<i64> {
+    let entries = disk.list(&dir()).unwrap().into_iter();
+    entries.filter_map(|entry| entry.name.strip_suffix(".snapshot")?.parse().ok()).collect()
+}
+
+/// LO-4: that producers, their snapshots and the transaction indexes are what the log's batches give from nothing. Only of a
+/// log that begins at offset 0.
+pub fn check_producers(disk: &Arc<dyn Disk>, log: &Log) {
+    let view = log.view();
+    let (producers, aborted) = replayed(&view, i64::MAX);
+    let bytes = encode_producer_snapshot;
+    assert_eq!(bytes(log.producers()), bytes(&producers));
+    assert_eq!(log.producers().first_ongoing_offset(), producers.first_ongoing_offset());
+    assert_eq!(view.aborted_transactions(0, i64::MAX).unwrap(), aborted);
+    for (index, segment) in log.segments.iter().enumerate() {
+        let end = log.segments.get(index + 1).map_or(log.log_end_offset(), |next| next.base);
+        assert!(segment.txn_index.is_sound(segment.base, end).unwrap());
+    }
+    for offset in snapshots(disk) {
+        assert!(offset <= log.log_end_offset(), "a snapshot of what is gone: {offset}");
+        let stored = read_producer_snapshot(&**disk, &dir(), offset).unwrap();
+        assert_eq!(bytes(&stored), bytes(&replayed(&view, offset).0), "as of {offset}");
+    }
+}
+
+/// Checks that the indexes of all segments are what their batches give from nothing; but for time index entries, true ones,
+/// that closing the log added.
+pub fn check_indexes(log: &Log) {
+    let view = log.view();
+    for (at, segment) in log.segments.iter().enumerate() {
+        let known = &segment.index;
+        let unindexed = Segment {
+            base: segment.base,
+            file: segment.file.clone(),
+            index: Index::Active(Box::default()),
+            txn_index: segment.txn_index.clone(),
+            size: 0,
+            max: Default::default(),
+            name_synced: Default::default(),
+        };
+        let mut made = log.rescan(&unindexed, view.size_of(at), 0).unwrap();
+        let closed = at + 1 < log.segments.len();
+        if let Index::Active(index) = &made.index
+            && closed
+        {
+            made.active.index_timestamp(index, segment.base);
+        }
+        let offsets = |index: &Index| -> Vec<_> {
+            (0..index.offset_len()).map(|at| index.offset_entry(at)).collect()
+        };
+        let times = |index: &Index| -> Vec<_> {
+            (0..index.time_len()).map(|at| index.time_entry(at)).collect()
+        };
+        assert_eq!(offsets(known), offsets(&made.index), "segment {}", segment.base);
+        let mut largest = Vec::new();
+        let mut scan = HeaderScan::new(&*segment.file, 0, view.size_of(at));
+        while let Some((_, header)) = scan.next().unwrap() {
+            let relative = (header.last_offset() - segment.base) as u32;
+            let entry = TimeEntry { timestamp: header.max_timestamp, relative };
+            if largest.last().is_none_or(|last: &TimeEntry| last.timestamp < entry.timestamp) {
+                largest.push(entry);
+            }
+        }
+        let (known, made) = (times(known), times(&made.index));
+        assert!(made.iter().all(|entry| known.contains(entry)), "{made:?} not all in {known:?}");
+        assert!(known.iter().all(|entry| largest.contains(entry)), "{known:?} of {largest:?}");
+    }
 }
 
 /// Appends `batches` batches of 3 records, one by one; the timestamp of each record is 1000 plus ten times its offset.

@@ -96,6 +96,7 @@ impl Log {
         for suffix in [OFFSET_INDEX, TIME_INDEX] {
             remove_if_there(&*self.disk, &self.dir.join(file_name(segment.base, suffix)))?;
         }
+        self.drop_snapshots(|offset| offset > end)?;
         segment.txn_index.truncate_to(end)?;
         segment.txn_index.sync()?;
         segment.file.set_len(position)?;
@@ -116,6 +117,7 @@ impl Log {
         self.segments = Arc::new(segments);
         self.active = scanned.active;
         self.end_truncation(end);
+        self.cut_producers()?;
         Ok(true)
     }
 
@@ -130,6 +132,7 @@ impl Log {
         for segment in self.segments.iter().rev() {
             remove_segment_files(&*self.disk, &self.dir, segment.base)?;
         }
+        self.drop_producers()?;
         self.disk.sync_dir(&self.dir)?;
         self.segments = Arc::new(vec![self.create_segment(offset)?]);
         self.active = self.fresh_active(offset, now_ms);

@@ -78,7 +78,7 @@ impl TxnIndex {
 
     /// One whose file exists.
     pub fn open(disk: &dyn Disk, path: PathBuf) -> Result<TxnIndex, DiskError> {
-        let file = disk.open(&path, Open::ReadWrite)?;
+        let file = disk.keep(&path, Open::ReadWrite)?;
         let len = AtomicU64::new(file.len()?);
         Ok(TxnIndex { path, file: OnceLock::from(file), len, synced: AtomicU64::new(0) })
     }
@@ -91,7 +91,7 @@ impl TxnIndex {
         let made = self.file.get().is_none();
         let file = match self.file.get() {
             Some(file) => file.clone(),
-            None => disk.open(&self.path, Open::Truncate)?,
+            None => disk.keep(&self.path, Open::Truncate)?,
         };
         let len = self.len.load(Ordering::Relaxed);
         file.write_at(&encoded.unwrap_or_default(), len)?;
@@ -127,7 +127,6 @@ impl TxnIndex {
         Ok(())
     }
 
-    #[cfg_attr(not(test), expect(dead_code, reason = "recovery follows"))]
     /// Whether its entries can be those of a segment that has offsets from `base` to `end`.
     pub fn is_sound(&self, base: i64, end: i64) -> Result<bool, DiskError> {
         let mut last = base - 1;
@@ -162,6 +161,47 @@ impl TxnIndex {
             self.len.store(keep, Ordering::Release);
             self.synced.store(u64::MAX, Ordering::Relaxed);
         }
+        Ok(())
+    }
+
+    /// Makes the transactions that end at or after `from` those that the log tells of. True if they were not.
+    pub fn replace_from(
+        &self,
+        disk: &dyn Disk,
+        from: i64,
+        told: &[AbortedTransaction],
+    ) -> Result<bool, ReadError> {
+        let mut rest = told.iter();
+        let mut equal = true;
+        let read = self.for_each(|txn| {
+            equal &= txn.last_offset < from || rest.next() == Some(&txn);
+            equal
+        });
+        let whole = self.len.load(Ordering::Relaxed).is_multiple_of(ENTRY as u64);
+        match read {
+            Err(ReadError::Disk(error)) => return Err(error.into()),
+            Ok(()) if equal && whole && rest.next().is_none() => return Ok(false),
+            _ => {}
+        }
+        self.truncate_to(from)?;
+        for txn in told {
+            self.append(disk, *txn)?;
+        }
+        Ok(true)
+    }
+
+    /// Writes again what a failed sync may have left in the kernel's hands only.
+    pub fn rewrite(&self) -> Result<(), DiskError> {
+        let len = self.len.load(Ordering::Relaxed);
+        let Some(file) = self.file.get() else { return Ok(()) };
+        let mut at = 0;
+        while at < len {
+            let mut block = vec![0; (len - at).min(BLOCK as u64) as usize];
+            file.read_exact_at(&mut block, at)?;
+            file.write_at(&block, at)?;
+            at += block.len() as u64;
+        }
+        self.synced.store(u64::MAX, Ordering::Relaxed);
         Ok(())
     }
 

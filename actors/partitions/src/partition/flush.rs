@@ -68,7 +68,11 @@ impl PartitionActor {
         tracing::error!(partition = cx.path(), %error, "no room");
         self.handle.log_dir().set_room(Room::Full);
         self.handle.set_standing(Standing::Starting);
-        let args = PartitionArgs { handle: self.handle.clone(), path: self.path.clone() };
+        let args = PartitionArgs {
+            handle: self.handle.clone(),
+            path: self.path.clone(),
+            producer_id_expiration_ms: self.producer_id_expiration_ms,
+        };
         *self = open(cx, args).await?;
         Ok(())
     }

@@ -1,55 +1,51 @@
 //! Opening a replica's log and rebuilding what its machine knows, and closing both.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use disk::Disk;
-use log::{
-    Log, LogConfig, OpenOptions, list_producer_snapshots, read_partition_metadata,
-    read_producer_snapshot, remove_producer_snapshot, write_partition_metadata,
-    write_producer_snapshot,
-};
-use machines::partition::{Opened, Origin, Partition, ProducerEntry, Producers, RememberedBatch};
+use log::{Log, LogConfig, OpenOptions, read_partition_metadata, write_partition_metadata};
+use machines::partition::{Opened, Partition};
+use model::Uuid;
 use model::settings::TopicConfig;
-use model::{ProducerEpoch, ProducerId, Uuid};
 use runtime::{Cx, Failure, Map, RandomStream};
-use wire::producer_snapshot::ProducerEntry as StoredProducer;
 
 use super::PartitionActor;
 use crate::handle::{PartitionHandle, Role};
-use crate::info::{batch_info, header_info};
 use crate::log_dirs::Checkpoint;
 
 #[derive(Clone)]
 pub struct PartitionArgs {
     pub handle: Arc<PartitionHandle>,
     pub path: PathBuf,
-}
-
-struct OpenedLog {
-    log: Log,
-    producers: Producers,
+    /// `producer.id.expiration.ms`, for what snapshots of producers kept.
+    pub producer_id_expiration_ms: i64,
 }
 
 pub(super) async fn open(
     cx: &mut Cx<PartitionActor>,
     args: PartitionArgs,
 ) -> Result<PartitionActor, Failure> {
-    let PartitionArgs { handle, path } = args;
+    let PartitionArgs { handle, path, producer_id_expiration_ms } = args;
     let config = handle.config();
     let mut jitter = cx.world().random("segment jitter");
     let log_config = log_config(&config, &mut jitter);
     let now_ms = cx.world().now().wall_ms;
-    let (options, high_watermark) = found(&handle, now_ms);
+    let options = OpenOptions {
+        producer_id_expiration_ms: Some(producer_id_expiration_ms),
+        now_ms,
+        ..found(&handle)
+    };
     let (disk, topic_id) = (cx.world().disk().clone(), handle.topic_id);
     let dir = path.clone();
     let job = move || open_log(disk, dir, log_config, options, topic_id);
-    let OpenedLog { log, producers } = cx.world().blocking("open log", job).await??;
+    let mut log = cx.world().blocking("open log", job).await??;
     let machine = Partition::new(Opened {
         log_start_offset: log.log_start_offset(),
         log_end_offset: log.log_end_offset(),
-        high_watermark,
-        producers,
+        high_watermark: options.high_watermark,
+        producers: log.producers().clone(),
+        completed: log.take_completed(),
     });
     handle.set_log_start(log.log_start_offset());
     handle.set_recovery_point(log.recovery_point());
@@ -88,22 +84,22 @@ pub(super) async fn open(
         deleted: Map::new(),
         deletions: 0,
         path,
+        producer_id_expiration_ms,
         effects: Vec::new(),
     })
 }
 
-/// What is known of the log before it is opened, and the high watermark: from this process's own earlier actor, else from
-/// the checkpoints.
-fn found(handle: &PartitionHandle, now_ms: i64) -> (OpenOptions, i64) {
+/// What is known of the log before it is opened: from this process's own earlier actor, else from the checkpoints.
+fn found(handle: &PartitionHandle) -> OpenOptions {
     if handle.was_opened() {
-        let options = OpenOptions {
+        return OpenOptions {
             clean: false,
             writes_survived: true,
             recovery_point: handle.recovery_point(),
             log_start_offset: handle.log_start_offset(),
-            now_ms,
+            high_watermark: handle.high_watermark(),
+            ..OpenOptions::default()
         };
-        return (options, handle.high_watermark());
     }
     let (dir, name) = (handle.log_dir(), &handle.topic_partition);
     let stored = |checkpoint| dir.checkpoints.of(checkpoint).get(name).copied();
@@ -111,14 +107,13 @@ fn found(handle: &PartitionHandle, now_ms: i64) -> (OpenOptions, i64) {
         handle.set_cleaned(cleaned);
     }
     let of = |checkpoint| stored(checkpoint).unwrap_or(0);
-    let options = OpenOptions {
+    OpenOptions {
         clean: dir.clean,
-        writes_survived: false,
         recovery_point: of(Checkpoint::RecoveryPoints),
         log_start_offset: of(Checkpoint::LogStarts),
-        now_ms,
-    };
-    (options, of(Checkpoint::HighWatermarks))
+        high_watermark: of(Checkpoint::HighWatermarks),
+        ..OpenOptions::default()
+    }
 }
 
 /// What a log obeys, with a part of the jitter drawn for its next segment.
@@ -146,7 +141,7 @@ fn open_log(
     config: LogConfig,
     options: OpenOptions,
     topic_id: Uuid,
-) -> Result<OpenedLog, Failure> {
+) -> Result<Log, Failure> {
     let (log, recovered) = Log::open(disk.clone(), path.clone(), config, options)?;
     if recovered.truncated_bytes > 0 || recovered.removed_segments > 0 {
         tracing::warn!(log = %path.display(), ?recovered, "the end of the log was not whole");
@@ -161,127 +156,10 @@ fn open_log(
         Some(_) => {}
         None => write_partition_metadata(&*disk, &path, topic_id)?,
     }
-    let producers = rebuild_producers(&*disk, &path, &log)?;
-    Ok(OpenedLog { log, producers })
-}
-
-/// From the newest usable snapshot, and the batches that follow it.
-fn rebuild_producers(disk: &dyn Disk, path: &Path, log: &Log) -> Result<Producers, Failure> {
-    let mut producers = Producers::default();
-    let mut from = log.log_start_offset();
-    for offset in list_producer_snapshots(disk, path)?.into_iter().rev() {
-        if offset > log.log_end_offset() {
-            remove_producer_snapshot(disk, path, offset)?;
-            continue;
-        }
-        match read_producer_snapshot(disk, path, offset) {
-            Ok(stored) => {
-                for entry in stored {
-                    producers.restore(ProducerId(entry.producer_id), restored(&entry));
-                }
-                from = offset.max(from);
-                break;
-            }
-            Err(error) => {
-                tracing::warn!(%error, "producer snapshot ignored");
-                remove_producer_snapshot(disk, path, offset)?;
-            }
-        }
-    }
-    replay_producers(log, from, producers)
-}
-
-fn replay_producers(log: &Log, from: i64, start: Producers) -> Result<Producers, Failure> {
-    if from >= log.log_end_offset() {
-        return Ok(start);
-    }
-    let mut producers = start.clone();
-    let mut has_control = false;
-    let mut failed = None;
-    log.view().batches_from(from).for_each_header(|header| {
-        has_control |= header.is_control();
-        if !has_control {
-            let info = header_info(header);
-            failed = producers.append(&info, header.base_offset, Origin::Replication).err();
-        }
-        !has_control && failed.is_none()
-    })?;
-    if has_control {
-        // Markers are in the records: the batches are read whole.
-        return replay_with_markers(log, from, start);
-    }
-    failed.map_or(Ok(producers), |error| Err(error.into()))
-}
-
-fn replay_with_markers(
-    log: &Log,
-    from: i64,
-    mut producers: Producers,
-) -> Result<Producers, Failure> {
-    let mut failed: Option<Failure> = None;
-    log.view().batches_from(from).for_each(|batch| {
-        let replayed = batch_info(&batch).map_err(Failure::from).and_then(|info| {
-            let offset = batch.header().base_offset;
-            Ok(producers.append(&info, offset, Origin::Replication)?)
-        });
-        failed = replayed.err();
-        failed.is_none()
-    })?;
-    failed.map_or(Ok(producers), Err)
-}
-
-fn restored(stored: &StoredProducer) -> ProducerEntry {
-    let epoch = ProducerEpoch(stored.epoch);
-    let mut entry = ProducerEntry::new(epoch, stored.coordinator_epoch, stored.timestamp);
-    if stored.last_offset >= 0 {
-        entry.remember(
-            epoch,
-            RememberedBatch {
-                last_sequence: stored.last_sequence,
-                last_offset: stored.last_offset,
-                offset_delta: stored.offset_delta,
-                timestamp: stored.timestamp,
-            },
-        );
-    }
-    entry.transaction_first_offset =
-        (stored.current_txn_first_offset >= 0).then_some(stored.current_txn_first_offset);
-    entry
-}
-
-fn stored(id: ProducerId, entry: &ProducerEntry) -> StoredProducer {
-    let last = entry.last_batch();
-    StoredProducer {
-        producer_id: id.0,
-        epoch: entry.epoch.0,
-        last_sequence: entry.last_sequence(),
-        last_offset: last.map_or(-1, |batch| batch.last_offset),
-        offset_delta: last.map_or(0, |batch| batch.offset_delta),
-        timestamp: entry.last_timestamp,
-        coordinator_epoch: entry.coordinator_epoch,
-        current_txn_first_offset: entry.transaction_first_offset.unwrap_or(-1),
-        ..Default::default()
-    }
+    Ok(log)
 }
 
 impl PartitionActor {
-    /// Keeps the producers' state as of the log's end, and drops what earlier snapshots kept.
-    pub(super) fn snapshot_producers(
-        &self,
-    ) -> impl FnOnce(&dyn Disk) -> Result<(), Failure> + use<> {
-        let entries =
-            self.machine.producers().iter().map(|(id, entry)| stored(id, entry)).collect();
-        let (path, offset) = (self.log.dir().to_owned(), self.log.log_end_offset());
-        move |disk| {
-            let older = list_producer_snapshots(disk, &path)?;
-            write_producer_snapshot(disk, &path, offset, entries)?;
-            for old in older.into_iter().filter(|old| *old != offset) {
-                remove_producer_snapshot(disk, &path, old)?;
-            }
-            Ok(())
-        }
-    }
-
     /// Leaves the log so that the next start needs no recovery; where that fails, it will recover.
     pub(super) async fn close(&mut self, cx: &mut Cx<Self>) {
         if self.handle.is_deleted() {
@@ -289,14 +167,8 @@ impl PartitionActor {
         }
         let closed = async {
             self.flush(cx).await?;
-            let snapshot = self.snapshot_producers();
             let settled = self.log.closing()?;
-            let disk = cx.world().disk().clone();
-            let job = move || {
-                settled.run()?;
-                snapshot(&*disk)?;
-                Ok::<_, Failure>(settled)
-            };
+            let job = move || settled.run().map(|()| settled);
             let settled = cx.world().blocking("close log", job).await??;
             self.log.synced(&settled);
             self.handle.set_recovery_point(self.log.recovery_point());

@@ -11,46 +11,8 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use model::{ErrorCode, LeaderEpoch, NodeId, Now, ProducerEpoch, ProducerId, Ticket};
-
-pub use producers::{
-    CompletedTransaction, ProducerEntry, Producers, REMEMBERED_BATCHES, RememberedBatch,
-    increment_sequence,
-};
-
-/// What the machine must know of a record batch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct BatchInfo {
-    pub last_offset_delta: i32,
-    pub max_timestamp: i64,
-    pub producer_id: ProducerId,
-    pub producer_epoch: ProducerEpoch,
-    pub base_sequence: i32,
-    pub transactional: bool,
-    pub control: bool,
-    /// Present in a control batch that ends a transaction.
-    pub marker: Option<Marker>,
-}
-
-impl BatchInfo {
-    pub fn has_producer(&self) -> bool {
-        self.producer_id.0 >= 0
-    }
-
-    pub fn last_sequence(&self) -> i32 {
-        if self.base_sequence < 0 {
-            return self.base_sequence;
-        }
-        increment_sequence(self.base_sequence, self.last_offset_delta)
-    }
-}
-
-/// The end of a transaction, as its control record states it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Marker {
-    pub commit: bool,
-    pub coordinator_epoch: i32,
-}
+use model::producers::{BatchInfo, CompletedTransaction, Producers, RememberedBatch};
+use model::{ErrorCode, LeaderEpoch, NodeId, Now, ProducerEpoch, Ticket};
 
 /// Who wrote a batch: only a client's sequences are checked, and a follower takes what its leader has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -185,7 +147,6 @@ pub enum Effect {
         leader_epoch: LeaderEpoch,
         start_offset: i64,
     },
-    TransactionCompleted(CompletedTransaction),
 }
 
 /// What an opened log tells the machine.
@@ -196,6 +157,8 @@ pub struct Opened {
     /// The checkpointed high watermark, bounded by the log's ends.
     pub high_watermark: i64,
     pub producers: Producers,
+    /// Transactions that ended at or above that high watermark.
+    pub completed: Vec<CompletedTransaction>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -221,6 +184,8 @@ pub struct Partition {
     replica_ends: BTreeMap<NodeId, i64>,
     isr: BTreeSet<NodeId>,
     producers: Producers,
+    /// First offset of each ended transaction whose marker the high watermark has not passed, with the marker's offset.
+    unreplicated: BTreeMap<i64, i64>,
     /// Answers owed once written, and once the high watermark passes; both ordered by offset.
     until_written: VecDeque<Waiting>,
     until_committed: VecDeque<Waiting>,
@@ -242,10 +207,14 @@ impl Partition {
             replica_ends: BTreeMap::new(),
             isr: BTreeSet::new(),
             producers: opened.producers,
+            unreplicated: BTreeMap::new(),
             until_written: VecDeque::new(),
             until_committed: VecDeque::new(),
         };
-        partition.producers.high_watermark_advanced(partition.high_watermark);
+        let completed = opened.completed.into_iter();
+        partition.unreplicated =
+            completed.map(|ended| (ended.first_offset, ended.last_offset)).collect();
+        partition.forget_replicated();
         partition.last_stable_offset = partition.stable_end();
         partition
     }
@@ -362,13 +331,13 @@ impl Partition {
             }
         }
         let base_offset = self.assigned;
-        let completed = self.producers.append(batch, base_offset, origin)?;
+        producers::check(&self.producers, batch, origin)?;
+        if let Some(ended) = self.producers.apply(batch, base_offset) {
+            self.unreplicated.insert(ended.first_offset, ended.last_offset);
+        }
         self.assigned = base_offset + i64::from(batch.last_offset_delta) + 1;
         let leader_epoch = self.leader_epoch;
         effects.push(Effect::Write { ticket, base_offset, leader_epoch });
-        if let Some(completed) = completed {
-            effects.push(Effect::TransactionCompleted(completed));
-        }
         let log_start_offset = self.log_start_offset;
         let appended = Appended { base_offset, log_start_offset, duplicate_timestamp: None };
         let waiting = Waiting { required: self.assigned, ticket, appended };
@@ -425,15 +394,22 @@ impl Partition {
         if least > self.high_watermark {
             self.high_watermark = least;
             effects.push(Effect::HighWatermark(least));
-            self.producers.high_watermark_advanced(least);
+            self.forget_replicated();
             release(&mut self.until_committed, least, effects);
         }
         self.publish_stable(effects);
     }
 
+    /// Ended transactions whose marker every in-sync replica has no longer hold back the last stable offset.
+    fn forget_replicated(&mut self) {
+        let high_watermark = self.high_watermark;
+        self.unreplicated.retain(|_, marker| *marker >= high_watermark);
+    }
+
     fn stable_end(&self) -> i64 {
-        let unstable = self.producers.first_unstable_offset().unwrap_or(i64::MAX);
-        self.high_watermark.min(unstable)
+        let ongoing = self.producers.first_ongoing_offset().unwrap_or(i64::MAX);
+        let unreplicated = self.unreplicated.keys().next().copied().unwrap_or(i64::MAX);
+        self.high_watermark.min(ongoing).min(unreplicated)
     }
 
     fn publish_stable(&mut self, effects: &mut Vec<Effect>) {

@@ -1,5 +1,8 @@
 //! Tables: events in, effects out.
 
+use model::ProducerId;
+use model::producers::{Marker, increment_sequence};
+
 use super::*;
 
 const NOW: Now = Now::new(std::time::Duration::ZERO, 1_000_000);
@@ -21,6 +24,7 @@ fn opened() -> Opened {
         log_end_offset: 0,
         high_watermark: 0,
         producers: Producers::default(),
+        completed: Vec::new(),
     }
 }
 
@@ -208,32 +212,57 @@ fn an_idle_producer_is_forgotten() {
     assert!(partition.producers().is_empty());
 }
 
-#[test]
-fn an_open_transaction_holds_back_the_last_stable_offset() {
+/// A leader whose log has an open transaction of three records.
+fn in_transaction() -> Partition {
     let mut producers = Producers::default();
     let data = BatchInfo { transactional: true, ..idempotent(0, 0, 3) };
-    producers.append(&data, 10, Origin::Replication).unwrap();
-    assert_eq!(producers.first_unstable_offset(), Some(10));
-    let marker = BatchInfo {
+    assert_eq!(producers.apply(&data, 10), None);
+    let opened = Opened { log_end_offset: 13, high_watermark: 13, producers, ..opened() };
+    let mut partition = Partition::new(opened);
+    run(&mut partition, Event::Lead(leadership(&[1, 2], 1)));
+    partition
+}
+
+fn end_transaction(ticket: u64, commit: bool, coordinator_epoch: i32) -> Event {
+    let batch = BatchInfo {
         control: true,
-        marker: Some(Marker { commit: false, coordinator_epoch: 2 }),
+        marker: Some(Marker { commit, coordinator_epoch }),
         ..idempotent(0, -1, 1)
     };
-    let completed = producers.append(&marker, 13, Origin::Replication).unwrap();
-    let expected = CompletedTransaction {
-        producer_id: ProducerId(7),
-        first_offset: 10,
-        last_offset: 13,
-        aborted: true,
-    };
-    assert_eq!(completed, Some(expected));
-    producers.high_watermark_advanced(13);
-    assert_eq!(producers.first_unstable_offset(), Some(10), "its marker is not replicated");
-    producers.high_watermark_advanced(14);
-    assert_eq!(producers.first_unstable_offset(), None);
-    let older = BatchInfo { marker: Some(Marker { commit: true, coordinator_epoch: 1 }), ..marker };
-    let fenced = producers.append(&older, 14, Origin::Coordinator);
-    assert_eq!(fenced, Err(AppendError::TransactionCoordinatorFenced { given: 1, known: 2 }));
+    let (origin, acks) = (Origin::Coordinator, Acks::Leader);
+    Event::Append { ticket: Ticket(ticket), batch, acks, origin, leader_epoch: None }
+}
+
+#[test]
+fn an_open_transaction_holds_back_the_last_stable_offset() {
+    let mut partition = in_transaction();
+    assert_eq!(partition.last_stable_offset(), 10);
+    assert_eq!(run(&mut partition, end_transaction(1, false, 2)), [write(1, 13)]);
+    assert_eq!(run(&mut partition, Event::Written { end: 14 }), [ok(1, 13)]);
+    assert_eq!(partition.last_stable_offset(), 10, "the marker is not replicated");
+    let fetched = Event::ReplicaFetched { replica: NodeId(2), offset: 14 };
+    let expected = [Effect::HighWatermark(14), Effect::LastStableOffset(14)];
+    assert_eq!(run(&mut partition, fetched), expected);
+    let fenced = AppendError::TransactionCoordinatorFenced { given: 1, known: 2 };
+    assert_eq!(run(&mut partition, end_transaction(2, true, 1)), [refused(2, fenced)]);
+}
+
+#[test]
+fn an_ended_transaction_holds_it_back_after_a_restart_until_its_marker_is_replicated() {
+    let mut producers = Producers::default();
+    producers.apply(&BatchInfo { transactional: true, ..idempotent(0, 0, 3) }, 10);
+    let Event::Append { batch, .. } = end_transaction(1, true, 0) else { unreachable!() };
+    let completed = vec![producers.apply(&batch, 13).unwrap()];
+    let opened =
+        Opened { log_end_offset: 14, high_watermark: 12, producers, completed, ..opened() };
+    let mut partition = Partition::new(opened);
+    assert_eq!(partition.last_stable_offset(), 10);
+    let expected = [
+        Effect::StartEpoch { leader_epoch: LeaderEpoch(4), start_offset: 14 },
+        Effect::HighWatermark(14),
+        Effect::LastStableOffset(14),
+    ];
+    assert_eq!(run(&mut partition, Event::Lead(leadership(&[1], 1))), expected);
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! The 61 bytes in front of a record batch's records.
 
+use model::producers::increment_sequence;
+
 use super::{BatchError, crc};
 use crate::compression::Codec;
 
@@ -220,9 +222,4 @@ fn field<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
     let mut out = [0; N];
     out.copy_from_slice(&bytes[at..at + N]);
     out
-}
-
-/// Sequences wrap from `i32::MAX` to 0.
-pub fn increment_sequence(sequence: i32, by: i32) -> i32 {
-    (i64::from(sequence) + i64::from(by)).rem_euclid(1 << 31) as i32
 }

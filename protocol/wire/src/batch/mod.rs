@@ -8,6 +8,7 @@ mod control;
 pub mod crc;
 mod filter;
 mod header;
+mod info;
 mod record_batch;
 mod records;
 mod validate;
@@ -21,9 +22,9 @@ pub use control::{ControlRecordType, EndTxnMarker, control_batch, parse_control_
 pub use filter::{empty_batch, rebuild_batch};
 pub use header::{
     BatchHeader, HEADER_LEN, LOG_OVERHEAD, MAGIC, NO_LEADER_EPOCH, NO_PRODUCER_EPOCH,
-    NO_PRODUCER_ID, NO_SEQUENCE, NO_TIMESTAMP, TimestampType, increment_sequence,
-    peek_length_and_magic,
+    NO_PRODUCER_ID, NO_SEQUENCE, NO_TIMESTAMP, TimestampType, peek_length_and_magic,
 };
+pub use model::producers::increment_sequence;
 pub use record_batch::{Batches, RecordBatch, batches};
 pub use records::{Header, Headers, RawRecord, RawRecords, Record, Records};
 pub use validate::{

@@ -65,6 +65,9 @@ impl Log {
             if let Index::Closed(index) = &segment.index {
                 index.replace();
             }
+            if !new.iter().any(|new| new.segment.base == segment.base) {
+                self.snapshots.remove(&segment.base);
+            }
         }
         let mut segments = self.segments[..first].to_vec();
         segments.extend(new.iter().map(|new| new.segment.clone()));

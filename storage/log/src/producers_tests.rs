@@ -1,0 +1,225 @@
+//! Producers' state, its snapshots and transaction indexes, through the life of a log.
+
+use std::sync::Arc;
+
+use disk::{Disk, SimDisk, SimDiskOptions};
+use model::ProducerId;
+
+use crate::testing::*;
+use crate::*;
+
+fn sim() -> Arc<dyn Disk> {
+    SimDisk::new(SimDiskOptions::default()).mount()
+}
+
+fn append(log: &mut Log, producer: Producer, transactional: bool) {
+    let batch = produced(log.log_end_offset(), 2, 1, producer, transactional);
+    log.append(&[batch], 0).unwrap();
+}
+
+fn end_transaction(log: &mut Log, id: i64, commit: bool) {
+    log.append(&[marker(log.log_end_offset(), 1, (id, 0), commit)], 0).unwrap();
+}
+
+/// Three segments at 0, 5 and 10; the aborted transaction spans the first two, a committed one the last two.
+fn with_transactions(disk: &Arc<dyn Disk>) -> Log {
+    let (mut log, _) = open(disk, small(), true, 0);
+    append(&mut log, (1, 0, 0), true);
+    append(&mut log, (2, 0, 0), false);
+    append(&mut log, (3, 0, 0), true);
+    log.roll(0).unwrap();
+    end_transaction(&mut log, 1, false);
+    append(&mut log, (2, 0, 2), false);
+    append(&mut log, (3, 0, 2), true);
+    log.roll(0).unwrap();
+    end_transaction(&mut log, 3, true);
+    append(&mut log, (4, 0, 0), true);
+    log
+}
+
+#[test]
+fn markers_end_transactions_and_fill_the_index() {
+    let disk = sim();
+    let log = with_transactions(&disk);
+    check_producers(&disk, &log);
+    let expected = AbortedTransaction {
+        producer_id: ProducerId(1),
+        first_offset: 0,
+        last_offset: 6,
+        last_stable_offset: 4,
+    };
+    assert_eq!(log.view().aborted_transactions(0, 100).unwrap(), [expected]);
+    assert_eq!(log.producers().first_ongoing_offset(), Some(12));
+}
+
+#[test]
+fn a_snapshot_is_taken_at_each_roll_and_at_the_end() {
+    let disk = sim();
+    let mut log = with_transactions(&disk);
+    assert_eq!(snapshots(&disk), [6, 11]);
+    log.roll(0).unwrap();
+    assert_eq!(snapshots(&disk), [6, 11, 14]);
+    log.close().unwrap();
+    assert_eq!(snapshots(&disk), [6, 11, 14], "nothing came since the last");
+    let (mut log, _) = open(&disk, small(), true, 14);
+    append(&mut log, (2, 0, 4), false);
+    check_producers(&disk, &log);
+    log.close().unwrap();
+    assert_eq!(snapshots(&disk), [6, 11, 14, 16]);
+    let (log, _) = open(&disk, small(), true, 16);
+    check_producers(&disk, &log);
+    let (fresh, _) = open(&sim(), small(), true, 0);
+    fresh.close().unwrap();
+}
+
+#[test]
+fn an_empty_log_has_no_snapshot() {
+    let disk = sim();
+    let (log, _) = open(&disk, small(), true, 0);
+    log.close().unwrap();
+    assert!(snapshots(&disk).is_empty());
+}
+
+#[test]
+fn strays_go_when_the_log_opens_but_for_the_newest_behind_the_segments() {
+    let disk = sim();
+    let log = with_transactions(&disk);
+    log.close().unwrap();
+    let copy = |from: i64, to: i64| {
+        let path = |offset: i64| dir().join(format!("{offset:020}.snapshot"));
+        disk.replace(&path(to), &disk.read(&path(from), 1 << 20).unwrap()).unwrap();
+    };
+    for stray in [3, 7, 12, 13, 99] {
+        copy(11, stray);
+    }
+    copy(14, 13);
+    let (log, _) = open(&disk, small(), true, 14);
+    assert_eq!(snapshots(&disk), [6, 11, 14]);
+    check_producers(&disk, &log);
+}
+
+#[test]
+fn a_corrupt_snapshot_gives_way_to_the_one_before() {
+    let disk = sim();
+    let log = with_transactions(&disk);
+    log.close().unwrap();
+    for broken in [11, 14] {
+        let path = dir().join(format!("{broken:020}.snapshot"));
+        let file = disk.open(&path, disk::Open::ReadWrite).unwrap();
+        file.write_at(&[0xff], 20).unwrap();
+    }
+    let (log, report) = open(&disk, small(), true, 14);
+    assert_eq!(report, Recovered::default());
+    check_producers(&disk, &log);
+    assert_eq!(snapshots(&disk), [6, 11, 14], "they are written again");
+}
+
+#[test]
+fn a_corrupt_transaction_index_is_made_anew() {
+    for (at, bytes) in [(1, &[9u8][..]), (18, &[1]), (34, &[0; 5]), (10, &[0xff])] {
+        let disk = sim();
+        let log = with_transactions(&disk);
+        log.close().unwrap();
+        let path = dir().join("00000000000000000006.txnindex");
+        let before = disk.read(&path, 1 << 20).unwrap();
+        disk.open(&path, disk::Open::ReadWrite).unwrap().write_at(bytes, at).unwrap();
+        let (log, _) = open(&disk, small(), true, 14);
+        check_producers(&disk, &log);
+        assert_eq!(disk.read(&path, 1 << 20).unwrap(), before);
+    }
+}
+
+#[test]
+fn a_truncation_brings_the_state_back() {
+    for to in (0..14).rev() {
+        let disk = sim();
+        let mut log = with_transactions(&disk);
+        log.truncate_to(to, 0).unwrap();
+        check_producers(&disk, &log);
+        let end = log.log_end_offset();
+        assert!(snapshots(&disk).contains(&end) || end == 0, "{to}");
+        append(&mut log, (9, 0, 0), false);
+        check_producers(&disk, &log);
+    }
+    let disk = sim();
+    let mut log = with_transactions(&disk);
+    log.truncate_fully_and_start_at(50, 0).unwrap();
+    assert!(log.producers().is_empty());
+    assert!(snapshots(&disk).is_empty());
+}
+
+#[test]
+fn a_log_that_lost_its_snapshots_and_indexes_finds_it_all_in_its_batches() {
+    for clean in [true, false] {
+        let disk = sim();
+        let log = with_transactions(&disk);
+        let end = log.close().unwrap().offset;
+        for entry in disk.list(&dir()).unwrap() {
+            if !entry.name.ends_with(".log") {
+                disk.remove_file(&dir().join(entry.name)).unwrap();
+            }
+        }
+        let (log, _) = open(&disk, small(), clean, 0);
+        assert_eq!(log.log_end_offset(), end);
+        check_producers(&disk, &log);
+        assert_eq!(snapshots(&disk), [6, 11, 14]);
+    }
+}
+
+#[test]
+fn snapshots_go_with_their_segments() {
+    let disk = sim();
+    let mut log = with_transactions(&disk);
+    log.delete_segments_below(11, 0).unwrap().remove(&*disk).unwrap();
+    assert_eq!(snapshots(&disk), [11]);
+    assert!(log.producers().entry(ProducerId(2)).is_some(), "its batches are gone, it is not");
+    let end = log.close().unwrap().offset;
+    let options = OpenOptions { clean: true, log_start_offset: 11, ..OpenOptions::default() };
+    let (log, _) = Log::open(disk.clone(), dir(), small(), options).unwrap();
+    assert_eq!(log.log_end_offset(), end);
+    assert!(log.producers().entry(ProducerId(2)).is_some());
+}
+
+#[test]
+fn idle_producers_are_left_out_when_a_snapshot_is_loaded() {
+    let disk = sim();
+    let log = with_transactions(&disk);
+    log.close().unwrap();
+    let producer_id_expiration_ms = Some(100);
+    let options = OpenOptions {
+        clean: true,
+        producer_id_expiration_ms,
+        now_ms: 1107,
+        ..OpenOptions::default()
+    };
+    let (log, _) = Log::open(disk, dir(), small(), options).unwrap();
+    let ids: Vec<i64> = log.producers().iter().map(|(id, _)| id.0).collect();
+    assert_eq!(ids, [2, 3, 4]);
+}
+
+#[test]
+fn transactions_that_ended_above_the_high_watermark_are_told() {
+    let disk = sim();
+    drop(with_transactions(&disk));
+    let options =
+        OpenOptions { writes_survived: true, high_watermark: 11, ..OpenOptions::default() };
+    let (mut log, _) = Log::open(disk, dir(), small(), options).unwrap();
+    let told = log.take_completed();
+    assert_eq!(told.iter().map(|ended| ended.last_offset).collect::<Vec<_>>(), [11]);
+    assert!(log.take_completed().is_empty());
+}
+
+#[test]
+fn without_room_a_log_opens_without_a_snapshot() {
+    let sim = SimDisk::new(SimDiskOptions::default());
+    let disk: Arc<dyn Disk> = sim.mount();
+    drop(with_transactions(&disk));
+    sim.set_capacity(sim.used_bytes());
+    let options = OpenOptions { writes_survived: true, ..OpenOptions::default() };
+    let (log, _) = Log::open(disk.clone(), dir(), small(), options).unwrap();
+    assert_eq!(snapshots(&disk), [6, 11]);
+    check_producers(&disk, &log);
+    sim.set_capacity(1 << 30);
+    log.close().unwrap();
+    assert_eq!(snapshots(&disk), [6, 11, 14]);
+}
