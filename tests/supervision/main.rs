@@ -1,4 +1,20 @@
 //! What a failure inside a node costs: the actor that failed, for a moment, and nothing else.
+#![allow(
+    clippy::disallowed_types,
+    clippy::disallowed_methods,
+    reason = "these tests are the world outside of the node"
+)]
+
+#[expect(dead_code, reason = "the conformance tests use all of it")]
+#[path = "../conformance/batch.rs"]
+mod batch;
+#[expect(dead_code, reason = "the conformance tests use all of it")]
+#[path = "../conformance/raw.rs"]
+mod raw;
+#[expect(dead_code, reason = "the conformance tests use all of it")]
+#[path = "../conformance/requests.rs"]
+mod requests;
+mod window;
 
 use std::time::Duration;
 

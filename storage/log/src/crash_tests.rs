@@ -108,9 +108,13 @@ fn open_again(disk: &Arc<dyn Disk>, model: &Model) -> (Log, Recovered) {
     open(disk, small(), false, model.durable)
 }
 
-fn survived(disk: &Arc<dyn Disk>, model: &Model) -> (Log, Recovered) {
-    let recovery_point = model.durable;
-    let options = OpenOptions { writes_survived: true, recovery_point, ..OpenOptions::default() };
+fn survived(disk: &Arc<dyn Disk>, model: &Model, truncated_whole: bool) -> (Log, Recovered) {
+    let options = OpenOptions {
+        writes_survived: true,
+        truncated_whole,
+        recovery_point: model.durable,
+        ..OpenOptions::default()
+    };
     Log::open(disk.clone(), dir(), small(), options).unwrap()
 }
 
@@ -138,8 +142,9 @@ fn run(seed: u64, index_lag: u32, lives: &[(Vec<Step>, u64, Crash)]) {
         drop(log);
         sim.crash(*crash);
         let disk = sim.mount();
+        let truncated_whole = !matches!(interrupted, Some((Step::Truncate { .. }, _)));
         let (log, _) = match crash {
-            Crash::Kill => survived(&disk, &model),
+            Crash::Kill => survived(&disk, &model, truncated_whole),
             Crash::PowerLoss => open_again(&disk, &model),
         };
         let view = log.view();

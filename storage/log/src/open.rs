@@ -31,6 +31,8 @@ pub struct OpenOptions {
     /// If not: only the process ended, or its actor, and the machine went on, so that all that was written is there. Only
     /// the very end is looked at then.
     pub writes_survived: bool,
+    /// And no truncation was cut short: the directory need not be synced, which can take long, before the log is used.
+    pub truncated_whole: bool,
     pub recovery_point: i64,
     pub log_start_offset: i64,
     /// Transactions that ended below it are done with.
@@ -83,7 +85,8 @@ impl Log {
         let (report, trusted) = (opening.report, opening.trusted);
         let mut log = opening.finish(&epochs)?;
         log.open_producers(trusted, &options)?;
-        if !options.clean {
+        let names_hold = options.clean || (options.writes_survived && options.truncated_whole);
+        if !names_hold {
             // Durably: else what was dropped, now or by a truncation that was cut short, could come back behind what is
             // appended next.
             log.disk.sync_dir(&log.dir)?;

@@ -66,7 +66,8 @@ pub(crate) fn remove_if_there(disk: &dyn Disk, path: &Path) -> Result<(), DiskEr
 
 impl Log {
     /// Removes all records from `offset` on, durably. False if there were none. A batch that holds `offset` goes whole, and
-    /// the log then ends before it.
+    /// the log then ends before it. Where it fails, or is cut short by a panic, the log is opened without
+    /// [`OpenOptions::truncated_whole`](crate::OpenOptions::truncated_whole).
     pub fn truncate_to(&mut self, offset: i64, now_ms: i64) -> Result<bool, TruncateError> {
         if offset >= self.end {
             // An epoch that this replica began as leader, and wrote nothing in, may be none of the new leader's.

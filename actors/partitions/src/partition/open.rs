@@ -95,6 +95,8 @@ fn found(handle: &PartitionHandle) -> OpenOptions {
         return OpenOptions {
             clean: false,
             writes_survived: true,
+            // A partition's actor does not truncate; one that does has to tell.
+            truncated_whole: true,
             recovery_point: handle.recovery_point(),
             log_start_offset: handle.log_start_offset(),
             high_watermark: handle.high_watermark(),
