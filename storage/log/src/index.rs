@@ -164,13 +164,13 @@ impl ActiveIndex {
         self.times.push([entry.timestamp as u64, u64::from(entry.relative)]);
     }
 
-    /// What of it is in the files already, as when it was just read from them.
-    pub fn all_written(self) -> ActiveIndex {
+    /// All of it is in the files already, which it was just read from; `synced` by whoever closed the log.
+    pub fn all_written(self, synced: bool) -> ActiveIndex {
         let written = Written {
             offsets: self.offsets.len(),
             times: self.times.len() / 2,
             files_made: true,
-            unsynced: true,
+            unsynced: !synced,
             retired: false,
         };
         ActiveIndex { written: Mutex::new(written), ..self }

@@ -234,7 +234,7 @@ impl Opening {
         // The index files of a segment in use are not synced with it.
         let known = match to_recover {
             true => None,
-            false => load_index(&*self.disk, &self.dir, base, &**file)?,
+            false => load_index(&*self.disk, &self.dir, base, &**file, self.options.clean)?,
         };
         // With all of its index and nothing lost, only what lies behind the last entry is looked at.
         let trusted = known.is_some();

@@ -172,6 +172,7 @@ pub(crate) fn load_index(
     dir: &Path,
     base: i64,
     file: &dyn DiskFile,
+    synced: bool,
 ) -> Result<Option<ActiveIndex>, DiskError> {
     let read =
         |suffix| unless_useless(disk.read(&dir.join(file_name(base, suffix)), MAX_INDEX_FILE));
@@ -207,7 +208,7 @@ pub(crate) fn load_index(
     if last.position > 0 && !leads_to_its_batch(file, base, last)? {
         return Ok(None);
     }
-    Ok(Some(index.all_written()))
+    Ok(Some(index.all_written(synced)))
 }
 
 fn leads_to_its_batch(

@@ -39,6 +39,8 @@ pub struct SyncJob {
     epochs_version: u64,
     state: Arc<SyncState>,
     end: i64,
+    /// All records are known to be on the disk: only files beside them may not be.
+    records_synced: bool,
     truncations: u64,
     /// The log is being closed: its indexes become complete.
     closing: bool,
@@ -117,6 +119,7 @@ impl Log {
             epochs_version: self.epochs_version,
             state: self.sync_state.clone(),
             end: self.end,
+            records_synced: self.recovery_point >= self.end,
             truncations: self.truncations,
             closing,
             swaps: if closing { self.swaps.clone() } else { Vec::new() },
@@ -137,7 +140,9 @@ impl SyncJob {
         self.swaps.iter().try_for_each(SegmentSwap::run)?;
         self.sync_snapshots()?;
         for segment in &self.segments {
-            segment.file.sync_data()?;
+            if !self.records_synced {
+                segment.file.sync_data()?;
+            }
             segment.txn_index.sync()?;
             if self.writes_index(segment)? {
                 self.sync_index(segment)?;
