@@ -163,7 +163,8 @@ async fn wait(nodes: &[Node]) -> Result<Option<(i32, String)>, RunError> {
     let first_end = std::future::poll_fn(|cx| {
         for (node, end) in nodes.iter().zip(&mut ends) {
             if let std::task::Poll::Ready(exit) = end.as_mut().poll(cx) {
-                return std::task::Poll::Ready((node.config().node_id.0, format!("{exit:?}")));
+                let why = exit.failure().map_or_else(|| format!("{exit:?}"), ToString::to_string);
+                return std::task::Poll::Ready((node.config().node_id.0, why));
             }
         }
         std::task::Poll::Pending

@@ -1,17 +1,17 @@
 //! A node's directories before its actors start: whose they are, locked, formatted where they are new.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use disk::{DiskError, DiskLock};
-use log::CheckpointError;
+use disk::{Disk, DiskError, DiskLock};
+use log::{CheckpointError, MetaProperties, MetaPropertiesError};
 use machines::consensus::{ReplicaKey, Voter, VoterEndpoint, VoterSet};
 use machines::metadata::{Feature, LevelRange};
 use machines::metadata::{FeatureError, KRAFT_VERSION, initial_feature_levels};
 use model::Uuid;
 use model::node_config::{ClusterId, NodeConfig};
-use partitions::{LogDirState, LogDirs, read_log_dir};
+use partitions::{Checkpoints, LogDirState, LogDirs, read_log_dir};
 use quorum::{FormatError, FormatSpec, Formatted, format_directories, load_directories};
 use runtime::World;
 
@@ -26,6 +26,8 @@ pub enum DirectoriesError {
     Checkpoint(#[from] CheckpointError),
     #[error("{dir} is in use by another process", dir = .0.display())]
     Locked(PathBuf),
+    #[error("{dir} is to hold the metadata log and cannot be used: {source}", dir = .dir.display())]
+    MetadataDir { dir: PathBuf, source: DiskError },
     #[error(transparent)]
     Disk(#[from] DiskError),
 }
@@ -34,47 +36,102 @@ pub enum DirectoriesError {
 pub(crate) struct Directories {
     pub(crate) cluster_id: String,
     pub(crate) log_dirs: LogDirs,
-    pub(crate) metadata_dir_id: Uuid,
+    /// The one with the metadata log, which may be one of them.
+    pub(crate) metadata_dir: Arc<LogDirState>,
     pub(crate) previous_broker_epoch: i64,
     pub(crate) locks: Arc<Vec<DiskLock>>,
 }
 
+/// The directories that can be used, and those that cannot.
+struct Claimed {
+    usable: Vec<PathBuf>,
+    failed: Vec<(PathBuf, DiskError)>,
+    locks: Vec<DiskLock>,
+}
+
+/// A directory that cannot be used is offline, and the node starts on the others; not so where it is to hold the metadata log.
 pub(crate) fn open(world: &World, config: &NodeConfig) -> Result<Directories, DirectoriesError> {
     let disk = world.disk();
-    let mut locks = Vec::new();
+    let claimed = claim_all(&**disk, config)?;
+    let formatted = load_or_format(world, config, &claimed)?;
+    let id_of = |path: &Path| formatted.dirs.iter().find(|(p, _)| p == path).map(|(_, id)| *id);
+    let mut states = Vec::new();
+    let mut epochs = Vec::new();
+    for path in &config.log_dirs {
+        let state = match id_of(path).map(|id| read_log_dir(disk, path, id)) {
+            Some(Ok((state, epoch))) => {
+                epochs.push(epoch);
+                state
+            }
+            Some(Err(error)) if *path == config.metadata_log_dir => return Err(error.into()),
+            Some(Err(error)) => LogDirState::offline(path.clone(), disk.clone(), error),
+            None => {
+                let failed = claimed.failed.iter().find(|(dir, _)| dir == path);
+                let why = failed.map_or("not formatted".to_owned(), |(_, error)| error.to_string());
+                LogDirState::offline(path.clone(), disk.clone(), why)
+            }
+        };
+        states.push(Arc::new(state));
+    }
+    let metadata_dir = states.iter().find(|dir| dir.path == config.metadata_log_dir).cloned();
+    let metadata_dir = metadata_dir.unwrap_or_else(|| {
+        let (path, disk) = (config.metadata_log_dir.clone(), disk.clone());
+        let id = id_of(&path).unwrap_or(Uuid::ZERO);
+        Arc::new(LogDirState::new(id, path, false, Checkpoints::default(), disk))
+    });
+    Ok(Directories {
+        cluster_id: formatted.cluster_id,
+        previous_broker_epoch: previous_epoch(&epochs, states.len()),
+        log_dirs: LogDirs(states),
+        metadata_dir,
+        locks: Arc::new(claimed.locks),
+    })
+}
+
+/// Of the last clean stop: one in which every directory took part.
+fn previous_epoch(epochs: &[i64], dirs: usize) -> i64 {
+    let first = epochs.first().copied().unwrap_or(-1);
+    let whole = epochs.len() == dirs && epochs.iter().all(|epoch| *epoch == first);
+    if whole { first } else { -1 }
+}
+
+fn claim_all(disk: &dyn Disk, config: &NodeConfig) -> Result<Claimed, DirectoriesError> {
     let mut all = config.log_dirs.clone();
     if !all.contains(&config.metadata_log_dir) {
         all.push(config.metadata_log_dir.clone());
     }
-    for dir in &all {
-        disk.create_dir_all(dir)?;
-        locks.push(disk.lock(&dir.join(".lock")).map_err(|error| match error.is_locked() {
-            true => DirectoriesError::Locked(dir.clone()),
-            false => error.into(),
-        })?);
+    let mut claimed = Claimed { usable: Vec::new(), failed: Vec::new(), locks: Vec::new() };
+    for dir in all {
+        match claim(disk, &dir) {
+            Ok(lock) => {
+                claimed.locks.push(lock);
+                claimed.usable.push(dir);
+            }
+            Err(error) if error.is_locked() => return Err(DirectoriesError::Locked(dir)),
+            Err(source) if dir == config.metadata_log_dir => {
+                return Err(DirectoriesError::MetadataDir { dir, source });
+            }
+            Err(error) => claimed.failed.push((dir, error)),
+        }
     }
-    let formatted = load_or_format(world, config, &all)?;
-    let mut states = Vec::new();
-    let mut previous_broker_epoch = -1;
-    for (path, id) in formatted.dirs.iter().filter(|(path, _)| config.log_dirs.contains(path)) {
-        let (state, epoch) = read_log_dir(&**disk, path, *id)?;
-        previous_broker_epoch = previous_broker_epoch.max(epoch);
-        states.push(Arc::<LogDirState>::new(state));
+    Ok(claimed)
+}
+
+fn claim(disk: &dyn Disk, dir: &Path) -> Result<DiskLock, DiskError> {
+    disk.create_dir_all(dir)?;
+    disk.list(dir)?;
+    let lock = disk.lock(&dir.join(".lock"))?;
+    match MetaProperties::read(disk, dir) {
+        Err(MetaPropertiesError::Disk(error)) => Err(error),
+        // What it says is judged later.
+        _ => Ok(lock),
     }
-    let metadata = formatted.dirs.iter().find(|(path, _)| *path == config.metadata_log_dir);
-    Ok(Directories {
-        cluster_id: formatted.cluster_id,
-        log_dirs: LogDirs(states),
-        metadata_dir_id: metadata.map_or(Uuid::ZERO, |(_, id)| *id),
-        previous_broker_epoch,
-        locks: Arc::new(locks),
-    })
 }
 
 fn load_or_format(
     world: &World,
     config: &NodeConfig,
-    dirs: &[PathBuf],
+    claimed: &Claimed,
 ) -> Result<Formatted, DirectoriesError> {
     let given = match &config.cluster_id {
         ClusterId::Given(id) => Some(id.as_str()),
@@ -82,9 +139,13 @@ fn load_or_format(
     };
     let mut random = world.random("directory ids");
     let disk = world.disk();
+    let dirs = &claimed.usable;
     let loaded = load_directories(&**disk, config.node_id, dirs, given, || random.uuid())?;
     if let Some(loaded) = loaded {
         return Ok(loaded);
+    }
+    if let Some((_, error)) = claimed.failed.first() {
+        return Err(error.clone().into());
     }
     let cluster_id = match &config.cluster_id {
         ClusterId::Given(id) | ClusterId::Derived(id) => id.clone(),
@@ -124,7 +185,7 @@ pub(crate) fn format_for(
         spec.voters = Some(VoterSet::new([local_voter(config, metadata_dir_id)]));
     }
     let metadata = config.metadata_log_dir.clone();
-    let ids = |dir: &std::path::Path| if dir == metadata { metadata_dir_id } else { random.uuid() };
+    let ids = |dir: &Path| if dir == metadata { metadata_dir_id } else { random.uuid() };
     Ok(format_directories(&**world.disk(), &spec, ids)?)
 }
 

@@ -13,10 +13,13 @@ use model::NodeId;
 use model::node_config::{NodeConfig, RoomConfig};
 use model::settings::Values;
 use network::{Bound, Broker, BrokerParts, Limits, ListenerActor, ListenerArgs};
-use partitions::{Hosted, LogDir, LogDirArgs, LogDirs, Partitions, PartitionsArgs};
+use partitions::{
+    Assignments, Hosted, LogDir, LogDirArgs, LogDirState, LogDirs, Partitions, PartitionsArgs,
+};
 use quorum::{
-    ControllerActor, ControllerArgs, ControllerHandle, ControllerMsg, Lifecycle, LifecycleArgs,
-    LifecycleMsg, LifecycleState, MetadataPublisher, PublisherArgs, Raft, RaftArgs, RaftStatus,
+    AssignmentsArgs, ControllerActor, ControllerArgs, ControllerHandle, ControllerMsg,
+    DirectoryAssignments, Lifecycle, LifecycleArgs, LifecycleMsg, LifecycleState,
+    MetadataPublisher, PublisherArgs, Raft, RaftArgs, RaftStatus,
 };
 use runtime::{
     Actor, Address, Cx, Failure, Outcome, Publisher, Seed, Strategy, Supervisor, SupervisorArgs,
@@ -40,6 +43,7 @@ pub(crate) struct Shared {
     pub(crate) log_dirs: LogDirs,
     pub(crate) directories: Arc<DirectoryFacts>,
     pub(crate) hosted: Arc<Hosted>,
+    pub(crate) assignments: Arc<Assignments>,
     pub(crate) images: Arc<Publisher<MetadataImage>>,
     pub(crate) settings: Arc<Publisher<Values>>,
     pub(crate) applied: Arc<Publisher<i64>>,
@@ -55,7 +59,7 @@ pub(crate) struct Shared {
 
 /// What was found in the directories.
 pub(crate) struct DirectoryFacts {
-    metadata_dir_id: model::Uuid,
+    metadata_dir: Arc<LogDirState>,
     previous_broker_epoch: i64,
     _locks: Arc<Vec<DiskLock>>,
 }
@@ -67,11 +71,12 @@ impl Shared {
             cluster_id: directories.cluster_id,
             log_dirs: directories.log_dirs,
             directories: Arc::new(DirectoryFacts {
-                metadata_dir_id: directories.metadata_dir_id,
+                metadata_dir: directories.metadata_dir,
                 previous_broker_epoch: directories.previous_broker_epoch,
                 _locks: directories.locks,
             }),
             hosted: Arc::default(),
+            assignments: Arc::default(),
             images: Arc::new(runtime::watch(MetadataImage::default()).0),
             settings: Arc::new(runtime::watch(config.values.clone()).0),
             applied: publisher(-1),
@@ -106,9 +111,17 @@ pub(crate) enum NodeMsg {
     /// The metadata may have changed what is set for brokers.
     MetadataChanged,
     LookForStuck,
+    /// A log directory went offline.
+    DirectoryFailed {
+        dir: Arc<LogDirState>,
+    },
+    /// `log.dir.failure.timeout.ms` after that.
+    DirectoryFailureDue {
+        dir: Arc<LogDirState>,
+    },
 }
 
-runtime::messages!(NodeMsg { MetadataChanged, LookForStuck });
+runtime::messages!(NodeMsg { MetadataChanged, LookForStuck, DirectoryFailed, DirectoryFailureDue });
 
 impl Actor for NodeActor {
     const KIND: &'static str = "node";
@@ -122,6 +135,7 @@ impl Actor for NodeActor {
                 images.changed().await;
             }
         });
+        watch_directories(cx, &shared);
         cx.every(WATCHDOG_PERIOD, || NodeMsg::LookForStuck);
         for seed in branches(cx, &shared) {
             cx.spawn_seed_and_wait(seed).await?;
@@ -130,10 +144,12 @@ impl Actor for NodeActor {
         Ok(NodeActor { shared, watchdog })
     }
 
-    async fn handle(&mut self, _cx: &mut Cx<Self>, msg: NodeMsg) -> Outcome {
+    async fn handle(&mut self, cx: &mut Cx<Self>, msg: NodeMsg) -> Outcome {
         match msg {
             NodeMsg::MetadataChanged => self.settle(),
             NodeMsg::LookForStuck => drop(self.watchdog.check()),
+            NodeMsg::DirectoryFailed { dir } => self.directory_failed(cx, dir)?,
+            NodeMsg::DirectoryFailureDue { dir } => self.directory_failure_due(&dir)?,
         }
         Ok(())
     }
@@ -157,6 +173,53 @@ impl NodeActor {
         if *self.shared.settings.get() != values {
             self.shared.settings.publish(values);
         }
+    }
+}
+
+impl NodeActor {
+    /// The others go on; not without the metadata log, nor where none is left.
+    fn directory_failed(&self, cx: &mut Cx<Self>, dir: Arc<LogDirState>) -> Outcome {
+        let (path, why) = (dir.path.display(), dir.failure().unwrap_or_default());
+        if Arc::ptr_eq(&dir, &self.shared.directories.metadata_dir) {
+            let what = "the log directory of the metadata log has failed";
+            return Err(Failure::new(format!("{what}: {path}: {why}")));
+        }
+        if self.shared.log_dirs.online().next().is_none() {
+            return Err(Failure::new(format!(
+                "no log directory is left, the last one failed: {path}: {why}"
+            )));
+        }
+        let after = self.shared.config.values.long("log.dir.failure.timeout.ms");
+        let after = Duration::from_millis(after.unsigned_abs());
+        cx.send_after(after, NodeMsg::DirectoryFailureDue { dir });
+        Ok(())
+    }
+
+    /// The controller must know by now, else it goes on taking this broker's replicas for what they are not.
+    fn directory_failure_due(&self, dir: &LogDirState) -> Outcome {
+        let image = self.shared.images.get();
+        let broker = image.broker(self.shared.node().0);
+        if broker.is_some_and(|broker| broker.directories.contains(&dir.id)) {
+            return Err(Failure::new(format!(
+                "the controller could not be told within log.dir.failure.timeout.ms that {} has failed",
+                dir.path.display()
+            )));
+        }
+        Ok(())
+    }
+}
+
+fn watch_directories(cx: &mut Cx<NodeActor>, shared: &Shared) {
+    let metadata_dir = &shared.directories.metadata_dir;
+    let apart = !shared.log_dirs.0.iter().any(|dir| Arc::ptr_eq(dir, metadata_dir));
+    for dir in shared.log_dirs.online().chain(apart.then_some(metadata_dir)) {
+        let (me, mut changes, dir) = (cx.me().clone(), dir.changes(), dir.clone());
+        cx.spawn_task(async move {
+            while dir.is_online() {
+                changes.changed().await;
+            }
+            let _ = me.send(NodeMsg::DirectoryFailed { dir }).await;
+        });
     }
 }
 
@@ -204,8 +267,8 @@ fn quorum_members(shared: &Shared) -> Vec<Seed> {
     let quorum = &config.quorum;
     let ms = |ms: i32| Duration::from_millis(u64::try_from(ms).unwrap_or(0));
     let raft = RaftArgs {
-        log_dir: config.metadata_log_dir.clone(),
-        local: local_voter(config, shared.directories.metadata_dir_id),
+        log_dir: shared.directories.metadata_dir.clone(),
+        local: local_voter(config, shared.directories.metadata_dir.id),
         fixed_voters: fixed_voters(config),
         election_timeout: ms(quorum.election_timeout_ms),
         fetch_timeout: ms(quorum.fetch_timeout_ms),
@@ -238,7 +301,20 @@ fn quorum_members(shared: &Shared) -> Vec<Seed> {
         Seed::at::<ControllerActor>("controller", member(), controller, &shared.controller),
         Seed::of::<MetadataPublisher>("metadata-publisher", member(), publisher).0,
         Seed::at::<Lifecycle>("lifecycle", member(), lifecycle_args(shared), &shared.lifecycle),
+        Seed::of::<DirectoryAssignments>("assignments", member(), assignments_args(shared)).0,
     ]
+}
+
+fn assignments_args(shared: &Shared) -> AssignmentsArgs {
+    let timeout_ms = shared.config.network.request_timeout_ms;
+    AssignmentsArgs {
+        node: shared.node(),
+        assignments: shared.assignments.clone(),
+        controller: shared.controller_handle(),
+        metadata: shared.images.subscribe(),
+        broker_epoch: shared.broker_epoch.clone(),
+        request_timeout: Duration::from_millis(u64::try_from(timeout_ms).unwrap_or(0)),
+    }
 }
 
 fn lifecycle_args(shared: &Shared) -> LifecycleArgs {
@@ -249,7 +325,7 @@ fn lifecycle_args(shared: &Shared) -> LifecycleArgs {
         cluster_id: shared.cluster_id.clone(),
         rack: config.rack.clone(),
         listeners: advertised(shared),
-        log_dirs: shared.log_dirs.0.iter().map(|dir| dir.id).collect(),
+        log_dirs: shared.log_dirs.clone(),
         previous_broker_epoch: shared.directories.previous_broker_epoch,
         controller: shared.controller_handle(),
         metadata: shared.images.subscribe(),
@@ -287,6 +363,7 @@ fn partitions_args(shared: &Shared) -> PartitionsArgs {
         node: shared.node(),
         log_dirs: shared.log_dirs.clone(),
         hosted: shared.hosted.clone(),
+        assignments: shared.assignments.clone(),
         metadata: shared.images.subscribe(),
         settings: shared.settings.subscribe(),
         applied: shared.applied.clone(),

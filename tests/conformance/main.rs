@@ -12,6 +12,7 @@ mod batch;
 mod clients;
 mod crash;
 mod crowds;
+mod directories;
 mod flights;
 mod groups;
 mod node;

@@ -66,6 +66,57 @@ impl Node {
         Node { address, process: Some(process) }
     }
 
+    /// A node of the test's own with these log directories under its home, the metadata log in the first; none where the
+    /// broker is somebody else's.
+    pub fn start_on(test: &str, dirs: &[&str], settings: &[&str]) -> Option<Node> {
+        if env::var_os("OTTLA_BOOTSTRAP").is_some() {
+            eprintln!("SKIPPED {test}: it needs a process of its own, OTTLA_BOOTSTRAP is set");
+            return None;
+        }
+        let home = TempDir::new().expect("a temporary directory");
+        let paths: Vec<String> =
+            dirs.iter().map(|dir| home.path().join(dir).to_string_lossy().into_owned()).collect();
+        let mut settings: Vec<String> =
+            SETTINGS.iter().chain(settings).map(|text| (*text).to_owned()).collect();
+        settings.push(format!("log.dirs={}", paths.join(",")));
+        settings.push(format!("metadata.log.dir={}", paths[0]));
+        let address = free_address();
+        let (child, output) = spawn(address, home.path(), &settings);
+        let mut process = Process { child, output, home, settings };
+        process.wait_until_it_serves(address);
+        Some(Node { address, process: Some(process) })
+    }
+
+    /// kill -9, and a start that must fail; answers all that was said.
+    pub fn fail_to_restart(&mut self) -> String {
+        let process = self.process.as_mut().expect("a process of the test's own");
+        process.child.kill().expect("SIGKILL");
+        process.child.wait().expect("a dead process");
+        (process.child, process.output) =
+            spawn(self.address, process.home.path(), &process.settings);
+        let (status, said) = self.wait_for_its_end();
+        assert!(!status.success());
+        said
+    }
+
+    /// Waits until the process ends by itself; answers how it ended and all it said.
+    pub fn wait_for_its_end(&mut self) -> (ExitStatus, String) {
+        let process = self.process.as_mut().expect("a process of the test's own");
+        let begin = Instant::now();
+        loop {
+            if let Some(status) = process.child.try_wait().expect("a child") {
+                process.output.listen(Duration::from_millis(200));
+                return (status, process.output.all());
+            }
+            assert!(begin.elapsed() < START_LIMIT, "it goes on");
+            process.output.listen(Duration::from_millis(5));
+        }
+    }
+
+    pub fn home(&self) -> Option<PathBuf> {
+        self.process.as_ref().map(|process| process.home.path().to_owned())
+    }
+
     /// A node of the test's own; none, said aloud, where the broker is somebody else's.
     pub fn start_own(test: &str) -> Option<Node> {
         Node::start_own_with(test, &[])

@@ -125,8 +125,12 @@ impl PartitionHandle {
         &self.address
     }
 
+    /// With its directory a replica is offline, whatever its actor says.
     pub fn standing(&self) -> Arc<Standing> {
-        self.standing.load_full()
+        match self.log_dir.failure() {
+            Some(why) => Arc::new(Standing::Offline { reason: why.to_owned() }),
+            None => self.standing.load_full(),
+        }
     }
 
     /// The log as readers see it; none while its actor starts, or when it is offline.

@@ -1,5 +1,6 @@
 //! Partition actors, log dirs, and the directory through which others find them.
 
+mod assignments;
 mod handle;
 mod hosted;
 mod log_dir;
@@ -9,6 +10,7 @@ mod partitions;
 mod reads;
 mod room;
 
+pub use assignments::{Assignments, ReplicaName};
 pub use handle::{Append, AppendResult, Held, PartitionHandle, Role, Serving, Standing};
 pub use hosted::{Hosted, HostedTopic};
 pub use log_dir::{LogDir, LogDirArgs, LogDirMsg, read_log_dir};

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use disk::{Disk, DiskError, DiskOp, Space};
+use disk::{Disk, DiskError, Space};
 use log::{
     CheckpointError, CleanShutdown, DirKind, PartitionDir, read_offset_checkpoint,
     write_offset_checkpoint,
@@ -17,7 +17,7 @@ use log::{
 use model::node_config::RoomConfig;
 use model::settings::Values;
 use model::{BrokerEpoch, TopicPartition, Uuid};
-use runtime::{Actor, Cx, Failure, Gauge, Map, Outcome, Watch};
+use runtime::{Actor, Cx, Failure, Gauge, JobLost, Map, Outcome, Watch};
 
 use crate::handle::PartitionHandle;
 use crate::hosted::Hosted;
@@ -60,8 +60,7 @@ pub enum LogDirMsg {
         result: Result<Space, String>,
     },
     Done {
-        what: &'static str,
-        result: Result<(), DiskError>,
+        result: Result<Result<(), DiskError>, JobLost>,
     },
 }
 
@@ -87,7 +86,9 @@ impl Actor for LogDir {
             waiting: BTreeSet::new(),
             free_bytes: cx.gauge("free_bytes"),
         };
-        for entry in cx.world().disk().list(&dir.args.state.path)? {
+        // One that cannot be read is offline by that; its actor stays, to say why.
+        let entries = dir.args.state.disk().list(&dir.args.state.path);
+        for entry in entries.unwrap_or_default() {
             let found = PartitionDir::parse(&entry.name);
             if found.is_some_and(|found| found.kind == DirKind::Delete) {
                 let path = dir.args.state.path.join(entry.name);
@@ -113,25 +114,18 @@ impl Actor for LogDir {
             LogDirMsg::RemoveNow { path } => self.remove_now(cx, path),
             LogDirMsg::Measure => self.measure(cx),
             LogDirMsg::Measured { result } => self.measured(cx, result).await,
-            LogDirMsg::Done { what, result } => match result {
-                // Written again when there is room.
-                Err(error) if error.is_full() => {
-                    tracing::warn!(%error, "no room");
-                    self.args.state.set_room(Room::Full);
-                    self.written = Checkpoints::default();
-                }
-                result => {
-                    result.map_err(|error| Failure::new(format!("{what}: {error}")))?;
-                }
-            },
+            LogDirMsg::Done { result } => self.done(result?),
         }
         Ok(())
     }
 
     async fn stop(&mut self, cx: &mut Cx<Self>) {
+        if !self.args.state.is_online() {
+            return;
+        }
         let (state, now) = (self.args.state.clone(), self.offsets());
         let epoch = self.args.broker_epoch.load(Ordering::Acquire);
-        let disk = cx.world().disk().clone();
+        let disk = state.disk().clone();
         let last = cx.world().blocking("last checkpoints", move || {
             for checkpoint in Checkpoint::ALL {
                 write(&*disk, &state.path, checkpoint, now.of(checkpoint))?;
@@ -151,9 +145,9 @@ impl Actor for LogDir {
 
     fn state_line(&self) -> String {
         let state = &self.args.state;
-        let line = if state.is_online() { "online" } else { "offline" };
+        let line = state.failure().map_or("online".to_owned(), |why| format!("offline: {why}"));
         let (path, room) = (state.path.display(), state.room().measures());
-        format!("{path} {line}, {} replicas, {room}", state.replicas())
+        format!("{path}, {} replicas, {room}, {line}", state.replicas())
     }
 }
 
@@ -167,13 +161,19 @@ impl LogDir {
 
     fn remove_now(&mut self, cx: &mut Cx<Self>, path: PathBuf) {
         if self.waiting.remove(&path) {
-            let disk = cx.world().disk().clone();
-            run(cx, "remove directory", move || disk.remove_dir_all(&path));
+            let disk = self.args.state.disk().clone();
+            run(cx, "remove directory", move || match disk.remove_dir_all(&path) {
+                Err(error) if error.is_not_found() => Ok(()),
+                other => other,
+            });
         }
     }
 
     fn measure(&mut self, cx: &mut Cx<Self>) {
-        let (disk, path) = (cx.world().disk().clone(), self.args.state.path.clone());
+        if !self.args.state.is_online() {
+            return;
+        }
+        let (disk, path) = (self.args.state.disk().clone(), self.args.state.path.clone());
         let job = move || disk.space(&path).map_err(|error| error.to_string());
         cx.job("measure room", job, |result| LogDirMsg::Measured {
             result: result.unwrap_or_else(|lost| Err(lost.to_string())),
@@ -238,8 +238,21 @@ impl LogDir {
             return;
         }
         known.clone_from(&now);
-        let (disk, path) = (cx.world().disk().clone(), self.args.state.path.clone());
+        let (disk, path) = (self.args.state.disk().clone(), self.args.state.path.clone());
         run(cx, checkpoint.file_name(), move || write(&*disk, &path, checkpoint, &now));
+    }
+
+    /// A directory that cannot keep its checkpoints is of no use; where it is merely full they are written again when there is
+    /// room.
+    fn done(&mut self, result: Result<(), DiskError>) {
+        let Err(error) = result else { return };
+        self.written = Checkpoints::default();
+        if error.is_full() {
+            tracing::warn!(%error, "no room");
+            self.args.state.set_room(Room::Full);
+        } else {
+            self.args.state.fail(error);
+        }
     }
 }
 
@@ -248,12 +261,7 @@ fn run(
     what: &'static str,
     job: impl FnOnce() -> Result<(), DiskError> + Send + 'static,
 ) {
-    cx.job(what, job, move |result| LogDirMsg::Done {
-        what,
-        result: result.unwrap_or_else(|lost| {
-            Err(DiskError::new(DiskOp::Write, Path::new(what), std::io::Error::other(lost)))
-        }),
-    });
+    cx.job(what, job, |result| LogDirMsg::Done { result });
 }
 
 fn write(
@@ -270,17 +278,28 @@ fn write(
 /// where there was none. The marker of a clean stop is taken away: what is
 /// written from now on needs recovery until the next one.
 pub fn read_log_dir(
-    disk: &dyn Disk,
+    disk: &Arc<dyn Disk>,
     path: &Path,
     id: Uuid,
 ) -> Result<(LogDirState, i64), CheckpointError> {
-    let marker = CleanShutdown::read(disk, path)?;
+    let marker = CleanShutdown::read(&**disk, path)?;
+    let mut clean = marker.is_some();
     let mut checkpoints = Checkpoints::default();
     for checkpoint in Checkpoint::ALL {
-        *checkpoints.of_mut(checkpoint) =
-            read_offset_checkpoint(disk, &path.join(checkpoint.file_name()))?;
+        let read = read_offset_checkpoint(&**disk, &path.join(checkpoint.file_name()));
+        *checkpoints.of_mut(checkpoint) = match read {
+            // Without the others, logs are recovered from their beginning.
+            Err(error @ CheckpointError::Malformed { .. })
+                if checkpoint != Checkpoint::HighWatermarks =>
+            {
+                tracing::warn!(%error, "the checkpoint is made anew");
+                clean = false;
+                Map::new()
+            }
+            other => other?,
+        };
     }
-    CleanShutdown::remove(disk, path)?;
+    CleanShutdown::remove(&**disk, path)?;
     let epoch = marker.and_then(|marker| marker.broker_epoch).map_or(-1, |epoch| epoch.0);
-    Ok((LogDirState::new(id, path.to_owned(), marker.is_some(), checkpoints), epoch))
+    Ok((LogDirState::new(id, path.to_owned(), clean, checkpoints, disk.clone()), epoch))
 }

@@ -1,15 +1,17 @@
 //! The log directories of a node: what each was found to hold, and which of them can still be used.
 
+use std::fmt::Display;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
+use disk::{Disk, DiskError, DiskWatch, WatchedDisk};
 use log::{
     CLEANER_OFFSET_CHECKPOINT, HIGH_WATERMARK_CHECKPOINT, LOG_START_OFFSET_CHECKPOINT,
     RECOVERY_POINT_CHECKPOINT,
 };
 use model::{TopicPartition, Uuid};
-use runtime::{Address, Map};
+use runtime::{Address, Map, Publisher, Watch};
 
 use crate::log_dir::LogDirMsg;
 use crate::room::Room;
@@ -17,13 +19,15 @@ use crate::room::Room;
 /// One entry of `log.dirs`, as it was found when the node started.
 #[derive(Debug)]
 pub struct LogDirState {
+    /// Zero where it could not be read when the node started.
     pub id: Uuid,
     pub path: PathBuf,
     absolute_path: String,
     /// The last stop was a clean one: logs need no recovery.
     pub clean: bool,
     pub checkpoints: Checkpoints,
-    online: AtomicBool,
+    health: Arc<Health>,
+    disk: Arc<dyn Disk>,
     /// `cordoned.log.dirs` has it: new replicas go elsewhere.
     cordoned: AtomicBool,
     /// A log in it was not closed: the next start must recover.
@@ -75,22 +79,66 @@ impl Checkpoints {
     }
 }
 
+/// Whether a directory can be used.
+#[derive(Debug)]
+struct Health {
+    path: PathBuf,
+    failed: OnceLock<String>,
+    changes: Publisher<()>,
+}
+
+impl Health {
+    fn fail(&self, why: &dyn Display) {
+        if self.failed.set(why.to_string()).is_ok() {
+            tracing::error!(log_dir = %self.path.display(), %why, "the log directory has failed");
+            self.changes.publish(());
+        }
+    }
+}
+
+impl DiskWatch for Health {
+    fn ended(&self) -> Option<String> {
+        let why = self.failed.get()?;
+        Some(format!("the log directory is offline: {why}"))
+    }
+
+    fn failed(&self, error: &DiskError) {
+        self.fail(error);
+    }
+}
+
 impl LogDirState {
-    pub fn new(id: Uuid, path: PathBuf, clean: bool, checkpoints: Checkpoints) -> LogDirState {
+    pub fn new(
+        id: Uuid,
+        path: PathBuf,
+        clean: bool,
+        checkpoints: Checkpoints,
+        disk: Arc<dyn Disk>,
+    ) -> LogDirState {
         let absolute = std::path::absolute(&path).unwrap_or_else(|_| path.clone());
+        let changes = runtime::watch(()).0;
+        let health = Arc::new(Health { path: absolute.clone(), failed: OnceLock::new(), changes });
         LogDirState {
             id,
             absolute_path: absolute.to_string_lossy().into_owned(),
             path,
             clean,
             checkpoints,
-            online: AtomicBool::new(true),
+            disk: Arc::new(WatchedDisk::new(disk, health.clone())),
+            health,
             cordoned: AtomicBool::new(false),
             unclean: AtomicBool::new(false),
             replicas: AtomicU64::new(0),
             room: AtomicU8::new(Room::Enough as u8),
             address: Address::vacant(),
         }
+    }
+
+    /// One that cannot be used from the start; nobody knows its id.
+    pub fn offline(path: PathBuf, disk: Arc<dyn Disk>, why: impl Display) -> LogDirState {
+        let state = LogDirState::new(Uuid::ZERO, path, false, Checkpoints::default(), disk);
+        state.fail(why);
+        state
     }
 
     pub fn address(&self) -> &Address<LogDirMsg> {
@@ -102,16 +150,33 @@ impl LogDirState {
         &self.absolute_path
     }
 
+    /// The disk, for the files in this directory: an error of the device takes the directory offline, and nothing is written
+    /// to it from then on.
+    pub fn disk(&self) -> &Arc<dyn Disk> {
+        &self.disk
+    }
+
     pub fn is_cordoned(&self) -> bool {
         self.cordoned.load(Ordering::Acquire)
     }
 
     pub fn is_online(&self) -> bool {
-        self.online.load(Ordering::Acquire)
+        self.failure().is_none()
     }
 
-    pub fn set_offline(&self) {
-        self.online.store(false, Ordering::Release);
+    /// Why it is offline.
+    pub fn failure(&self) -> Option<&str> {
+        self.health.failed.get().map(String::as_str)
+    }
+
+    /// Takes the directory offline until the node starts anew; the first cause stands.
+    pub fn fail(&self, why: impl Display) {
+        self.health.fail(&why);
+    }
+
+    /// Tells when the directory goes offline.
+    pub fn changes(&self) -> Watch<()> {
+        self.health.changes.subscribe()
     }
 
     /// How much room its disk has, as last measured.
@@ -150,17 +215,35 @@ impl LogDirState {
 pub struct LogDirs(pub Vec<Arc<LogDirState>>);
 
 impl LogDirs {
-    /// Where a replica goes: the directory that the metadata names; else the one that holds it already; else, of those in
-    /// use, the one with the fewest replicas.
+    pub fn online(&self) -> impl Iterator<Item = &Arc<LogDirState>> {
+        self.0.iter().filter(|dir| dir.is_online())
+    }
+
+    pub fn offline(&self) -> impl Iterator<Item = &Arc<LogDirState>> {
+        self.0.iter().filter(|dir| !dir.is_online())
+    }
+
+    /// Where a replica goes: the directory that holds it already, of several that which the metadata names; else the one that
+    /// the metadata names; else, of those in use, the one with the fewest replicas. While a directory is offline, a replica that
+    /// belongs in none that is online may be in it: that one is the answer then, and the replica is offline with it.
     pub(crate) fn place(
         &self,
         assigned: Uuid,
         holds: impl Fn(&LogDirState) -> bool,
     ) -> Option<Arc<LogDirState>> {
-        let online = || self.0.iter().filter(|dir| dir.is_online());
-        let named = online().find(|dir| dir.id == assigned);
-        let held = || online().find(|dir| holds(dir));
-        let emptiest = || online().min_by_key(|dir| dir.replicas());
-        named.or_else(held).or_else(emptiest).cloned()
+        let named = || self.online().find(|dir| dir.id == assigned);
+        let held = named().filter(|dir| holds(dir)).or_else(|| self.online().find(|d| holds(d)));
+        let lost = || {
+            let known = self.offline().find(|dir| dir.id == assigned);
+            let open = assigned == Uuid::UNASSIGNED_DIRECTORY;
+            known.or_else(|| self.offline().next()).filter(|_| !open)
+        };
+        // Where all are cordoned, the first.
+        let rank = |dir: &&Arc<LogDirState>| match dir.is_cordoned() {
+            true => (true, 0),
+            false => (false, dir.replicas()),
+        };
+        let emptiest = || self.online().min_by_key(rank);
+        held.or_else(named).or_else(lost).or_else(emptiest).cloned()
     }
 }

@@ -19,6 +19,7 @@ use runtime::{
     Watch,
 };
 
+use crate::assignments::Assignments;
 use crate::handle::{PartitionHandle, Role, Standing};
 use crate::hosted::Hosted;
 use crate::log_dir::LogDirMsg;
@@ -30,6 +31,8 @@ pub struct PartitionsArgs {
     pub node: NodeId,
     pub log_dirs: LogDirs,
     pub hosted: Arc<Hosted>,
+    /// Where replicas are that the metadata has elsewhere.
+    pub assignments: Arc<Assignments>,
     pub metadata: Watch<MetadataImage>,
     pub settings: Watch<Values>,
     /// The metadata offset up to which replicas were started, told and removed.
@@ -45,7 +48,7 @@ pub struct PartitionsArgs {
 }
 
 pub enum PartitionsMsg {
-    /// There is a newer image, or newer settings.
+    /// There is a newer image, or newer settings, or a directory has failed.
     Changed,
     /// Old segments are looked for.
     Retain,
@@ -62,6 +65,8 @@ pub struct Partitions {
     /// One for all replicas of a topic.
     configs: Map<Uuid, Arc<TopicConfig>>,
     first: bool,
+    /// The directories whose replicas were stopped because it has failed.
+    failed_dirs: usize,
 }
 
 impl Actor for Partitions {
@@ -90,10 +95,24 @@ impl Actor for Partitions {
                 }
             }
         });
+        for dir in &args.log_dirs.0 {
+            let (me, mut changes) = (cx.me().clone(), dir.changes());
+            cx.spawn_task(async move {
+                changes.changed().await;
+                let _ = me.send(PartitionsMsg::Changed).await;
+            });
+        }
         cx.send_after(args.initial_delay, PartitionsMsg::Retain);
         cx.every(args.expiration_interval, || PartitionsMsg::Expire);
         let settings = args.settings.get();
-        Ok(Partitions { args, applied: Arc::default(), settings, configs: Map::new(), first: true })
+        Ok(Partitions {
+            args,
+            applied: Arc::default(),
+            settings,
+            configs: Map::new(),
+            first: true,
+            failed_dirs: 0,
+        })
     }
 
     async fn handle(&mut self, cx: &mut Cx<Self>, msg: PartitionsMsg) -> Outcome {
@@ -128,6 +147,7 @@ impl Actor for Partitions {
 
 impl Partitions {
     async fn apply(&mut self, cx: &mut Cx<Self>) -> Outcome {
+        self.stop_failed(cx);
         let image = self.args.metadata.get();
         let settings = self.args.settings.get();
         let delta = MetadataDelta::between(&self.applied, &image);
@@ -150,6 +170,19 @@ impl Partitions {
         self.applied = image;
         self.args.applied.publish(self.applied.provenance.offset);
         Ok(())
+    }
+
+    /// Ends the actors of replicas whose directory has failed. Clients are told so by the handles, which stay.
+    fn stop_failed(&mut self, cx: &mut Cx<Self>) {
+        let failed = self.args.log_dirs.offline().count();
+        if std::mem::replace(&mut self.failed_dirs, failed) == failed {
+            return;
+        }
+        let offline = |handle: &Arc<PartitionHandle>| !handle.log_dir().is_online();
+        for handle in self.args.hosted.all().into_iter().filter(offline) {
+            cx.dismiss(&partition_dir_name(&handle.topic_partition));
+            handle.publish();
+        }
     }
 
     async fn tell_all(&self, message: impl Fn() -> PartitionMsg) {
@@ -183,7 +216,19 @@ impl Partitions {
             Some(handle) => tell(&handle, role).await,
             None => self.host(cx, change, config, role)?,
         }
+        self.compare_directory(image, change);
         Ok(())
+    }
+
+    /// The controller is told where the replica is, if it has it elsewhere.
+    fn compare_directory(&self, image: &MetadataImage, change: &PartitionDelta) {
+        let name = (change.topic.id, change.partition);
+        let Some(handle) = self.args.hosted.get_by_id(name.0, name.1) else { return };
+        let (actual, known) = (handle.log_dir().id, change.after.directory(self.args.node.0));
+        let supported = image.metadata_version().directory_assignment();
+        if supported && !actual.is_reserved_directory() && known != Some(actual) {
+            self.args.assignments.push(name, actual);
+        }
     }
 
     fn config_of(&mut self, image: &MetadataImage, topic: &TopicImage) -> Arc<TopicConfig> {
@@ -205,9 +250,9 @@ impl Partitions {
     ) -> Outcome {
         let topic_partition = TopicPartition::new(change.topic.name.clone(), change.partition);
         let name = partition_dir_name(&topic_partition);
-        let disk = cx.world().disk().clone();
-        let assigned = change.after.directory(self.args.node.0).unwrap_or(Uuid::ZERO);
-        let holds = |dir: &LogDirState| disk.exists(&dir.path.join(&name)).unwrap_or(false);
+        let assigned = change.after.directory(self.args.node.0);
+        let assigned = assigned.unwrap_or(Uuid::UNASSIGNED_DIRECTORY);
+        let holds = |dir: &LogDirState| dir.disk().exists(&dir.path.join(&name)).unwrap_or(false);
         let Some(dir) = self.args.log_dirs.place(assigned, holds) else {
             tracing::error!(partition = name, "no log directory is online");
             return Ok(());
@@ -228,6 +273,9 @@ impl Partitions {
         let handle = Arc::new(handle);
         handle.set_role(role);
         self.args.hosted.insert(handle.clone());
+        if !handle.log_dir().is_online() {
+            return Ok(());
+        }
         let producer_id_expiration_ms = i64::from(self.settings.int("producer.id.expiration.ms"));
         let args = PartitionArgs { handle, path, producer_id_expiration_ms };
         let seed = Seed::at::<PartitionActor>(name, spec, args, &address);
@@ -261,9 +309,9 @@ impl Partitions {
         let from = dir.path.join(partition_dir_name(partition));
         let unique = cx.world().random("directory names").uuid();
         let to = dir.path.join(delete_dir_name(partition, kind, unique));
-        let disk = cx.world().disk();
+        let disk = dir.disk();
         match disk.rename(&from, &to).and_then(|()| disk.sync_dir(&dir.path)) {
-            Err(error) if error.is_not_found() => return Ok(()),
+            Err(error) if error.is_not_found() || !dir.is_online() => return Ok(()),
             other => other?,
         }
         if kind == DirKind::Delete {
@@ -277,7 +325,8 @@ impl Partitions {
     async fn set_strays_aside(&mut self, cx: &mut Cx<Self>, image: &MetadataImage) -> Outcome {
         for dir in self.args.log_dirs.0.clone() {
             let here = self.args.node.0;
-            let entries = cx.world().disk().list(&dir.path)?;
+            // One that cannot be read is offline by that.
+            let entries = dir.disk().list(&dir.path).unwrap_or_default();
             for found in entries.iter().filter_map(|entry| PartitionDir::parse(&entry.name)) {
                 let partition = &found.topic_partition;
                 let topic = image.topics.by_name(&partition.topic);

@@ -84,9 +84,6 @@ impl PartitionHandle {
         if self.is_deleted() {
             return Err(NotServed::Deleted);
         }
-        if !self.log_dir().is_online() {
-            return Err(NotServed::Offline);
-        }
         let standing = self.standing();
         let (Serving { leader_epoch, view }, leads) = match &*standing {
             Standing::Starting => return Err(NotServed::NotLeader),

@@ -50,6 +50,12 @@ pub enum FormatError {
     ForeignNode { dir: PathBuf, found: NodeId, expected: NodeId },
     #[error("{dir} has no meta.properties, but it is not empty: it holds {entry:?}")]
     NotEmpty { dir: PathBuf, entry: String },
+    #[error(
+        "{dir}/meta.properties and {other}/meta.properties have the same directory.id={id}: one is a copy of the other"
+    )]
+    DuplicateDirectory { dir: PathBuf, other: PathBuf, id: Uuid },
+    #[error("{dir}/meta.properties has directory.id={id}, which stands for no directory")]
+    ReservedDirectory { dir: PathBuf, id: Uuid },
     #[error("{dir} is not formatted: run `ottla format` first")]
     NotFormatted { dir: PathBuf },
 }
@@ -181,9 +187,16 @@ pub fn load_directories(
     let Some(cluster_id) = cluster.filter(|_| found.iter().any(|(_, p)| p.is_some())) else {
         return Ok(None);
     };
-    let mut dirs = Vec::new();
+    let mut dirs: Vec<(PathBuf, Uuid)> = Vec::new();
     for (dir, properties) in found {
         if let Some(id) = properties.as_ref().and_then(|p| p.directory_id) {
+            if id.is_reserved_directory() {
+                return Err(FormatError::ReservedDirectory { dir: dir.clone(), id });
+            }
+            if let Some((other, _)) = dirs.iter().find(|(_, known)| *known == id) {
+                let (dir, other) = (dir.clone(), other.clone());
+                return Err(FormatError::DuplicateDirectory { dir, other, id });
+            }
             dirs.push((dir.clone(), id));
             continue;
         }

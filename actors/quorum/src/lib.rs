@@ -1,5 +1,6 @@
 //! The metadata plane: raft, controller, metadata publisher, broker lifecycle.
 
+mod assignments;
 mod controller;
 mod files;
 mod format;
@@ -8,6 +9,7 @@ mod publisher;
 mod raft;
 mod snapshot;
 
+pub use assignments::{AssignmentsArgs, AssignmentsMsg, DirectoryAssignments};
 pub use controller::{
     Committed, ControllerActor, ControllerAnswer, ControllerArgs, ControllerHandle, ControllerMsg,
     Unavailable,

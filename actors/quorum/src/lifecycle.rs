@@ -11,6 +11,7 @@ use std::time::Duration;
 use machines::controller::{ControllerReply, ControllerRequest};
 use machines::metadata::{Endpoint, MetadataImage, supported_features};
 use model::{ErrorCode, NodeId, Uuid};
+use partitions::{LogDirState, LogDirs};
 use runtime::{Actor, Cx, Failure, Outcome, Publisher, Watch};
 use wire::broker_registration_request::{Feature, Listener};
 use wire::{BrokerHeartbeatRequest, BrokerRegistrationRequest};
@@ -29,7 +30,7 @@ pub struct LifecycleArgs {
     pub rack: Option<String>,
     /// What clients and brokers are told to connect to.
     pub listeners: Vec<Endpoint>,
-    pub log_dirs: Vec<Uuid>,
+    pub log_dirs: LogDirs,
     /// From the marker of a clean stop; -1 where the last stop was none.
     pub previous_broker_epoch: i64,
     pub controller: ControllerHandle,
@@ -66,9 +67,18 @@ pub enum LifecycleMsg {
     /// The node stops: ask the controller to be let go; [`LifecycleState::Released`] says when.
     ShutDown,
     MetadataApplied,
+    /// A log directory went offline.
+    DirectoriesChanged,
 }
 
-runtime::messages!(LifecycleMsg { Beat, Registered, Beaten, ShutDown, MetadataApplied });
+runtime::messages!(LifecycleMsg {
+    Beat,
+    Registered,
+    Beaten,
+    ShutDown,
+    MetadataApplied,
+    DirectoriesChanged
+});
 
 pub struct Lifecycle {
     args: LifecycleArgs,
@@ -76,6 +86,8 @@ pub struct Lifecycle {
     state: LifecycleState,
     asking: bool,
     shutting_down: bool,
+    /// What became of a directory the controller was not told yet.
+    untold: bool,
     /// Where this broker's registration stands in the log, once it is there.
     registered_at: i64,
 }
@@ -96,6 +108,17 @@ impl Actor for Lifecycle {
                 }
             }
         });
+        for dir in &args.log_dirs.0 {
+            let (me, mut changes) = (cx.me().clone(), dir.changes());
+            cx.spawn_task(async move {
+                loop {
+                    changes.changed().await;
+                    if me.send(LifecycleMsg::DirectoriesChanged).await.is_err() {
+                        return;
+                    }
+                }
+            });
+        }
         let incarnation = cx.world().random("incarnation").uuid();
         let mut lifecycle = Lifecycle {
             args,
@@ -103,6 +126,7 @@ impl Actor for Lifecycle {
             state: LifecycleState::Registering,
             asking: false,
             shutting_down: false,
+            untold: false,
             registered_at: i64::MAX,
         };
         lifecycle.register(cx);
@@ -118,6 +142,12 @@ impl Actor for Lifecycle {
                 if self.state == LifecycleState::Fenced
                     && *self.args.applied.get() >= self.registered_at
                 {
+                    self.heartbeat(cx);
+                }
+            }
+            LifecycleMsg::DirectoriesChanged => {
+                self.untold = true;
+                if self.state != LifecycleState::Registering {
                     self.heartbeat(cx);
                 }
             }
@@ -196,7 +226,7 @@ impl Lifecycle {
             listeners: listeners.collect(),
             features: features.collect(),
             rack: args.rack.clone(),
-            log_dirs: args.log_dirs.clone(),
+            log_dirs: ids(args.log_dirs.online()),
             previous_broker_epoch: args.previous_broker_epoch,
             ..Default::default()
         };
@@ -236,8 +266,10 @@ impl Lifecycle {
             broker_epoch: self.epoch(),
             current_metadata_offset: *self.args.applied.get(),
             want_shut_down: self.shutting_down,
+            offline_log_dirs: ids(self.args.log_dirs.offline()),
             ..Default::default()
         };
+        self.untold &= self.asking;
         let request = ControllerRequest::BrokerHeartbeat(request);
         self.ask(cx, request, |answer| LifecycleMsg::Beaten { answer });
     }
@@ -266,6 +298,9 @@ impl Lifecycle {
             (false, false, false) => LifecycleState::Serving,
         };
         self.set(state);
+        if self.untold {
+            self.heartbeat(cx);
+        }
         let caught_up = *self.args.applied.get() >= self.registered_at;
         if (state == LifecycleState::Fenced && caught_up) || state == LifecycleState::ShuttingDown {
             self.heartbeat_soon(cx);
@@ -276,4 +311,9 @@ impl Lifecycle {
     fn heartbeat_soon(&mut self, cx: &mut Cx<Self>) {
         cx.send_after(RETRY, LifecycleMsg::Beat);
     }
+}
+
+/// Of those whose id is known.
+fn ids<'a>(dirs: impl Iterator<Item = &'a Arc<LogDirState>>) -> Vec<Uuid> {
+    dirs.map(|dir| dir.id).filter(|id| *id != Uuid::ZERO).collect()
 }

@@ -15,6 +15,7 @@ use machines::consensus::{
     Consensus, ConsensusConfig, ControlRecord, Event, OffsetAndEpoch, Voter, VoterSet,
 };
 use machines::metadata::MetadataVersion;
+use partitions::LogDirState;
 use runtime::{Actor, Cx, Failure, Outcome, Publisher, Reply, TimerId};
 use wire::MetadataRecord;
 
@@ -26,7 +27,7 @@ pub use feed::{RaftEvent, Sink};
 #[derive(Clone)]
 pub struct RaftArgs {
     /// The log directory that holds the metadata log.
-    pub log_dir: PathBuf,
+    pub log_dir: Arc<LogDirState>,
     /// This node, as it is written down where it votes.
     pub local: Voter,
     /// Of a fixed quorum; where there are none, the log says who votes.
@@ -107,8 +108,8 @@ impl Actor for Raft {
     type Args = RaftArgs;
 
     async fn start(cx: &mut Cx<Self>, args: RaftArgs) -> Result<Self, Failure> {
-        let dir = args.log_dir.join(METADATA_DIR);
-        let opening = (cx.world().disk().clone(), dir.clone(), args.clone());
+        let dir = args.log_dir.path.join(METADATA_DIR);
+        let opening = (args.log_dir.disk().clone(), dir.clone(), args.clone());
         let now_ms = cx.world().now().wall_ms;
         let job = move || open(opening.0, opening.1, &opening.2, now_ms);
         let opened = cx.world().blocking("open metadata log", job).await??;

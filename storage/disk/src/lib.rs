@@ -15,9 +15,12 @@ mod maps;
 mod pooled;
 mod real;
 mod sim;
+mod watched;
 
 #[cfg(test)]
 mod conformance_tests;
+#[cfg(test)]
+mod watched_tests;
 
 use std::fmt::Debug;
 use std::io::IoSlice;
@@ -31,6 +34,7 @@ pub use maps::Map;
 pub use pooled::{PooledDisk, descriptors_for_files};
 pub use real::{HeldFd, RealDisk};
 pub use sim::{Crash, Fault, FaultKind, SimDisk, SimDiskOptions};
+pub use watched::{DiskWatch, WatchedDisk};
 
 /// How a file is opened. Every mode but `Read` also reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

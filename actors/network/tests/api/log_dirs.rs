@@ -5,8 +5,9 @@ use wire::describe_log_dirs_request::DescribableLogDirTopic;
 use wire::describe_log_dirs_response::DescribeLogDirsResult;
 use wire::{DescribeLogDirsRequest, Message};
 
+use crate::fetch::{asked, fetch_request, only};
 use crate::produce::produce;
-use crate::rig::{Client, Rig, batch};
+use crate::rig::{Client, LIMIT, Rig, batch, dir_id};
 
 const ALL: Option<&[(&str, &[i32])]> = None;
 
@@ -81,11 +82,47 @@ async fn what_is_asked_for_is_told_and_what_is_not_there_is_left_out() {
 async fn an_offline_directory_is_told_with_its_error_alone() {
     let mut rig = Rig::with_dirs(2, &[]).await;
     rig.topic("a", 1, &[]).await;
-    rig.log_dirs.0[0].set_offline();
+    rig.log_dirs.0[0].fail("a test");
     let mut client = rig.client().await;
     let results = describe(&mut client, ALL, 5).await;
     assert_eq!(results[0].error_code, ErrorCode::KafkaStorageError.code());
     assert_eq!((results[0].total_bytes, results[0].usable_bytes), (-1, -1));
     assert!(results[0].topics.is_empty());
     assert_eq!(results[1].error_code, 0);
+}
+
+#[tokio::test]
+async fn replicas_in_a_directory_that_failed_are_refused_and_the_others_serve() {
+    let mut rig = Rig::with_dirs(2, &[]).await;
+    rig.topic("lost", 1, &[]).await;
+    rig.topic_in("kept", dir_id(1)).await;
+    let mut client = rig.client().await;
+    let batch = batch(&["one"], 1);
+    for topic in ["lost", "kept"] {
+        assert_eq!(produce(&mut client, topic, 9, &batch).await.error_code, 0);
+    }
+    let mut poll = rig.client().await;
+    let mut waiting = fetch_request("lost", 12, vec![asked(0, 1)]);
+    (waiting.max_wait_ms, waiting.min_bytes) = (i32::MAX, 1);
+    poll.send(&waiting, 12).await;
+    let dir = rig.log_dirs.0[0].clone();
+    std::fs::rename(&dir.path, dir.path.with_extension("gone")).unwrap();
+    std::fs::write(&dir.path, "no directory").unwrap();
+    assert!(dir.disk().list(&dir.path).is_err());
+    let storage = ErrorCode::KafkaStorageError.code();
+    assert_eq!(only(poll.receive::<wire::FetchRequest>(12).await).error_code, storage);
+    assert_eq!(produce(&mut client, "lost", 9, &batch).await.error_code, storage);
+    let fetched = client.call(&fetch_request("lost", 12, vec![asked(0, 0)]), 12).await;
+    assert_eq!(only(fetched).error_code, storage);
+    assert_eq!(produce(&mut client, "kept", 9, &batch).await.error_code, 0);
+    let fetched = client.call(&fetch_request("kept", 12, vec![asked(0, 0)]), 12).await;
+    assert_eq!(only(fetched).error_code, 0);
+    let results = describe(&mut client, ALL, 4).await;
+    assert_eq!((results[0].error_code, results[1].error_code), (storage, 0));
+    let gone = async {
+        while rig.handle("lost", 0).address().send(partitions::PartitionMsg::Flush).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+    };
+    rig.world.timeout(LIMIT, gone).await.expect("its actor ends");
 }

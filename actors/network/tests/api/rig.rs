@@ -83,6 +83,7 @@ impl Rig {
             node: NodeId(NODE),
             log_dirs: log_dirs.clone(),
             hosted: hosted.clone(),
+            assignments: Arc::default(),
             metadata: image.clone(),
             settings: values.clone(),
             applied: Arc::new(watch(-1).0),
@@ -169,6 +170,15 @@ impl Rig {
         id
     }
 
+    /// A topic of one partition, which is in this directory.
+    pub async fn topic_in(&mut self, name: &str, directory: Uuid) -> Uuid {
+        let id = topic_id(name);
+        let topic = TopicRecord { name: name.into(), topic_id: id, ..Default::default() };
+        self.publish([MetadataRecord::Topic(topic), partition_in(id, 0, NODE, directory)]);
+        self.until_leading(name, 0).await;
+        id
+    }
+
     /// A topic whose only replica is on another broker.
     pub fn topic_elsewhere(&mut self, name: &str) -> Uuid {
         let id = topic_id(name);
@@ -234,7 +244,8 @@ pub fn dir_id(index: u8) -> Uuid {
 fn log_dir(under: &Path, index: u8) -> Arc<LogDirState> {
     let path = under.join(index.to_string());
     RealDisk::new().create_dir_all(&path).unwrap();
-    Arc::new(LogDirState::new(dir_id(index), path, true, Checkpoints::default()))
+    let disk = Arc::new(RealDisk::new());
+    Arc::new(LogDirState::new(dir_id(index), path, true, Checkpoints::default(), disk))
 }
 
 pub fn topic_id(name: &str) -> Uuid {
@@ -246,6 +257,10 @@ pub fn topic_id(name: &str) -> Uuid {
 }
 
 fn partition(topic_id: Uuid, partition_id: i32, leader: i32) -> MetadataRecord {
+    partition_in(topic_id, partition_id, leader, dir_id(0))
+}
+
+fn partition_in(topic_id: Uuid, partition_id: i32, leader: i32, dir: Uuid) -> MetadataRecord {
     MetadataRecord::Partition(PartitionRecord {
         partition_id,
         topic_id,
@@ -254,7 +269,7 @@ fn partition(topic_id: Uuid, partition_id: i32, leader: i32) -> MetadataRecord {
         leader,
         leader_epoch: 5,
         partition_epoch: 0,
-        directories: vec![dir_id(0)],
+        directories: vec![dir],
         ..Default::default()
     })
 }

@@ -145,6 +145,7 @@ impl PartitionActor {
         let SyncFailed { full, why } = failed;
         self.failed_syncs += u32::from(!full);
         if self.failed_syncs > MAX_FAILED_SYNCS {
+            self.handle.log_dir().fail(&why);
             return Err(Failure::new(why));
         }
         let partition = cx.path();

@@ -1,6 +1,6 @@
 //! Opening a replica's log and rebuilding what its machine knows, and closing both.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use disk::Disk;
@@ -12,7 +12,7 @@ use runtime::{Cx, Failure, Map, RandomStream};
 
 use super::PartitionActor;
 use crate::handle::{PartitionHandle, Role};
-use crate::log_dirs::Checkpoint;
+use crate::log_dirs::{Checkpoint, LogDirState};
 
 #[derive(Clone)]
 pub struct PartitionArgs {
@@ -36,9 +36,12 @@ pub(super) async fn open(
         now_ms,
         ..found(&handle)
     };
-    let (disk, topic_id) = (cx.world().disk().clone(), handle.topic_id);
-    let dir = path.clone();
-    let job = move || open_log(disk, dir, log_config, options, topic_id);
+    let (dir, topic_id) = (handle.log_dir().clone(), handle.topic_id);
+    let opened = path.clone();
+    let job = move || {
+        must_be_there(&dir, &opened, options)?;
+        open_log(dir.disk().clone(), opened, log_config, options, topic_id)
+    };
     let mut log = cx.world().blocking("open log", job).await??;
     let machine = Partition::new(Opened {
         log_start_offset: log.log_start_offset(),
@@ -135,6 +138,16 @@ pub(super) fn log_config(config: &TopicConfig, jitter: &mut RandomStream) -> Log
         preallocate: config.preallocate,
         compacted: config.cleanup_policy.compact,
     }
+}
+
+/// A log that was here would be made anew, empty.
+fn must_be_there(dir: &LogDirState, path: &Path, options: OpenOptions) -> Result<(), Failure> {
+    if options.writes_survived && !dir.disk().exists(path)? {
+        let why = format!("{} is gone", path.display());
+        dir.fail(&why);
+        return Err(Failure::new(why));
+    }
+    Ok(())
 }
 
 fn open_log(

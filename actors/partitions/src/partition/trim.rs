@@ -117,7 +117,7 @@ impl PartitionActor {
 
     pub(super) fn remove_files(&mut self, cx: &mut Cx<Self>, of: u64) {
         let Some(segments) = self.deleted.remove(&of) else { return };
-        let disk = cx.world().disk().clone();
+        let disk = self.handle.log_dir().disk().clone();
         let job = move || segments.remove(&*disk).map_err(|error| error.to_string());
         cx.job("remove segments", job, |result| PartitionMsg::Removed {
             result: result.unwrap_or_else(|lost| Err(lost.to_string())),

@@ -31,7 +31,7 @@ impl Raft {
         match effect {
             Effect::PersistQuorumState(state) => {
                 let (version, voters) = (self.consensus.kraft_version(), self.consensus.voters());
-                write_quorum_state(&**cx.world().disk(), &self.dir, state, version, voters)?;
+                write_quorum_state(&**self.args.log_dir.disk(), &self.dir, state, version, voters)?;
             }
             Effect::LeaderChanged { leader_id, epoch } => {
                 tracing::info!(?leader_id, epoch, "leader of the metadata log");
@@ -140,6 +140,7 @@ impl Raft {
     pub(super) fn sync_failed(&mut self, error: String) -> Outcome {
         self.failed_syncs += 1;
         if self.failed_syncs > MAX_FAILED_SYNCS {
+            self.args.log_dir.fail(&error);
             return Err(Failure::new(error));
         }
         tracing::error!(error, "a sync failed; what it left is written again");
@@ -157,7 +158,7 @@ impl Raft {
         let kraft_version = self.consensus.kraft_version();
         let voters = self.consensus.voters();
         let head = ControlRecord::snapshot_head(timestamp_ms, kraft_version, Some(voters));
-        let (disk, dir) = (cx.world().disk().clone(), self.dir.clone());
+        let (disk, dir) = (self.args.log_dir.disk().clone(), self.dir.clone());
         let job = move || snapshot::write(&*disk, &dir, id, &head, &records, version, timestamp_ms);
         cx.job("write snapshot", job, move |result| RaftMsg::SnapshotWritten {
             id,

@@ -221,9 +221,6 @@ async fn append(
     handle: Arc<PartitionHandle>,
     batch: RecordBatch,
 ) -> Result<Stage, Refusal> {
-    if !handle.log_dir().is_online() {
-        return Err(Refusal::Offline);
-    }
     let topic = &handle.topic_partition.topic;
     if handle.log_dir().room() == Room::Full && !is_internal_topic(topic) {
         return Err(Refusal::NoRoom);

@@ -1,0 +1,255 @@
+//! A node of two log directories, one of which fails.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use disk::{Fault, FaultKind};
+use model::ErrorCode;
+use ottla::runtime::sim::{
+    Life, NodeIndex, START_WALL_MS, SimFault, SimOptions, Simulation, TraceLog, check_replay,
+};
+use wire::batch::{BatchBuilder, batches};
+use wire::compression::Compression;
+use wire::create_topics_request::CreatableTopic;
+use wire::describe_log_dirs_response::DescribeLogDirsResult;
+use wire::fetch_request::{FetchPartition, FetchTopic};
+use wire::metadata_request::MetadataRequestTopic;
+use wire::metadata_response::MetadataResponsePartition;
+use wire::produce_request::{PartitionProduceData, TopicProduceData};
+use wire::{
+    CreateTopicsRequest, DescribeLogDirsRequest, FetchRequest, MetadataRequest, ProduceRequest,
+};
+
+use crate::broker;
+use crate::wire_client::{BACKOFF, WireClient};
+
+const TOPIC: &str = "t";
+const PARTITIONS: i32 = 4;
+const SETTINGS: [(&str, &str); 3] = [
+    ("log.dirs", "/a,/b"),
+    ("metadata.log.dir", "/a"),
+    // What was acknowledged survives the failure of the power.
+    ("log.flush.interval.messages", "1"),
+];
+const LIMIT: Duration = Duration::from_secs(120);
+
+/// How far the client has come, and the fault that it waits for then.
+#[derive(Default)]
+struct Script {
+    asked: AtomicU32,
+    done: AtomicBool,
+    wrong: Mutex<Vec<String>>,
+}
+
+struct Client {
+    wire: WireClient,
+    life: Life,
+    script: Arc<Script>,
+}
+
+impl Client {
+    fn expect(&self, holds: bool, what: impl FnOnce() -> String) {
+        if !holds {
+            self.script.wrong.lock().unwrap_or_else(PoisonError::into_inner).push(what());
+        }
+    }
+
+    /// Asks for the next fault; what it leads to is waited for by asking the broker.
+    fn next_fault(&self) {
+        self.script.asked.fetch_add(1, Ordering::Relaxed);
+    }
+
+    async fn create(&mut self) {
+        let topic = CreatableTopic {
+            name: TOPIC.to_owned(),
+            num_partitions: PARTITIONS,
+            replication_factor: 1,
+            ..Default::default()
+        };
+        let topics = vec![topic];
+        let request = CreateTopicsRequest { topics, timeout_ms: 3000, ..Default::default() };
+        self.wire.ask_until_answered(&request, 7).await;
+    }
+
+    /// Sends until it is taken, or refused for good.
+    async fn produce(&mut self, index: i32, value: &str) -> ErrorCode {
+        let mut batch = BatchBuilder::new(Compression::NONE);
+        batch.append(START_WALL_MS, None, Some(value.as_bytes()), &[]);
+        let records = batch.build().expect("a batch").to_bytes();
+        let data =
+            PartitionProduceData { index, records: Some(records.into()), ..Default::default() };
+        let name = TOPIC.to_owned();
+        let topic = TopicProduceData { name, partition_data: vec![data], ..Default::default() };
+        let topic_data = vec![topic];
+        let request =
+            ProduceRequest { acks: -1, timeout_ms: 3000, topic_data, ..Default::default() };
+        loop {
+            let response = self.wire.ask_until_answered(&request, 9).await;
+            let answer = &response.responses[0].partition_responses[0];
+            match ErrorCode::from_code(answer.error_code) {
+                error @ (ErrorCode::None | ErrorCode::KafkaStorageError) => return error,
+                error => {
+                    self.life.trace.note(format_args!("{value} to {index}: {error:?}"));
+                    self.life.world.sleep(BACKOFF).await;
+                }
+            }
+        }
+    }
+
+    async fn values(&mut self, index: i32) -> Vec<String> {
+        let partition = FetchPartition {
+            partition: index,
+            current_leader_epoch: -1,
+            last_fetched_epoch: -1,
+            log_start_offset: -1,
+            partition_max_bytes: 1 << 20,
+            ..Default::default()
+        };
+        let topic = FetchTopic {
+            topic: TOPIC.to_owned(),
+            partitions: vec![partition],
+            ..Default::default()
+        };
+        let request = FetchRequest {
+            replica_id: -1,
+            max_bytes: 1 << 20,
+            session_epoch: -1,
+            topics: vec![topic],
+            ..Default::default()
+        };
+        loop {
+            let response = self.wire.ask_until_answered(&request, 12).await;
+            let data = &response.responses[0].partitions[0];
+            if data.error_code != 0 {
+                self.life.world.sleep(BACKOFF).await;
+                continue;
+            }
+            let bytes = data.records.as_ref().and_then(|r| r.as_bytes()).cloned();
+            let batches = batches(bytes.unwrap_or_default()).map(|batch| batch.expect("whole"));
+            let records = batches.flat_map(|batch| {
+                batch.records(1 << 20).expect("readable").map(|record| record.expect("whole"))
+            });
+            let text = |value: Option<bytes::Bytes>| value.unwrap_or_default().to_vec();
+            return records.map(|r| String::from_utf8_lossy(&text(r.value)).into_owned()).collect();
+        }
+    }
+
+    async fn dirs(&mut self) -> Vec<DescribeLogDirsResult> {
+        let all = DescribeLogDirsRequest { topics: None, ..Default::default() };
+        self.wire.ask_until_answered(&all, 4).await.results
+    }
+
+    /// The partitions that a directory holds.
+    async fn held(&mut self, dir: &str) -> Vec<i32> {
+        let dirs = self.dirs().await;
+        let found = dirs.into_iter().filter(|found| found.log_dir == dir);
+        let topics = found.flat_map(|found| found.topics).filter(|topic| topic.name == TOPIC);
+        topics.flat_map(|t| t.partitions).map(|partition| partition.partition_index).collect()
+    }
+
+    async fn metadata(&mut self, index: i32) -> MetadataResponsePartition {
+        let name = Some(TOPIC.to_owned());
+        let topic = MetadataRequestTopic { name, ..Default::default() };
+        let request = MetadataRequest { topics: Some(vec![topic]), ..Default::default() };
+        let mut response = self.wire.ask_until_answered(&request, 12).await;
+        let mut partitions = response.topics.remove(0).partitions;
+        let at = partitions.iter().position(|p| p.partition_index == index).expect("it is there");
+        partitions.swap_remove(at)
+    }
+
+    async fn one_directory_fails(mut self) {
+        self.create().await;
+        for index in 0..PARTITIONS {
+            let taken = self.produce(index, "before").await;
+            self.expect(taken == ErrorCode::None, || format!("{index}: {taken:?}"));
+        }
+        let (first, second) = (self.held("/a").await, self.held("/b").await);
+        self.expect(first.len() == 2 && second.len() == 2, || format!("{first:?} {second:?}"));
+        self.next_fault();
+        // The one of the write that fails learns of it only from the connection, or by asking again.
+        while self.produce(second[0], "during").await == ErrorCode::None {}
+        let other = self.produce(second[1], "during").await;
+        self.expect(other == ErrorCode::KafkaStorageError, || format!("its neighbour: {other:?}"));
+        for index in &first {
+            let taken = self.produce(*index, "during").await;
+            self.expect(taken == ErrorCode::None, || format!("{index}, elsewhere: {taken:?}"));
+        }
+        let dirs = self.dirs().await;
+        let errors: Vec<_> = dirs.iter().map(|d| (d.log_dir.as_str(), d.error_code)).collect();
+        self.expect(errors == [("/a", 0), ("/b", 56)], || format!("{errors:?}"));
+        for index in second.clone() {
+            while self.metadata(index).await.leader_id != -1 {
+                self.life.world.sleep(BACKOFF).await;
+            }
+            let offline = self.metadata(index).await.offline_replicas;
+            self.expect(offline.len() == 1, || format!("{index} is offline where? {offline:?}"));
+        }
+        // The device is sound again, and the node starts anew.
+        self.next_fault();
+        for index in second {
+            let values = self.values(index).await;
+            self.expect(values.starts_with(&["before".to_owned()]), || format!("{values:?}"));
+            let taken = self.produce(index, "after").await;
+            self.expect(taken == ErrorCode::None, || format!("{index}, again: {taken:?}"));
+        }
+        for index in first {
+            let values = self.values(index).await;
+            self.expect(values == ["before", "during"], || format!("{index}: {values:?}"));
+        }
+    }
+}
+
+fn fail_writes(node: NodeIndex, path_contains: &str) -> SimFault {
+    let path_contains = path_contains.to_owned();
+    let fault = Fault { kind: FaultKind::WriteError, path_contains, skip: 0, times: 1 };
+    SimFault::Disk { node, fault }
+}
+
+fn run(seed: u64, keep_lines: bool) -> (TraceLog, Vec<String>) {
+    let mut world = Simulation::new(SimOptions { keep_lines, ..SimOptions::seed(seed) });
+    let script = Arc::new(Script::default());
+    let node = world.add_node(broker::NAME, |life| async move {
+        broker::serve_with(life, Default::default(), &SETTINGS).await;
+    });
+    let told = script.clone();
+    world.add_node("client", move |life| {
+        let script = told.clone();
+        async move {
+            let wire = WireClient::new(&life.world, "client");
+            Client { wire, life, script: script.clone() }.one_directory_fails().await;
+            script.done.store(true, Ordering::Relaxed);
+        }
+    });
+    let down = Duration::from_millis(200);
+    let mut faults = [fail_writes(node, "/b/t-"), SimFault::PowerLoss { node, down }].into_iter();
+    let mut injected = 0;
+    while world.now() < LIMIT && !script.done.load(Ordering::Relaxed) {
+        if script.asked.load(Ordering::Relaxed) > injected {
+            injected += 1;
+            faults.next().into_iter().for_each(|fault| world.inject(fault));
+        }
+        world.run_for(Duration::from_millis(1));
+    }
+    let mut wrong =
+        std::mem::take(&mut *script.wrong.lock().unwrap_or_else(PoisonError::into_inner));
+    if !script.done.load(Ordering::Relaxed) {
+        wrong.push(format!("nothing more came after fault {injected}"));
+    }
+    (world.finish(), wrong)
+}
+
+#[test]
+fn one_directory_fails_and_the_other_serves_on() {
+    for seed in 0..10 {
+        let (log, wrong) = run(seed, true);
+        let tail = log.lines.len().saturating_sub(60);
+        assert!(wrong.is_empty(), "seed {seed}: {wrong:#?}\n{:#?}", &log.lines[tail..]);
+    }
+}
+
+#[test]
+fn the_failure_of_a_directory_replays() {
+    check_replay(3, |seed, keep_lines| run(seed, keep_lines).0)
+        .unwrap_or_else(|difference| panic!("{difference}"));
+}
