@@ -189,7 +189,7 @@ impl NodeActor {
                 "no log directory is left, the last one failed: {path}: {why}"
             )));
         }
-        let after = self.shared.config.values.long("log.dir.failure.timeout.ms");
+        let after = self.shared.config.logs.dir_failure_timeout_ms;
         let after = Duration::from_millis(after.unsigned_abs());
         cx.send_after(after, NodeMsg::DirectoryFailureDue { dir });
         Ok(())

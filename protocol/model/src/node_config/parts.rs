@@ -109,6 +109,7 @@ pub struct LogsConfig {
     pub producer_id_expiration_ms: i32,
     pub producer_id_expiration_check_interval_ms: i32,
     pub replica_lag_time_max_ms: i64,
+    pub dir_failure_timeout_ms: i64,
 }
 
 impl LogsConfig {
@@ -128,6 +129,7 @@ impl LogsConfig {
             producer_id_expiration_check_interval_ms: values
                 .int("producer.id.expiration.check.interval.ms"),
             replica_lag_time_max_ms: values.long("replica.lag.time.max.ms"),
+            dir_failure_timeout_ms: values.long("log.dir.failure.timeout.ms"),
         }
     }
 }

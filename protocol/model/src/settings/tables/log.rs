@@ -12,7 +12,7 @@ pub(super) const LOG: Area = Area {
             "The directories where data is kept, separated by commas.";
         List "cordoned.log.dirs" = "", Any, Broker:
             "Log directories that take no new partitions.";
-        Long "log.dir.failure.timeout.ms" = "30000", AtLeast(1), Node:
+        Long "log.dir.failure.timeout.ms" = "30000", AtLeast(1), Node + honoured:
             "A broker that cannot report a failed log directory to the controller for this long stops.";
         Int "num.recovery.threads.per.data.dir" = "2", AtLeast(1), Cluster + honoured_at_start:
             "Threads for each log directory that recover logs at start and flush them at stop.";
