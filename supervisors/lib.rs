@@ -3,6 +3,7 @@
 pub mod cli;
 pub mod config;
 pub mod console;
+pub mod dump_log;
 mod node;
 pub mod run;
 

@@ -1,6 +1,7 @@
 //! What the commands do.
 
 use std::collections::BTreeMap;
+use std::io::BufWriter;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use runtime::{Bulkhead, BulkheadSizes, Bulkheads, World};
 use crate::cli::{self, Cli, Command};
 use crate::config::{self, ConfigErrors};
 use crate::console::{Console, FetchError, draw, fetch_tree};
+use crate::dump_log::{self, DumpError};
 use crate::node::{DirectoriesError, Node, NodeBuilder, StartError, format_for, real_disk};
 
 /// How long threads may take to end after everything has stopped.
@@ -29,6 +31,8 @@ pub enum RunError {
     Directories(#[from] DirectoriesError),
     #[error(transparent)]
     Fetch(#[from] FetchError),
+    #[error(transparent)]
+    DumpLog(#[from] DumpError),
     #[error(
         "the console cannot listen on {address}: {source}; --console HOST:PORT names another, --console off goes without"
     )]
@@ -47,6 +51,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Start(start) => start_nodes(&start),
         Command::Format(format) => format_node(&format),
         Command::Tree(tree) => show_tree(&tree),
+        Command::DumpLog(dump) => dump_log(&dump),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -61,6 +66,15 @@ fn real_world(sizes: BulkheadSizes) -> Result<(Bulkheads, World), RunError> {
     let bulkheads = Bulkheads::new(sizes).map_err(RunError::Threads)?;
     let world = World::real(bulkheads.handles(), Arc::new(disk::RealDisk::new()));
     Ok((bulkheads, world))
+}
+
+fn dump_log(dump: &cli::DumpLog) -> Result<(), RunError> {
+    let disk = disk::RealDisk::new();
+    let mut out = BufWriter::new(std::io::stdout().lock());
+    match dump_log::dump(&disk, &dump.options(), &mut out, &mut std::io::stderr().lock()) {
+        Err(error) if error.is_closed_output() => Ok(()),
+        done => Ok(done?),
+    }
 }
 
 fn show_tree(tree: &cli::Tree) -> Result<(), RunError> {

@@ -4,6 +4,8 @@ use std::path::Path;
 
 #[path = "notation/families.rs"]
 mod families;
+#[path = "notation/json.rs"]
+mod json;
 #[path = "notation/mod.rs"]
 mod notation;
 #[path = "notation/rust.rs"]

@@ -8,8 +8,11 @@ use model::node_config::HostPort;
 
 use crate::config::Source;
 
+mod dump_log;
 #[cfg(test)]
 mod tests;
+
+pub use dump_log::DumpLog;
 
 /// Apache Kafka 4.4 as a tree of supervised actors.
 #[derive(Debug, Clone, PartialEq, Parser)]
@@ -27,6 +30,8 @@ pub enum Command {
     Format(Format),
     /// Show the tree of a running node
     Tree(Tree),
+    /// Show what the files of a log hold, line for line as kafka-dump-log does
+    DumpLog(DumpLog),
 }
 
 #[derive(Debug, Clone, PartialEq, Args)]

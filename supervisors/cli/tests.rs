@@ -1,6 +1,7 @@
 use clap::{CommandFactory, Parser};
 
 use super::*;
+use crate::dump_log::{Coordinator, Decoder, PlainDecoder};
 
 fn parse(line: &str) -> Result<Command, String> {
     let words = std::iter::once("ottla").chain(line.split_whitespace());
@@ -59,6 +60,36 @@ fn format_and_tree() {
 }
 
 #[test]
+fn dump_log_takes_what_kafkas_tool_takes() {
+    let options = |line: &str| match parse(&format!("dump-log {line}")) {
+        Ok(Command::DumpLog(dump)) => dump.options(),
+        other => panic!("{line}: {other:?}"),
+    };
+    let plain = options("--files a.log,b.index");
+    assert_eq!(plain.files, ["a.log", "b.index"].map(PathBuf::from));
+    assert!(!plain.print_data && !plain.deep && plain.decoder.is_none());
+    assert_eq!((plain.max_message_size, plain.max_bytes), (5 << 20, None));
+    let deep = options("dir --deep --skip-record-metadata --max-bytes 9 --verify-index-only");
+    assert!(deep.deep && !deep.print_data && deep.skip_record_metadata && deep.verify_only);
+    assert_eq!((deep.paths, deep.max_bytes), (vec![PathBuf::from("dir")], Some(9)));
+    for (line, decoder) in [
+        ("--offsets-decoder", Decoder::Coordinator(Coordinator::Group)),
+        ("--transaction-log-decoder", Decoder::Coordinator(Coordinator::Transaction)),
+        ("--share-group-state-decoder", Decoder::Coordinator(Coordinator::Share)),
+        ("--cluster-metadata-decoder", Decoder::ClusterMetadata),
+        ("--remote-log-metadata-decoder", Decoder::RemoteLogMetadata),
+        (
+            "--key-decoder-class org.apache.kafka.tools.api.LongDecoder --value-decoder-class",
+            Decoder::Plain { key: PlainDecoder::Long, value: PlainDecoder::Text },
+        ),
+    ] {
+        let options = options(&format!("--files a.log {line}"));
+        assert_eq!(options.decoder, Some(decoder), "{line}");
+        assert!(options.print_data && options.deep);
+    }
+}
+
+#[test]
 fn what_makes_no_sense_is_refused_and_named() {
     for (line, expected) in [
         ("", "Usage"),
@@ -73,6 +104,9 @@ fn what_makes_no_sense_is_refused_and_named() {
         ("start --config c --properties p", "cannot be used with"),
         ("start --config c --data d", "cannot be used with"),
         ("start --properties p --listen h:1", "cannot be used with"),
+        ("dump-log", "--files"),
+        ("dump-log a.log --max-bytes=-1", "--max-bytes"),
+        ("dump-log a.log --value-decoder-class my.Decoder", "built in are StringDecoder"),
         ("format --cluster-id x", "--properties"),
         ("format --properties p", "--cluster-id"),
         ("format --config c --cluster-id x", "--node"),

@@ -10,6 +10,9 @@ pub fn module(schema: &Schema) -> String {
     let all = schema.all_structs();
     for one in &all {
         let _ = writeln!(out, "{}", structure(schema, one));
+        if super::json::is_shown(schema) {
+            out.push_str(&super::json::implementation(one));
+        }
     }
     let range =
         |versions: Versions| format!("VersionRange::new({}, {})", versions.min, versions.max);
@@ -218,7 +221,7 @@ fn mandatory(field: &Field, versions: Versions) -> Versions {
 }
 
 /// The test of `v` against a range, where all versions that occur are `possible`: `None` if it always holds.
-fn condition(versions: Versions, possible: Versions) -> Option<String> {
+pub fn condition(versions: Versions, possible: Versions) -> Option<String> {
     let both = versions.intersect(possible);
     if both == possible && !both.is_empty() {
         None
@@ -275,7 +278,7 @@ fn default(field: &Field) -> String {
 }
 
 /// An expression that tells whether the field differs from its default.
-fn is_set(field: &Field) -> String {
+pub fn is_set(field: &Field) -> String {
     let name = ident(field);
     if defaults_to_none(field) {
         return format!("self.{name}.is_some()");
@@ -339,7 +342,7 @@ fn field_min_size(schema: &Schema, field: &Field, flexible: bool) -> usize {
     }
 }
 
-fn ident(field: &Field) -> String {
+pub fn ident(field: &Field) -> String {
     match snake(&field.name).as_str() {
         keyword @ ("type" | "match") => format!("r#{keyword}"),
         name => name.to_owned(),

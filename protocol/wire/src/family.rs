@@ -114,6 +114,14 @@ macro_rules! record_family {
             }
         }
 
+        impl crate::json::Json for $name {
+            fn json(&self, out: &mut String, version: i16) {
+                match self {
+                    $($name::$variant(record) => record.json(out, version),)*
+                }
+            }
+        }
+
         impl crate::records::Family for $name {
             fn record_type(&self) -> i16 {
                 $name::record_type(self)

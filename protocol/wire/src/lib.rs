@@ -10,6 +10,7 @@ mod error;
 #[macro_use]
 mod family;
 mod frame;
+pub mod json;
 mod message;
 mod reader;
 mod records;
@@ -35,6 +36,7 @@ mod prelude {
         Filled, absent, read_if_nullable, read_tagged_struct, write_if_nullable,
         write_tagged_struct,
     };
+    pub(crate) use crate::json::{Json, Object};
     pub(crate) use crate::writer::{Tags, write_unknown_tags};
     pub(crate) use crate::{
         DecodeError, EncodeError, ListenerKind, Message, RawTaggedField, Reader, Records, Request,
@@ -42,7 +44,7 @@ mod prelude {
     };
 }
 
-#[allow(clippy::all, unused_variables)]
+#[allow(clippy::all, unused_variables, unused_mut)]
 mod generated {
     use crate::prelude::*;
 

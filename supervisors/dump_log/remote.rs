@@ -1,0 +1,111 @@
+//! What the topic of remote log metadata tells of segments, in the words of Kafka's classes (`RemoteLogMetadataSerde`).
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use model::Uuid;
+use wire::RemoteLogMetadataRecord;
+
+const SEGMENT_STATES: [&str; 4] = [
+    "COPY_SEGMENT_STARTED",
+    "COPY_SEGMENT_FINISHED",
+    "DELETE_SEGMENT_STARTED",
+    "DELETE_SEGMENT_FINISHED",
+];
+const PARTITION_STATES: [&str; 3] =
+    ["DELETE_PARTITION_MARKED", "DELETE_PARTITION_STARTED", "DELETE_PARTITION_FINISHED"];
+
+pub(super) fn show(value: Bytes) -> Result<String, String> {
+    let (record, _) = RemoteLogMetadataRecord::decode(value).map_err(|error| error.to_string())?;
+    match record {
+        RemoteLogMetadataRecord::RemoteLogSegmentMetadata(r) => {
+            let partition = r.remote_log_segment_id.topic_id_partition;
+            let epochs = r.segment_leader_epochs.iter().map(|e| (e.leader_epoch, e.offset));
+            Ok(format!(
+                "RemoteLogSegmentMetadata{{remoteLogSegmentId={}, startOffset={}, endOffset={}, brokerId={}, maxTimestampMs={}, \
+                 eventTimestampMs={}, segmentLeaderEpochs={}, segmentSizeInBytes={}, customMetadata={}, state={}, txnIdxEmpty={}}}",
+                segment_id(
+                    &partition_name(partition.id, &partition.name, partition.partition),
+                    r.remote_log_segment_id.id
+                ),
+                r.start_offset,
+                r.end_offset,
+                r.broker_id,
+                r.max_timestamp_ms,
+                r.event_timestamp_ms,
+                leader_epochs(epochs),
+                r.segment_size_in_bytes,
+                custom_metadata(r.custom_metadata.as_ref()),
+                state(&SEGMENT_STATES, r.remote_log_segment_state)?,
+                r.txn_index_empty,
+            ))
+        }
+        RemoteLogMetadataRecord::RemoteLogSegmentMetadataUpdate(r) => {
+            let partition = r.remote_log_segment_id.topic_id_partition;
+            Ok(format!(
+                "RemoteLogSegmentMetadataUpdate{{remoteLogSegmentId={}, customMetadata={}, state={}, eventTimestampMs={}, brokerId={}}}",
+                segment_id(
+                    &partition_name(partition.id, &partition.name, partition.partition),
+                    r.remote_log_segment_id.id
+                ),
+                custom_metadata(r.custom_metadata.as_ref()),
+                state(&SEGMENT_STATES, r.remote_log_segment_state)?,
+                r.event_timestamp_ms,
+                r.broker_id,
+            ))
+        }
+        RemoteLogMetadataRecord::RemotePartitionDeleteMetadata(r) => {
+            let partition = r.topic_id_partition;
+            Ok(format!(
+                "RemotePartitionDeleteMetadata{{topicPartition={}, state={}, eventTimestampMs={}, brokerId={}}}",
+                partition_name(partition.id, &partition.name, partition.partition),
+                state(&PARTITION_STATES, r.remote_partition_delete_state)?,
+                r.event_timestamp_ms,
+                r.broker_id,
+            ))
+        }
+        RemoteLogMetadataRecord::RemoteLogSegmentMetadataSnapshot(r) => {
+            let epochs = r.segment_leader_epochs.iter().map(|e| (e.leader_epoch, e.offset));
+            Ok(format!(
+                "RemoteLogSegmentMetadataSnapshot{{segmentId={}, startOffset={}, endOffset={}, maxTimestampMs={}, \
+                 segmentLeaderEpochs={}, segmentSizeInBytes={}, customMetadata={}, state={}, txnIdxEmpty={}}}",
+                r.segment_id,
+                r.start_offset,
+                r.end_offset,
+                r.max_timestamp_ms,
+                leader_epochs(epochs),
+                r.segment_size_in_bytes,
+                custom_metadata(r.custom_metadata.as_ref()),
+                state(&SEGMENT_STATES, r.remote_log_segment_state)?,
+                r.txn_index_empty,
+            ))
+        }
+    }
+}
+
+fn partition_name(id: Uuid, topic: &str, partition: i32) -> String {
+    format!("{id}:{topic}-{partition}")
+}
+
+fn segment_id(partition: &str, id: Uuid) -> String {
+    format!("RemoteLogSegmentId{{topicIdPartition={partition}, id={id}}}")
+}
+
+/// Ordered, the last of an epoch counting.
+fn leader_epochs(epochs: impl Iterator<Item = (i32, i64)>) -> String {
+    let epochs: BTreeMap<i32, i64> = epochs.collect();
+    let shown: Vec<String> =
+        epochs.iter().map(|(epoch, offset)| format!("{epoch}={offset}")).collect();
+    format!("{{{}}}", shown.join(", "))
+}
+
+fn custom_metadata(bytes: Option<&Bytes>) -> String {
+    bytes.map_or("Optional.empty".to_owned(), |bytes| {
+        format!("Optional[CustomMetadata{{{} bytes}}]", bytes.len())
+    })
+}
+
+fn state<'a>(states: &[&'a str], id: i8) -> Result<&'a str, String> {
+    let state = usize::try_from(id).ok().and_then(|id| states.get(id));
+    state.copied().ok_or_else(|| format!("state {id} is unknown"))
+}
