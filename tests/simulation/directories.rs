@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use disk::{Fault, FaultKind};
 use model::ErrorCode;
+use ottla::runtime::BoxFuture;
 use ottla::runtime::sim::{
     Life, NodeIndex, START_WALL_MS, SimFault, SimOptions, Simulation, TraceLog, check_replay,
 };
@@ -14,11 +15,13 @@ use wire::compression::Compression;
 use wire::create_topics_request::CreatableTopic;
 use wire::describe_log_dirs_response::DescribeLogDirsResult;
 use wire::fetch_request::{FetchPartition, FetchTopic};
+use wire::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
 use wire::metadata_request::MetadataRequestTopic;
 use wire::metadata_response::MetadataResponsePartition;
 use wire::produce_request::{PartitionProduceData, TopicProduceData};
 use wire::{
-    CreateTopicsRequest, DescribeLogDirsRequest, FetchRequest, MetadataRequest, ProduceRequest,
+    CreateTopicsRequest, DescribeLogDirsRequest, FetchRequest, IncrementalAlterConfigsRequest,
+    MetadataRequest, ProduceRequest,
 };
 
 use crate::broker;
@@ -43,6 +46,8 @@ struct Script {
 }
 
 struct Client {
+    /// The topic that is spoken of.
+    name: &'static str,
     wire: WireClient,
     life: Life,
     script: Arc<Script>,
@@ -60,16 +65,17 @@ impl Client {
         self.script.asked.fetch_add(1, Ordering::Relaxed);
     }
 
-    async fn create(&mut self) {
+    async fn create(&mut self, validate_only: bool) -> i16 {
         let topic = CreatableTopic {
-            name: TOPIC.to_owned(),
+            name: self.name.to_owned(),
             num_partitions: PARTITIONS,
             replication_factor: 1,
             ..Default::default()
         };
         let topics = vec![topic];
-        let request = CreateTopicsRequest { topics, timeout_ms: 3000, ..Default::default() };
-        self.wire.ask_until_answered(&request, 7).await;
+        let request =
+            CreateTopicsRequest { topics, timeout_ms: 3000, validate_only, ..Default::default() };
+        self.wire.ask_until_answered(&request, 7).await.topics[0].error_code
     }
 
     /// Sends until it is taken, or refused for good.
@@ -135,16 +141,65 @@ impl Client {
         }
     }
 
+    /// Sets `cordoned.log.dirs`, and waits until these are.
+    async fn cordon(&mut self, value: &str, cordoned: &[&str]) {
+        let config = AlterableConfig {
+            name: "cordoned.log.dirs".to_owned(),
+            value: Some(value.to_owned()),
+            ..Default::default()
+        };
+        let resource = AlterConfigsResource {
+            resource_type: 4,
+            resource_name: "1".to_owned(),
+            configs: vec![config],
+            ..Default::default()
+        };
+        let resources = vec![resource];
+        let request = IncrementalAlterConfigsRequest { resources, ..Default::default() };
+        let response = self.wire.ask_until_answered(&request, 1).await;
+        let answer = &response.responses[0];
+        self.expect(answer.error_code == 0, || format!("{value}: {answer:?}"));
+        loop {
+            let dirs = self.dirs().await;
+            let found = dirs.iter().filter(|dir| dir.is_cordoned).map(|dir| dir.log_dir.as_str());
+            if found.eq(cordoned.iter().copied()) {
+                return;
+            }
+            self.life.world.sleep(BACKOFF).await;
+        }
+    }
+
+    async fn cordoned_directories_take_nothing_new(mut self) {
+        self.cordon("/b", &["/b"]).await;
+        let made = self.create(false).await;
+        self.expect(made == 0, || format!("one is left: {made}"));
+        let held = self.held("/a").await;
+        self.expect(held.len() == PARTITIONS as usize, || format!("{held:?}"));
+        self.cordon("*", &["/a", "/b"]).await;
+        // The controller hears of it with the next heartbeat.
+        self.name = "other";
+        while self.create(true).await != ErrorCode::InvalidReplicationFactor.code() {
+            self.life.world.sleep(BACKOFF).await;
+        }
+        self.cordon("", &[]).await;
+        while self.create(false).await != 0 {
+            self.life.world.sleep(BACKOFF).await;
+        }
+        while self.held("/b").await.is_empty() {
+            self.life.world.sleep(BACKOFF).await;
+        }
+    }
+
     async fn dirs(&mut self) -> Vec<DescribeLogDirsResult> {
         let all = DescribeLogDirsRequest { topics: None, ..Default::default() };
-        self.wire.ask_until_answered(&all, 4).await.results
+        self.wire.ask_until_answered(&all, 5).await.results
     }
 
     /// The partitions that a directory holds.
     async fn held(&mut self, dir: &str) -> Vec<i32> {
         let dirs = self.dirs().await;
         let found = dirs.into_iter().filter(|found| found.log_dir == dir);
-        let topics = found.flat_map(|found| found.topics).filter(|topic| topic.name == TOPIC);
+        let topics = found.flat_map(|found| found.topics).filter(|topic| topic.name == self.name);
         topics.flat_map(|t| t.partitions).map(|partition| partition.partition_index).collect()
     }
 
@@ -159,7 +214,7 @@ impl Client {
     }
 
     async fn one_directory_fails(mut self) {
-        self.create().await;
+        self.create(false).await;
         for index in 0..PARTITIONS {
             let taken = self.produce(index, "before").await;
             self.expect(taken == ErrorCode::None, || format!("{index}: {taken:?}"));
@@ -206,7 +261,14 @@ fn fail_writes(node: NodeIndex, path_contains: &str) -> SimFault {
     SimFault::Disk { node, fault }
 }
 
-fn run(seed: u64, keep_lines: bool) -> (TraceLog, Vec<String>) {
+type Scenario = fn(Client) -> BoxFuture<'static, ()>;
+
+fn run(
+    seed: u64,
+    keep_lines: bool,
+    scenario: Scenario,
+    faults: impl Fn(NodeIndex) -> Vec<SimFault>,
+) -> (TraceLog, Vec<String>) {
     let mut world = Simulation::new(SimOptions { keep_lines, ..SimOptions::seed(seed) });
     let script = Arc::new(Script::default());
     let node = world.add_node(broker::NAME, |life| async move {
@@ -217,12 +279,11 @@ fn run(seed: u64, keep_lines: bool) -> (TraceLog, Vec<String>) {
         let script = told.clone();
         async move {
             let wire = WireClient::new(&life.world, "client");
-            Client { wire, life, script: script.clone() }.one_directory_fails().await;
+            scenario(Client { name: TOPIC, wire, life, script: script.clone() }).await;
             script.done.store(true, Ordering::Relaxed);
         }
     });
-    let down = Duration::from_millis(200);
-    let mut faults = [fail_writes(node, "/b/t-"), SimFault::PowerLoss { node, down }].into_iter();
+    let mut faults = faults(node).into_iter();
     let mut injected = 0;
     while world.now() < LIMIT && !script.done.load(Ordering::Relaxed) {
         if script.asked.load(Ordering::Relaxed) > injected {
@@ -239,17 +300,33 @@ fn run(seed: u64, keep_lines: bool) -> (TraceLog, Vec<String>) {
     (world.finish(), wrong)
 }
 
-#[test]
-fn one_directory_fails_and_the_other_serves_on() {
+fn check(scenario: Scenario, faults: fn(NodeIndex) -> Vec<SimFault>) {
     for seed in 0..10 {
-        let (log, wrong) = run(seed, true);
+        let (log, wrong) = run(seed, true, scenario, faults);
         let tail = log.lines.len().saturating_sub(60);
         assert!(wrong.is_empty(), "seed {seed}: {wrong:#?}\n{:#?}", &log.lines[tail..]);
     }
 }
 
+fn failure(node: NodeIndex) -> Vec<SimFault> {
+    let down = Duration::from_millis(200);
+    vec![fail_writes(node, "/b/t-"), SimFault::PowerLoss { node, down }]
+}
+
+#[test]
+fn one_directory_fails_and_the_other_serves_on() {
+    check(|client| Box::pin(client.one_directory_fails()), failure);
+}
+
 #[test]
 fn the_failure_of_a_directory_replays() {
-    check_replay(3, |seed, keep_lines| run(seed, keep_lines).0)
-        .unwrap_or_else(|difference| panic!("{difference}"));
+    check_replay(3, |seed, keep_lines| {
+        run(seed, keep_lines, |client| Box::pin(client.one_directory_fails()), failure).0
+    })
+    .unwrap_or_else(|difference| panic!("{difference}"));
+}
+
+#[test]
+fn cordoned_directories_take_nothing_new() {
+    check(|client| Box::pin(client.cordoned_directories_take_nothing_new()), |_| Vec::new());
 }

@@ -10,6 +10,8 @@ use log::{
     CLEANER_OFFSET_CHECKPOINT, HIGH_WATERMARK_CHECKPOINT, LOG_START_OFFSET_CHECKPOINT,
     RECOVERY_POINT_CHECKPOINT,
 };
+use model::node_config::cordoned_log_dirs;
+use model::settings::Values;
 use model::{TopicPartition, Uuid};
 use runtime::{Address, Map, Publisher, Watch};
 
@@ -160,6 +162,15 @@ impl LogDirState {
         self.cordoned.load(Ordering::Acquire)
     }
 
+    /// Whether it was another before.
+    fn set_cordoned(&self, cordoned: bool) -> bool {
+        let changed = self.cordoned.swap(cordoned, Ordering::AcqRel) != cordoned;
+        if changed {
+            self.health.changes.publish(());
+        }
+        changed
+    }
+
     pub fn is_online(&self) -> bool {
         self.failure().is_none()
     }
@@ -174,7 +185,7 @@ impl LogDirState {
         self.health.fail(&why);
     }
 
-    /// Tells when the directory goes offline.
+    /// Tells when the directory goes offline, is cordoned, or is no longer.
     pub fn changes(&self) -> Watch<()> {
         self.health.changes.subscribe()
     }
@@ -221,6 +232,24 @@ impl LogDirs {
 
     pub fn offline(&self) -> impl Iterator<Item = &Arc<LogDirState>> {
         self.0.iter().filter(|dir| !dir.is_online())
+    }
+
+    /// Follows `cordoned.log.dirs`.
+    pub fn cordon(&self, settings: &Values) {
+        let paths: Vec<PathBuf> = self.0.iter().map(|dir| dir.path.clone()).collect();
+        // What names others was refused where it was set.
+        let named = cordoned_log_dirs(settings.list("cordoned.log.dirs"), &paths);
+        let named = named.unwrap_or_default();
+        for dir in &self.0 {
+            let cordoned = named.contains(&dir.path.as_path());
+            if dir.set_cordoned(cordoned) {
+                tracing::info!(log_dir = %dir.path.display(), cordoned, "log directory");
+            }
+        }
+    }
+
+    pub fn cordoned(&self) -> impl Iterator<Item = &Arc<LogDirState>> {
+        self.0.iter().filter(|dir| dir.is_cordoned())
     }
 
     /// Where a replica goes: the directory that holds it already, of several that which the metadata names; else the one that

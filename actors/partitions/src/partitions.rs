@@ -96,15 +96,18 @@ impl Actor for Partitions {
             }
         });
         for dir in &args.log_dirs.0 {
-            let (me, mut changes) = (cx.me().clone(), dir.changes());
+            let (me, mut changes, dir) = (cx.me().clone(), dir.changes(), dir.clone());
             cx.spawn_task(async move {
-                changes.changed().await;
+                while dir.is_online() {
+                    changes.changed().await;
+                }
                 let _ = me.send(PartitionsMsg::Changed).await;
             });
         }
         cx.send_after(args.initial_delay, PartitionsMsg::Retain);
         cx.every(args.expiration_interval, || PartitionsMsg::Expire);
         let settings = args.settings.get();
+        args.log_dirs.cordon(&settings);
         Ok(Partitions {
             args,
             applied: Arc::default(),
@@ -153,6 +156,9 @@ impl Partitions {
         let delta = MetadataDelta::between(&self.applied, &image);
         let resettled = !Arc::ptr_eq(&settings, &self.settings);
         self.settings = settings;
+        if resettled {
+            self.args.log_dirs.cordon(&self.settings);
+        }
         for topic in &delta.deleted_topics {
             self.configs.remove(&topic.id);
             for handle in self.hosted_of(topic.id) {

@@ -67,7 +67,7 @@ pub enum LifecycleMsg {
     /// The node stops: ask the controller to be let go; [`LifecycleState::Released`] says when.
     ShutDown,
     MetadataApplied,
-    /// A log directory went offline.
+    /// A log directory went offline, is cordoned, or is no longer.
     DirectoriesChanged,
 }
 
@@ -234,6 +234,13 @@ impl Lifecycle {
         self.ask(cx, request, |answer| LifecycleMsg::Registered { answer });
     }
 
+    /// None before this broker has read what the metadata sets for it.
+    fn cordoned(&self) -> Option<Vec<Uuid>> {
+        let caught_up = *self.args.applied.get() >= self.registered_at;
+        let known = caught_up && self.args.metadata.get().metadata_version().cordoned_log_dirs();
+        known.then(|| ids(self.args.log_dirs.cordoned()))
+    }
+
     fn registered(&mut self, cx: &mut Cx<Self>, answer: ControllerAnswer) -> Outcome {
         self.asking = false;
         let Ok(Committed { reply: ControllerReply::RegisterBroker(response), offset }) = answer
@@ -267,6 +274,7 @@ impl Lifecycle {
             current_metadata_offset: *self.args.applied.get(),
             want_shut_down: self.shutting_down,
             offline_log_dirs: ids(self.args.log_dirs.offline()),
+            cordoned_log_dirs: self.cordoned(),
             ..Default::default()
         };
         self.untold &= self.asking;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use machines::metadata::{ConfigResource, MetadataImage};
 use model::ErrorCode;
+use model::node_config::cordoned_log_dirs;
 use model::settings::{
     AlterError, Op, Resource, Values, alter, refuse_unhonoured, validate_broker,
 };
@@ -33,6 +34,8 @@ pub(super) enum ResourceError {
     LoggerOp(&'static str),
     #[error("Logger {0} does not exist!")]
     NoLogger(String),
+    #[error("{0}")]
+    CordonedLogDirs(String),
     #[error(transparent)]
     Alter(#[from] AlterError),
 }
@@ -112,6 +115,9 @@ impl Alteration<'_> {
         let current = if legacy { &none } else { image.configs.of(&resource) };
         let altered = alter(Resource::Broker, current, &ops)?;
         validate_broker(all_brokers, &altered)?;
+        if let Some(Some(cordoned)) = altered.get("cordoned.log.dirs") {
+            check_cordoned(broker, cordoned)?;
+        }
         let set = altered.iter().filter_map(|(name, value)| Some((name, value.as_ref()?)));
         Ok(refuse_unhonoured(Resource::Broker, set)?)
     }
@@ -131,6 +137,15 @@ impl Alteration<'_> {
             None => ResourceError::LoggerOpUnknown(*op),
         })
     }
+}
+
+/// They are paths, of which the controller knows nothing.
+fn check_cordoned(broker: &Broker, text: &str) -> Result<(), ResourceError> {
+    let named = text.split(',').map(str::trim).filter(|dir| !dir.is_empty());
+    let named: Vec<String> = named.map(str::to_owned).collect();
+    let known: Vec<_> = broker.log_dirs.0.iter().map(|dir| dir.path.clone()).collect();
+    let checked = cordoned_log_dirs(&named, &known).map(|_| ());
+    checked.map_err(|why| ResourceError::CordonedLogDirs(format!("requirement failed: {why}")))
 }
 
 /// This broker's settings with what the image says of them, which may be newer than what the node runs on yet.

@@ -1,6 +1,7 @@
 //! Settings that must fit together, as Kafka demands it, in a node's own configuration.
 
 use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
 use super::{Endpoint, NodeConfig};
 use crate::settings::{SettingError, Values};
@@ -196,4 +197,35 @@ fn numbers(config: &NodeConfig, require: &mut impl FnMut(bool, String)) {
     );
     let dirs: BTreeSet<_> = config.log_dirs.iter().collect();
     require(dirs.len() == config.log_dirs.len(), "log.dirs: a directory is given twice".to_owned());
+    let cordoned = cordoned_log_dirs(config.values.list("cordoned.log.dirs"), &config.log_dirs);
+    if let Err(why) = cordoned {
+        require(false, why);
+    }
+}
+
+/// Which of the log directories `cordoned.log.dirs` names; `*` is all of them.
+///
+/// # Errors
+/// It names others, in Kafka's words.
+pub fn cordoned_log_dirs<'a>(
+    cordoned: &[String],
+    log_dirs: &'a [PathBuf],
+) -> Result<Vec<&'a Path>, String> {
+    if cordoned.iter().any(|dir| dir == "*") {
+        return match cordoned.len() {
+            1 => Ok(log_dirs.iter().map(PathBuf::as_path).collect()),
+            _ => Err("When cordoned.log.dirs is set to *, it must not contain other values".into()),
+        };
+    }
+    let known = |dir: &&String| log_dirs.iter().any(|known| known == Path::new(dir));
+    let missing: Vec<&str> =
+        cordoned.iter().filter(|dir| !known(dir)).map(String::as_str).collect();
+    if !missing.is_empty() {
+        return Err(format!(
+            "All entries in cordoned.log.dirs must be present in log.dirs or log.dir. Missing entries : {}",
+            missing.join(", ")
+        ));
+    }
+    let named = |dir: &&PathBuf| cordoned.iter().any(|named| **dir == *Path::new(named));
+    Ok(log_dirs.iter().filter(named).map(PathBuf::as_path).collect())
 }

@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use crate::NodeId;
 use crate::settings::{SettingError, TopicConfig, Values};
 
+pub use checks::cordoned_log_dirs;
 pub use endpoints::{Endpoint, HostPort, Voter};
 pub use parts::{
     GroupsConfig, InternalTopicConfig, LogsConfig, NetworkConfig, QuorumConfig, RoomConfig,

@@ -185,3 +185,14 @@ proptest::proptest! {
         }
     }
 }
+
+#[test]
+fn cordoned_directories_are_log_directories() {
+    let dirs = ("log.dirs", "/a,/b");
+    let read_with = |value| read(&[dirs, ("cordoned.log.dirs", value)]);
+    assert!(read_with("/b").is_ok() && read_with("*").is_ok());
+    let unknown = read_with("/a,/c").unwrap_err().to_string();
+    assert!(unknown.contains("Missing entries : /c"), "{unknown}");
+    let mixed = read_with("*,/a").unwrap_err().to_string();
+    assert!(mixed.contains("must not contain other values"), "{mixed}");
+}

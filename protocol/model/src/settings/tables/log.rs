@@ -10,7 +10,7 @@ pub(super) const LOG: Area = Area {
             "Where data is kept, if log.dirs is not given.";
         List "log.dirs" = null, Any, Node + honoured:
             "The directories where data is kept, separated by commas.";
-        List "cordoned.log.dirs" = "", Any, Broker:
+        List "cordoned.log.dirs" = "", Any, Broker + honoured:
             "Log directories that take no new partitions.";
         Long "log.dir.failure.timeout.ms" = "30000", AtLeast(1), Node + honoured:
             "A broker that cannot report a failed log directory to the controller for this long stops.";
