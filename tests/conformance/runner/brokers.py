@@ -45,14 +45,14 @@ def started(name, command, port, home):
     return broker
 
 
-def ottla():
-    """OTTLA_PROFILE=release judges what is shipped."""
+def ottla(name="ottla-data", home=None):
+    """OTTLA_PROFILE=release judges what is shipped. `home`: a directory of before, else a fresh one."""
     profile = os.environ.get("OTTLA_PROFILE", "debug")
     run("cargo", "build", *(["--release"] if profile == "release" else []), limit=1200)
-    home, port = fresh("ottla-data"), free_port()
+    home, port = home or fresh(name), free_port()
     command = [ROOT / "target" / profile / "ottla", "start", "--data", home, "--listen", f"127.0.0.1:{port}",
                "--console", "off", "--set", "group.initial.rebalance.delay.ms=0"]
-    return started("ottla", command, port, home)
+    return started(name.removesuffix("-data"), command, port, home)
 
 
 def kafka():
