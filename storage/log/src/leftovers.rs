@@ -42,12 +42,11 @@ pub(crate) fn clear(disk: &dyn Disk, dir: &Path) -> Result<(), OpenError> {
         return Ok(());
     }
     let covered = covered_offsets(disk, dir, &swaps)?;
-    let replaced = |at| covered.contains(&at) || swaps.iter().any(|swap| offset(swap) == Some(at));
     for name in &names {
         if !name.ends_with(SWAP)
             && !name.ends_with(CLEANED)
             && !name.ends_with(DELETED)
-            && offset(name).is_some_and(replaced)
+            && offset(name).is_some_and(|at| covered.contains(&at))
         {
             disk.remove_file(&dir.join(name))?;
         }

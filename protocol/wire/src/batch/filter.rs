@@ -93,3 +93,7 @@ pub fn empty_batch(header: &BatchHeader) -> BatchHeader {
     empty.crc = empty.compute_crc(&[]);
     empty
 }
+
+#[cfg(test)]
+#[path = "filter_tests.rs"]
+mod tests;

@@ -49,7 +49,7 @@ pub(crate) struct Work {
 #[derive(Debug)]
 enum Phase {
     Begin(OffsetMap),
-    Mapping(Mapping),
+    Mapping(Box<Mapping>),
     Cleaning(Box<Cleaning>),
     Done { end_offset: i64 },
 }
@@ -80,15 +80,19 @@ impl Log {
         let (bytes, load_factor) = (options.dedupe_buffer_bytes, options.load_factor);
         let map = OffsetMap::new(bytes, load_factor, options.hash_key)
             .ok_or(CompactionError::MapTooSmall { bytes, load_factor })?;
+        let view = self.view();
+        // Whole segments only, whatever has become of them since.
+        let bound = to_clean.first_uncleanable_offset.min(self.active_segment().base);
+        let bound = view.segments[view.segment_index(bound)].base;
         let source = Source {
             disk: self.disk.clone(),
             dir: self.dir.clone(),
             config: self.config.clone(),
             options,
-            view: self.view(),
+            view,
             truncations: self.truncations,
             first_dirty: to_clean.first_dirty_offset,
-            bound: to_clean.first_uncleanable_offset.min(self.active_segment().base),
+            bound,
         };
         Ok(Compaction { source, work: Work::default(), phase: Phase::Begin(map) })
     }
@@ -130,7 +134,9 @@ impl Compaction {
     fn step(&mut self) -> Result<Option<Progress>, CompactionError> {
         let (source, work) = (&self.source, &mut self.work);
         let next = match &mut self.phase {
-            Phase::Begin(map) => Phase::Mapping(Mapping::new(std::mem::take(map), source)?),
+            Phase::Begin(map) => {
+                Phase::Mapping(Box::new(Mapping::new(std::mem::take(map), source)?))
+            }
             Phase::Mapping(mapping) => {
                 if !mapping.step(source, work)? {
                     return Ok(None);
@@ -161,7 +167,8 @@ impl Source {
 
     pub fn reader(&self, index: usize, position: u64) -> BatchReader {
         let segment = &self.view.segments[index];
-        BatchReader::new(segment.file.clone(), position, segment.size, self.io_buffer())
+        let offsets = segment.base..self.next_base(index);
+        BatchReader::new(segment.file.clone(), position, segment.size, offsets, self.io_buffer())
     }
 
     pub fn next_base(&self, index: usize) -> i64 {

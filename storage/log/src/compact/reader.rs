@@ -1,5 +1,6 @@
 //! Reading a segment's batches through one buffer, which grows only for a batch that is larger.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use disk::DiskFile;
@@ -18,6 +19,8 @@ pub(crate) struct BatchReader {
     /// Where the batch begins that was looked at last.
     looked_at: u64,
     end: u64,
+    /// Those that may still come.
+    offsets: Range<i64>,
     io_buffer: usize,
     buffer: Vec<u8>,
     /// Of the buffer, what was given and what is there.
@@ -26,16 +29,22 @@ pub(crate) struct BatchReader {
 }
 
 impl BatchReader {
-    pub fn new(file: Arc<dyn DiskFile>, position: u64, end: u64, io_buffer: usize) -> BatchReader {
-        let io_buffer = io_buffer.max(HEADER_LEN);
-        let buffer = Vec::new();
+    /// Of a segment of `end` bytes whose batches have offsets within `offsets`.
+    pub fn new(
+        file: Arc<dyn DiskFile>,
+        position: u64,
+        end: u64,
+        offsets: Range<i64>,
+        io_buffer: usize,
+    ) -> BatchReader {
         BatchReader {
             file,
             position,
             looked_at: position,
             end,
-            io_buffer,
-            buffer,
+            offsets,
+            io_buffer: io_buffer.max(HEADER_LEN),
+            buffer: Vec::new(),
             given: 0,
             filled: 0,
         }
@@ -77,7 +86,7 @@ impl BatchReader {
         BatchHeader::parse(&self.buffer[self.given..self.filled]).map_err(|why| self.corrupt(why))
     }
 
-    /// The next whole batch of what was read, checked: header, length, CRC.
+    /// The next whole batch of what was read, checked: header, length, offsets, CRC.
     pub fn next(&mut self) -> Result<Option<(BatchHeader, &[u8])>, ReadError> {
         if self.filled - self.given < HEADER_LEN {
             return Ok(None);
@@ -89,17 +98,27 @@ impl BatchReader {
             return Ok(None);
         }
         let bytes = &self.buffer[self.given..end];
-        let computed = crc::crc32c(&bytes[CRC_FROM..]);
-        let checked = match header.validate() {
-            Ok(()) if computed != header.crc => {
-                Err(BatchError::Crc { stored: header.crc, computed })
-            }
-            checked => checked,
-        };
-        checked.map_err(|why| self.corrupt(why))?;
+        self.check(&header, bytes).map_err(|why| self.corrupt(why))?;
+        self.offsets.start = header.next_offset();
         self.given = end;
         self.position += header.size() as u64;
         Ok(Some((header, &self.buffer[end - header.size()..end])))
+    }
+
+    fn check(&self, header: &BatchHeader, bytes: &[u8]) -> Result<(), BatchError> {
+        header.validate()?;
+        // The base offset is not under the CRC.
+        if header.base_offset < self.offsets.start || header.last_offset() >= self.offsets.end {
+            return Err(BatchError::InvalidHeader(
+                "its offsets do not lie between its neighbours'",
+            ));
+        }
+        match crc::crc32c(&bytes[CRC_FROM..]) {
+            computed if computed != header.crc => {
+                Err(BatchError::Crc { stored: header.crc, computed })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// An error in the batch that was looked at last.

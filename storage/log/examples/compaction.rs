@@ -1,0 +1,130 @@
+//! What compaction costs: `cargo run --release -p ottla-log --example compaction -- [codec] [records] [keys] [value bytes]`.
+//! Writes a log of so many records with so many keys into a temporary directory, and runs two passes of the cleaner over it:
+//! one where all is dirty, and one over the clean log with one dirty segment. One thread; the files are in the page cache.
+#![expect(clippy::disallowed_types, reason = "measures with the clock")]
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use disk::{Disk, RealDisk};
+use ottla_log::{CompactionOptions, CompactionPolicy, Log, LogConfig, OpenOptions, Progress};
+use wire::batch::{BatchBuilder, RecordBatch};
+use wire::compression::{Codec, Compression};
+
+const BATCH_RECORDS: u64 = 150;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let arg = |at: usize, default: &str| std::env::args().nth(at).unwrap_or(default.to_owned());
+    let codec =
+        Codec::from_name(&arg(1, "none")).ok_or("the codecs are none, gzip, snappy, lz4, zstd")?;
+    let records: u64 = arg(2, "10000000").parse()?;
+    let keys: u64 = arg(3, "1000000").parse()?;
+    let value_bytes: usize = arg(4, "80").parse()?;
+
+    let temp = tempfile::tempdir()?;
+    let disk: Arc<dyn Disk> = Arc::new(RealDisk::new());
+    let config = LogConfig { compacted: true, segment_bytes: 256 << 20, ..LogConfig::default() };
+    let options = OpenOptions { clean: true, ..OpenOptions::default() };
+    let (mut log, _) = Log::open(disk.clone(), temp.path().join("bench-0"), config, options)?;
+    let mut random = 1;
+    fill(&mut log, codec, records, keys, value_bytes, &mut random)?;
+    let end = pass(&mut log, &*disk, "all dirty", None)?;
+    fill(&mut log, codec, records / 50, keys, value_bytes, &mut random)?;
+    pass(&mut log, &*disk, "one in fifty dirty", Some(end))?;
+    Ok(())
+}
+
+fn fill(
+    log: &mut Log,
+    codec: Codec,
+    records: u64,
+    keys: u64,
+    value_bytes: usize,
+    random: &mut u64,
+) -> Result<(), Box<dyn Error>> {
+    let mut value = vec![0; value_bytes];
+    for _ in 0..records.div_ceil(BATCH_RECORDS) {
+        let base = log.log_end_offset();
+        let mut builder =
+            BatchBuilder::new(Compression::of(codec)).base_offset(base).leader_epoch(0);
+        for index in 0..BATCH_RECORDS {
+            *random = random.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            let key = format!("key-{:012}", (*random >> 33) % keys);
+            // Half of a value is noise.
+            for (at, byte) in value.iter_mut().enumerate().step_by(2) {
+                *byte = (*random >> (at % 48)) as u8;
+            }
+            let timestamp = 1_700_000_000_000 + base + index as i64;
+            builder.append(timestamp, Some(key.as_bytes()), Some(&value), &[]);
+        }
+        let batch: RecordBatch = builder.build()?;
+        log.append(&[batch], 0)?;
+    }
+    log.roll(0)?;
+    Ok(log.sync()?)
+}
+
+fn pass(
+    log: &mut Log,
+    disk: &dyn Disk,
+    name: &str,
+    checkpoint: Option<i64>,
+) -> Result<i64, Box<dyn Error>> {
+    let policy = CompactionPolicy {
+        min_compaction_lag_ms: 0,
+        max_compaction_lag_ms: i64::MAX,
+        min_cleanable_dirty_ratio: 0.5,
+    };
+    let end = log.log_end_offset();
+    let to_clean = log.view().to_clean(&policy, checkpoint, end, disk, 1_800_000_000_000)?;
+    let options = CompactionOptions {
+        dedupe_buffer_bytes: 128 << 20,
+        load_factor: 0.9,
+        io_buffer_bytes: 512 << 10,
+        delete_retention_ms: 86_400_000,
+        hash_key: [1, 2],
+        high_watermark: end,
+        active_producers: BTreeMap::new(),
+        now_ms: 1_800_000_000_000,
+    };
+    let began = Instant::now();
+    let mut compaction = log.compaction(&to_clean, options)?;
+    let mut mapped = None;
+    let mut replacing = Duration::ZERO;
+    let end_offset = loop {
+        let progress = compaction.run(|_| ControlFlow::Break(()))?;
+        if mapped.is_none() && compaction.stats().bytes_read > 0 {
+            mapped = Some(began.elapsed());
+        }
+        match progress {
+            Progress::Paused => {}
+            Progress::Cleaned(cleaned) => {
+                let began = Instant::now();
+                let swap = log.replace_segments(cleaned)?;
+                replacing += began.elapsed();
+                swap.run()?;
+                swap.deleted().remove(disk)?;
+            }
+            Progress::Done { end_offset } => break end_offset,
+        }
+    };
+    let (took, stats) = (began.elapsed().as_secs_f64(), compaction.stats());
+    let mapped = mapped.unwrap_or_default().as_secs_f64();
+    let rate = |bytes: u64, secs: f64| bytes as f64 / secs / 1e6;
+    println!(
+        "{name}: {:.0} MB ({} records) -> {:.0} MB ({} records) in {took:.2} s: {:.0} MB/s; map {:.0} MB/s, copy {:.0} MB/s; \
+         map {:.0}% full; {replacing:?} in replace_segments",
+        stats.bytes_read as f64 / 1e6,
+        stats.messages_read,
+        stats.bytes_written as f64 / 1e6,
+        stats.messages_written,
+        rate(stats.bytes_read, took),
+        rate(stats.map_bytes_read, mapped),
+        rate(stats.bytes_read, took - mapped),
+        stats.buffer_utilization * 100.0,
+    );
+    Ok(end_offset)
+}
