@@ -14,7 +14,8 @@ use model::node_config::{NodeConfig, RoomConfig};
 use model::settings::Values;
 use network::{Bound, Broker, BrokerParts, Limits, ListenerActor, ListenerArgs};
 use partitions::{
-    Assignments, Hosted, LogDir, LogDirArgs, LogDirState, LogDirs, Partitions, PartitionsArgs,
+    Assignments, Hosted, LogCleaner, LogCleanerArgs, LogDir, LogDirArgs, LogDirState, LogDirs,
+    Partitions, PartitionsArgs,
 };
 use quorum::{
     AssignmentsArgs, ControllerActor, ControllerArgs, ControllerHandle, ControllerMsg,
@@ -259,7 +260,10 @@ fn storage(shared: &Shared) -> Vec<Seed> {
         let spec = policy::storage_member();
         Seed::at::<LogDir>(format!("log-dir-{index}"), spec, args, state.address())
     });
-    seeds.collect()
+    let args =
+        LogCleanerArgs { hosted: shared.hosted.clone(), settings: shared.settings.subscribe() };
+    let cleaner = Seed::of::<LogCleaner>("log-cleaner", policy::storage_member(), args).0;
+    seeds.chain([cleaner]).collect()
 }
 
 fn quorum_members(shared: &Shared) -> Vec<Seed> {

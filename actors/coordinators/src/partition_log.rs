@@ -191,6 +191,10 @@ fn read_chunk(
             .map_err(|_| ErrorCode::CorruptMessage)?;
         chunk.next = last + 1;
     }
+    if chunk.next == start {
+        // A compacted log may end before its end offset.
+        chunk.next = readable.end(Isolation::LogEnd);
+    }
     open.next = chunk.next;
     Ok(chunk)
 }

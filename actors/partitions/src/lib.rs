@@ -1,6 +1,7 @@
 //! Partition actors, log dirs, and the directory through which others find them.
 
 mod assignments;
+mod cleaner;
 mod handle;
 mod hosted;
 mod log_dir;
@@ -11,6 +12,9 @@ mod reads;
 mod room;
 
 pub use assignments::{Assignments, ReplicaName};
+pub use cleaner::{
+    CleanRequest, LogCleaner, LogCleanerArgs, LogCleanerMsg, PassFailed, PassResult,
+};
 pub use handle::{Append, AppendResult, Held, PartitionHandle, Role, Serving, Standing};
 pub use hosted::{Hosted, HostedTopic};
 pub use log_dir::{LogDir, LogDirArgs, LogDirMsg, read_log_dir};

@@ -293,7 +293,7 @@ pub fn read_log_dir(
                 if checkpoint != Checkpoint::HighWatermarks =>
             {
                 tracing::warn!(%error, "the checkpoint is made anew");
-                clean = false;
+                clean &= checkpoint == Checkpoint::Cleaned;
                 Map::new()
             }
             other => other?,

@@ -4,6 +4,7 @@
 //! Bound: an `Append` carries the memory that its sender took for it; it is given back when the batch is written.
 //! Invariants: PA-1 to PA-5.
 
+mod clean;
 mod flush;
 mod open;
 mod trim;
@@ -11,6 +12,7 @@ mod trim;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use disk::DiskError;
 use log::{DeletedSegments, Log, SyncJob};
 use machines::partition::{Effect, Event, Leadership, Partition};
 use model::settings::TopicConfig;
@@ -18,7 +20,10 @@ use model::{LeaderEpoch, Ticket};
 use runtime::{Actor, Counter, Cx, Failure, Map, Outcome, RandomStream, Reply, TimerId};
 use wire::batch::RecordBatch;
 
+use crate::cleaner::{CleanRequest, PassFailed};
 use crate::handle::{Append, AppendResult, Held, PartitionHandle, Serving, Standing};
+pub use clean::CleanStep;
+use clean::Cleaning;
 pub use flush::SyncFailed;
 pub use open::PartitionArgs;
 pub use trim::DeleteRecordsError;
@@ -51,6 +56,16 @@ pub enum PartitionMsg {
     RemoveFiles { of: u64 },
     /// From itself: their files are gone.
     Removed { result: Result<(), String> },
+    /// From the log cleaner: compact the log.
+    Clean { asked: Box<CleanRequest> },
+    /// From itself: a pass came so far.
+    Cleaned { step: Box<CleanStep> },
+    /// From itself: a pass may go on, by the rate that is allowed.
+    CleanOn,
+    /// From itself: a pass is over before its end.
+    CleanEnded { failed: PassFailed },
+    /// From itself: what a pass gave is in its place on the disk.
+    Swapped { of: DeletedSegments, result: Result<(), DiskError> },
     /// From a test or an operator: fail as a bug would.
     Panic { message: String },
 }
@@ -69,6 +84,11 @@ runtime::messages!(PartitionMsg {
     MakeRoom,
     RemoveFiles,
     Removed,
+    Clean,
+    Cleaned,
+    CleanOn,
+    CleanEnded,
+    Swapped,
     Panic
 });
 
@@ -95,6 +115,8 @@ pub struct PartitionActor {
     /// Segments whose files wait to be removed, in the order of their deletion.
     deleted: Map<u64, DeletedSegments>,
     deletions: u64,
+    /// A pass of the log cleaner.
+    cleaning: Option<Box<Cleaning>>,
     path: PathBuf,
     producer_id_expiration_ms: i64,
     effects: Vec<Effect>,
@@ -144,6 +166,11 @@ impl Actor for PartitionActor {
                     tracing::warn!(partition = cx.path(), error, "deleted segments left behind");
                 }
             }
+            PartitionMsg::Clean { asked } => self.clean(cx, *asked),
+            PartitionMsg::Cleaned { step } => self.cleaned(cx, *step).await?,
+            PartitionMsg::CleanOn => self.clean_on(cx),
+            PartitionMsg::CleanEnded { failed } => self.end_pass(cx, Err(failed))?,
+            PartitionMsg::Swapped { of, result } => self.swapped(cx, of, result)?,
             PartitionMsg::Panic { message } => panic!("{message}"),
         }
         Ok(())
@@ -155,8 +182,13 @@ impl Actor for PartitionActor {
 
     fn state_line(&self) -> String {
         let role = if self.machine.is_leader() { "leader" } else { "follower" };
+        let clean = match (&self.cleaning, self.handle.cleaned()) {
+            (Some(_), _) => ", being compacted".to_owned(),
+            (None, Some(offset)) => format!(", compacted to {offset}"),
+            (None, None) => String::new(),
+        };
         format!(
-            "{role} epoch {}, offsets {} to {}, high watermark {}",
+            "{role} epoch {}, offsets {} to {}, high watermark {}{clean}",
             self.machine.leader_epoch(),
             self.log.log_start_offset(),
             self.log.log_end_offset(),
@@ -239,9 +271,13 @@ impl PartitionActor {
 
     /// Shows readers the log as it now is.
     fn publish_standing(&self) {
+        let end = self.log.log_end_offset();
+        if self.handle.cleaned().is_some_and(|cleaned| cleaned > end) {
+            self.handle.set_cleaned(end);
+        }
         let serving =
             Serving { leader_epoch: self.machine.leader_epoch(), view: Arc::new(self.log.view()) };
-        self.handle.set_log_end(self.log.log_end_offset());
+        self.handle.set_log_end(end);
         self.handle.set_standing(if self.machine.is_leader() {
             Standing::Leader(serving)
         } else {
@@ -261,6 +297,6 @@ impl PartitionActor {
 
     /// Each segment lives for a time of its own: `segment.ms`, less a part of `segment.jitter.ms`.
     fn draw_jitter(&mut self) {
-        self.log.set_config(open::log_config(&self.config, &mut self.jitter));
+        self.log.set_config(open::log_config(&self.handle, &self.config, &mut self.jitter));
     }
 }

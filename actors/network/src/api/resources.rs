@@ -7,6 +7,7 @@ use model::ErrorCode;
 use model::node_config::cordoned_log_dirs;
 use model::settings::{
     AlterError, Op, Resource, Values, alter, refuse_unhonoured, validate_broker,
+    validate_broker_change,
 };
 
 use crate::Broker;
@@ -118,6 +119,7 @@ impl Alteration<'_> {
         if let Some(Some(cordoned)) = altered.get("cordoned.log.dirs") {
             check_cordoned(broker, cordoned)?;
         }
+        validate_broker_change(&settings(broker, &image), &altered)?;
         let set = altered.iter().filter_map(|(name, value)| Some((name, value.as_ref()?)));
         Ok(refuse_unhonoured(Resource::Broker, set)?)
     }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod admin;
+mod compaction;
 mod configs;
 mod controller;
 mod describe;

@@ -16,8 +16,8 @@ use ottla_network::{
     Bound, Broker, BrokerParts, Limits, ListenerActor, ListenerArgs, ListenerSpec,
 };
 use partitions::{
-    Checkpoints, Hosted, LogDirState, LogDirs, PartitionHandle, Partitions, PartitionsArgs,
-    Standing,
+    Checkpoints, Hosted, LogCleaner, LogCleanerArgs, LogDirState, LogDirs, PartitionHandle,
+    Partitions, PartitionsArgs, Standing,
 };
 use quorum::{ControllerHandle, LifecycleState};
 use runtime::{
@@ -46,8 +46,9 @@ pub struct Rig {
     pub log_dirs: LogDirs,
     address: std::net::SocketAddr,
     ledger: Arc<Ledger>,
-    _settings: Publisher<Values>,
+    settings: Publisher<Values>,
     _roots: (Root<Partitions>, Root<ListenerActor>, Root<Supervisor>, Root<Coordinators>),
+    _cleaner: Root<LogCleaner>,
     _dir: tempfile::TempDir,
 }
 
@@ -104,6 +105,8 @@ impl Rig {
             shard: ChildSpec::transient(),
         };
         let coordinators = spawn_root::<Coordinators>(&world, "coordinators", args).unwrap();
+        let args = LogCleanerArgs { hosted: hosted.clone(), settings: values.clone() };
+        let cleaner = spawn_root::<LogCleaner>(&world, "log-cleaner", args).unwrap();
         let ledger = Arc::new(Ledger::new(metadata));
         let args = (ledger.clone(), values.get());
         let asked = Address::vacant();
@@ -133,12 +136,19 @@ impl Rig {
             log_dirs,
             address,
             ledger,
-            _settings: settings,
+            settings,
             _roots: (partitions, listener, quorum, coordinators),
+            _cleaner: cleaner,
             _dir: dir,
         };
         rig.publish([registration(address.port())]);
         rig
+    }
+
+    /// The node's settings become these.
+    pub fn resettle(&self, settings: &[(&str, &str)]) {
+        let given = settings.iter().map(|(name, value)| (*name, *value));
+        self.settings.publish(Values::new(given).unwrap());
     }
 
     /// Replays the records and shows the image to the broker.

@@ -67,6 +67,10 @@ impl PartitionActor {
     async fn out_of_room(&mut self, cx: &mut Cx<Self>, error: DiskError) -> Outcome {
         tracing::error!(partition = cx.path(), %error, "no room");
         self.handle.log_dir().set_room(Room::Full);
+        if self.cleaning.is_some() {
+            // A job works in the directory; a restart waits for its end.
+            return Err(error.into());
+        }
         self.handle.set_standing(Standing::Starting);
         let args = PartitionArgs {
             handle: self.handle.clone(),

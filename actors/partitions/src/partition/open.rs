@@ -29,13 +29,13 @@ pub(super) async fn open(
     let PartitionArgs { handle, path, producer_id_expiration_ms } = args;
     let config = handle.config();
     let mut jitter = cx.world().random("segment jitter");
-    let log_config = log_config(&config, &mut jitter);
     let now_ms = cx.world().now().wall_ms;
     let options = OpenOptions {
         producer_id_expiration_ms: Some(producer_id_expiration_ms),
         now_ms,
         ..found(&handle)
     };
+    let log_config = log_config(&handle, &config, &mut jitter);
     let (dir, topic_id) = (handle.log_dir().clone(), handle.topic_id);
     let opened = path.clone();
     let job = move || {
@@ -86,6 +86,7 @@ pub(super) async fn open(
         jitter,
         deleted: Map::new(),
         deletions: 0,
+        cleaning: None,
         path,
         producer_id_expiration_ms,
         effects: Vec::new(),
@@ -122,7 +123,11 @@ fn found(handle: &PartitionHandle) -> OpenOptions {
 }
 
 /// What a log obeys, with a part of the jitter drawn for its next segment.
-pub(super) fn log_config(config: &TopicConfig, jitter: &mut RandomStream) -> LogConfig {
+pub(super) fn log_config(
+    handle: &PartitionHandle,
+    config: &TopicConfig,
+    jitter: &mut RandomStream,
+) -> LogConfig {
     let positive = |n: i32| u32::try_from(n).unwrap_or(0);
     let jitter_ms = config.segment_jitter_ms.min(config.segment_ms).max(1).unsigned_abs();
     // What is to be compacted in time must leave the active segment before.
@@ -136,7 +141,8 @@ pub(super) fn log_config(config: &TopicConfig, jitter: &mut RandomStream) -> Log
         index_interval_bytes: positive(config.index_interval_bytes),
         segment_index_bytes: positive(config.segment_index_bytes),
         preallocate: config.preallocate,
-        compacted: config.cleanup_policy.compact,
+        // Also one that was: what is missing stays missing.
+        compacted: config.cleanup_policy.compact || handle.cleaned().is_some(),
     }
 }
 

@@ -93,6 +93,10 @@ impl PartitionActor {
     }
 
     fn delete_segments(&mut self, cx: &mut Cx<Self>, policy: RetentionPolicy) -> Outcome {
+        // What a pass replaces stays until it is over.
+        if self.cleaning.is_some() {
+            return Ok(());
+        }
         let now_ms = cx.world().now().wall_ms;
         let committed = self.machine.high_watermark();
         let Some(start) = self.log.deletable_segments(&policy, committed, now_ms)? else {
@@ -106,7 +110,7 @@ impl PartitionActor {
     }
 
     /// Readers that know of the files may still look for them.
-    fn remove_later(&mut self, cx: &mut Cx<Self>, segments: DeletedSegments) {
+    pub(super) fn remove_later(&mut self, cx: &mut Cx<Self>, segments: DeletedSegments) {
         tracing::info!(partition = cx.path(), count = segments.count, "segments deleted");
         let delay_ms = self.config.file_delete_delay_ms.max(0).unsigned_abs();
         let of = self.deletions;

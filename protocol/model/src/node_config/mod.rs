@@ -16,8 +16,8 @@ use crate::settings::{SettingError, TopicConfig, Values};
 pub use checks::cordoned_log_dirs;
 pub use endpoints::{Endpoint, HostPort, Voter};
 pub use parts::{
-    GroupsConfig, InternalTopicConfig, LogsConfig, NetworkConfig, QuorumConfig, RoomConfig,
-    TopicsConfig,
+    CleanerConfig, GroupsConfig, InternalTopicConfig, LogsConfig, NetworkConfig, QuorumConfig,
+    RoomConfig, TopicsConfig,
 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -134,6 +134,35 @@ impl LogsConfig {
     }
 }
 
+/// The log cleaner. Read anew whenever settings change.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct CleanerConfig {
+    pub enabled: bool,
+    /// As many passes at a time.
+    pub threads: usize,
+    /// Over all passes.
+    pub dedupe_buffer_bytes: i64,
+    pub load_factor: f64,
+    /// Over all passes.
+    pub io_buffer_bytes: i32,
+    pub io_max_bytes_per_second: f64,
+    pub backoff_ms: i64,
+}
+
+impl CleanerConfig {
+    pub fn new(values: &Values) -> CleanerConfig {
+        CleanerConfig {
+            enabled: values.boolean("log.cleaner.enable"),
+            threads: usize::try_from(values.int("log.cleaner.threads")).unwrap_or(0),
+            dedupe_buffer_bytes: values.long("log.cleaner.dedupe.buffer.size"),
+            load_factor: values.double("log.cleaner.io.buffer.load.factor"),
+            io_buffer_bytes: values.int("log.cleaner.io.buffer.size"),
+            io_max_bytes_per_second: values.double("log.cleaner.io.max.bytes.per.second"),
+            backoff_ms: values.long("log.cleaner.backoff.ms"),
+        }
+    }
+}
+
 /// What is done while there is little room on a disk. Read anew whenever settings change.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct RoomConfig {

@@ -106,6 +106,7 @@ pub fn alter(
     Ok(altered)
 }
 
+const CLEANER_THREADS: &str = "log.cleaner.threads";
 const MAX_VALUE_LENGTH: usize = 32_767;
 
 fn apply(
@@ -213,6 +214,27 @@ pub fn validate_broker(
         return Err(AlterError::PerBroker(per_broker));
     }
     Ok(())
+}
+
+/// Checks what is to be set for one broker against what it runs on (Kafka: `LogCleaner.validateReconfiguration`).
+pub fn validate_broker_change(
+    values: &Values,
+    altered: &BTreeMap<String, Option<String>>,
+) -> Result<(), AlterError> {
+    let Some(Some(text)) = altered.get(CLEANER_THREADS) else { return Ok(()) };
+    let (now, new) = (values.int(CLEANER_THREADS), text.trim().parse::<i32>().unwrap_or(0));
+    let why = if new < 1 {
+        "Log cleaner threads should be at least 1".to_owned()
+    } else if new < now / 2 {
+        format!("Log cleaner threads cannot be reduced to less than half the current value {now}")
+    } else if new > now.saturating_mul(2) {
+        format!(
+            "Log cleaner threads cannot be increased to more than double the current value {now}"
+        )
+    } else {
+        return Ok(());
+    };
+    Err(AlterError::Broker(SettingError::conflict(why)))
 }
 
 /// Refuses, by name, what this build would accept without living up to it. Not asked of the cluster's own topics.

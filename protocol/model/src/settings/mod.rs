@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 pub use alter::{AlterError, Op, alter, refuse_unhonoured, validate_group, validate_topic};
-pub use alter::{validate_broker, validate_client_metrics};
+pub use alter::{validate_broker, validate_broker_change, validate_client_metrics};
 pub use describe::{ConfigSource, Described, DescribedSynonym, describe_broker, describe_brokers};
 pub use describe::{describe_client_metrics, describe_group, describe_topic};
 pub use document::document;

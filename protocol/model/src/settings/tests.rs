@@ -353,10 +353,21 @@ fn a_topics_settings_are_judged_together() {
             .into())
     );
     assert_eq!(judged(&[("nope.x", "1")]), Err("Unknown topic config name: nope.x".into()));
-    let policy = map(&[("cleanup.policy", "compact")]);
-    let unhonoured = refuse_unhonoured(Resource::Topic, &policy).unwrap_err();
+    let level = map(&[("compression.lz4.level", "5")]);
+    let unhonoured = refuse_unhonoured(Resource::Topic, &level).unwrap_err();
     assert_eq!(unhonoured.code(), ErrorCode::InvalidConfig);
-    assert!(unhonoured.to_string().starts_with("cleanup.policy=compact: known to Kafka"));
+    assert!(unhonoured.to_string().starts_with("compression.lz4.level=5: known to Kafka"));
+}
+
+#[test]
+fn cleaner_threads_are_doubled_or_halved_at_most() {
+    let values = Values::new([("log.cleaner.threads", "4")]).unwrap();
+    for (threads, taken) in [("0", false), ("1", false), ("2", true), ("8", true), ("9", false)] {
+        let altered = BTreeMap::from([("log.cleaner.threads".to_owned(), Some(threads.into()))]);
+        let judged = validate_broker_change(&values, &altered).map_err(|error| error.code());
+        let expected = if taken { Ok(()) } else { Err(ErrorCode::InvalidRequest) };
+        assert_eq!(judged, expected, "{threads}");
+    }
 }
 
 #[test]

@@ -38,7 +38,7 @@ pub(super) const LOG: Area = Area {
             "How large a partition's log may grow before its oldest segments are deleted; -1 is no limit.";
         Long "log.retention.check.interval.ms" = "300000", AtLeast(1), Node + honoured:
             "How often logs are looked through for segments to delete.";
-        List "log.cleanup.policy" = "delete", OneOf(&["compact", "delete"]), Cluster:
+        List "log.cleanup.policy" = "delete", OneOf(&["compact", "delete"]), Cluster + honoured:
             "What happens to old records: delete, compact, or both.";
         Int "log.index.size.max.bytes" = "10485760", AtLeast(4), Cluster + honoured:
             "The largest an index file grows.";
@@ -78,27 +78,27 @@ pub(super) const LOG: Area = Area {
             "The level to compress with where the codec is lz4.";
         Int "compression.zstd.level" = "3", Between(-131072, 22), Cluster + honoured:
             "The level to compress with where the codec is zstd.";
-        Boolean "log.cleaner.enable" = "true", Any, Node:
+        Boolean "log.cleaner.enable" = "true", Any, Node + honoured:
             "Whether logs are compacted.";
-        Int "log.cleaner.threads" = "1", AtLeast(0), Cluster:
+        Int "log.cleaner.threads" = "1", AtLeast(0), Cluster + honoured:
             "Threads that compact logs.";
-        Double "log.cleaner.io.max.bytes.per.second" = "1.7976931348623157E308", Any, Cluster:
+        Double "log.cleaner.io.max.bytes.per.second" = "1.7976931348623157E308", Any, Cluster + honoured:
             "The most bytes a second that compaction reads and writes.";
-        Long "log.cleaner.dedupe.buffer.size" = "134217728", Any, Cluster:
+        Long "log.cleaner.dedupe.buffer.size" = "134217728", Any, Cluster + honoured:
             "Memory for the keys of the log being compacted, over all cleaner threads.";
-        Int "log.cleaner.io.buffer.size" = "524288", AtLeast(0), Cluster:
+        Int "log.cleaner.io.buffer.size" = "524288", AtLeast(0), Cluster + honoured:
             "Memory for reading and writing while compacting, over all cleaner threads.";
-        Double "log.cleaner.io.buffer.load.factor" = "0.9", Any, Cluster:
+        Double "log.cleaner.io.buffer.load.factor" = "0.9", Any, Cluster + honoured:
             "How full the map of keys may become.";
-        Long "log.cleaner.backoff.ms" = "15000", AtLeast(0), Cluster:
+        Long "log.cleaner.backoff.ms" = "15000", AtLeast(0), Cluster + honoured:
             "How long the cleaner sleeps when there is nothing to compact.";
-        Double "log.cleaner.min.cleanable.ratio" = "0.5", Fraction(0.0, 1.0), Cluster:
+        Double "log.cleaner.min.cleanable.ratio" = "0.5", Fraction(0.0, 1.0), Cluster + honoured:
             "The share of a log that must be uncompacted before it is compacted.";
-        Long "log.cleaner.delete.retention.ms" = "86400000", AtLeast(0), Cluster:
+        Long "log.cleaner.delete.retention.ms" = "86400000", AtLeast(0), Cluster + honoured:
             "How long tombstones are kept in compacted logs.";
-        Long "log.cleaner.min.compaction.lag.ms" = "0", AtLeast(0), Cluster:
+        Long "log.cleaner.min.compaction.lag.ms" = "0", AtLeast(0), Cluster + honoured:
             "How long a record stays uncompacted at least.";
-        Long "log.cleaner.max.compaction.lag.ms" = "9223372036854775807", AtLeast(1), Cluster:
+        Long "log.cleaner.max.compaction.lag.ms" = "9223372036854775807", AtLeast(1), Cluster + honoured:
             "How long a record stays uncompacted at most.";
         Int "producer.id.expiration.ms" = "86400000", AtLeast(1), Cluster + honoured:
             "How long the state of an idle producer is kept.";

@@ -32,17 +32,17 @@ pub(super) const TOPIC: Area = Area {
             "The largest a record batch may become when it is decompressed.";
         Int "index.interval.bytes" = "4096", AtLeast(0), Topic + honoured from ["log.index.interval.bytes" * 1]:
             "After how many bytes of records an index entry is added.";
-        Long "delete.retention.ms" = "86400000", AtLeast(0), Topic from ["log.cleaner.delete.retention.ms" * 1]:
+        Long "delete.retention.ms" = "86400000", AtLeast(0), Topic + honoured from ["log.cleaner.delete.retention.ms" * 1]:
             "How long tombstones are kept in a compacted log.";
-        Long "min.compaction.lag.ms" = "0", AtLeast(0), Topic from ["log.cleaner.min.compaction.lag.ms" * 1]:
+        Long "min.compaction.lag.ms" = "0", AtLeast(0), Topic + honoured from ["log.cleaner.min.compaction.lag.ms" * 1]:
             "How long a record stays uncompacted at least.";
-        Long "max.compaction.lag.ms" = "9223372036854775807", AtLeast(1), Topic from ["log.cleaner.max.compaction.lag.ms" * 1]:
+        Long "max.compaction.lag.ms" = "9223372036854775807", AtLeast(1), Topic + honoured from ["log.cleaner.max.compaction.lag.ms" * 1]:
             "How long a record stays uncompacted at most.";
         Long "file.delete.delay.ms" = "60000", AtLeast(0), Topic + honoured from ["log.segment.delete.delay.ms" * 1]:
             "How long a deleted segment's files stay on disk.";
-        Double "min.cleanable.dirty.ratio" = "0.5", Fraction(0.0, 1.0), Topic from ["log.cleaner.min.cleanable.ratio" * 1]:
+        Double "min.cleanable.dirty.ratio" = "0.5", Fraction(0.0, 1.0), Topic + honoured from ["log.cleaner.min.cleanable.ratio" * 1]:
             "The share of the log that must be uncompacted before it is compacted.";
-        List "cleanup.policy" = "delete", OneOf(&["compact", "delete"]), Topic from ["log.cleanup.policy" * 1]:
+        List "cleanup.policy" = "delete", OneOf(&["compact", "delete"]), Topic + honoured from ["log.cleanup.policy" * 1]:
             "What happens to old records: delete, compact, or both; empty keeps them all.";
         Boolean "unclean.leader.election.enable" = "false", Any, Topic + honoured from ["unclean.leader.election.enable" * 1]:
             "Whether a replica that is out of sync may become leader, losing records, where no other is left.";

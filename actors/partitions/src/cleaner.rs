@@ -1,0 +1,329 @@
+//! LogCleaner: decides which compacted log is cleaned next, at which rate, and remembers those that cannot be. The passes
+//! themselves run with the partitions.
+//!
+//! Supervisor: `storage`. Bound: as many passes at a time as `log.cleaner.threads` says.
+//! Source: `LogCleaner`, `LogCleanerManager`. Departs: of several logs those that are overdue come first.
+
+mod pick;
+mod throttle;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use disk::DiskError;
+use log::{CleanerStats, CompactionError, LogToClean, ReadError};
+use model::node_config::CleanerConfig;
+use model::settings::Values;
+use model::{TopicPartition, Uuid};
+use runtime::{
+    Actor, Counter, Cx, Dropped, Failure, Gauge, JobLost, Map, Outcome, Reply, TimerId, Watch,
+};
+
+use crate::handle::PartitionHandle;
+use crate::hosted::Hosted;
+use crate::partition::PartitionMsg;
+use pick::{Candidate, Dirty};
+pub(crate) use throttle::Throttle;
+
+#[derive(Clone)]
+pub struct LogCleanerArgs {
+    pub hosted: Arc<Hosted>,
+    pub settings: Watch<Values>,
+}
+
+/// What the cleaner asks of a partition.
+pub struct CleanRequest {
+    pub(crate) to_clean: LogToClean,
+    /// What `to_clean` was worked out with.
+    pub(crate) checkpoint: Option<i64>,
+    pub(crate) buffers: Buffers,
+    pub(crate) throttle: Arc<Throttle>,
+    pub(crate) reply: Reply<PassResult>,
+}
+
+/// One pass's share of memory.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Buffers {
+    pub dedupe_bytes: usize,
+    pub load_factor: f64,
+    pub io_bytes: usize,
+}
+
+pub type PassResult = Result<CleanerStats, PassFailed>;
+
+/// Why a pass ended early.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PassFailed {
+    /// The log changed under it, or its partition went away: another may come.
+    #[error("the log has changed")]
+    Aborted,
+    /// Nothing is wrong with the log.
+    #[error("{0}")]
+    NoRoom(String),
+    /// It would fail again: the partition is uncleanable until the node starts anew.
+    #[error("{0}")]
+    Uncleanable(String),
+}
+
+impl From<CompactionError> for PassFailed {
+    fn from(error: CompactionError) -> PassFailed {
+        let full = |error: &DiskError| error.is_full();
+        match &error {
+            CompactionError::Disk(inner) | CompactionError::Read(ReadError::Disk(inner))
+                if full(inner) =>
+            {
+                PassFailed::NoRoom(error.to_string())
+            }
+            CompactionError::MapTooSmall { .. } => PassFailed::NoRoom(error.to_string()),
+            _ => PassFailed::Uncleanable(error.to_string()),
+        }
+    }
+}
+
+impl From<JobLost> for PassFailed {
+    fn from(lost: JobLost) -> PassFailed {
+        match lost {
+            JobLost::Stopping => PassFailed::Aborted,
+            JobLost::Panicked(_) => PassFailed::Uncleanable(lost.to_string()),
+        }
+    }
+}
+
+pub enum LogCleanerMsg {
+    /// Settings may have changed.
+    Resettled,
+    /// The backoff is over.
+    Look,
+    /// From itself: how dirty the logs are.
+    Found { dirty: Vec<Dirty> },
+    /// A pass is over.
+    Ended { partition: TopicPartition, result: PassResult },
+}
+
+runtime::messages!(LogCleanerMsg { Resettled, Look, Found, Ended });
+
+pub struct LogCleaner {
+    args: LogCleanerArgs,
+    config: CleanerConfig,
+    throttle: Arc<Throttle>,
+    /// Under way.
+    passes: Map<TopicPartition, ()>,
+    /// Why, by the topic's id, for one of the same name may be made anew.
+    uncleanable: Map<TopicPartition, (Uuid, String)>,
+    looking: bool,
+    timer: Option<TimerId>,
+    last_failure: Option<String>,
+    numbers: Numbers,
+}
+
+struct Numbers {
+    passes: Counter,
+    bytes_read: Counter,
+    bytes_written: Counter,
+    max_dirty_percent: Gauge,
+    uncleanable_partitions: Gauge,
+    max_compaction_delay_ms: Gauge,
+    buffer_utilization_percent: Gauge,
+}
+
+impl Actor for LogCleaner {
+    const KIND: &'static str = "log-cleaner";
+    type Msg = LogCleanerMsg;
+    type Args = LogCleanerArgs;
+
+    async fn start(cx: &mut Cx<Self>, args: LogCleanerArgs) -> Result<Self, Failure> {
+        let (me, mut settings) = (cx.me().clone(), args.settings.clone());
+        cx.spawn_task(async move {
+            loop {
+                settings.changed().await;
+                if me.send(LogCleanerMsg::Resettled).await.is_err() {
+                    return;
+                }
+            }
+        });
+        let config = CleanerConfig::new(&args.settings.get());
+        let mut cleaner = LogCleaner {
+            throttle: Arc::new(Throttle::new(config.io_max_bytes_per_second)),
+            config,
+            args,
+            passes: Map::new(),
+            uncleanable: Map::new(),
+            looking: false,
+            timer: None,
+            last_failure: None,
+            numbers: Numbers {
+                passes: cx.counter("passes"),
+                bytes_read: cx.counter("bytes_read"),
+                bytes_written: cx.counter("bytes_written"),
+                max_dirty_percent: cx.gauge("max_dirty_percent"),
+                uncleanable_partitions: cx.gauge("uncleanable_partitions"),
+                max_compaction_delay_ms: cx.gauge("max_compaction_delay_ms"),
+                buffer_utilization_percent: cx.gauge("buffer_utilization_percent"),
+            },
+        };
+        cleaner.rest(cx);
+        Ok(cleaner)
+    }
+
+    async fn handle(&mut self, cx: &mut Cx<Self>, msg: LogCleanerMsg) -> Outcome {
+        match msg {
+            LogCleanerMsg::Resettled => {
+                let config = CleanerConfig::new(&self.args.settings.get());
+                if config != self.config {
+                    self.config = config;
+                    self.throttle.set_rate(config.io_max_bytes_per_second);
+                    self.rest(cx);
+                }
+            }
+            LogCleanerMsg::Look => {
+                self.timer = None;
+                self.look(cx);
+            }
+            LogCleanerMsg::Found { dirty } => self.found(cx, dirty).await,
+            LogCleanerMsg::Ended { partition, result } => self.ended(cx, partition, result),
+        }
+        Ok(())
+    }
+
+    fn state_line(&self) -> String {
+        if !self.config.enabled {
+            return "off: log.cleaner.enable is false".to_owned();
+        }
+        let passes: Vec<String> = self.passes.keys().map(ToString::to_string).collect();
+        let mut line = match passes.is_empty() {
+            true => "at rest".to_owned(),
+            false => format!("compacting {}", passes.join(", ")),
+        };
+        if let Some(failure) = &self.last_failure {
+            line += &format!("; last pass: {failure}");
+        }
+        for (partition, (_, why)) in &self.uncleanable {
+            line += &format!("; UNCLEANABLE {partition}: {why}");
+        }
+        line
+    }
+}
+
+impl LogCleaner {
+    /// Looks again after `log.cleaner.backoff.ms`.
+    fn rest(&mut self, cx: &mut Cx<Self>) {
+        if let Some(timer) = self.timer.take() {
+            cx.cancel(timer);
+        }
+        let backoff = Duration::from_millis(self.config.backoff_ms.max(1).unsigned_abs());
+        self.timer = Some(cx.send_after(backoff, LogCleanerMsg::Look));
+    }
+
+    fn look(&mut self, cx: &mut Cx<Self>) {
+        if !self.config.enabled || self.looking || self.passes.len() >= self.config.threads {
+            return;
+        }
+        let hosted = &self.args.hosted;
+        self.uncleanable.retain(|partition, (topic, _)| {
+            hosted.get_by_id(*topic, partition.partition).is_some()
+        });
+        let candidates: Vec<Candidate> = hosted
+            .all()
+            .into_iter()
+            .filter(|handle| !self.passes.contains_key(&handle.topic_partition))
+            .filter(|handle| !self.uncleanable.contains_key(&handle.topic_partition))
+            .filter_map(Candidate::of)
+            .collect();
+        if candidates.is_empty() {
+            return self.rest(cx);
+        }
+        self.looking = true;
+        let now_ms = cx.world().now().wall_ms;
+        let job =
+            move || candidates.into_iter().map(|found| found.measure(now_ms)).collect::<Vec<_>>();
+        cx.job("look for dirty logs", job, |dirty| LogCleanerMsg::Found {
+            dirty: dirty.unwrap_or_default(),
+        });
+    }
+
+    async fn found(&mut self, cx: &mut Cx<Self>, mut dirty: Vec<Dirty>) {
+        self.looking = false;
+        let percent = |dirty: &Dirty| (100.0 * dirty.ratio()) as i64;
+        self.numbers.max_dirty_percent.set(dirty.iter().map(percent).max().unwrap_or(0));
+        let delay = dirty.iter().map(Dirty::delay_ms).max().unwrap_or(0);
+        self.numbers.max_compaction_delay_ms.set(delay);
+        for Dirty { candidate, found } in &dirty {
+            if let Err(why) = found {
+                self.give_up(&candidate.handle, why.clone());
+            }
+            // As deletions of compacted logs are the cleaner's to see to. One that is down does so when it is back.
+            let _ = candidate.handle.address().send(PartitionMsg::Retain).await;
+        }
+        dirty.retain(Dirty::is_due);
+        dirty.sort_by(Dirty::urgency);
+        let free = self.config.threads.saturating_sub(self.passes.len());
+        let none = dirty.is_empty();
+        for dirty in dirty.into_iter().take(free) {
+            self.clean(cx, dirty).await;
+        }
+        if none {
+            self.rest(cx);
+        } else {
+            self.look(cx);
+        }
+    }
+
+    async fn clean(&mut self, cx: &mut Cx<Self>, dirty: Dirty) {
+        let Dirty { candidate: Candidate { handle, checkpoint, .. }, found } = dirty;
+        let Ok(to_clean) = found else { return };
+        let partition = handle.topic_partition.clone();
+        let (me, of) = (cx.me().clone(), partition.clone());
+        let sink = move |_, result: Result<PassResult, Dropped>| {
+            let result = result.unwrap_or(Err(PassFailed::Aborted));
+            // A successor finds out by itself.
+            let _ = me.send_now(LogCleanerMsg::Ended { partition: of.clone(), result });
+        };
+        let reply = Reply::to_sink(Arc::new(sink), 0);
+        let threads = self.config.threads.max(1);
+        let share = |bytes: i64| usize::try_from(bytes).unwrap_or(0) / threads;
+        let buffers = Buffers {
+            dedupe_bytes: share(self.config.dedupe_buffer_bytes),
+            load_factor: self.config.load_factor,
+            io_bytes: share(i64::from(self.config.io_buffer_bytes)),
+        };
+        let throttle = self.throttle.clone();
+        let asked = Box::new(CleanRequest { to_clean, checkpoint, buffers, throttle, reply });
+        self.passes.insert(partition, ());
+        // One that cannot be sent drops its reply, which ends the pass.
+        let _ = handle.address().send(PartitionMsg::Clean { asked }).await;
+    }
+
+    fn ended(&mut self, cx: &mut Cx<Self>, partition: TopicPartition, result: PassResult) {
+        self.passes.remove(&partition);
+        self.last_failure = None;
+        match result {
+            Ok(stats) => {
+                self.numbers.passes.add(1);
+                self.numbers.bytes_read.add(stats.map_bytes_read + stats.bytes_read);
+                self.numbers.bytes_written.add(stats.bytes_written);
+                let utilization = (100.0 * stats.buffer_utilization) as i64;
+                self.numbers.buffer_utilization_percent.set(utilization);
+                return self.look(cx);
+            }
+            Err(PassFailed::Aborted) => {}
+            Err(PassFailed::NoRoom(why)) => {
+                tracing::warn!(%partition, why, "not compacted");
+                self.last_failure = Some(format!("{partition}: {why}"));
+            }
+            Err(PassFailed::Uncleanable(why)) => {
+                if let Some(handle) = self.args.hosted.get(&partition.topic, partition.partition) {
+                    self.give_up(&handle, why);
+                }
+            }
+        }
+        self.rest(cx);
+    }
+
+    fn give_up(&mut self, handle: &PartitionHandle, why: String) {
+        let partition = &handle.topic_partition;
+        tracing::error!(%partition, why, "the log cannot be compacted, and is left alone");
+        self.uncleanable.insert(partition.clone(), (handle.topic_id, why));
+        let count = i64::try_from(self.uncleanable.len()).unwrap_or(i64::MAX);
+        self.numbers.uncleanable_partitions.set(count);
+    }
+}

@@ -1,0 +1,81 @@
+//! How dirty compacted logs are, and which comes first.
+
+use std::cmp::Ordering;
+use std::sync::Arc;
+
+use log::{CompactionPolicy, LogToClean, LogView};
+use model::settings::TopicConfig;
+
+use crate::handle::{PartitionHandle, Standing};
+use crate::room::Room;
+
+/// A compacted log that can be looked at.
+pub struct Candidate {
+    pub(super) handle: Arc<PartitionHandle>,
+    view: Arc<LogView>,
+    pub(super) checkpoint: Option<i64>,
+    last_stable_offset: i64,
+    policy: CompactionPolicy,
+}
+
+/// What was found of it; or why it cannot be known.
+pub struct Dirty {
+    pub(super) candidate: Candidate,
+    pub(super) found: Result<LogToClean, String>,
+}
+
+impl Candidate {
+    pub(super) fn of(handle: Arc<PartitionHandle>) -> Option<Candidate> {
+        let config = handle.config();
+        // A pass needs room for what it writes, before it gives any back.
+        let fit = handle.log_dir().is_online() && handle.log_dir().room() < Room::Full;
+        if !config.cleanup_policy.compact || !fit {
+            return None;
+        }
+        // Before the view: it never lies beyond the view that is loaded after it.
+        let last_stable_offset = handle.last_stable_offset();
+        let checkpoint = handle.cleaned();
+        let view = match &*handle.standing() {
+            Standing::Leader(serving) | Standing::Follower(serving) => serving.view.clone(),
+            Standing::Starting | Standing::Offline { .. } => return None,
+        };
+        let policy = policy(&config);
+        Some(Candidate { handle, view, checkpoint, last_stable_offset, policy })
+    }
+
+    pub(super) fn measure(self, now_ms: i64) -> Dirty {
+        let Candidate { view, checkpoint, last_stable_offset, policy, .. } = &self;
+        let disk = &**self.handle.log_dir().disk();
+        let found = view.to_clean(policy, *checkpoint, *last_stable_offset, disk, now_ms);
+        Dirty { found: found.map_err(|error| error.to_string()), candidate: self }
+    }
+}
+
+fn policy(config: &TopicConfig) -> CompactionPolicy {
+    CompactionPolicy {
+        min_compaction_lag_ms: config.min_compaction_lag_ms,
+        max_compaction_lag_ms: config.max_compaction_lag_ms,
+        min_cleanable_dirty_ratio: config.min_cleanable_dirty_ratio,
+    }
+}
+
+impl Dirty {
+    pub(super) fn ratio(&self) -> f64 {
+        self.found.as_ref().map_or(0.0, LogToClean::cleanable_ratio)
+    }
+
+    /// How long it has waited beyond `max.compaction.lag.ms`.
+    pub(super) fn delay_ms(&self) -> i64 {
+        self.found.as_ref().map_or(0, |found| found.compaction_delay_ms)
+    }
+
+    pub(super) fn is_due(&self) -> bool {
+        self.found.as_ref().is_ok_and(|found| found.is_due(&self.candidate.policy))
+    }
+
+    /// The overdue first, of those the longest; then the dirtiest.
+    pub(super) fn urgency(&self, other: &Dirty) -> Ordering {
+        let by_delay = other.delay_ms().cmp(&self.delay_ms());
+        by_delay.then_with(|| other.ratio().total_cmp(&self.ratio()))
+    }
+}

@@ -1,0 +1,77 @@
+//! `log.cleaner.io.max.bytes.per.second`: what all passes together read and write.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+#[derive(Debug)]
+pub(crate) struct Throttle {
+    /// Bits of bytes per second.
+    rate: AtomicU64,
+    /// When what was used so far is paid for.
+    paid_at: Mutex<Duration>,
+}
+
+impl Throttle {
+    pub fn new(bytes_per_second: f64) -> Throttle {
+        Throttle {
+            rate: AtomicU64::new(bytes_per_second.to_bits()),
+            paid_at: Mutex::new(Duration::ZERO),
+        }
+    }
+
+    /// Debts made at the old rate are forgiven.
+    pub fn set_rate(&self, bytes_per_second: f64) {
+        self.rate.store(bytes_per_second.to_bits(), Ordering::Relaxed);
+        *self.paid_at() = Duration::ZERO;
+    }
+
+    /// At least one byte a second: less would be never.
+    fn rate(&self) -> f64 {
+        f64::from_bits(self.rate.load(Ordering::Relaxed)).max(1.0)
+    }
+
+    /// What may be used before one asks again: a tenth of a second's worth.
+    pub fn piece(&self) -> u64 {
+        (self.rate() / 10.0) as u64
+    }
+
+    pub fn used(&self, bytes: u64, now: Duration) {
+        let cost = Duration::try_from_secs_f64(bytes as f64 / self.rate()).unwrap_or(Duration::MAX);
+        let mut paid_at = self.paid_at();
+        *paid_at = (*paid_at).max(now).saturating_add(cost);
+    }
+
+    /// How long to wait before more is used.
+    pub fn wait(&self, now: Duration) -> Duration {
+        self.paid_at().saturating_sub(now)
+    }
+
+    fn paid_at(&self) -> MutexGuard<'_, Duration> {
+        self.paid_at.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_users_together_keep_to_the_rate() {
+        let throttle = Throttle::new(1000.0);
+        let seconds = |n: u64| Duration::from_secs(n);
+        assert_eq!(throttle.piece(), 100);
+        throttle.used(2000, seconds(5));
+        assert_eq!(throttle.wait(seconds(5)), seconds(2));
+        throttle.used(1000, seconds(6));
+        assert_eq!(throttle.wait(seconds(6)), seconds(2));
+        throttle.used(1000, seconds(20));
+        assert_eq!(throttle.wait(seconds(20)), seconds(1), "what was not used is lost");
+        throttle.used(1 << 60, seconds(20));
+        throttle.set_rate(f64::MAX);
+        assert_eq!(throttle.wait(seconds(20)), Duration::ZERO);
+        throttle.used(1 << 40, seconds(20));
+        assert_eq!(throttle.wait(seconds(20)), Duration::ZERO);
+        assert!(throttle.piece() > 1 << 40);
+    }
+}

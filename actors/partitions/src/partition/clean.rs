@@ -1,0 +1,199 @@
+//! A pass of the log cleaner over this replica's log: the pass works in jobs and touches only files of its own; what it gives is
+//! swapped in here.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use disk::DiskError;
+use log::{
+    CleanedSegments, Compaction, CompactionError, CompactionOptions, DeletedSegments, LastRecord,
+    NotReplaced, Progress,
+};
+use runtime::{Cx, JobLost, Outcome, Reply};
+
+use super::{PartitionActor, PartitionMsg};
+use crate::cleaner::{CleanRequest, PassFailed, PassResult, Throttle};
+use crate::log_dir::LogDirMsg;
+use crate::log_dirs::Checkpoint;
+
+/// A job of a pass ends after so many bytes, to be paced, and to end soon where the actor must.
+const STEP_BYTES: u64 = 8 << 20;
+
+/// After this it is looked whether the rate was raised.
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
+
+/// A pass under way.
+pub(super) struct Cleaning {
+    /// Here between two jobs.
+    pass: Option<Box<Compaction>>,
+    throttle: Arc<Throttle>,
+    reply: Reply<PassResult>,
+}
+
+/// What a job did of a pass.
+pub struct CleanStep {
+    pass: Box<Compaction>,
+    result: Result<Progress, CompactionError>,
+    /// Read and written.
+    io_bytes: u64,
+}
+
+impl PartitionActor {
+    pub(super) fn clean(&mut self, cx: &mut Cx<Self>, asked: CleanRequest) {
+        let CleanRequest { to_clean, checkpoint, buffers, throttle, reply } = asked;
+        if self.cleaning.is_some() || self.handle.cleaned() != checkpoint {
+            return reply.send(Err(PassFailed::Aborted));
+        }
+        let mut random = cx.world().random("keys of compacted logs");
+        let options = CompactionOptions {
+            dedupe_buffer_bytes: buffers.dedupe_bytes,
+            load_factor: buffers.load_factor,
+            io_buffer_bytes: buffers.io_bytes,
+            delete_retention_ms: self.config.delete_retention_ms,
+            hash_key: [random.next_u64(), random.next_u64()],
+            high_watermark: self.machine.high_watermark(),
+            active_producers: self.active_producers(),
+            now_ms: cx.world().now().wall_ms,
+        };
+        match self.log.compaction(&to_clean, options) {
+            Ok(pass) => {
+                // From now on offsets are missing in this log, whatever becomes of the pass.
+                self.handle.set_cleaned(to_clean.first_dirty_offset);
+                let pass = Some(Box::new(pass));
+                self.cleaning = Some(Box::new(Cleaning { pass, throttle, reply }));
+                self.draw_jitter();
+                self.clean_on(cx);
+            }
+            Err(error) => reply.send(Err(error.into())),
+        }
+    }
+
+    fn active_producers(&self) -> BTreeMap<i64, LastRecord> {
+        let producers = self.machine.producers().iter();
+        let last = producers.map(|(id, entry)| {
+            let last_data_offset = entry.last_batch().map(|batch| batch.last_offset);
+            (id.0, LastRecord { last_data_offset, producer_epoch: entry.epoch.0 })
+        });
+        last.collect()
+    }
+
+    pub(super) fn clean_on(&mut self, cx: &mut Cx<Self>) {
+        let Some(cleaning) = &mut self.cleaning else { return };
+        let wait = cleaning.throttle.wait(cx.world().mono());
+        if !wait.is_zero() {
+            cx.send_after(wait.min(LONGEST_WAIT), PartitionMsg::CleanOn);
+            return;
+        }
+        let Some(mut pass) = cleaning.pass.take() else { return };
+        let step_bytes = cleaning.throttle.piece().min(STEP_BYTES);
+        let job = move || {
+            let mut io_bytes = 0;
+            let result = pass.run(|bytes| {
+                io_bytes += bytes;
+                if io_bytes < step_bytes {
+                    ControlFlow::Continue(())
+                } else {
+                    ControlFlow::Break(())
+                }
+            });
+            Box::new(CleanStep { pass, result, io_bytes })
+        };
+        cx.job("compact log", job, |step| match step {
+            Ok(step) => PartitionMsg::Cleaned { step },
+            Err(lost) => PartitionMsg::CleanEnded { failed: lost.into() },
+        });
+    }
+
+    pub(super) async fn cleaned(&mut self, cx: &mut Cx<Self>, step: CleanStep) -> Outcome {
+        let CleanStep { pass, result, io_bytes } = step;
+        let Some(cleaning) = &mut self.cleaning else { return Ok(()) };
+        cleaning.throttle.used(io_bytes, cx.world().mono());
+        match result {
+            Ok(Progress::Paused) => {
+                cleaning.pass = Some(pass);
+                self.clean_on(cx);
+            }
+            Ok(Progress::Cleaned(segments)) => {
+                cleaning.pass = Some(pass);
+                self.swap(cx, segments);
+            }
+            Ok(Progress::Done { end_offset }) => {
+                let stats = pass.stats();
+                self.handle.set_cleaned(end_offset);
+                let checkpoint = LogDirMsg::Write { checkpoint: Checkpoint::Cleaned };
+                // Where the directory's actor is down, what is clean already is cleaned again.
+                let _ = self.handle.log_dir().address().send(checkpoint).await;
+                tracing::info!(partition = cx.path(), end_offset, ?stats, "log compacted");
+                self.end_pass(cx, Ok(stats))?;
+            }
+            Err(error) => self.drop_pass(cx, pass, None, error.into()),
+        }
+        Ok(())
+    }
+
+    fn swap(&mut self, cx: &mut Cx<Self>, segments: CleanedSegments) {
+        match self.log.replace_segments(segments) {
+            Ok(swap) => {
+                self.publish_standing();
+                let of = swap.deleted();
+                let job = move || swap.run();
+                cx.job("swap segments", job, move |result| PartitionMsg::Swapped {
+                    of,
+                    result: result.unwrap_or_else(|lost| Err(lost_job(&lost))),
+                });
+            }
+            Err(NotReplaced(segments)) => {
+                let pass = self.cleaning.as_mut().and_then(|cleaning| cleaning.pass.take());
+                if let Some(pass) = pass {
+                    self.drop_pass(cx, pass, Some(segments), PassFailed::Aborted);
+                }
+            }
+        }
+    }
+
+    pub(super) fn swapped(
+        &mut self,
+        cx: &mut Cx<Self>,
+        of: DeletedSegments,
+        result: Result<(), DiskError>,
+    ) -> Outcome {
+        // How far it came only opening the log tells.
+        result?;
+        self.remove_later(cx, of);
+        self.clean_on(cx);
+        Ok(())
+    }
+
+    pub(super) fn end_pass(&mut self, cx: &mut Cx<Self>, result: PassResult) -> Outcome {
+        if let Some(cleaning) = self.cleaning.take() {
+            cleaning.reply.send(result);
+        }
+        // What was put off meanwhile.
+        self.delete_old_segments(cx)
+    }
+
+    /// Removes the files of a pass that is not taken any further; only then may another begin.
+    fn drop_pass(
+        &self,
+        cx: &mut Cx<Self>,
+        pass: Box<Compaction>,
+        given: Option<CleanedSegments>,
+        failed: PassFailed,
+    ) {
+        let job = move || {
+            let removed =
+                pass.abort().and_then(|()| given.map_or(Ok(()), CleanedSegments::discard));
+            if let Err(error) = removed {
+                tracing::warn!(%error, "files of the log cleaner left behind");
+            }
+        };
+        cx.job("abort compaction", job, |_| PartitionMsg::CleanEnded { failed });
+    }
+}
+
+fn lost_job(lost: &JobLost) -> DiskError {
+    let why = std::io::Error::other(lost.to_string());
+    DiskError::new(disk::DiskOp::Rename, std::path::Path::new("swapped segments"), why)
+}
