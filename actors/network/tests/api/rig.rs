@@ -19,7 +19,7 @@ use partitions::{
     Checkpoints, Hosted, LogCleaner, LogCleanerArgs, LogDirState, LogDirs, PartitionHandle,
     Partitions, PartitionsArgs, Standing,
 };
-use quorum::{ControllerHandle, LifecycleState};
+use quorum::{ControllerHandle, ControllerMsg, LifecycleState};
 use runtime::{
     Address, ChildSpec, Handles, ListenOptions, NetStream, Publisher, Root, Seed, Strategy,
     Supervisor, SupervisorArgs, Waiter, World, spawn_root, watch,
@@ -60,6 +60,18 @@ async fn listen(world: &World, broker: Arc<Broker>) -> (Root<ListenerActor>, std
     let listener = spawn_root::<ListenerActor>(world, "listener", args).unwrap();
     listener.started().await.unwrap();
     (listener, address)
+}
+
+async fn quorum(
+    world: &World,
+    args: (Arc<Ledger>, Arc<Values>),
+) -> (Root<Supervisor>, Address<ControllerMsg>) {
+    let (spec, asked) = (ChildSpec::permanent(), Address::vacant());
+    let seed = Seed::at::<DecidingController>("controller", spec, args, &asked);
+    let args = SupervisorArgs { strategy: Strategy::OneForOne, children: vec![seed] };
+    let quorum = spawn_root::<Supervisor>(world, "quorum", args).unwrap();
+    quorum.started().await.unwrap();
+    (quorum, asked)
 }
 
 impl Rig {
@@ -108,13 +120,7 @@ impl Rig {
         let args = LogCleanerArgs { hosted: hosted.clone(), settings: values.clone() };
         let cleaner = spawn_root::<LogCleaner>(&world, "log-cleaner", args).unwrap();
         let ledger = Arc::new(Ledger::new(metadata));
-        let args = (ledger.clone(), values.get());
-        let asked = Address::vacant();
-        let spec = ChildSpec::permanent();
-        let seed = Seed::at::<DecidingController>("controller", spec, args, &asked);
-        let args = SupervisorArgs { strategy: Strategy::OneForOne, children: vec![seed] };
-        let quorum = spawn_root::<Supervisor>(&world, "quorum", args).unwrap();
-        quorum.started().await.unwrap();
+        let (quorum, asked) = quorum(&world, (ledger.clone(), values.get())).await;
         let broker = Broker::new(BrokerParts {
             world: world.clone(),
             node: NodeId(NODE),
