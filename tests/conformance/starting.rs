@@ -1,7 +1,11 @@
-//! Starts that must be refused, with a message that names what is wrong.
+//! A start with nothing there; and starts that must be refused, with a message that names what is wrong.
 
+use crate::batch;
 use crate::node::{Node, failing_start, free_address};
+use crate::raw::{Answer, Bytes};
+use crate::requests::{self, METADATA};
 use std::fs;
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 fn home() -> TempDir {
@@ -12,6 +16,35 @@ fn assert_refused(said: &str, names: &[&str]) {
     for name in names {
         assert!(said.contains(name), "the message does not name {name:?}:\n{said}");
     }
+}
+
+#[test]
+fn a_node_with_nothing_there_soon_takes_its_first_record() {
+    const LIMIT: Duration = Duration::from_secs(20);
+    let begin = Instant::now();
+    let test = "a_node_with_nothing_there_soon_takes_its_first_record";
+    let Some(node) = Node::start_own(test) else { return };
+    let served = begin.elapsed();
+    let idle = node.resident();
+    let mut connection = node.connect();
+    let topic = crate::unique("first");
+    let named = connection.ask(METADATA, 1, &Bytes::new().i32(1).string(&topic).done());
+    assert!(matches!(named, Answer::Body(_)), "it is created as it is asked for");
+    let record = batch::of(&[b"hello"]).bytes();
+    loop {
+        match requests::produce(&mut connection, &topic, 0, &record).error {
+            0 => break,
+            // It is not there yet, or has no leader yet.
+            error @ (3 | 5 | 6) => assert!(begin.elapsed() < LIMIT, "error {error}"),
+            error => panic!("error {error}"),
+        }
+    }
+    let taken = begin.elapsed();
+    let mebibytes = |bytes: Option<u64>| bytes.map_or(0.0, |bytes| bytes as f64 / 1_048_576.0);
+    let (idle, now) = (mebibytes(idle), mebibytes(node.resident()));
+    eprintln!(
+        "MEASURED: from nothing to serving {served:?}, to the first record {taken:?}; resident {idle:.1} MiB, then {now:.1} MiB"
+    );
 }
 
 #[test]

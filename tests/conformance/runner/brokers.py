@@ -8,6 +8,10 @@ import socket
 from . import install
 from .shell import CACHE, ROOT, Beside, run, wait_for
 
+# OTTLA_PROFILE=release judges what is shipped.
+PROFILE = os.environ.get("OTTLA_PROFILE", "debug")
+RELEASE = ["--release"] if PROFILE == "release" else []
+
 
 def free_port():
     """A free port with a free one behind it, where Ottla's controller listens; below those handed out to clients."""
@@ -46,11 +50,10 @@ def started(name, command, port, home):
 
 
 def ottla(name="ottla-data", home=None):
-    """OTTLA_PROFILE=release judges what is shipped. `home`: a directory of before, else a fresh one."""
-    profile = os.environ.get("OTTLA_PROFILE", "debug")
-    run("cargo", "build", *(["--release"] if profile == "release" else []), limit=1200)
+    """`home`: a directory of before, else a fresh one."""
+    run("cargo", "build", *RELEASE, limit=1800)
     home, port = home or fresh(name), free_port()
-    command = [ROOT / "target" / profile / "ottla", "start", "--data", home, "--listen", f"127.0.0.1:{port}",
+    command = [ROOT / "target" / PROFILE / "ottla", "start", "--data", home, "--listen", f"127.0.0.1:{port}",
                "--console", "off", "--set", "group.initial.rebalance.delay.ms=0"]
     return started(name.removesuffix("-data"), command, port, home)
 
