@@ -177,19 +177,18 @@ fn a_batch_over_the_limit_is_too_large() {
     ]);
 }
 
-/// A megabyte that becomes a gibibyte: Kafka takes it, as its bytes on the wire are within the limit. What counts is memory.
+/// A quarter of a megabyte that becomes a quarter of a gibibyte is taken: its bytes on the wire are within the limit.
 #[test]
-fn a_bomb_is_not_kept_in_memory() {
+fn a_bomb_is_taken_and_not_kept_in_memory() {
     let _turn = node::turn();
     let mut bed = Bed::new();
     let mut bystander = Bystander::of(&bed.node);
     let before = bed.node.resident();
-    let bomb = gzip_of_one_record(1 << 30);
+    let bomb = gzip_of_one_record(1 << 28);
     assert!(bomb.len() < 1_048_588);
-    let error = bed.error_of(&bomb);
-    assert!([NONE, MESSAGE_TOO_LARGE, INVALID_RECORD].contains(&error), "error {error}");
+    assert_eq!(bed.error_of(&bomb), NONE);
     bystander.assert_served();
-    bed.node.assert_grew_less(before, 128 << 20);
+    bed.node.assert_grew_less(before, 32 << 20);
 }
 
 fn gzip_of_one_record(value: i64) -> Vec<u8> {

@@ -10,7 +10,7 @@ use model::NodeId;
 use model::settings::Values;
 use partitions::{Hosted, LogDirs};
 use quorum::ControllerHandle;
-use runtime::{RandomStream, Watch, World};
+use runtime::{Credits, RandomStream, Watch, World};
 
 use crate::connection::RequestMemory;
 use crate::producer_ids::{AllocateBlock, ProducerIds};
@@ -64,6 +64,8 @@ pub struct Broker {
     pub(crate) memory: RequestMemory,
     pub(crate) sessions: Mutex<Sessions>,
     pub(crate) producer_ids: ProducerIds,
+    /// For checking a batch that grows large when decompressed: one at a time.
+    pub(crate) large_batches: Credits,
 }
 
 impl Broker {
@@ -76,7 +78,8 @@ impl Broker {
             random: parts.world.random("fetch sessions"),
         });
         let producer_ids = ProducerIds::new(parts.producer_id_blocks.clone());
-        Arc::new(Broker { limits, memory, sessions, producer_ids, parts })
+        let large_batches = Credits::new(1);
+        Arc::new(Broker { limits, memory, sessions, producer_ids, large_batches, parts })
     }
 }
 

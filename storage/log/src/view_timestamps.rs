@@ -1,14 +1,12 @@
 //! Offsets by timestamp.
 
 use model::LeaderEpoch;
-use wire::batch::{BatchHeader, NO_TIMESTAMP, Record, RecordBatch};
+use wire::batch::{BatchHeader, NO_TIMESTAMP, RecordBatch};
 
 use crate::error::ReadError;
 use crate::scan::BatchScan;
 use crate::view::{LogView, TimestampOffset};
 
-/// What was appended was validated within the owner's own, lower bound.
-const MAX_UNCOMPRESSED: usize = 1 << 30;
 const BLOCK: usize = 64 * 1024;
 
 impl LogView {
@@ -32,9 +30,7 @@ impl LogView {
                 if batch.header().max_timestamp < timestamp {
                     continue;
                 }
-                let wanted = |record: &Record| {
-                    record.timestamp >= timestamp && record.offset >= self.log_start
-                };
+                let wanted = |offset, at| at >= timestamp && offset >= self.log_start;
                 let found = find(&batch, wanted).map_err(|source| ReadError::Corrupt {
                     path: segment.file.path().to_owned(),
                     position,
@@ -69,7 +65,7 @@ impl LogView {
             if batch.header().max_timestamp != max.timestamp {
                 continue;
             }
-            return find(&batch, |record| record.timestamp == max.timestamp).map_err(|source| {
+            return find(&batch, |_, timestamp| timestamp == max.timestamp).map_err(|source| {
                 ReadError::Corrupt { path: segment.file.path().to_owned(), position, source }
             });
         }
@@ -87,19 +83,11 @@ impl LogView {
 
 fn find(
     batch: &RecordBatch,
-    wanted: impl Fn(&Record) -> bool,
+    wanted: impl Fn(i64, i64) -> bool,
 ) -> Result<Option<TimestampOffset>, wire::batch::BatchError> {
-    for record in batch.records(MAX_UNCOMPRESSED)? {
-        let record = record?;
-        if wanted(&record) {
-            return Ok(Some(TimestampOffset {
-                timestamp: record.timestamp,
-                offset: record.offset,
-                leader_epoch: epoch_of(batch.header()),
-            }));
-        }
-    }
-    Ok(None)
+    let leader_epoch = epoch_of(batch.header());
+    let found = batch.find_record(wanted)?;
+    Ok(found.map(|(offset, timestamp)| TimestampOffset { timestamp, offset, leader_epoch }))
 }
 
 pub(crate) fn epoch_of(header: &BatchHeader) -> Option<LeaderEpoch> {

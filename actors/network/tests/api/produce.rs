@@ -187,6 +187,19 @@ async fn what_grows_too_large_when_decompressed_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_grows_large_when_decompressed_is_taken() {
+    let mut rig = Rig::start().await;
+    rig.topic("t", 1, &[]).await;
+    rig.topic("other-codec", 1, &[("compression.type", "lz4")]).await;
+    let mut client = rig.client().await;
+    let value = "x".repeat(40 << 20);
+    let large = batch_of(BatchBuilder::new(Compression::of(Codec::Zstd)), &[&value], 1);
+    assert_eq!(code(&produce(&mut client, "t", 9, &large).await), ErrorCode::None);
+    let refused = produce(&mut client, "other-codec", 9, &large).await;
+    assert_eq!(code(&refused), ErrorCode::MessageTooLarge, "it would be held whole");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn partitions_that_are_not_here() {
     let mut rig = Rig::start().await;
     rig.topic("t", 1, &[]).await;

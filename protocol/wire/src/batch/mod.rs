@@ -8,6 +8,7 @@ mod control;
 pub mod crc;
 mod filter;
 mod header;
+mod inflated;
 mod info;
 mod record_batch;
 mod records;

@@ -52,6 +52,7 @@ fn read_all(bytes: Bytes) {
             compression: Some(Compression::of(Codec::Lz4)),
             max_batch_size: 1 << 20,
             max_uncompressed_size: 1 << 16,
+            max_rebuilt_size: 1 << 16,
         };
         let mut header = *batch.header();
         header.crc = header.compute_crc(&batch.payload());

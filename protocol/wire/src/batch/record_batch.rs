@@ -3,7 +3,8 @@
 use bytes::Bytes;
 
 use super::header::{LOG_OVERHEAD, TimestampType, peek_length_and_magic};
-use super::records::Records;
+use super::inflated::{Head, InflatedRecords};
+use super::records::{RawRecords, Records, record_timestamp};
 use super::{BatchError, BatchHeader, HEADER_LEN};
 use crate::compression;
 
@@ -109,6 +110,35 @@ impl RecordBatch {
         Ok(Records::new(self.header, payload))
     }
 
+    /// Offset and timestamp of the first record that is `wanted` by them. However much comes out of a compressed batch, little
+    /// of it is held at a time.
+    pub fn find_record(
+        &self,
+        wanted: impl Fn(i64, i64) -> bool,
+    ) -> Result<Option<(i64, i64)>, BatchError> {
+        let header = &self.header;
+        header.validate()?;
+        if header.count == 0 {
+            return Ok(None);
+        }
+        let payload = &self.bytes[HEADER_LEN..];
+        let found = |head: Head| {
+            let offset = header.base_offset.wrapping_add(i64::from(head.offset_delta));
+            let timestamp = record_timestamp(header, head.timestamp_delta);
+            wanted(offset, timestamp).then_some((offset, timestamp))
+        };
+        match header.codec()? {
+            compression::Codec::None => {
+                let mut records = RawRecords::new(payload, header.count);
+                first(found, || Ok(records.next()?.map(Head::from)))
+            }
+            codec => {
+                let mut records = InflatedRecords::new(codec, payload, header.count, usize::MAX)?;
+                first(found, || records.next())
+            }
+        }
+    }
+
     /// A batch of the same records, whose bytes are no slice of a larger buffer.
     pub fn detached(&self) -> RecordBatch {
         let mut out = Vec::with_capacity(self.size());
@@ -116,6 +146,18 @@ impl RecordBatch {
         out.extend_from_slice(&self.bytes[HEADER_LEN..]);
         RecordBatch { header: self.header, bytes: out.into(), patched: false }
     }
+}
+
+fn first<T>(
+    found: impl Fn(Head) -> Option<T>,
+    mut next: impl FnMut() -> Result<Option<Head>, BatchError>,
+) -> Result<Option<T>, BatchError> {
+    while let Some(head) = next()? {
+        if let Some(found) = found(head) {
+            return Ok(Some(found));
+        }
+    }
+    Ok(None)
 }
 
 /// The batches in `bytes`, one after the other.

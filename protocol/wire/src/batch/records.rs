@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::varint::{Cursor, Span};
+use super::varint::{Cursor, Fields, Span};
 use super::{BatchError, BatchHeader, TimestampType};
 
 /// One record; key, value and headers are slices of the batch.
@@ -79,7 +79,12 @@ impl RawRecord {
             return Err(BatchError::InvalidRecord("its size points past the batch's end"));
         }
         let end = cursor.position() + size as usize;
-        let mut cursor = Cursor::new(&bytes[..end], cursor.position());
+        RawRecord::fields(&mut Cursor::new(&bytes[..end], cursor.position()), end)
+    }
+
+    /// Reads what follows the size of a record that ends at `end`.
+    #[inline]
+    pub(super) fn fields(cursor: &mut impl Fields, end: usize) -> Result<RawRecord, BatchError> {
         cursor.byte()?;
         let timestamp_delta = cursor.varlong()?;
         let offset_delta = cursor.varint()?;

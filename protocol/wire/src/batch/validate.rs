@@ -5,9 +5,10 @@
 
 use bytes::Bytes;
 
+use super::inflated::{Head, InflatedRecords};
 use super::records::{RawRecords, record_timestamp};
 use super::{BatchBuilder, BatchError, BatchHeader, NO_TIMESTAMP, RecordBatch, TimestampType};
-use crate::compression::{self, Codec, Compression};
+use crate::compression::{self, Codec, Compression, CompressionError};
 
 /// As many records at fault as a producer is told of; a batch may have millions.
 const TOLD_ERRORS: usize = 1000;
@@ -31,8 +32,10 @@ pub struct ValidationRules {
     /// The topic's compression; `None` leaves the producer's.
     pub compression: Option<Compression>,
     pub max_batch_size: usize,
-    /// A compressed batch that grows beyond this is refused.
+    /// A compressed batch that grows beyond this is refused. It is not held: checking takes a small window.
     pub max_uncompressed_size: usize,
+    /// The same for one that must be built anew, which is held whole.
+    pub max_rebuilt_size: usize,
 }
 
 /// A batch that may be appended once its base offset and leader epoch are assigned.
@@ -83,6 +86,14 @@ pub enum ProduceError {
     /// INVALID_RECORD, of single records.
     #[error("One or more records have been rejected due to {} record errors in total", .0.len())]
     InvalidRecords(Vec<RecordError>),
+}
+
+impl ProduceError {
+    /// It is whole, but more than is allowed when decompressed.
+    pub fn grows_too_large(&self) -> bool {
+        let ProduceError::Corrupt(BatchError::Compression(error)) = self else { return false };
+        matches!(error, CompressionError::TooLarge { .. })
+    }
 }
 
 impl From<BatchError> for ProduceError {
@@ -140,23 +151,26 @@ pub fn validate_produce(
         None => Compression::of(source),
         Some(compression) => compression,
     };
-    let check = |payload: &[u8]| -> Result<Checked, ProduceError> {
-        let checked = check_records(&header, payload, rules)?;
-        let rebuilt = if checked.sequential && target.codec == source {
-            None
-        } else {
-            Some(rebuild(&header, payload, target, rules)?)
-        };
-        Ok(Checked { rebuilt, ..checked })
-    };
     let checked = match source {
-        Codec::None => check(&payload)?,
+        Codec::None => {
+            let mut records = RawRecords::new(&payload, header.count);
+            check_records(&header, rules, || Ok(records.next()?.map(Head::from)))?
+        }
         codec => {
-            compression::with_decompressed(codec, &payload, rules.max_uncompressed_size, check)
-                .map_err(|error| ProduceError::from(BatchError::Compression(error)))??
+            let limit = rules.max_uncompressed_size;
+            let mut records = InflatedRecords::new(codec, &payload, header.count, limit)?;
+            check_records(&header, rules, || records.next())?
         }
     };
-    if let Some(rebuilt) = checked.rebuilt {
+    if !checked.sequential || target.codec != source {
+        let rebuilt = match source {
+            Codec::None => rebuild(&header, &payload, target, rules)?,
+            codec => {
+                let whole = compression::decompress(codec, &payload, rules.max_rebuilt_size)
+                    .map_err(BatchError::Compression)?;
+                rebuild(&header, &whole, target, rules)?
+            }
+        };
         check_size(&rebuilt, rules)?;
         return Ok(ValidatedBatch { batch: rebuilt, rebuilt: true });
     }
@@ -200,25 +214,24 @@ fn check_header(header: &BatchHeader, client: bool) -> Result<(), ProduceError> 
 
 struct Checked {
     max_timestamp: i64,
+    /// The offset deltas count up from 0.
     sequential: bool,
-    rebuilt: Option<RecordBatch>,
 }
 
 fn check_records(
     header: &BatchHeader,
-    payload: &[u8],
     rules: &ValidationRules,
+    mut next: impl FnMut() -> Result<Option<Head>, BatchError>,
 ) -> Result<Checked, ProduceError> {
     let mut errors = Vec::new();
-    let mut checked = Checked { max_timestamp: NO_TIMESTAMP, sequential: true, rebuilt: None };
-    let mut records = RawRecords::new(payload, header.count);
+    let mut checked = Checked { max_timestamp: NO_TIMESTAMP, sequential: true };
     let mut index = 0;
-    while let Some(record) = records.next()? {
+    while let Some(record) = next()? {
         let timestamp = record_timestamp(header, record.timestamp_delta);
         checked.max_timestamp = checked.max_timestamp.max(timestamp);
         checked.sequential &= record.offset_delta == index;
         if errors.len() < TOLD_ERRORS {
-            errors.extend(if rules.compacted && record.key.is_null() {
+            errors.extend(if rules.compacted && !record.has_key {
                 Some(RecordError::MissingKey { index })
             } else {
                 timestamp_error(header, index, timestamp, rules)

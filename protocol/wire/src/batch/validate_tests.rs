@@ -11,7 +11,8 @@ fn rules() -> ValidationRules {
         compacted: false,
         compression: None,
         max_batch_size: 1 << 20,
-        max_uncompressed_size: 1 << 24,
+        max_uncompressed_size: 1 << 30,
+        max_rebuilt_size: 1 << 24,
     }
 }
 
@@ -46,6 +47,65 @@ fn raw_batch(codec: Codec, payload: &[u8], count: i32) -> RecordBatch {
     let mut bytes = header.encode().to_vec();
     bytes.extend_from_slice(&packed);
     RecordBatch::parse(&bytes.into()).unwrap()
+}
+
+/// A record as it is encoded, with a key, a value of this size and a header.
+fn raw_record(offset_delta: i64, value: usize) -> Vec<u8> {
+    let mut builder = BatchBuilder::new(Compression::NONE);
+    for _ in 0..offset_delta {
+        builder.append(0, None, None, &[]);
+    }
+    let before = builder.uncompressed_size();
+    let value = vec![7; value];
+    builder.append(1_000_000, Some(b"some key"), Some(&value), &[(b"header", Some(b"its value"))]);
+    builder.build().unwrap().to_bytes()[before..].to_vec()
+}
+
+/// What is held at a time when a compressed batch is checked.
+const WINDOW: usize = 256 << 10;
+
+#[test]
+fn records_lie_across_windows() {
+    for (codec, step) in [(Codec::Gzip, 9), (Codec::Snappy, 9), (Codec::Lz4, 1), (Codec::Zstd, 9)] {
+        for short in (0..100).step_by(step) {
+            let mut payload = raw_record(0, WINDOW - short);
+            payload.extend(raw_record(1, 3));
+            payload.extend(raw_record(2, 3));
+            let batch = raw_batch(codec, &payload, 3);
+            assert!(!validate_produce(batch, &rules()).unwrap().rebuilt, "{codec:?} {short}");
+            // The second record's headers are one more than it says, and one of them too long.
+            let end = payload.len() - raw_record(2, 3).len();
+            for (at, to) in [(end - 18, 4), (end - 17, 0x7e), (end - 10, 0x7e)] {
+                let mut wrong = payload.clone();
+                wrong[at] = to;
+                let refused = validate_produce(raw_batch(codec, &wrong, 3), &rules());
+                assert!(matches!(refused, Err(ProduceError::Invalid(_))), "{codec:?} {short}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_grows_large_is_checked_to_its_end() {
+    let mut payload = raw_record(0, 20 << 20);
+    payload.extend(raw_record(1, 10 << 20));
+    for codec in [Codec::Gzip, Codec::Lz4, Codec::Zstd] {
+        let limits = ValidationRules { max_batch_size: 1 << 20, ..rules() };
+        let batch = raw_batch(codec, &payload, 2);
+        assert!(!validate_produce(batch.clone(), &limits).unwrap().rebuilt, "{codec:?}");
+        let lower = ValidationRules { max_uncompressed_size: 29 << 20, ..limits };
+        assert_eq!(validate_produce(batch.clone(), &lower), Err(too_large(29 << 20)));
+        let other = ValidationRules { compression: Some(Compression::NONE), ..limits };
+        assert_eq!(validate_produce(batch, &other), Err(too_large(1 << 24)), "it would be held");
+        for wrong in [&payload[..payload.len() - 1], &[&payload[..], &[0]].concat()] {
+            let refused = validate_produce(raw_batch(codec, wrong, 2), &limits);
+            assert!(matches!(refused, Err(ProduceError::Invalid(_))), "{codec:?}");
+        }
+    }
+}
+
+fn too_large(limit: usize) -> ProduceError {
+    BatchError::Compression(CompressionError::TooLarge { limit }).into()
 }
 
 #[test]
@@ -194,7 +254,7 @@ fn offset_deltas_out_of_order_are_rewritten() {
 
 #[test]
 fn a_bomb_is_refused() {
-    let batch = raw_batch(Codec::Gzip, &vec![0; 1 << 22], 1);
+    let batch = raw_batch(Codec::Gzip, &raw_record(0, 1 << 22), 1);
     let limited = ValidationRules { max_uncompressed_size: 1 << 20, ..rules() };
     assert!(matches!(
         validate_produce(batch, &limited),

@@ -30,36 +30,17 @@ fn unsigned_len(value: u64) -> usize {
     (64 - (value | 1).leading_zeros() as usize).div_ceil(7)
 }
 
-/// Reads forward over a slice; positions are relative to the slice's start.
-#[derive(Clone, Copy)]
-pub struct Cursor<'a> {
-    bytes: &'a [u8],
-    at: usize,
-}
+/// What the fields of a record are read from.
+pub trait Fields {
+    fn byte(&mut self) -> Result<u8, BatchError>;
 
-impl<'a> Cursor<'a> {
-    pub fn new(bytes: &'a [u8], at: usize) -> Self {
-        Cursor { bytes, at }
-    }
+    fn skip(&mut self, len: usize) -> Result<(), BatchError>;
 
-    pub fn position(&self) -> usize {
-        self.at
-    }
-
-    pub fn remaining(&self) -> usize {
-        self.bytes.len() - self.at
-    }
+    /// How many bytes lie behind.
+    fn position(&self) -> usize;
 
     #[inline]
-    pub fn byte(&mut self) -> Result<u8, BatchError> {
-        let byte =
-            *self.bytes.get(self.at).ok_or(BatchError::InvalidRecord("it ends too early"))?;
-        self.at += 1;
-        Ok(byte)
-    }
-
-    #[inline]
-    pub fn varint(&mut self) -> Result<i32, BatchError> {
+    fn varint(&mut self) -> Result<i32, BatchError> {
         let first = self.byte()?;
         let mut value = u32::from(first & 0x7f);
         if first >= 0x80 {
@@ -80,7 +61,7 @@ impl<'a> Cursor<'a> {
     }
 
     #[inline]
-    pub fn varlong(&mut self) -> Result<i64, BatchError> {
+    fn varlong(&mut self) -> Result<i64, BatchError> {
         let mut value = 0u64;
         let mut shift = 0;
         loop {
@@ -96,8 +77,47 @@ impl<'a> Cursor<'a> {
         }
     }
 
+    /// A length-prefixed field; any negative length means null, as in Kafka.
     #[inline]
-    pub fn skip(&mut self, len: usize) -> Result<(), BatchError> {
+    fn nullable_span(&mut self) -> Result<Span, BatchError> {
+        let len = self.varint()?;
+        if len < 0 {
+            return Ok(Span::NULL);
+        }
+        let start = self.position();
+        self.skip(len as usize)?;
+        Ok(Span { start, len: len as usize })
+    }
+}
+
+/// Reads forward over a slice; positions are relative to the slice's start.
+#[derive(Clone, Copy)]
+pub struct Cursor<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Cursor<'a> {
+    pub fn new(bytes: &'a [u8], at: usize) -> Self {
+        Cursor { bytes, at }
+    }
+
+    pub fn remaining(&self) -> usize {
+        self.bytes.len() - self.at
+    }
+}
+
+impl Fields for Cursor<'_> {
+    #[inline]
+    fn byte(&mut self) -> Result<u8, BatchError> {
+        let byte =
+            *self.bytes.get(self.at).ok_or(BatchError::InvalidRecord("it ends too early"))?;
+        self.at += 1;
+        Ok(byte)
+    }
+
+    #[inline]
+    fn skip(&mut self, len: usize) -> Result<(), BatchError> {
         if len > self.remaining() {
             return Err(BatchError::InvalidRecord("a length points past its end"));
         }
@@ -105,16 +125,9 @@ impl<'a> Cursor<'a> {
         Ok(())
     }
 
-    /// A length-prefixed field; any negative length means null, as in Kafka.
     #[inline]
-    pub fn nullable_span(&mut self) -> Result<Span, BatchError> {
-        let len = self.varint()?;
-        if len < 0 {
-            return Ok(Span::NULL);
-        }
-        let start = self.at;
-        self.skip(len as usize)?;
-        Ok(Span { start, len: len as usize })
+    fn position(&self) -> usize {
+        self.at
     }
 }
 

@@ -1,6 +1,6 @@
-use std::io::Write;
+use std::io::{Read, Write};
 
-use super::{Codec, CompressionError, read_bounded};
+use super::{Codec, CompressionError};
 
 pub(super) fn compress(
     level: i32,
@@ -19,10 +19,6 @@ pub(super) fn compress(
 }
 
 /// Members that follow one another are one stream, as Java reads them.
-pub(super) fn decompress(
-    input: &[u8],
-    limit: usize,
-    out: &mut Vec<u8>,
-) -> Result<(), CompressionError> {
-    read_bounded(Codec::Gzip, flate2::bufread::MultiGzDecoder::new(input), limit, out)
+pub(super) fn reader(input: &[u8]) -> impl Read {
+    flate2::bufread::MultiGzDecoder::new(input)
 }

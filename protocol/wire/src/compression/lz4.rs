@@ -1,8 +1,8 @@
-use std::io::Write;
+use std::io::{Read, Write};
 
 use lz4_flex::frame::{BlockMode, BlockSize, FrameDecoder, FrameEncoder, FrameInfo};
 
-use super::{Codec, CompressionError, read_bounded};
+use super::{Codec, CompressionError};
 
 /// Kafka's readers take independent blocks only.
 pub(super) fn compress(input: &[u8], out: &mut Vec<u8>) -> Result<(), CompressionError> {
@@ -14,10 +14,6 @@ pub(super) fn compress(input: &[u8], out: &mut Vec<u8>) -> Result<(), Compressio
     Ok(())
 }
 
-pub(super) fn decompress(
-    input: &[u8],
-    limit: usize,
-    out: &mut Vec<u8>,
-) -> Result<(), CompressionError> {
-    read_bounded(Codec::Lz4, FrameDecoder::new(input), limit, out)
+pub(super) fn reader(input: &[u8]) -> impl Read {
+    FrameDecoder::new(input)
 }

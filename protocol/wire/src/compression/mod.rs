@@ -1,6 +1,7 @@
 //! The codecs of record batches. What comes out of a decompressor is bounded by its caller.
 
 mod gzip;
+mod inflate;
 mod lz4;
 mod snappy;
 mod zstd;
@@ -8,7 +9,9 @@ mod zstd;
 #[cfg(test)]
 mod tests;
 
-use std::cell::RefCell;
+use std::io::Read;
+
+pub use inflate::Inflater;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
@@ -114,45 +117,21 @@ pub fn decompress_into(
     match codec {
         Codec::None if input.len() > limit => return Err(CompressionError::TooLarge { limit }),
         Codec::None => out.extend_from_slice(input),
-        Codec::Gzip => gzip::decompress(input, limit, out)?,
+        Codec::Gzip => read_bounded(codec, gzip::reader(input), limit, out)?,
         Codec::Snappy => snappy::decompress(input, limit, out)?,
-        Codec::Lz4 => lz4::decompress(input, limit, out)?,
+        Codec::Lz4 => read_bounded(codec, lz4::reader(input), limit, out)?,
         Codec::Zstd => zstd::decompress(input, limit, out)?,
     }
     Ok(())
 }
 
-/// A thread keeps a buffer for passing looks at decompressed data; larger ones are given back.
-const KEPT_BUFFER: usize = 1 << 20;
-
-thread_local! {
-    static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-}
-
-/// Lets `look` see the decompressed data, in a buffer that is reused from call to call.
-pub fn with_decompressed<T>(
-    codec: Codec,
-    input: &[u8],
-    limit: usize,
-    look: impl FnOnce(&[u8]) -> T,
-) -> Result<T, CompressionError> {
-    let mut buffer = BUFFER.take();
-    buffer.clear();
-    let result = decompress_into(codec, input, limit, &mut buffer).map(|()| look(&buffer));
-    if buffer.capacity() <= KEPT_BUFFER {
-        BUFFER.replace(buffer);
-    }
-    result
-}
-
 /// Reads a decoder to its end, or to the first byte beyond the limit.
 fn read_bounded(
     codec: Codec,
-    reader: impl std::io::Read,
+    reader: impl Read,
     limit: usize,
     out: &mut Vec<u8>,
 ) -> Result<(), CompressionError> {
-    use std::io::Read;
     reader
         .take(limit as u64 + 1)
         .read_to_end(out)

@@ -33,42 +33,85 @@ pub(super) fn decompress(
     limit: usize,
     out: &mut Vec<u8>,
 ) -> Result<(), CompressionError> {
-    if input.len() < FRAME_HEADER.len() || !input.starts_with(&MAGIC) {
-        return block(input, limit, out);
-    }
-    let mut rest = &input[FRAME_HEADER.len()..];
-    while !rest.is_empty() {
-        // Streams that were appended to one another repeat the header.
-        if rest.starts_with(&MAGIC) {
-            rest =
-                rest.get(FRAME_HEADER.len()..).ok_or_else(|| corrupt("its header is cut off"))?;
-            continue;
+    let mut blocks = Blocks::new(input);
+    while let Some((block, len)) = blocks.next()? {
+        let start = out.len();
+        if len > limit.saturating_sub(start) {
+            return Err(CompressionError::TooLarge { limit });
         }
-        let (len, after) =
-            rest.split_first_chunk().ok_or_else(|| corrupt("a block's length is cut off"))?;
-        let len = u32::from_be_bytes(*len) as usize;
-        let (one, after) =
-            after.split_at_checked(len).ok_or_else(|| corrupt("a block is cut off"))?;
-        block(one, limit, out)?;
-        rest = after;
+        out.resize(start + len, 0);
+        let written =
+            snap::raw::Decoder::new().decompress(block, &mut out[start..]).map_err(corrupt)?;
+        out.truncate(start + written);
     }
     Ok(())
 }
 
-fn block(input: &[u8], limit: usize, out: &mut Vec<u8>) -> Result<(), CompressionError> {
-    let len = snap::raw::decompress_len(input).map_err(corrupt)?;
-    let start = out.len();
-    if len > limit.saturating_sub(start) {
-        return Err(CompressionError::TooLarge { limit });
+/// The raw blocks of a stream, each with the length that it claims to become.
+pub(super) struct Blocks<'a> {
+    framed: bool,
+    rest: &'a [u8],
+    /// Did not fit any more.
+    waiting: Option<(&'a [u8], usize)>,
+}
+
+impl<'a> Blocks<'a> {
+    pub fn new(input: &'a [u8]) -> Blocks<'a> {
+        let framed = input.len() >= FRAME_HEADER.len() && input.starts_with(&MAGIC);
+        let rest = if framed { &input[FRAME_HEADER.len()..] } else { input };
+        Blocks { framed, rest, waiting: None }
     }
-    // No element of the format makes more than 64 bytes out of 3: a larger claim is a lie, and
-    // is not allocated for.
-    if len > input.len().saturating_mul(32) {
-        return Err(corrupt("it claims more data than it can hold"));
+
+    /// Decompresses as many blocks as fit into `out`, and one in any case; how much came out.
+    pub fn fill(&mut self, out: &mut Vec<u8>) -> Result<usize, CompressionError> {
+        let mut filled = 0;
+        while let Some((block, len)) = self.next()? {
+            if filled + len > out.len() {
+                if filled > 0 {
+                    self.waiting = Some((block, len));
+                    break;
+                }
+                out.resize(len, 0);
+            }
+            let room = &mut out[filled..filled + len];
+            filled += snap::raw::Decoder::new().decompress(block, room).map_err(corrupt)?;
+        }
+        Ok(filled)
     }
-    out.resize(start + len, 0);
-    let written =
-        snap::raw::Decoder::new().decompress(input, &mut out[start..]).map_err(corrupt)?;
-    out.truncate(start + written);
-    Ok(())
+
+    fn next(&mut self) -> Result<Option<(&'a [u8], usize)>, CompressionError> {
+        if let Some(waiting) = self.waiting.take() {
+            return Ok(Some(waiting));
+        }
+        let Some(block) = self.cut()? else { return Ok(None) };
+        let len = snap::raw::decompress_len(block).map_err(corrupt)?;
+        // No element of the format makes more than 64 bytes out of 3: a larger claim is a lie, and
+        // is not allocated for.
+        if len > block.len().saturating_mul(32) {
+            return Err(corrupt("it claims more data than it can hold"));
+        }
+        Ok(Some((block, len)))
+    }
+
+    fn cut(&mut self) -> Result<Option<&'a [u8]>, CompressionError> {
+        if !self.framed {
+            self.framed = true;
+            return Ok(Some(std::mem::take(&mut self.rest)));
+        }
+        // Streams that were appended to one another repeat the header.
+        while self.rest.starts_with(&MAGIC) {
+            let after = self.rest.get(FRAME_HEADER.len()..);
+            self.rest = after.ok_or_else(|| corrupt("its header is cut off"))?;
+        }
+        if self.rest.is_empty() {
+            return Ok(None);
+        }
+        let (len, after) =
+            self.rest.split_first_chunk().ok_or_else(|| corrupt("a block's length is cut off"))?;
+        let len = u32::from_be_bytes(*len) as usize;
+        let (block, after) =
+            after.split_at_checked(len).ok_or_else(|| corrupt("a block is cut off"))?;
+        self.rest = after;
+        Ok(Some(block))
+    }
 }

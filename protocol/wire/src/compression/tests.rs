@@ -10,6 +10,15 @@ fn packed(codec: Codec, input: &[u8]) -> Vec<u8> {
     out
 }
 
+fn inflated(codec: Codec, packed: &[u8], limit: usize) -> Result<Vec<u8>, CompressionError> {
+    let mut out = Vec::new();
+    let mut inflater = Inflater::new(codec, packed, limit)?;
+    while inflater.advance()? {
+        out.extend_from_slice(inflater.window());
+    }
+    Ok(out)
+}
+
 #[test]
 fn every_codec_gives_back_what_it_took() {
     let text = b"some text that repeats, some text that repeats. ".repeat(5000);
@@ -17,8 +26,7 @@ fn every_codec_gives_back_what_it_took() {
         for input in [&text[..], b"", b"x"] {
             let packed = packed(codec, input);
             assert_eq!(decompress(codec, &packed, input.len()).unwrap(), input, "{codec:?}");
-            let seen = with_decompressed(codec, &packed, input.len(), |data| data.to_vec());
-            assert_eq!(seen.unwrap(), input, "{codec:?}");
+            assert_eq!(inflated(codec, &packed, input.len()).unwrap(), input, "{codec:?}");
         }
     }
 }
@@ -33,6 +41,27 @@ fn a_bomb_is_refused_at_the_limit() {
             Err(CompressionError::TooLarge { limit: 1 << 16 }),
             "{codec:?}"
         );
+        assert_eq!(
+            inflated(codec, &packed, 1 << 24),
+            Err(CompressionError::TooLarge { limit: 1 << 24 }),
+            "{codec:?}"
+        );
+    }
+}
+
+/// Each is a hundred windows large.
+#[test]
+fn what_comes_out_is_held_a_window_at_a_time() {
+    let zeros = vec![0; 32 << 20];
+    for codec in CODECS {
+        let packed = packed(codec, &zeros);
+        let mut inflater = Inflater::new(codec, &packed, zeros.len()).unwrap();
+        let mut total = 0;
+        while inflater.advance().unwrap() {
+            total += inflater.window().len();
+            assert!(inflater.window().len() <= 1 << 18, "{codec:?}");
+        }
+        assert_eq!(total, zeros.len(), "{codec:?}");
     }
 }
 
@@ -97,8 +126,11 @@ proptest! {
             if let Ok(out) = decompress(codec, &packed, 4096) {
                 prop_assert!(out.len() <= 4096);
             }
-            let _ = decompress(codec, &packed[..cut.index(packed.len())], 4096);
-            let _ = decompress(codec, &input, 4096);
+            let cut = &packed[..cut.index(packed.len())];
+            for packed in [&packed[..], cut, &input] {
+                let whole = decompress(codec, packed, 4096);
+                prop_assert_eq!(inflated(codec, packed, 4096).ok(), whole.ok());
+            }
         }
     }
 }

@@ -2,6 +2,7 @@
 //! one shot needs no window beside its output, however large a window it asks for.
 
 use std::cell::RefCell;
+use std::io::Read;
 
 use zstd::bulk::{Compressor, Decompressor};
 use zstd::zstd_safe;
@@ -39,26 +40,53 @@ pub(super) fn compress(
     Ok(())
 }
 
+fn corrupt(why: impl ToString) -> CompressionError {
+    CompressionError::Corrupt { codec: Codec::Zstd, why: why.to_string() }
+}
+
+/// No more than this comes out.
+pub(super) fn bound(input: &[u8]) -> Result<u64, CompressionError> {
+    zstd_safe::decompress_bound(input).map_err(|code| corrupt(zstd_safe::get_error_name(code)))
+}
+
+/// A context of its own, with a window as large as the data asks for, up to the 128 MiB that zstd allows.
+pub(super) fn reader(input: &[u8]) -> Result<impl Read, CompressionError> {
+    zstd::stream::read::Decoder::with_buffer(input).map_err(corrupt)
+}
+
+/// Into `out`, made as large as need be; how much came out.
+pub(super) fn decompress_whole(input: &[u8], out: &mut Vec<u8>) -> Result<usize, CompressionError> {
+    let bound = usize::try_from(bound(input)?).unwrap_or(usize::MAX);
+    if out.len() < bound {
+        out.resize(bound, 0);
+    }
+    with_decompressor(|decompressor| decompressor.decompress_to_buffer(input, &mut out[..]))
+}
+
+fn with_decompressor(
+    decompress: impl FnOnce(&mut Decompressor<'static>) -> std::io::Result<usize>,
+) -> Result<usize, CompressionError> {
+    let mut decompressor = match DECOMPRESSOR.take() {
+        Some(kept) => kept,
+        None => Decompressor::new().map_err(corrupt)?,
+    };
+    let result = decompress(&mut decompressor);
+    DECOMPRESSOR.replace(Some(decompressor));
+    result.map_err(corrupt)
+}
+
 pub(super) fn decompress(
     input: &[u8],
     limit: usize,
     out: &mut Vec<u8>,
 ) -> Result<(), CompressionError> {
-    let corrupt = |why: String| CompressionError::Corrupt { codec: Codec::Zstd, why };
-    let bound = zstd_safe::decompress_bound(input)
-        .map_err(|code| corrupt(zstd_safe::get_error_name(code).to_string()))?;
+    let bound = bound(input)?;
     let room = usize::try_from(bound).unwrap_or(usize::MAX).min(limit);
-    let mut decompressor = match DECOMPRESSOR.take() {
-        Some(kept) => kept,
-        None => Decompressor::new().map_err(|error| corrupt(error.to_string()))?,
-    };
     out.reserve_exact(room);
-    let result = decompressor.decompress_to_buffer(input, out);
-    DECOMPRESSOR.replace(Some(decompressor));
-    match result {
+    match with_decompressor(|decompressor| decompressor.decompress_to_buffer(input, out)) {
         Ok(_) if out.len() <= limit => Ok(()),
         Ok(_) => Err(CompressionError::TooLarge { limit }),
         Err(_) if bound > limit as u64 => Err(CompressionError::TooLarge { limit }),
-        Err(error) => Err(corrupt(error.to_string())),
+        Err(error) => Err(error),
     }
 }

@@ -18,7 +18,8 @@ use model::settings::{CompressionType, TimestampType, TopicConfig};
 use model::topic::is_internal_topic;
 use partitions::{Append, AppendResult, PartitionHandle, Room, Standing};
 use wire::batch::{
-    self, AppendOrigin, BatchError, ProduceError, RecordBatch, ValidationRules, produced_batch,
+    self, AppendOrigin, BatchError, ProduceError, RecordBatch, ValidatedBatch, ValidationRules,
+    produced_batch,
 };
 use wire::compression::{Codec, Compression};
 use wire::{ProduceRequest, ProduceResponse, Records};
@@ -33,7 +34,10 @@ const ADMIN_CLIENT: &str = "__admin_client";
 /// From this version on batches may be compressed with zstd.
 const ZSTD_SINCE: i16 = 7;
 
-/// A batch is decompressed in memory: no topic's setting allows more than this at a time, or than so many times its largest batch.
+/// A batch that grows beyond this is checked as a blocking job, one at a time: it takes a core for up to a second.
+const CHECKED_IN_PLACE: usize = 8 << 20;
+/// What has to be decompressed whole, now or when the topic is compacted, may take this at a time, or so many times the
+/// topic's largest batch.
 const DECOMPRESSED: usize = 32 << 20;
 const DECOMPRESSED_RATIO: usize = 16;
 
@@ -85,7 +89,7 @@ impl Staged for Produce {
             let now_ms = broker.world.now().wall_ms;
             for topic in &mut topics {
                 for (_, partition) in &mut topic.partitions {
-                    send(&cx, params.acks, now_ms, partition).await;
+                    send(broker, &cx, params.acks, now_ms, partition).await;
                 }
             }
         }
@@ -200,6 +204,7 @@ fn refuse_all(topics: &mut [Topic], refusal: &Refusal) {
 
 /// Checks a batch whole and puts it into its leader's mailbox.
 async fn send(
+    broker: &Broker,
     cx: &RequestContext,
     acks: Option<Acks>,
     now_ms: i64,
@@ -208,13 +213,14 @@ async fn send(
     let Some(acks) = acks else { return };
     match std::mem::replace(partition, Err(Refusal::Gone)) {
         Ok(Stage::Parsed { handle, batch }) => {
-            *partition = append(cx, acks, now_ms, handle, batch).await;
+            *partition = append(broker, cx, acks, now_ms, handle, batch).await;
         }
         other => *partition = other,
     }
 }
 
 async fn append(
+    broker: &Broker,
     cx: &RequestContext,
     acks: Acks,
     now_ms: i64,
@@ -232,7 +238,8 @@ async fn append(
     }
     let config = handle.config();
     let log_start = handle.log_start_offset();
-    let validated = batch::validate_produce(batch, &rules(&config, now_ms))
+    let validated = validate(broker, batch, rules(&config, now_ms))
+        .await?
         .map_err(|error| Refusal::Batch { error, log_start })?;
     let (size, max) = (validated.batch.size(), config.segment_bytes);
     if usize::try_from(max).is_ok_and(|max| size > max) {
@@ -254,8 +261,27 @@ async fn append(
     Ok(Stage::Sent { handle, answer, time_ms })
 }
 
+async fn validate(
+    broker: &Broker,
+    batch: RecordBatch,
+    rules: ValidationRules,
+) -> Result<Result<ValidatedBatch, ProduceError>, Refusal> {
+    let limit = rules.max_uncompressed_size;
+    let in_place = ValidationRules { max_uncompressed_size: limit.min(CHECKED_IN_PLACE), ..rules };
+    let validated = batch::validate_produce(batch.clone(), &in_place);
+    if limit <= CHECKED_IN_PLACE || !validated.as_ref().is_err_and(ProduceError::grows_too_large) {
+        return Ok(validated);
+    }
+    let _turn = broker.large_batches.take(1).await;
+    let check = move || batch::validate_produce(batch, &rules);
+    broker.world.blocking("check a large batch", check).await.map_err(|_| Refusal::Gone)
+}
+
 fn rules(config: &TopicConfig, now_ms: i64) -> ValidationRules {
     let size = |bytes: i32| usize::try_from(bytes).unwrap_or(0);
+    let allowed = size(config.max_decompressed_message_bytes);
+    let ratio = size(config.max_message_bytes).saturating_mul(DECOMPRESSED_RATIO);
+    let held = allowed.min(ratio.max(DECOMPRESSED));
     ValidationRules {
         origin: AppendOrigin::Client,
         now_ms,
@@ -268,9 +294,8 @@ fn rules(config: &TopicConfig, now_ms: i64) -> ValidationRules {
         compacted: config.cleanup_policy.compact,
         compression: compression(config),
         max_batch_size: size(config.max_message_bytes),
-        max_uncompressed_size: size(config.max_decompressed_message_bytes).min(
-            DECOMPRESSED.max(size(config.max_message_bytes).saturating_mul(DECOMPRESSED_RATIO)),
-        ),
+        max_uncompressed_size: if config.cleanup_policy.compact { held } else { allowed },
+        max_rebuilt_size: held,
     }
 }
 

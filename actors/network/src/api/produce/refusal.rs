@@ -3,7 +3,6 @@
 use machines::partition::AppendError;
 use model::ErrorCode;
 use wire::batch::{BatchError, ProduceError, RecordError};
-use wire::compression::CompressionError;
 
 use crate::api::leaders::NotHere;
 
@@ -116,9 +115,7 @@ impl Refusal {
 fn batch_code(error: &ProduceError) -> ErrorCode {
     match error {
         // A bomb is whole, but larger than what is taken.
-        ProduceError::Corrupt(BatchError::Compression(CompressionError::TooLarge { .. })) => {
-            ErrorCode::MessageTooLarge
-        }
+        error if error.grows_too_large() => ErrorCode::MessageTooLarge,
         // The checksum holds: sent again it would be the same. Kafka says UNKNOWN_SERVER_ERROR, as final to a client.
         ProduceError::Corrupt(BatchError::Compression(_) | BatchError::UnknownCodec(_)) => {
             ErrorCode::InvalidRecord
