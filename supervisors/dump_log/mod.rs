@@ -13,6 +13,8 @@ mod state;
 mod told;
 
 #[cfg(test)]
+mod hostile_tests;
+#[cfg(test)]
 mod tests;
 
 use std::io::{self, Write};

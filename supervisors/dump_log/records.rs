@@ -8,8 +8,8 @@ use wire::group_metadata_value::MemberMetadata;
 use wire::json::{Json, text};
 use wire::{
     ConsumerProtocolAssignment, ConsumerProtocolSubscription, DecodeError, GroupCoordinatorKey,
-    GroupCoordinatorValue, Message, MetadataRecord, ShareCoordinatorKey, ShareCoordinatorValue,
-    TransactionCoordinatorKey, TransactionCoordinatorValue, decode_prefixed,
+    GroupCoordinatorValue, Message, MetadataRecord, Reader, ShareCoordinatorKey,
+    ShareCoordinatorValue, TransactionCoordinatorKey, TransactionCoordinatorValue, decode_prefixed,
 };
 
 use super::{Coordinator, Decoder, DumpError, PlainDecoder, remote};
@@ -35,7 +35,7 @@ pub(super) fn show(decoder: Decoder, record: &Record) -> Result<Shown, DumpError
             Shown { key: shown(key, &record.key)?, value: shown(value, &record.value)? }
         }
         Decoder::ClusterMetadata => framed(metadata(value), ""),
-        Decoder::RemoteLogMetadata => framed(remote::show(value), "offset "),
+        Decoder::RemoteLogMetadata => framed(remote::show(record.value.clone()), "offset "),
         Decoder::Coordinator(whose) => {
             let key = record.key.clone().ok_or_else(|| wrong("it has no key".to_owned()))?;
             coordinator(whose, key, record.value.clone()).unwrap_or_else(|unread| {
@@ -69,19 +69,42 @@ fn plain(how: PlainDecoder, bytes: &[u8]) -> Result<String, String> {
 }
 
 fn metadata(value: Bytes) -> Result<String, String> {
-    let (record, version) = MetadataRecord::decode(value).map_err(|error| match error {
-        DecodeError::UnsupportedFrameVersion(version) => format!(
-            "Could not deserialize metadata record due to unknown frame version {version}(only frame version 1 is supported)"
-        ),
-        DecodeError::UnknownRecordType(kind) => format!(
-            "org.apache.kafka.common.errors.UnsupportedVersionException: Unknown metadata id {kind}"
-        ),
-        other => other.to_string(),
-    })?;
+    let decoded = MetadataRecord::decode(value.clone());
+    let (record, version) = decoded.map_err(|error| framed_error(value, &error))?;
     let mut out = format!(r#"{{"type":"{}","version":{version},"data":"#, constant(record.name()));
     record.json(&mut out, version);
     out.push('}');
     Ok(out)
+}
+
+/// Why a framed record cannot be read, in the words of Kafka's `AbstractApiMessageSerde`.
+pub(super) fn framed_error(value: Bytes, error: &DecodeError) -> String {
+    let mut reader = Reader::new(value);
+    let mut number = |what: &str| {
+        let read = reader.uvarint().map_err(|_| format!("Error while reading {what}"))?;
+        i16::try_from(read).map_err(|_| format!("Value for {what} was too large."))
+    };
+    let mut frame = || -> Result<i16, String> {
+        let version = number("frame version")?;
+        if version != 1 {
+            return Err(format!(
+                "Could not deserialize metadata record due to unknown frame version {version}(only frame version 1 is supported)"
+            ));
+        }
+        let kind = number("type")?;
+        number("version")?;
+        Ok(kind)
+    };
+    match (frame(), error) {
+        (Err(why), _) => why,
+        (Ok(kind), DecodeError::UnknownRecordType(_)) => format!(
+            "org.apache.kafka.common.errors.UnsupportedVersionException: Unknown metadata id {kind}"
+        ),
+        (Ok(kind), DecodeError::TrailingBytes { remaining }) => {
+            format!("Found {remaining} byte(s) of garbage after {kind}")
+        }
+        (Ok(kind), _) => format!("Failed to deserialize record with type {kind}"),
+    }
 }
 
 /// A type's name as Java names a constant.

@@ -6,6 +6,8 @@ use bytes::Bytes;
 use model::Uuid;
 use wire::RemoteLogMetadataRecord;
 
+use super::records::framed_error;
+
 const SEGMENT_STATES: [&str; 4] = [
     "COPY_SEGMENT_STARTED",
     "COPY_SEGMENT_FINISHED",
@@ -15,8 +17,10 @@ const SEGMENT_STATES: [&str; 4] = [
 const PARTITION_STATES: [&str; 3] =
     ["DELETE_PARTITION_MARKED", "DELETE_PARTITION_STARTED", "DELETE_PARTITION_FINISHED"];
 
-pub(super) fn show(value: Bytes) -> Result<String, String> {
-    let (record, _) = RemoteLogMetadataRecord::decode(value).map_err(|error| error.to_string())?;
+pub(super) fn show(value: Option<Bytes>) -> Result<String, String> {
+    let value = value.ok_or("its value is null")?;
+    let decoded = RemoteLogMetadataRecord::decode(value.clone());
+    let (record, _) = decoded.map_err(|error| framed_error(value, &error))?;
     match record {
         RemoteLogMetadataRecord::RemoteLogSegmentMetadata(r) => {
             let partition = r.remote_log_segment_id.topic_id_partition;
@@ -36,7 +40,7 @@ pub(super) fn show(value: Bytes) -> Result<String, String> {
                 leader_epochs(epochs),
                 r.segment_size_in_bytes,
                 custom_metadata(r.custom_metadata.as_ref()),
-                state(&SEGMENT_STATES, r.remote_log_segment_state)?,
+                segment_state(r.remote_log_segment_state)?,
                 r.txn_index_empty,
             ))
         }
@@ -49,7 +53,7 @@ pub(super) fn show(value: Bytes) -> Result<String, String> {
                     r.remote_log_segment_id.id
                 ),
                 custom_metadata(r.custom_metadata.as_ref()),
-                state(&SEGMENT_STATES, r.remote_log_segment_state)?,
+                segment_state(r.remote_log_segment_state)?,
                 r.event_timestamp_ms,
                 r.broker_id,
             ))
@@ -59,7 +63,7 @@ pub(super) fn show(value: Bytes) -> Result<String, String> {
             Ok(format!(
                 "RemotePartitionDeleteMetadata{{topicPartition={}, state={}, eventTimestampMs={}, brokerId={}}}",
                 partition_name(partition.id, &partition.name, partition.partition),
-                state(&PARTITION_STATES, r.remote_partition_delete_state)?,
+                partition_state(r.remote_partition_delete_state)?,
                 r.event_timestamp_ms,
                 r.broker_id,
             ))
@@ -76,7 +80,7 @@ pub(super) fn show(value: Bytes) -> Result<String, String> {
                 leader_epochs(epochs),
                 r.segment_size_in_bytes,
                 custom_metadata(r.custom_metadata.as_ref()),
-                state(&SEGMENT_STATES, r.remote_log_segment_state)?,
+                segment_state(r.remote_log_segment_state)?,
                 r.txn_index_empty,
             ))
         }
@@ -105,7 +109,18 @@ fn custom_metadata(bytes: Option<&Bytes>) -> String {
     })
 }
 
-fn state<'a>(states: &[&'a str], id: i8) -> Result<&'a str, String> {
-    let state = usize::try_from(id).ok().and_then(|id| states.get(id));
-    state.copied().ok_or_else(|| format!("state {id} is unknown"))
+fn segment_state(id: i8) -> Result<&'static str, &'static str> {
+    of(&SEGMENT_STATES, id).ok_or("state can not be null")
 }
+
+fn partition_state(id: i8) -> Result<&'static str, &'static str> {
+    of(&PARTITION_STATES, id).ok_or("null")
+}
+
+fn of(states: &[&'static str], id: i8) -> Option<&'static str> {
+    states.get(usize::try_from(id).ok()?).copied()
+}
+
+#[cfg(test)]
+#[path = "remote_tests.rs"]
+mod tests;

@@ -13,19 +13,19 @@ use wire::{
 use super::*;
 
 /// Files in a directory that goes with it.
-struct Bed {
+pub struct Bed {
     dir: tempfile::TempDir,
     disk: Arc<RealDisk>,
 }
 
 /// How it ended, and what was printed.
-struct Dumped {
-    done: Result<(), DumpError>,
+pub struct Dumped {
+    pub done: Result<(), DumpError>,
     out: String,
     err: String,
 }
 
-fn options() -> Options {
+pub fn options() -> Options {
     Options {
         paths: Vec::new(),
         files: Vec::new(),
@@ -41,18 +41,18 @@ fn options() -> Options {
 }
 
 impl Bed {
-    fn new() -> Bed {
+    pub fn new() -> Bed {
         Bed { dir: tempfile::tempdir().unwrap(), disk: Arc::new(RealDisk::new()) }
     }
 
-    fn write(&self, name: &str, bytes: &[u8]) -> PathBuf {
+    pub fn write(&self, name: &str, bytes: &[u8]) -> PathBuf {
         let path = self.dir.path().join(name);
         self.disk.create_dir_all(path.parent().unwrap()).unwrap();
         self.disk.open(&path, Open::Truncate).unwrap().write_at(bytes, 0).unwrap();
         path
     }
 
-    fn dump(&self, options: Options) -> Dumped {
+    pub fn dump(&self, options: Options) -> Dumped {
         let (mut out, mut err) = (Vec::new(), Vec::new());
         let done = dump(&*self.disk, &options, &mut out, &mut err);
         let text = |bytes| String::from_utf8(bytes).unwrap();
