@@ -289,7 +289,8 @@ fn leaves(group: &str, version: i16, members: &[&str]) -> LeaveGroupRequest {
 
 /// Groups in a state, or of a type: of all that match, this run's.
 fn filtered() -> Vec<Case> {
-    const FILTERS: [(&[&str], &[&str]); 8] = [
+    const FILTERS: [(&[&str], &[&str]); 9] = [
+        (&[], &[]),
         (&["Empty"], &[]),
         (&["empty"], &[]),
         (&["Stable", "Empty", "Dead"], &[]),
@@ -314,7 +315,9 @@ fn filtered() -> Vec<Case> {
         let name = format!("ListGroups v{version} in {states:?} of {types:?}");
         Case { name, reads: true, run: Box::new(run) }
     };
-    let all = (4..=5).flat_map(|version| FILTERS.map(|(states, types)| (version, states, types)));
-    let fits = |(version, _, types): &(i16, &[&str], &[&str])| *version >= 5 || types.is_empty();
+    let all = (0..=5).flat_map(|version| FILTERS.map(|(states, types)| (version, states, types)));
+    let fits = |(version, states, types): &(i16, &[&str], &[&str])| {
+        (*version >= 4 || states.is_empty()) && (*version >= 5 || types.is_empty())
+    };
     all.filter(fits).map(|(version, states, types)| case(version, states, types)).collect()
 }

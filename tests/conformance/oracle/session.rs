@@ -20,6 +20,8 @@ pub struct Session {
     correlation: i32,
     /// By name, as this broker drew them.
     pub topic_ids: BTreeMap<String, Uuid>,
+    /// What the judged broker serves; what else either advertises is not compared.
+    pub compared: Vec<ApiKey>,
 }
 
 /// Why there is no response.
@@ -38,6 +40,7 @@ impl Session {
             stream: connect(address),
             correlation: 0,
             topic_ids: BTreeMap::new(),
+            compared: Vec::new(),
         }
     }
 
@@ -80,11 +83,15 @@ impl Session {
         }
     }
 
-    /// Names of the APIs that the broker advertises.
-    pub fn served(&mut self) -> Vec<&'static str> {
+    /// The APIs that the broker advertises.
+    pub fn served(&mut self) -> Vec<ApiKey> {
         let response = self.ask(&ApiVersionsRequest::default(), 0).expect("ApiVersions");
         let codes = response.api_keys.iter().map(|api| api.api_key);
-        codes.filter_map(ApiKey::from_code).map(ApiKey::name).collect()
+        codes.filter_map(ApiKey::from_code).collect()
+    }
+
+    pub fn compares(&self, api_key: i16) -> bool {
+        ApiKey::from_code(api_key).is_some_and(|key| self.compared.contains(&key))
     }
 
     /// Waits until the partitions have a leader that answers, and learns the topic's id.
