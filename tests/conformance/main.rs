@@ -10,6 +10,7 @@ mod bad_batches;
 mod bad_frames;
 mod batch;
 mod clients;
+mod compaction;
 mod crash;
 mod crowds;
 mod directories;

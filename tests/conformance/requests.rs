@@ -12,8 +12,20 @@ pub const CREATE_TOPICS: i16 = 19;
 pub const INIT_PRODUCER_ID: i16 = 22;
 
 pub fn create_topic(connection: &mut Connection, name: &str, partitions: i32) {
-    let topic = Bytes::new().i32(1).string(name).i32(partitions).i16(1).i32(0).i32(0);
-    let request = topic.i32(10_000).i8(0).done();
+    create_topic_with(connection, name, partitions, &[]);
+}
+
+pub fn create_topic_with(
+    connection: &mut Connection,
+    name: &str,
+    partitions: i32,
+    configs: &[(&str, &str)],
+) {
+    let topic = Bytes::new().i32(1).string(name).i32(partitions).i16(1).i32(0);
+    let configs = configs.iter().fold(topic.i32(configs.len() as i32), |topic, (key, value)| {
+        topic.string(key).string(value)
+    });
+    let request = configs.i32(10_000).i8(0).done();
     let mut body = connection.ask(CREATE_TOPICS, 4, &request).body();
     body.take::<8>();
     body.string();

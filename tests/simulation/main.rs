@@ -2,6 +2,7 @@
 
 mod boot;
 mod broker;
+mod compaction;
 mod directories;
 mod faults;
 mod full_disk;
