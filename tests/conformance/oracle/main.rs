@@ -15,6 +15,7 @@ mod members;
 mod metadata;
 mod session;
 mod tree;
+mod twice;
 
 use session::Session;
 use std::env;
@@ -42,6 +43,7 @@ fn cases() -> Vec<Case> {
     cases.extend(admin::cases());
     cases.extend(groups::cases());
     cases.extend(members::cases());
+    cases.extend(twice::cases());
     cases
 }
 

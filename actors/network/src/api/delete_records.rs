@@ -2,6 +2,7 @@
 //!
 //! Versions: 0–2. Source: `ReplicaManager.deleteRecords`, `Partition.deleteRecordsOnLeader`.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -75,13 +76,12 @@ async fn delete(
 ) -> Answer<DeleteRecordsResponse> {
     let deadline = broker.world.mono() + limit;
     let mut waiting = Vec::with_capacity(asked.len());
-    for topic in asked {
-        let mut partitions = Vec::with_capacity(topic.partitions.len());
-        for partition in topic.partitions {
-            let index = partition.partition_index;
-            partitions.push((index, ask(&broker, &topic.name, index, partition.offset).await));
+    for (topic, offsets) in last_asked(asked) {
+        let mut partitions = Vec::with_capacity(offsets.len());
+        for (index, offset) in offsets {
+            partitions.push((index, ask(&broker, &topic, index, offset).await));
         }
-        waiting.push((topic.name, partitions));
+        waiting.push((topic, partitions));
     }
     let mut topics = Vec::with_capacity(waiting.len());
     for (name, asked) in waiting {
@@ -92,6 +92,16 @@ async fn delete(
         topics.push(DeleteRecordsTopicResult { name, partitions, ..Default::default() });
     }
     Answer::Response(DeleteRecordsResponse { topics, ..Default::default() })
+}
+
+/// Of a partition that is named more than once the last offset counts, as in Kafka.
+fn last_asked(asked: Vec<DeleteRecordsTopic>) -> BTreeMap<String, BTreeMap<i32, i64>> {
+    let mut last: BTreeMap<String, BTreeMap<i32, i64>> = BTreeMap::new();
+    for topic in asked.into_iter().filter(|topic| !topic.partitions.is_empty()) {
+        let offsets = topic.partitions.iter().map(|asked| (asked.partition_index, asked.offset));
+        last.entry(topic.name).or_default().extend(offsets);
+    }
+    last
 }
 
 async fn ask(

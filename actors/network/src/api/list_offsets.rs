@@ -128,7 +128,8 @@ async fn list(
 ) -> Answer<ListOffsetsResponse> {
     let duplicates = duplicates(&asked);
     let mut topics = Vec::with_capacity(asked.len());
-    for topic in asked {
+    // Of a topic without partitions Kafka says nothing.
+    for topic in asked.into_iter().filter(|topic| !topic.partitions.is_empty()) {
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         for partition in topic.partitions {
             let index = partition.partition_index;

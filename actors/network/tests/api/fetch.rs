@@ -75,6 +75,22 @@ async fn every_version_gives_what_was_produced() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn of_a_partition_that_is_named_twice_the_last_naming_counts() {
+    let mut rig = Rig::start().await;
+    rig.topic("t", 2, &[]).await;
+    let mut client = rig.client().await;
+    produce(&mut client, "t", 9, &batch(&["a"], 1)).await;
+    produce(&mut client, "t", 9, &batch(&["b"], 1)).await;
+    for version in [6, 13] {
+        let wanted = vec![asked(0, 0), asked(1, 0), asked(0, 1)];
+        let response = client.call(&fetch_request("t", version, wanted), version).await;
+        let partitions = &response.responses[0].partitions;
+        let told: Vec<i32> = partitions.iter().map(|p| p.partition_index).collect();
+        assert_eq!((told, texts(&partitions[0])), (vec![0, 1], vec!["b".to_owned()]));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn large_reads_come_from_the_file_and_bounds_hold() {
     let mut rig = Rig::start().await;
     rig.topic("t", 3, &[]).await;

@@ -91,6 +91,7 @@ async fn partitions_named_twice_unknown_or_fenced_have_no_offset() {
     for found in &twice.topics[0].partitions {
         assert_eq!(found.error_code, ErrorCode::InvalidRequest.code());
     }
+    assert!(client.call(&list_request("t", &[]), 7).await.topics.is_empty());
     let unknown = list(&mut client, "none", 7, -1).await;
     assert_eq!(unknown.error_code, ErrorCode::UnknownTopicOrPartition.code());
     let far = list(&mut client, "far", 7, -1).await;
@@ -141,21 +142,15 @@ async fn the_end_of_an_epoch() {
     }
 }
 
+fn delete_request(topic: &str, offsets: &[i64]) -> DeleteRecordsRequest {
+    let partition = |offset: &i64| DeleteRecordsPartition { offset: *offset, ..Default::default() };
+    let partitions = offsets.iter().map(partition).collect();
+    let topic = DeleteRecordsTopic { name: topic.into(), partitions, ..Default::default() };
+    DeleteRecordsRequest { timeout_ms: 30_000, topics: vec![topic], ..Default::default() }
+}
+
 async fn delete(client: &mut Client, topic: &str, version: i16, offset: i64) -> (ErrorCode, i64) {
-    let request = DeleteRecordsRequest {
-        timeout_ms: 30_000,
-        topics: vec![DeleteRecordsTopic {
-            name: topic.into(),
-            partitions: vec![DeleteRecordsPartition {
-                partition_index: 0,
-                offset,
-                ..Default::default()
-            }],
-            ..Default::default()
-        }],
-        ..Default::default()
-    };
-    let response = client.call(&request, version).await;
+    let response = client.call(&delete_request(topic, &[offset]), version).await;
     let partition = &response.topics[0].partitions[0];
     (ErrorCode::from_code(partition.error_code), partition.low_watermark)
 }
@@ -178,6 +173,10 @@ async fn deleted_records_are_gone_for_readers() {
         assert_eq!(delete(&mut client, "t", version, offset).await, expected);
     }
     assert_eq!(list(&mut client, "t", 4, -2).await.offset, 4);
+    let twice = client.call(&delete_request("t", &[6, 5]), 2).await;
+    let told: Vec<i64> = twice.topics[0].partitions.iter().map(|p| p.low_watermark).collect();
+    assert_eq!(told, [5], "the last naming of a partition counts");
+    assert!(client.call(&delete_request("t", &[]), 2).await.topics.is_empty());
     assert_eq!(delete(&mut client, "t", 2, -1).await, (ErrorCode::None, 6));
     assert_eq!(list(&mut client, "t", 4, -2).await.offset, 6);
     assert_eq!(delete(&mut client, "none", 2, 1).await, (ErrorCode::UnknownTopicOrPartition, -1));

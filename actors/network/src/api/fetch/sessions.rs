@@ -1,5 +1,6 @@
 //! A fetch's session: found before it reads, told afterwards what is sent.
 
+use std::collections::BTreeMap;
 use std::sync::PoisonError;
 
 use machines::fetch_session::{
@@ -64,6 +65,7 @@ pub(super) fn begin(
             last_fetched_epoch: wanted.last_fetched_epoch,
         }));
     }
+    let partitions = last_wanted(partitions);
     let mut forgotten = Vec::new();
     for topic in request.forgotten_topics_data {
         let topic_key = key(&topic.topic, topic.topic_id);
@@ -91,6 +93,25 @@ pub(super) fn begin(
             Session { partitions, kind: Kind::Open { id, epoch } }
         }
     })
+}
+
+/// Of a partition that is named more than once the last naming counts, at the place of the first, as in Kafka.
+fn last_wanted(wanted: Vec<FetchPartition>) -> Vec<FetchPartition> {
+    let mut keys: Vec<&FetchKey> = wanted.iter().map(|partition| &partition.key).collect();
+    keys.sort_unstable();
+    if keys.windows(2).all(|pair| pair[0] != pair[1]) {
+        return wanted;
+    }
+    let mut places = BTreeMap::new();
+    let mut last: Vec<FetchPartition> = Vec::new();
+    for partition in wanted {
+        let place = *places.entry(partition.key.clone()).or_insert(last.len());
+        match last.get_mut(place) {
+            Some(known) => *known = partition,
+            None => last.push(partition),
+        }
+    }
+    last
 }
 
 impl Session {
