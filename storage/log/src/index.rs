@@ -55,6 +55,14 @@ impl Index {
         floor(self.time_len(), |index| entry(index).timestamp <= timestamp).map(entry)
     }
 
+    /// The first entry at or behind `position`.
+    pub fn ceiling_position(&self, position: u64) -> Option<OffsetEntry> {
+        let len = self.offset_len();
+        let before = |index| u64::from(self.offset_entry(index).position) < position;
+        let at = floor(len, before).map_or(0, |last| last + 1);
+        (at < len).then(|| self.offset_entry(at))
+    }
+
     pub fn last_offset_entry(&self) -> Option<OffsetEntry> {
         self.offset_len().checked_sub(1).map(|last| self.offset_entry(last))
     }

@@ -53,6 +53,36 @@ fn markers_end_transactions_and_fill_the_index() {
 }
 
 #[test]
+fn a_read_is_told_of_the_transactions_that_concern_it() {
+    let disk = sim();
+    let config = LogConfig { index_interval_bytes: 0, ..LogConfig::default() };
+    let (mut log, _) = open(&disk, config, true, 0);
+    for round in 0..10 {
+        append(&mut log, (1, 0, 2 * round), true);
+        end_transaction(&mut log, 1, round % 2 == 1);
+    }
+    let view = log.view();
+    for offset in 0..30 {
+        for max_bytes in [1, 200, 500, 10_000] {
+            let read = view.read(offset, max_bytes, true, i64::MAX).unwrap();
+            let mut last = offset;
+            let mut batches = wire::batch::batches(read.slice.read().unwrap());
+            while let Some(Ok(batch)) = batches.next() {
+                last = batch.header().last_offset();
+            }
+            let told = view.aborted_in(offset, &read).unwrap();
+            let all = view.aborted_transactions(0, 30).unwrap();
+            let concerns =
+                |txn: &&AbortedTransaction| txn.first_offset <= last && txn.last_offset >= offset;
+            assert!(all.iter().filter(concerns).all(|txn| told.contains(txn)), "{offset} {told:?}");
+            assert!(
+                told.iter().all(|txn| txn.last_offset >= offset && txn.first_offset <= last + 6)
+            );
+        }
+    }
+}
+
+#[test]
 fn a_snapshot_is_taken_at_each_roll_and_at_the_end() {
     let disk = sim();
     let mut log = with_transactions(&disk);

@@ -13,7 +13,7 @@ use model::ProducerId;
 use wire::{AbortedTxn, Message, Reader, Writer};
 
 use crate::error::ReadError;
-use crate::view::LogView;
+use crate::view::{LogView, Read};
 
 /// The schema's version, and four offsets and ids.
 const ENTRY: usize = 34;
@@ -241,5 +241,19 @@ impl LogView {
             }
         }
         Ok(found)
+    }
+
+    /// Those that concern what a read from `offset` on has found, and perhaps some behind.
+    pub fn aborted_in(
+        &self,
+        offset: i64,
+        read: &Read,
+    ) -> Result<Vec<AbortedTransaction>, ReadError> {
+        let at = self.segment_index(read.start.segment_base);
+        let segment = &self.segments[at];
+        let behind = segment.index.ceiling_position(read.start.position + read.slice.len as u64);
+        let next = self.segments.get(at + 1).map_or(self.end.offset, |next| next.base);
+        let bound = behind.map_or(next, |entry| segment.base + i64::from(entry.relative));
+        self.aborted_transactions(offset, bound)
     }
 }

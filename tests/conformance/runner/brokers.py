@@ -58,18 +58,20 @@ def ottla(name="ottla-data", home=None):
     return started(name.removesuffix("-data"), command, port, home)
 
 
-def kafka():
-    home, port, controller = fresh("kafka-data"), free_port(), free_port()
+def kafka(formatted=None):
+    """On a directory that is there, or a fresh one."""
+    home, port, controller = formatted or fresh("kafka-data"), free_port(), free_port()
     settings = {
         "process.roles": "broker,controller", "node.id": 1, "controller.quorum.voters": f"1@127.0.0.1:{controller}",
         "listeners": f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}",
         "controller.listener.names": "CONTROLLER", "log.dirs": home, "offsets.topic.replication.factor": 1,
         "transaction.state.log.replication.factor": 1, "transaction.state.log.min.isr": 1,
-        "group.initial.rebalance.delay.ms": 0,
+        "group.initial.rebalance.delay.ms": 0, "log.cleaner.backoff.ms": 500,
     }
     properties = CACHE / "kafka.properties"
     properties.write_text("".join(f"{key}={value}\n" for key, value in settings.items()))
-    run(*install.java("server", "kafka.tools.StorageTool", "format", "-t", "4L6g3nShT-eMCtK--X86sw", "-c", properties))
+    if formatted is None:
+        run(*install.java("server", "kafka.tools.StorageTool", "format", "-t", "4L6g3nShT-eMCtK--X86sw", "-c", properties))
     return started("kafka", install.java("server", "kafka.Kafka", properties, heap="700m"), port, home)
 
 

@@ -1,9 +1,9 @@
 //! One look at the partitions of a fetch: what is there for it now.
 
-use log::{EpochEnd, FileSlice, ReadError};
+use log::{AbortedTransaction, EpochEnd, FileSlice, ReadError};
 use machines::fetch_session::FetchPartition;
 use model::{ErrorCode, LeaderEpoch};
-use partitions::{PartitionHandle, Readable, read_error_code};
+use partitions::{Isolation, PartitionHandle, Readable, read_error_code};
 
 use super::{Params, Target};
 
@@ -16,6 +16,8 @@ pub(super) struct Look {
     pub(super) log_start_offset: i64,
     pub(super) diverging: Option<EpochEnd>,
     pub(super) slice: Option<FileSlice>,
+    /// For a read_committed reader of the slice.
+    pub(super) aborted: Vec<AbortedTransaction>,
     /// Its segment gives no more than this, but later ones would.
     more_behind: bool,
 }
@@ -117,6 +119,7 @@ fn read(
         log_start_offset: log.log_start_offset(),
         diverging: None,
         slice: None,
+        aborted: Vec::new(),
         more_behind: false,
     };
     if let Some(last) = epoch(wanted.last_fetched_epoch) {
@@ -129,6 +132,9 @@ fn read(
     let read = log.read(wanted.fetch_offset, max_bytes, min_one, params.isolation)?;
     if read.slice.len > 0 {
         look.more_behind = log.continues_after(&read);
+        if params.isolation == Isolation::Committed {
+            look.aborted = log.view.aborted_in(wanted.fetch_offset, &read)?;
+        }
         look.slice = Some(read.slice);
     }
     Ok(look)
@@ -143,6 +149,7 @@ impl Look {
             log_start_offset: -1,
             diverging: None,
             slice: None,
+            aborted: Vec::new(),
             more_behind: false,
         }
     }

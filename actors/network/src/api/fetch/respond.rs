@@ -6,7 +6,8 @@ use machines::fetch_session::TopicKey;
 use model::ErrorCode;
 use partitions::Isolation;
 use wire::fetch_response::{
-    EpochEndOffset, FetchableTopicResponse, LeaderIdAndEpoch, NodeEndpoint, PartitionData,
+    AbortedTransaction, EpochEndOffset, FetchableTopicResponse, LeaderIdAndEpoch, NodeEndpoint,
+    PartitionData,
 };
 use wire::{FetchResponse, Records};
 
@@ -92,7 +93,8 @@ impl Responding<'_> {
             last_stable_offset: look.last_stable_offset,
             log_start_offset: look.log_start_offset,
             // Kafka does not ask for them where it does not know the partition, and says that there are none.
-            aborted_transactions: (committed || target.is_unknown()).then(Vec::new),
+            aborted_transactions: (committed || target.is_unknown())
+                .then(|| look.aborted.iter().map(aborted).collect()),
             diverging_epoch: look.diverging.map_or_else(Default::default, |end| EpochEndOffset {
                 epoch: end.epoch.0,
                 end_offset: end.end_offset,
@@ -126,6 +128,14 @@ fn records(slice: Option<FileSlice>, copied: Option<Bytes>, files: &mut Vec<File
             Records::External { len, token }
         }
         (None, None) => Records::Bytes(Bytes::new()),
+    }
+}
+
+fn aborted(txn: &log::AbortedTransaction) -> AbortedTransaction {
+    AbortedTransaction {
+        producer_id: txn.producer_id.0,
+        first_offset: txn.first_offset,
+        ..Default::default()
     }
 }
 
