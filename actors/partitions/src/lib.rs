@@ -9,6 +9,7 @@ mod log_dirs;
 mod partition;
 mod partitions;
 mod reads;
+mod recovery;
 mod room;
 
 pub use assignments::{Assignments, ReplicaName};
@@ -21,5 +22,8 @@ pub use log_dir::{LogDir, LogDirArgs, LogDirMsg, read_log_dir};
 pub use log_dirs::{Checkpoint, Checkpoints, LogDirState, LogDirs};
 pub use partition::{DeleteRecordsError, PartitionActor, PartitionArgs, PartitionMsg};
 pub use partitions::{Partitions, PartitionsArgs, PartitionsMsg};
+#[cfg(test)]
+mod recovery_tests;
+
 pub use reads::{Isolation, NotServed, ReadFrom, Readable, read_error_code};
 pub use room::Room;

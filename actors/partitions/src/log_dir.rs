@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use disk::{Disk, DiskError, Space};
 use log::{
-    CheckpointError, CleanShutdown, DirKind, PartitionDir, read_offset_checkpoint,
-    write_offset_checkpoint,
+    CheckpointError, CleanShutdown, DirKind, PartitionDir, expect_writes_lost,
+    expect_writes_to_survive, read_offset_checkpoint, write_offset_checkpoint, writes_survived,
 };
 use model::node_config::RoomConfig;
 use model::settings::Values;
@@ -23,6 +23,7 @@ use crate::handle::PartitionHandle;
 use crate::hosted::Hosted;
 use crate::log_dirs::{Checkpoint, Checkpoints, LogDirState};
 use crate::partition::PartitionMsg;
+use crate::recovery::Recovery;
 use crate::room::{Room, rung};
 
 #[derive(Clone)]
@@ -62,15 +63,29 @@ pub enum LogDirMsg {
     Done {
         result: Result<Result<(), DiskError>, JobLost>,
     },
+    /// The last of the logs that needed it is recovered.
+    Recovered,
+    /// A sync failed: what it left may be lost although the kernel goes on.
+    SyncFailed,
 }
 
-runtime::messages!(LogDirMsg { Write, Remove, RemoveNow, Measure, Measured, Done });
+runtime::messages!(LogDirMsg {
+    Write,
+    Remove,
+    RemoveNow,
+    Measure,
+    Measured,
+    Done,
+    Recovered,
+    SyncFailed
+});
 
 pub struct LogDir {
     args: LogDirArgs,
     written: Checkpoints,
     /// Directories that wait to be deleted.
     waiting: BTreeSet<PathBuf>,
+    sync_failed: bool,
     free_bytes: Gauge,
 }
 
@@ -84,6 +99,7 @@ impl Actor for LogDir {
             args,
             written: Checkpoints::default(),
             waiting: BTreeSet::new(),
+            sync_failed: false,
             free_bytes: cx.gauge("free_bytes"),
         };
         // One that cannot be read is offline by that; its actor stays, to say why.
@@ -115,6 +131,11 @@ impl Actor for LogDir {
             LogDirMsg::Measure => self.measure(cx),
             LogDirMsg::Measured { result } => self.measured(cx, result).await,
             LogDirMsg::Done { result } => self.done(result?),
+            LogDirMsg::Recovered => self.note_kernel(cx, expect_writes_to_survive),
+            LogDirMsg::SyncFailed => {
+                self.sync_failed = true;
+                self.note_kernel(cx, expect_writes_lost);
+            }
         }
         Ok(())
     }
@@ -147,7 +168,12 @@ impl Actor for LogDir {
         let state = &self.args.state;
         let line = state.failure().map_or("online".to_owned(), |why| format!("offline: {why}"));
         let (path, room) = (state.path.display(), state.room().measures());
-        format!("{path}, {} replicas, {room}, {line}", state.replicas())
+        let recovery = state.recovery().progress().map(|so_far| format!(", {so_far}"));
+        format!(
+            "{path}, {} replicas, {room}, {line}{}",
+            state.replicas(),
+            recovery.unwrap_or_default()
+        )
     }
 }
 
@@ -167,6 +193,12 @@ impl LogDir {
                 other => other,
             });
         }
+    }
+
+    fn note_kernel(&self, cx: &mut Cx<Self>, note: fn(&dyn Disk, &Path) -> Result<(), DiskError>) {
+        let note = if self.sync_failed { expect_writes_lost } else { note };
+        let (disk, path) = (self.args.state.disk().clone(), self.args.state.path.clone());
+        run(cx, "note the kernel", move || note(&*disk, &path));
     }
 
     fn measure(&mut self, cx: &mut Cx<Self>) {
@@ -274,6 +306,9 @@ fn write(
     write_offset_checkpoint(disk, &dir.join(checkpoint.file_name()), offsets)
 }
 
+/// The metadata log, which its own actor opens.
+pub(crate) const CLUSTER_METADATA: &str = "__cluster_metadata";
+
 /// Looks at a formatted log directory before anything in it is opened; with the broker epoch of the last clean stop, -1
 /// where there was none. The marker of a clean stop is taken away: what is
 /// written from now on needs recovery until the next one.
@@ -281,6 +316,7 @@ pub fn read_log_dir(
     disk: &Arc<dyn Disk>,
     path: &Path,
     id: Uuid,
+    recovery_threads: usize,
 ) -> Result<(LogDirState, i64), CheckpointError> {
     let marker = CleanShutdown::read(&**disk, path)?;
     let mut clean = marker.is_some();
@@ -299,7 +335,23 @@ pub fn read_log_dir(
             other => other?,
         };
     }
+    let survived = !clean && writes_survived(&**disk, path)?;
+    let left = if clean { BTreeSet::new() } else { logs_in(&**disk, path)? };
+    // Until what a power loss left is recovered, the next start must not take it for whole.
+    if clean || survived || left.is_empty() {
+        expect_writes_to_survive(&**disk, path)?;
+    } else {
+        expect_writes_lost(&**disk, path)?;
+    }
     CleanShutdown::remove(&**disk, path)?;
     let epoch = marker.and_then(|marker| marker.broker_epoch).map_or(-1, |epoch| epoch.0);
-    Ok((LogDirState::new(id, path.to_owned(), clean, checkpoints, disk.clone()), epoch))
+    let state = LogDirState::new(id, path.to_owned(), clean, checkpoints, disk.clone());
+    Ok((state.with_recovery(Recovery::of(left, recovery_threads), survived), epoch))
+}
+
+fn logs_in(disk: &dyn Disk, path: &Path) -> Result<BTreeSet<TopicPartition>, DiskError> {
+    let entries = disk.list(path)?.into_iter().filter_map(|entry| PartitionDir::parse(&entry.name));
+    let logs = entries.filter(|found| found.kind == DirKind::Current);
+    let logs = logs.map(|found| found.topic_partition);
+    Ok(logs.filter(|log| log.topic != CLUSTER_METADATA).collect())
 }

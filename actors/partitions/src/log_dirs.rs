@@ -1,5 +1,6 @@
 //! The log directories of a node: what each was found to hold, and which of them can still be used.
 
+use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
@@ -16,6 +17,7 @@ use model::{TopicPartition, Uuid};
 use runtime::{Address, Map, Publisher, Watch};
 
 use crate::log_dir::LogDirMsg;
+use crate::recovery::Recovery;
 use crate::room::Room;
 
 /// One entry of `log.dirs`, as it was found when the node started.
@@ -27,6 +29,9 @@ pub struct LogDirState {
     absolute_path: String,
     /// The last stop was a clean one: logs need no recovery.
     pub clean: bool,
+    /// If not: the kernel went on, and all that was written is there.
+    pub(crate) writes_survived: bool,
+    recovery: Recovery,
     pub checkpoints: Checkpoints,
     health: Arc<Health>,
     disk: Arc<dyn Disk>,
@@ -125,6 +130,8 @@ impl LogDirState {
             absolute_path: absolute.to_string_lossy().into_owned(),
             path,
             clean,
+            writes_survived: false,
+            recovery: Recovery::of(BTreeSet::new(), 1),
             checkpoints,
             disk: Arc::new(WatchedDisk::new(disk, health.clone())),
             health,
@@ -133,6 +140,23 @@ impl LogDirState {
             replicas: AtomicU64::new(0),
             room: AtomicU8::new(Room::Enough as u8),
             address: Address::vacant(),
+        }
+    }
+
+    /// With logs that the last stop left for recovery.
+    pub(crate) fn with_recovery(self, recovery: Recovery, writes_survived: bool) -> LogDirState {
+        LogDirState { recovery, writes_survived, ..self }
+    }
+
+    pub(crate) fn recovery(&self) -> &Recovery {
+        &self.recovery
+    }
+
+    /// A log needs no recovery any more, or not here.
+    pub(crate) fn recovered(&self, log: &TopicPartition) {
+        if self.recovery.done(log) {
+            // Without its actor the next unclean start recovers once more.
+            let _ = self.address.send_now(LogDirMsg::Recovered);
         }
     }
 

@@ -22,7 +22,7 @@ use runtime::{
 use crate::assignments::Assignments;
 use crate::handle::{PartitionHandle, Role, Standing};
 use crate::hosted::Hosted;
-use crate::log_dir::LogDirMsg;
+use crate::log_dir::{CLUSTER_METADATA, LogDirMsg};
 use crate::log_dirs::{LogDirState, LogDirs};
 use crate::partition::{PartitionActor, PartitionArgs, PartitionMsg};
 
@@ -315,6 +315,7 @@ impl Partitions {
         let from = dir.path.join(partition_dir_name(partition));
         let unique = cx.world().random("directory names").uuid();
         let to = dir.path.join(delete_dir_name(partition, kind, unique));
+        dir.recovered(partition);
         let disk = dir.disk();
         match disk.rename(&from, &to).and_then(|()| disk.sync_dir(&dir.path)) {
             Err(error) if error.is_not_found() || !dir.is_online() => return Ok(()),
@@ -337,7 +338,7 @@ impl Partitions {
                 let partition = &found.topic_partition;
                 let topic = image.topics.by_name(&partition.topic);
                 let known = topic.and_then(|topic| topic.partition(partition.partition));
-                let internal = partition.topic == "__cluster_metadata";
+                let internal = partition.topic == CLUSTER_METADATA;
                 let expected = known.is_some_and(|known| known.replicas.contains(&here));
                 if found.kind == DirKind::Current && !internal && !expected {
                     tracing::warn!(%partition, "the metadata does not know this replica: set aside");

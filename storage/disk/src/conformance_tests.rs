@@ -255,6 +255,10 @@ impl Disk for Keeping {
     fn lock(&self, path: &Path) -> Result<DiskLock> {
         self.0.lock(path)
     }
+
+    fn kernel(&self, dir: &Path) -> Result<Option<String>> {
+        self.0.kernel(dir)
+    }
 }
 
 macro_rules! conformance {

@@ -25,6 +25,7 @@ pub enum DiskOp {
     SyncDir,
     Space,
     Lock,
+    Kernel,
 }
 
 impl std::fmt::Display for DiskOp {
@@ -46,6 +47,7 @@ impl std::fmt::Display for DiskOp {
             DiskOp::SyncDir => "sync directory",
             DiskOp::Space => "measure free space of",
             DiskOp::Lock => "lock",
+            DiskOp::Kernel => "ask the kernel about",
         })
     }
 }

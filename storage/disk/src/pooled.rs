@@ -223,6 +223,10 @@ impl Disk for PooledDisk {
     fn lock(&self, path: &Path) -> Result<DiskLock> {
         self.inner.lock(path)
     }
+
+    fn kernel(&self, dir: &Path) -> Result<Option<String>> {
+        self.inner.kernel(dir)
+    }
 }
 
 impl Kept {

@@ -131,6 +131,15 @@ impl Disk for RealDisk {
         let fail = |e: io::Error| DiskError::new(DiskOp::Lock, path, e);
         lock_file(path).map(DiskLock::new).map_err(fail)
     }
+
+    fn kernel(&self, dir: &Path) -> Result<Option<String>> {
+        let Ok(boot) = fs::read_to_string("/proc/sys/kernel/random/boot_id") else {
+            return Ok(None);
+        };
+        let found = fs::metadata(dir).map_err(|e| DiskError::new(DiskOp::Kernel, dir, e))?;
+        let (device, inode) = file_id(&found);
+        Ok(Some(format!("{} {device} {inode}", boot.trim())))
+    }
 }
 
 fn file_id(metadata: &fs::Metadata) -> FileId {

@@ -63,6 +63,7 @@ struct State {
     options: SimDiskOptions,
     /// Raised by each crash: handles made before do nothing any more.
     incarnation: u64,
+    power_losses: u64,
     now_ms: i64,
     ops: u64,
     /// Operations left before every further one fails.
@@ -79,6 +80,7 @@ impl SimDisk {
             random: Random::new(options.seed),
             options,
             incarnation: 0,
+            power_losses: 0,
             now_ms: 0,
             ops: 0,
             budget: None,
@@ -109,7 +111,10 @@ impl SimDisk {
         state.uses = FileUses::default();
         match how {
             Crash::Kill => state.tree.close_all(),
-            Crash::PowerLoss => state.tree.lose_power(&mut state.random),
+            Crash::PowerLoss => {
+                state.power_losses += 1;
+                state.tree.lose_power(&mut state.random);
+            }
         }
     }
 

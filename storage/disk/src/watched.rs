@@ -132,6 +132,10 @@ impl<W: DiskWatch> Disk for WatchedDisk<W> {
     fn lock(&self, path: &Path) -> Result<DiskLock> {
         run(&*self.watch, DiskOp::Lock, path, || self.disk.lock(path))
     }
+
+    fn kernel(&self, dir: &Path) -> Result<Option<String>> {
+        run(&*self.watch, DiskOp::Kernel, dir, || self.disk.kernel(dir))
+    }
 }
 
 impl<W: DiskWatch> WatchedFile<W> {

@@ -35,6 +35,7 @@ mod txn_index;
 mod view;
 mod view_timestamps;
 mod words;
+mod writes_survived;
 
 pub use append::Appended;
 pub use batches::BatchesFrom;
@@ -65,6 +66,7 @@ pub use sync::SyncJob;
 pub use truncate::TruncateError;
 pub use txn_index::AbortedTransaction;
 pub use view::{FileSlice, LogPosition, LogView, Read, TimestampOffset};
+pub use writes_survived::{expect_writes_lost, expect_writes_to_survive, writes_survived};
 
 #[cfg(test)]
 mod crash_tests;

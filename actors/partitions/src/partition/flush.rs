@@ -10,6 +10,7 @@ use runtime::{Cx, Failure, Outcome};
 use super::open::open;
 use super::{PartitionActor, PartitionArgs, PartitionMsg};
 use crate::handle::Standing;
+use crate::log_dir::LogDirMsg;
 use crate::room::Room;
 
 /// So many in a row are borne.
@@ -154,6 +155,8 @@ impl PartitionActor {
         }
         let partition = cx.path();
         tracing::error!(partition, why, "a sync failed; what it left is written again");
+        // Without the directory's actor nobody could be told either.
+        let _ = self.handle.log_dir().address().send_now(LogDirMsg::SyncFailed);
         self.log.rewrite_unsynced()?;
         if full {
             self.handle.log_dir().set_room(Room::Full);

@@ -37,12 +37,18 @@ pub(super) async fn open(
     };
     let log_config = log_config(&handle, &config, &mut jitter);
     let (dir, topic_id) = (handle.log_dir().clone(), handle.topic_id);
-    let opened = path.clone();
+    let (opened, had_it) = (path.clone(), handle.was_opened());
     let job = move || {
-        must_be_there(&dir, &opened, options)?;
+        if had_it {
+            must_be_there(&dir, &opened)?;
+        }
         open_log(dir.disk().clone(), opened, log_config, options, topic_id)
     };
-    let mut log = cx.world().blocking("open log", job).await??;
+    let mut log = {
+        let _turn = handle.log_dir().recovery().turn(&handle.topic_partition).await;
+        cx.world().blocking("open log", job).await??
+    };
+    handle.log_dir().recovered(&handle.topic_partition);
     let machine = Partition::new(Opened {
         log_start_offset: log.log_start_offset(),
         log_end_offset: log.log_end_offset(),
@@ -115,6 +121,7 @@ fn found(handle: &PartitionHandle) -> OpenOptions {
     let of = |checkpoint| stored(checkpoint).unwrap_or(0);
     OpenOptions {
         clean: dir.clean,
+        writes_survived: dir.writes_survived,
         recovery_point: of(Checkpoint::RecoveryPoints),
         log_start_offset: of(Checkpoint::LogStarts),
         high_watermark: of(Checkpoint::HighWatermarks),
@@ -147,8 +154,8 @@ pub(super) fn log_config(
 }
 
 /// A log that was here would be made anew, empty.
-fn must_be_there(dir: &LogDirState, path: &Path, options: OpenOptions) -> Result<(), Failure> {
-    if options.writes_survived && !dir.disk().exists(path)? {
+fn must_be_there(dir: &LogDirState, path: &Path) -> Result<(), Failure> {
+    if !dir.disk().exists(path)? {
         let why = format!("{} is gone", path.display());
         dir.fail(&why);
         return Err(Failure::new(why));

@@ -115,6 +115,13 @@ impl Disk for MountedDisk {
         })
     }
 
+    fn kernel(&self, dir: &Path) -> Result<Option<String>> {
+        self.run(DiskOp::Kernel, dir, |state, _| {
+            let ino = state.tree.lookup(dir)?;
+            Ok(Some(format!("{} {ino:?}", state.power_losses)))
+        })
+    }
+
     fn space(&self, path: &Path) -> Result<Space> {
         self.run(DiskOp::Space, path, |state, _| {
             state.tree.lookup(path)?;

@@ -136,3 +136,19 @@ fn files_carry_the_time_of_their_change() {
     assert_eq!(disk.metadata(Path::new("/a")).unwrap().modified_ms, 2000);
     assert!(sim.ops() > 3);
 }
+
+#[test]
+fn a_power_loss_begins_another_life_of_the_kernel() {
+    let (sim, disk) = disk_with(0, 1 << 30);
+    disk.create_dir_all(Path::new("/a/b")).unwrap();
+    disk.sync_dir(Path::new("/")).unwrap();
+    disk.sync_dir(Path::new("/a")).unwrap();
+    let of = |dir: &str| sim.mount().kernel(Path::new(dir)).unwrap().unwrap();
+    let before = of("/a");
+    assert_eq!(of("/a"), before);
+    assert_ne!(of("/a/b"), before);
+    sim.crash(Crash::Kill);
+    assert_eq!(of("/a"), before);
+    sim.crash(Crash::PowerLoss);
+    assert_ne!(of("/a"), before);
+}

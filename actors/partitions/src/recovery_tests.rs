@@ -1,0 +1,101 @@
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+
+use disk::{Crash, Disk, SimDisk, SimDiskOptions};
+use model::{TopicPartition, Uuid};
+
+use crate::recovery::Recovery;
+use crate::{LogDirState, read_log_dir};
+
+const DIR: &str = "/data";
+
+fn start(disk: &Arc<dyn Disk>) -> LogDirState {
+    read_log_dir(disk, Path::new(DIR), Uuid([1; 16]), 2).unwrap().0
+}
+
+fn with_log() -> SimDisk {
+    let sim = SimDisk::new(SimDiskOptions::default());
+    let disk = sim.mount();
+    disk.create_dir_all(&Path::new(DIR).join("orders-0")).unwrap();
+    disk.sync_dir(Path::new("/")).unwrap();
+    disk.sync_dir(Path::new(DIR)).unwrap();
+    sim
+}
+
+/// Once its logs are recovered, as the directory's actor does.
+fn recovered(disk: &Arc<dyn Disk>) {
+    log::expect_writes_to_survive(&**disk, Path::new(DIR)).unwrap();
+}
+
+#[test]
+fn writes_survive_the_process_but_not_the_machine() {
+    let sim = with_log();
+    assert!(!start(&sim.mount()).writes_survived, "nobody knows what was before");
+    recovered(&sim.mount());
+    for _ in 0..2 {
+        sim.crash(Crash::Kill);
+        assert!(start(&sim.mount()).writes_survived);
+    }
+    sim.crash(Crash::PowerLoss);
+    assert!(!start(&sim.mount()).writes_survived);
+}
+
+#[test]
+fn a_recovery_that_is_cut_short_is_done_again() {
+    let sim = with_log();
+    recovered(&sim.mount());
+    sim.crash(Crash::PowerLoss);
+    assert!(!start(&sim.mount()).writes_survived);
+    sim.crash(Crash::Kill);
+    assert!(!start(&sim.mount()).writes_survived, "the logs were not recovered");
+    recovered(&sim.mount());
+    sim.crash(Crash::Kill);
+    assert!(start(&sim.mount()).writes_survived);
+}
+
+#[test]
+fn a_copy_is_not_the_directory_it_was_made_of() {
+    let sim = with_log();
+    let disk = sim.mount();
+    recovered(&disk);
+    let to = Path::new("/copy");
+    disk.create_dir_all(to).unwrap();
+    for entry in disk.list(Path::new(DIR)).unwrap() {
+        let from = Path::new(DIR).join(&entry.name);
+        if let Ok(bytes) = disk.read(&from, 1 << 20) {
+            disk.replace(&to.join(&entry.name), &bytes).unwrap();
+        }
+    }
+    assert!(log::writes_survived(&*disk, Path::new(DIR)).unwrap());
+    assert!(!log::writes_survived(&*disk, to).unwrap());
+}
+
+#[tokio::test]
+async fn so_many_logs_are_recovered_at_a_time_and_it_is_told_how_many() {
+    let logs: Vec<_> = (0..3).map(|n| TopicPartition::new("orders", n)).collect();
+    let recovery = Recovery::of(BTreeSet::from_iter(logs.clone()), 2);
+    assert_eq!(recovery.progress().as_deref(), Some("0 of 3 logs recovered"));
+    let first = recovery.turn(&logs[0]).await;
+    let second = recovery.turn(&logs[1]).await;
+    assert!(first.is_some() && second.is_some());
+    assert!(recovery.turn(&TopicPartition::new("new", 0)).await.is_none(), "it has not to wait");
+    let mut third = Box::pin(recovery.turn(&logs[2]));
+    assert!(futures_now(third.as_mut()).is_none());
+    drop(first);
+    assert!(!recovery.done(&logs[0]) && !recovery.done(&logs[0]));
+    assert_eq!(recovery.progress().as_deref(), Some("1 of 3 logs recovered"));
+    assert!(third.await.is_some());
+    assert!(!recovery.done(&logs[1]));
+    assert!(recovery.done(&logs[2]), "it was the last");
+    assert_eq!(recovery.progress(), None);
+}
+
+/// What a future gives without waiting.
+fn futures_now<F: Future + ?Sized>(future: std::pin::Pin<&mut F>) -> Option<F::Output> {
+    let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+    match future.poll(&mut cx) {
+        std::task::Poll::Ready(output) => Some(output),
+        std::task::Poll::Pending => None,
+    }
+}
