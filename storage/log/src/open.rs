@@ -204,7 +204,8 @@ impl Opening {
         base < end || (base > end && !self.config.compacted)
     }
 
-    /// What lies below the recovery point was durable once: where it is gone, that is not for the log to pass over.
+    /// What lies below the recovery point was durable once: where it is gone, that is not for the log to pass over. A compacted
+    /// log that was truncated between two of its batches ends before the offset that it was truncated to.
     fn check_committed(&self) -> Result<(), OpenError> {
         let recovery_point = self.options.recovery_point;
         let Some(tail) = self.tail.as_ref().filter(|t| t.scanned.next_offset < recovery_point)
@@ -212,6 +213,9 @@ impl Opening {
             return Ok(());
         };
         let (path, scanned) = (tail.file.path().to_owned(), &tail.scanned);
+        if self.config.compacted && scanned.invalid == 0 {
+            return Ok(());
+        }
         let (position, offset) = (scanned.active.size, scanned.next_offset);
         Err(OpenError::CommittedLost { path, position, offset, recovery_point })
     }

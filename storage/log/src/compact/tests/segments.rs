@@ -270,6 +270,26 @@ fn a_batch_larger_than_the_buffer_is_cleaned() {
 }
 
 #[test]
+fn a_truncation_between_batches_leaves_a_log_that_opens() {
+    for clean in [true, false] {
+        let mut log = filled(100, 5);
+        log.clean(0);
+        assert!(log.log.truncate_to(50, 0).unwrap());
+        assert_eq!((log.log.log_end_offset(), log.keys().len()), (50, 0));
+        log.log.sync().unwrap();
+        let Compacted { disk, log, .. } = log;
+        let config = log.config().clone();
+        let options =
+            OpenOptions { clean, recovery_point: log.recovery_point(), ..OpenOptions::default() };
+        log.close().unwrap();
+        let (mut log, _) = Log::open(disk, dir(), config, options).unwrap();
+        assert!(log.log_end_offset() <= 50);
+        log.append(&[crate::testing::batch(60, 3, 1, 0)], 0).unwrap();
+        assert_eq!(bases(&log.view()), [60]);
+    }
+}
+
+#[test]
 fn offsets_far_apart_do_not_meet_in_one_segment() {
     let mut log = Compacted::new(LogConfig { segment_bytes: 1 << 20, ..config() });
     for base in [0, 5, 1 << 31, (1 << 31) + 5, 1 << 33] {
