@@ -153,7 +153,6 @@ impl Filter {
             return Ok(Kept::All { horizon_due: false });
         }
         self.kept.clear();
-        self.kept.resize((header.count as usize).div_ceil(64), 0);
         let horizon = header.delete_horizon_ms();
         let keep_tombstones = horizon.is_none_or(|horizon| self.now_ms < horizon);
         let (mut at, mut count, mut tombstones) = (0, 0, false);
@@ -165,6 +164,9 @@ impl Filter {
             }
             for record in run {
                 let keep = self.stays(record, keep_tombstones, stats);
+                if at % 64 == 0 {
+                    self.kept.push(0);
+                }
                 self.kept[at / 64] |= u64::from(keep) << (at % 64);
                 count += i32::from(keep);
                 tombstones |= keep && !record.has_value;

@@ -59,6 +59,9 @@ impl<'a> Runs<'a> {
         let mut count = 0;
         while count < RUN {
             let Some(record) = self.records.next()? else { break };
+            if !(0..=self.header.last_offset_delta).contains(&record.offset_delta) {
+                return Err(BatchError::InvalidRecord("its offset is none of its batch's"));
+            }
             let key = record.key.range().map(|range| &self.payload[range]);
             let hash = match (map, key) {
                 (Some(map), Some(key)) => map.hash(key),

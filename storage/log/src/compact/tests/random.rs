@@ -234,4 +234,37 @@ proptest! {
             known.check(&log);
         }
     }
+
+    #[test]
+    fn decayed_files_are_cleaned_or_refused(
+        batches in prop::collection::vec(
+            (prop::sample::select(Codec::ALL.to_vec()), prop::collection::vec((0..9u8, any::<bool>()), 1..6)), 20..40),
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>(), 1u8..), 1..4),
+    ) {
+        let mut log = Compacted::new(LogConfig { segment_bytes: 400, ..config() });
+        let mut known = Known::default();
+        for (at, (codec, records)) in batches.iter().enumerate() {
+            append(&mut log, &mut known, *codec, (at % 3 == 0).then_some(0), records);
+            if at % 6 == 5 {
+                log.end_txn(0, ControlRecordType::Abort);
+            }
+        }
+        log.end_txn(0, ControlRecordType::Abort);
+        log.roll();
+        let names = log.file_names();
+        for (name, at, mask) in changes {
+            let path = dir().join(name.get(&names));
+            let len = log.disk.metadata(&path).unwrap().len;
+            if len > 0 {
+                log.sim.decay(&path, at.index(len as usize) as u64, mask).unwrap();
+            }
+        }
+        let Ok(to_clean) = log.log.view().to_clean(&POLICY, None, i64::MAX, &*log.disk, 0) else { return Ok(()) };
+        let mut pass = log.log.compaction(&to_clean, options(0)).unwrap();
+        while let Ok(Progress::Cleaned(cleaned)) = pass.run(|_| ControlFlow::Continue(())) {
+            log.log.replace_segments(cleaned).unwrap().run().unwrap();
+        }
+        pass.abort().unwrap();
+        prop_assert!(!log.file_names().iter().any(|name| name.contains(".cleaned")));
+    }
 }
