@@ -70,8 +70,9 @@ impl PartitionActor {
         }
     }
 
+    /// By what is written: a batch that has only got its offsets may never come.
     fn active_producers(&self) -> BTreeMap<i64, LastRecord> {
-        let producers = self.machine.producers().iter();
+        let producers = self.log.producers().iter();
         let last = producers.map(|(id, entry)| {
             let last_data_offset = entry.last_batch().map(|batch| batch.last_offset);
             (id.0, LastRecord { last_data_offset, producer_epoch: entry.epoch.0 })

@@ -54,7 +54,7 @@ pub struct CompactionOptions {
     /// Drawn at random for each pass: nobody can choose keys whose hashes are equal.
     pub hash_key: [u64; 2],
     pub high_watermark: i64,
-    /// The last entry of each producer that has not expired, by its id.
+    /// The last entry of each producer that has not expired, by its id: from [`Log::producers`](crate::Log::producers).
     pub active_producers: BTreeMap<i64, LastRecord>,
     pub now_ms: i64,
 }

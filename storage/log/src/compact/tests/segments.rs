@@ -1,5 +1,7 @@
 //! Which segments become which, and what those see who hold them.
 
+use disk::{PooledDisk, RealDisk};
+
 use super::*;
 use crate::testing::bases;
 
@@ -345,4 +347,27 @@ fn a_segment_whose_offsets_do_not_fit_is_split() {
     log.clean_range(&to_clean, options(0));
     assert_eq!(segments(&log), [0, far, far + 1]);
     assert_eq!(log.keys().join(" "), "a b c");
+}
+
+#[test]
+fn the_real_disk_swaps_as_the_simulated_one_also_where_files_at_rest_are_closed() {
+    let temp = tempfile::tempdir().unwrap();
+    let dir = temp.path().join("orders-0");
+    let disk: Arc<dyn Disk> = Arc::new(PooledDisk::new(Arc::new(RealDisk::new()), 1));
+    let clean = OpenOptions { clean: true, ..OpenOptions::default() };
+    let (log, _) = Log::open(disk.clone(), dir.clone(), config(), clean).unwrap();
+    let sim = SimDisk::new(SimDiskOptions::default());
+    let mut log = Compacted { sim, disk: disk.clone(), log, checkpoint: None };
+    for round in 0..3 {
+        fill(&mut log, 100, 20 + round);
+        log.roll();
+        let (view, before) = (log.log.view(), batches(&log.log.view()));
+        log.clean(1000 * round);
+        assert_eq!(batches(&view), before);
+        assert_eq!(log.keys().len() as i64, 20 + round);
+    }
+    let after = batches(&log.log.view());
+    log.log.close().unwrap();
+    let (log, report) = Log::open(disk, dir, config(), clean).unwrap();
+    assert_eq!((report, batches(&log.view())), (Recovered::default(), after));
 }
