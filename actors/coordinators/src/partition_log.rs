@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use machines::partition::{Acks, Origin};
+use model::settings::TimestampType;
 use model::{ErrorCode, LeaderEpoch, StoredRecord};
 use partitions::{
     Append, AppendResult, Isolation, PartitionHandle, PartitionMsg, ReadFrom, Readable,
@@ -68,12 +69,16 @@ impl PartitionLog {
 
     fn batch(&self, records: &[StoredRecord]) -> Result<RecordBatch, ErrorCode> {
         let now_ms = self.world.now().wall_ms;
+        let config = self.handle.config();
         let mut builder = BatchBuilder::new(Compression::NONE);
+        if config.message_timestamp_type == TimestampType::LogAppendTime {
+            builder = builder.log_append_time(now_ms);
+        }
         for record in records {
             builder.append(now_ms, Some(&record.key), record.value.as_deref(), &[]);
         }
         let batch = builder.build().map_err(|_| ErrorCode::RecordListTooLarge)?;
-        let max = self.handle.config().max_message_bytes;
+        let max = config.max_message_bytes;
         if usize::try_from(max).is_ok_and(|max| batch.size() > max) {
             return Err(ErrorCode::RecordListTooLarge);
         }

@@ -303,7 +303,10 @@ impl LogCleaner {
                 self.numbers.bytes_written.add(stats.bytes_written);
                 let utilization = (100.0 * stats.buffer_utilization) as i64;
                 self.numbers.buffer_utilization_percent.set(utilization);
-                return self.look(cx);
+                // Where there was nothing to do there is no hurry.
+                if stats.bytes_read > 0 {
+                    return self.look(cx);
+                }
             }
             Err(PassFailed::Aborted) => {}
             Err(PassFailed::NoRoom(why)) => {

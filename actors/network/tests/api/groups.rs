@@ -413,6 +413,28 @@ async fn offsets_go_with_their_topic() {
 }
 
 #[tokio::test]
+async fn offsets_carry_the_brokers_time_where_the_broker_says_so() {
+    let settings = [
+        ("offsets.topic.num.partitions", "1"),
+        ("offsets.topic.replication.factor", "1"),
+        ("log.message.timestamp.type", "LogAppendTime"),
+    ];
+    let mut rig = Rig::with_settings(&settings).await;
+    rig.topic("t", 1, &[]).await;
+    let mut client = rig.client().await;
+    client.call(&find("g"), 6).await;
+    until_served(&mut client, "g").await;
+    until_committed(&mut client, &commit("g", "t", &[(0, 3)], 9)).await;
+    let fetched = crate::fetch::fetch(&mut client, CONSUMER_OFFSETS, 12, 0).await;
+    let bytes = fetched.records.as_ref().and_then(|records| records.as_bytes()).unwrap();
+    for batch in wire::batch::batches(bytes.clone()) {
+        let own = batch.unwrap().header().timestamp_type();
+        assert_eq!(own, wire::batch::TimestampType::LogAppendTime);
+    }
+    assert!(!bytes.is_empty());
+}
+
+#[tokio::test]
 async fn where_no_coordinator_is_the_client_looks_for_another() {
     let rig = Rig::start().await;
     let mut client = rig.client().await;
