@@ -268,7 +268,8 @@ pub fn failing_start(listen: &str, data: &Path, more: &[&str]) -> (ExitStatus, S
     let begin = Instant::now();
     loop {
         if let Some(status) = child.try_wait().expect("a child") {
-            output.listen(Duration::from_millis(200));
+            // Its pipes end with it.
+            output.heard.extend(output.lines.iter());
             return (status, output.all());
         }
         if begin.elapsed() > START_LIMIT {

@@ -34,10 +34,6 @@ impl Connection {
         Some(Connection { stream, correlation: 0 })
     }
 
-    pub fn set_patience(&self, limit: Duration) {
-        self.stream.set_read_timeout(Some(limit)).expect("a timeout");
-    }
-
     pub fn stream(&self) -> &TcpStream {
         &self.stream
     }
