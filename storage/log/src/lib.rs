@@ -71,6 +71,8 @@ pub use writes_survived::{expect_writes_lost, expect_writes_to_survive, writes_s
 #[cfg(test)]
 mod crash_tests;
 #[cfg(test)]
+mod damage_tests;
+#[cfg(test)]
 mod files_tests;
 #[cfg(test)]
 mod log_tests;

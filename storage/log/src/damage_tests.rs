@@ -1,0 +1,295 @@
+//! Files that are not what they were: what was durable and is gone is told, the rest is made anew, and nothing makes the opener
+//! fall over.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use disk::{Disk, Open, SimDisk, SimDiskOptions};
+use proptest::prelude::*;
+use proptest::sample::Index;
+
+use crate::testing::*;
+use crate::*;
+
+fn sim() -> Arc<dyn Disk> {
+    SimDisk::new(SimDiskOptions::default()).mount()
+}
+
+/// Three segments of 12 records each, closed.
+fn closed(disk: &Arc<dyn Disk>) -> i64 {
+    let (mut log, _) = open(disk, LogConfig::default(), true, 0);
+    for segment in 0..3 {
+        fill(&mut log, 4, 1);
+        if segment < 2 {
+            log.roll(0).unwrap();
+        }
+    }
+    log.close().unwrap().offset
+}
+
+fn options(clean: bool, recovery_point: i64) -> OpenOptions {
+    OpenOptions { clean, recovery_point, ..OpenOptions::default() }
+}
+
+fn reopen(disk: &Arc<dyn Disk>, options: OpenOptions) -> Result<(Log, Recovered), OpenError> {
+    Log::open(disk.clone(), dir(), LogConfig::default(), options)
+}
+
+fn segment(base: i64) -> std::path::PathBuf {
+    dir().join(format!("{base:020}.log"))
+}
+
+fn damage(disk: &Arc<dyn Disk>, base: i64, at: u64) {
+    disk.open(&segment(base), Open::ReadWrite).unwrap().write_at(&[0xff; 4], at).unwrap();
+}
+
+#[test]
+fn a_corrupt_batch_below_the_recovery_point_keeps_the_log_from_being_opened() {
+    for (point, lost) in [(36, true), (31, true), (27, false), (24, false)] {
+        let disk = sim();
+        closed(&disk);
+        let third = disk.metadata(&segment(24)).unwrap().len / 4;
+        damage(&disk, 24, third + 70);
+        let before = disk.read(&segment(24), 1 << 20).unwrap();
+        match reopen(&disk, options(false, point)) {
+            Err(OpenError::CommittedLost { position, offset, recovery_point, path }) if lost => {
+                assert_eq!((position, offset, recovery_point), (third, 27, point));
+                assert_eq!(path, segment(24));
+                assert_eq!(disk.read(&segment(24), 1 << 20).unwrap(), before, "it is left alone");
+            }
+            Ok((log, _)) if !lost => assert_eq!(log.log_end_offset(), 27),
+            other => panic!("{point}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_segment_that_lost_its_end_or_is_gone_is_told() {
+    for clean in [true, false] {
+        let disk = sim();
+        closed(&disk);
+        disk.remove_file(&segment(24)).unwrap();
+        let opened = reopen(&disk, options(clean, 36));
+        assert!(matches!(opened, Err(OpenError::CommittedLost { offset: 24, .. })), "{opened:?}");
+        let disk = sim();
+        closed(&disk);
+        let file = disk.open(&segment(24), Open::ReadWrite).unwrap();
+        file.set_len(file.len().unwrap() / 4 * 3).unwrap();
+        let opened = reopen(&disk, options(clean, 36));
+        assert!(matches!(opened, Err(OpenError::CommittedLost { offset: 33, .. })), "{opened:?}");
+        let (log, _) = reopen(&disk, options(false, 33)).unwrap();
+        assert_eq!(log.log_end_offset(), 33);
+    }
+}
+
+#[test]
+fn a_hole_between_segments_is_told() {
+    let disk = sim();
+    closed(&disk);
+    let file = disk.open(&segment(12), Open::ReadWrite).unwrap();
+    file.set_len(file.len().unwrap() / 4 * 2).unwrap();
+    let opened = reopen(&disk, options(false, 20));
+    assert!(matches!(opened, Err(OpenError::CommittedLost { offset: 18, .. })), "{opened:?}");
+}
+
+#[test]
+fn a_closed_segment_whose_index_is_gone_must_be_whole() {
+    for corrupt in [false, true] {
+        let disk = sim();
+        let end = closed(&disk);
+        disk.remove_file(&dir().join("00000000000000000012.index")).unwrap();
+        if corrupt {
+            damage(&disk, 12, 70);
+        }
+        let writes_survived = OpenOptions { writes_survived: true, ..options(false, 0) };
+        match reopen(&disk, writes_survived) {
+            Err(OpenError::CorruptSegment { path, position: 0 }) if corrupt => {
+                assert_eq!(path, segment(12));
+            }
+            Ok((log, report)) if !corrupt => {
+                assert_eq!((log.log_end_offset(), report.truncated_bytes), (end, 0));
+                check_indexes(&log);
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn segments_that_were_being_deleted_are_no_loss() {
+    for seed in 0..300 {
+        let sim = SimDisk::new(SimDiskOptions { seed, ..SimDiskOptions::default() });
+        let disk = sim.mount();
+        disk.create_dir_all(Path::new("/data")).unwrap();
+        disk.sync_dir(Path::new("/")).unwrap();
+        let end = closed(&disk);
+        let (mut log, _) = open(&disk, LogConfig::default(), true, end);
+        fill(&mut log, 2, 1);
+        log.sync().unwrap();
+        let end = log.log_end_offset();
+        sim.set_budget((seed % 3 > 0).then_some(seed % 40));
+        let below = if seed % 2 == 0 { end } else { 24 };
+        if let Ok(deleted) = log.delete_segments_below(below, 0)
+            && seed % 5 == 0
+        {
+            let _ = deleted.remove(&*disk);
+        }
+        drop(log);
+        sim.crash(disk::Crash::PowerLoss);
+        let (log, _) = reopen(&sim.mount(), options(false, end)).unwrap();
+        assert_eq!(log.log_end_offset(), end, "seed {seed}");
+        check(&log.view());
+    }
+}
+
+/// What may happen to a file's bytes.
+#[derive(Debug, Clone)]
+enum Damage {
+    Flip(Index, u8),
+    Cut(Index),
+    Longer(Vec<u8>),
+    Other(Vec<u8>),
+    Overwrite(Index, Vec<u8>),
+    /// Moves a piece over another place.
+    Copy(Index, Index, usize),
+    Gone,
+}
+
+fn damages() -> impl Strategy<Value = Damage> {
+    let bytes = |max| proptest::collection::vec(any::<u8>(), 0..max);
+    prop_oneof![
+        3 => (any::<Index>(), 1u8..).prop_map(|(at, mask)| Damage::Flip(at, mask)),
+        2 => any::<Index>().prop_map(Damage::Cut),
+        1 => bytes(200).prop_map(Damage::Longer),
+        1 => bytes(400).prop_map(Damage::Other),
+        1 => (0..300usize).prop_map(|zeros| Damage::Longer(vec![0; zeros])),
+        2 => (any::<Index>(), bytes(24)).prop_map(|(at, bytes)| Damage::Overwrite(at, bytes)),
+        1 => (any::<Index>(), any::<Index>(), 1..80usize)
+            .prop_map(|(from, to, len)| Damage::Copy(from, to, len)),
+        1 => Just(Damage::Gone),
+    ]
+}
+
+fn apply(disk: &Arc<dyn Disk>, path: &Path, damage: &Damage) {
+    let Ok(mut bytes) = disk.read(path, 1 << 24) else { return };
+    let place = |at: &Index, len: usize| if len == 0 { 0 } else { at.index(len) };
+    let len = bytes.len();
+    match damage {
+        Damage::Gone => return disk.remove_file(path).unwrap(),
+        Damage::Flip(at, mask) if len > 0 => bytes[place(at, len)] ^= mask,
+        Damage::Flip(..) => {}
+        Damage::Cut(at) => bytes.truncate(place(at, len)),
+        Damage::Longer(more) => bytes.extend(more),
+        Damage::Other(other) => bytes.clone_from(other),
+        Damage::Overwrite(at, with) => {
+            let at = place(at, len);
+            let end = len.min(at + with.len());
+            bytes[at..end].copy_from_slice(&with[..end - at]);
+        }
+        Damage::Copy(from, to, count) => {
+            let (from, to) = (place(from, len), place(to, len));
+            let count = (*count).min(len - from).min(len - to);
+            bytes.copy_within(from..from + count, to);
+        }
+    }
+    disk.replace(path, &bytes).unwrap();
+}
+
+/// A log with segments, open, aborted and committed transactions, epochs and snapshots.
+fn rich(disk: &Arc<dyn Disk>) {
+    let (mut log, _) = open(disk, small(), true, 0);
+    for round in 0..12 {
+        let epoch = round as i32 / 5;
+        for step in 0..4 {
+            let base = log.log_end_offset();
+            let batch = match step {
+                0 => produced(base, 3, epoch, (round % 3, 0, base as i32), true),
+                1 => produced(base, 4, epoch, (7, 0, base as i32), false),
+                2 => batch(base, 5, epoch, 1000 + base),
+                _ => marker(base, epoch, (round % 3, 0), round % 2 == 0),
+            };
+            log.append(&[batch], 0).unwrap();
+        }
+    }
+    write_partition_metadata(&**disk, &dir(), model::Uuid([7; 16])).unwrap();
+    log.close().unwrap();
+}
+
+fn use_all(log: &Log) {
+    let view = log.view();
+    for offset in (0..160).step_by(7) {
+        if let Ok(read) = view.read(offset, 300, true, i64::MAX) {
+            let _ = read.slice.read();
+            let _ = view.aborted_in(offset, &read);
+        }
+    }
+    let _ = view.offset_for_timestamp(1050);
+    let _ = view.max_timestamp();
+    let _ = view.batches_from(0).for_each(|_| true);
+    let _ = view.aborted_transactions(0, i64::MAX);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1500, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_damaged_log_opens_or_is_refused(
+        damages in proptest::collection::vec((any::<Index>(), damages()), 1..5),
+        end in prop::sample::select(vec![(true, false), (false, true), (false, false)]),
+        recovery_point in prop_oneof![Just(0), 0..200i64],
+    ) {
+        let disk = sim();
+        rich(&disk);
+        let names = disk.list(&dir()).unwrap();
+        for (at, damage) in &damages {
+            apply(&disk, &dir().join(&at.get(&names).name), damage);
+        }
+        let (clean, writes_survived) = end;
+        let options = OpenOptions { writes_survived, ..options(clean, recovery_point) };
+        if let Ok((mut log, _)) = Log::open(disk.clone(), dir(), small(), options) {
+            use_all(&log);
+            let end = log.log_end_offset();
+            if log.append(&[batch(end, 3, 9, 5000)], 0).is_ok() {
+                let _ = log.truncate_to(end / 2, 0);
+                use_all(&log);
+                let _ = log.close();
+            }
+        }
+        let _ = read_partition_metadata(&*disk, &dir());
+    }
+
+    #[test]
+    fn files_of_any_bytes_are_read_or_refused(
+        bytes in proptest::collection::vec(any::<u8>(), 0..600),
+        text in "(version: ?)?[0-9]{0,2}\n?-?[0-9]{0,20}\n([a-z#=.:-]{0,12}[ =:]?-?[0-9]{0,20} ?[0-9]{0,20}\n){0,4}",
+    ) {
+        let disk = sim();
+        disk.create_dir_all(&dir()).unwrap();
+        for content in [&bytes[..], text.as_bytes()] {
+            for name in [
+                RECOVERY_POINT_CHECKPOINT,
+                META_PROPERTIES_FILE,
+                PARTITION_METADATA_FILE,
+                CLEAN_SHUTDOWN_FILE,
+                "leader-epoch-checkpoint",
+                "00000000000000000001.snapshot",
+                "00000000000000000000.log",
+                "00000000000000000000.index",
+                "00000000000000000000.timeindex",
+                "00000000000000000000.txnindex",
+            ] {
+                disk.replace(&dir().join(name), content).unwrap();
+            }
+            let _ = read_offset_checkpoint(&*disk, &dir().join(RECOVERY_POINT_CHECKPOINT));
+            let _ = MetaProperties::read(&*disk, &dir());
+            let _ = read_partition_metadata(&*disk, &dir());
+            let _ = CleanShutdown::read(&*disk, &dir());
+            let _ = read_producer_snapshot(&*disk, &dir(), 1);
+            let writes_survived = bytes.len() % 2 == 0;
+            let opened = reopen(&disk, OpenOptions { writes_survived, ..options(false, 0) });
+            if let Ok((log, _)) = opened {
+                use_all(&log);
+            }
+        }
+    }
+}
