@@ -72,6 +72,35 @@ fn frames_promised_and_never_sent_take_no_memory() {
     node.assert_grew_less(before, 150 * MEBIBYTE);
 }
 
+/// They are covered by the node's budget as they arrive: beyond it they are left to the kernel, and small requests go on.
+#[test]
+fn half_frames_are_held_only_within_the_budget() {
+    let _turn = node::turn();
+    let count = room_for_connections(1_000);
+    let test = "half_frames_are_held_only_within_the_budget";
+    let budget = ["queued.max.request.bytes=16777216", "socket.request.max.bytes=16777216"];
+    let Some(node) = Node::start_own_with(test, &[BACKLOG, budget[0], budget[1]]) else { return };
+    let mut bystander = Bystander::of(&node);
+    let before = node.resident();
+    let half = [&(16i32 << 20).to_be_bytes()[..], &[0; 126 * 1024]].concat();
+    let connections: Vec<Connection> = (0..count).map(|_| node.connect()).collect();
+    for connection in &connections {
+        let mut stream = connection.stream();
+        stream.set_nonblocking(true).expect("a socket that does not block");
+        let mut sent = 0;
+        while let Ok(more) = stream.write(&half[sent..]) {
+            sent += more;
+            if sent == half.len() {
+                break;
+            }
+        }
+    }
+    for _ in 0..10 {
+        bystander.assert_served();
+    }
+    node.assert_grew_less(before, 64 * MEBIBYTE);
+}
+
 /// Sends until the broker stops reading; answers how many frames it took.
 fn stuff(connection: &Connection, frame: &[u8], limit: u64) -> u64 {
     let mut stream = connection.stream();

@@ -14,6 +14,7 @@ mod compaction;
 mod crash;
 mod crowds;
 mod directories;
+mod endings;
 mod flights;
 mod groups;
 mod node;

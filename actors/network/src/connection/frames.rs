@@ -5,7 +5,7 @@ use bytes::{Buf, Bytes, BytesMut};
 /// The most that is read at a time where no long frame is under way.
 pub(crate) const READ_SIZE: usize = 128 * 1024;
 /// What is read at a time to begin with: a connection that has shown nothing yet is given little.
-const FIRST_READ: usize = 4 * 1024;
+pub(crate) const FIRST_READ: usize = 4 * 1024;
 const LENGTH: usize = 4;
 
 /// The peer promised a length that no frame may have.
@@ -51,20 +51,34 @@ impl FrameBuffer {
         }
     }
 
+    /// What the frame that the buffer begins with lacks.
+    fn missing(&self) -> usize {
+        match self.promised() {
+            Ok(Some(length)) => (LENGTH + length).saturating_sub(self.buffer.len()),
+            _ => 0,
+        }
+    }
+
+    /// As much again as has arrived, however much was promised.
+    fn next_read(&self) -> usize {
+        self.buffer.len().max(self.read_size)
+    }
+
+    /// The most that the buffer holds after the next read.
+    pub(crate) fn len_after_read(&self) -> usize {
+        self.buffer.len() + self.next_read()
+    }
+
     /// Room for the next read.
     pub(crate) fn space(&mut self) -> &mut BytesMut {
         let held = self.buffer.len();
-        let missing = match self.promised() {
-            Ok(Some(length)) => (LENGTH + length).saturating_sub(held),
-            _ => 0,
-        };
+        let missing = self.missing();
         let room = self.buffer.capacity() - held;
         if held > 0 && room == 0 {
             self.read_size = (self.read_size * 4).min(READ_SIZE);
         }
         if missing > room {
-            // As much again as has arrived, however much was promised.
-            self.buffer.reserve(held.max(self.read_size).min(missing));
+            self.buffer.reserve(self.next_read().min(missing));
         } else if missing == 0 && room < self.read_size / 4 {
             self.buffer.reserve(self.read_size);
         }

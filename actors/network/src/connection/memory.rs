@@ -53,17 +53,18 @@ impl Held {
     /// Waits until that many bytes of a long frame are covered.
     pub(crate) async fn extend_to(&mut self, bytes: usize) {
         while self.covered < bytes && self.beyond.is_none() {
-            let step = u32::try_from(READ_SIZE).unwrap_or(u32::MAX);
+            let missing = (bytes - self.covered).min(READ_SIZE);
+            let step = u32::try_from(missing).unwrap_or(u32::MAX);
             if let Some(credit) = self.memory.bytes.try_take(step) {
                 self.credits.push(credit);
-                self.covered += READ_SIZE;
+                self.covered += missing;
                 continue;
             }
             tokio::select! {
                 biased;
                 credit = self.memory.bytes.take(step) => {
                     self.credits.push(credit);
-                    self.covered += READ_SIZE;
+                    self.covered += missing;
                 }
                 beyond = self.memory.beyond.take(1) => self.beyond = Some(beyond),
             }

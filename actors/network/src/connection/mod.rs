@@ -1,7 +1,7 @@
 //! Connection: one client's stream of requests and responses.
 //!
-//! Supervisor: its listener; a failure costs this connection alone. Bound: a frame's bytes are covered by a credit of the
-//! node before they are held (CO-2), and at most [`PIPELINED`] requests are under way.
+//! Supervisor: its listener; a failure costs this connection alone. Bound: a frame's bytes, but for the first few KiB of a
+//! connection, are covered by a credit of the node before they are held (CO-2), and at most [`PIPELINED`] requests are under way.
 //! Invariants: CO-1 (responses in the order of their requests), CO-2.
 
 mod frames;
@@ -18,7 +18,7 @@ use tokio::io::AsyncReadExt;
 
 use crate::Broker;
 use crate::api::{self, ConnectionInfo, Request, RequestError};
-use frames::{BadLength, FrameBuffer, READ_SIZE};
+use frames::{BadLength, FIRST_READ, FrameBuffer, READ_SIZE};
 pub(crate) use memory::RequestMemory;
 use memory::{FrameCredit, Held};
 use responses::Responses;
@@ -120,6 +120,8 @@ struct Flow {
     next: Option<Request>,
     /// Whether the requests under way are ones that others may overlap.
     overlapping: bool,
+    /// The peer sends nothing more. What it sent whole is still done: with acks=0 nobody waits for an answer.
+    ended: bool,
 }
 
 impl Serving {
@@ -131,6 +133,7 @@ impl Serving {
             responses: Responses::default(),
             next: None,
             overlapping: false,
+            ended: false,
         };
         let mut last_active = self.world.mono();
         let idle_after = broker.limits.max_idle;
@@ -139,23 +142,26 @@ impl Serving {
             std::pin::pin!(world.sleep_until(last_active + idle_after.min(STALLED_FRAME)));
         loop {
             self.begin_requests(&mut flow).await?;
-            let reading = flow.next.is_none() || flow.frames.len() < READ_SIZE;
+            if flow.ended && flow.responses.is_empty() {
+                return Ok(());
+            }
+            let room = flow.next.is_none() || flow.frames.len() < READ_SIZE;
+            let reading = room && !flow.ended;
             tokio::select! {
                 biased;
                 ready = flow.responses.ready(), if !flow.responses.is_empty() => {
                     self.answer(ready).await?;
                 }
                 read = read_some(&mut self.stream, &mut flow.frames, &mut flow.held), if reading => {
-                    if read? == 0 {
-                        return Ok(());
-                    }
+                    flow.ended = !matches!(read, Ok(1..));
                 }
                 () = &mut alarm => {
                     let silent = world.mono().saturating_sub(last_active);
-                    if flow.held.any() && silent >= STALLED_FRAME {
+                    let waits_for_peer = flow.responses.is_empty();
+                    if waits_for_peer && flow.held.any() && silent >= STALLED_FRAME {
                         return Err(End::Stalled);
                     }
-                    if silent >= idle_after && flow.responses.is_empty() {
+                    if waits_for_peer && silent >= idle_after {
                         return Err(End::Idle);
                     }
                     alarm.set(world.sleep_until(world.mono() + idle_after.min(STALLED_FRAME)));
@@ -173,7 +179,9 @@ impl Serving {
                 Some(request) => request,
                 None => match flow.frames.next()? {
                     Some(frame) => {
-                        let credit = flow.held.cover(frame.len()).await;
+                        // One small request of each connection goes on also where half frames hold all memory.
+                        let free = flow.responses.is_empty() && frame.len() <= FIRST_READ;
+                        let credit = flow.held.cover(if free { 0 } else { frame.len() }).await;
                         Request::decode(frame, credit, &self.args.info)?
                     }
                     None => break,
@@ -220,8 +228,8 @@ async fn read_some(
 ) -> io::Result<usize> {
     if frames.is_empty() {
         stream.readable().await?;
-    } else if frames.len() >= READ_SIZE {
-        held.extend_to(frames.len() + READ_SIZE).await;
+    } else if frames.len() >= FIRST_READ {
+        held.extend_to(frames.len_after_read()).await;
     }
     stream.read_buf(frames.space()).await
 }
