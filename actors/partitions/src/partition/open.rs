@@ -61,18 +61,7 @@ pub(super) async fn open(
     handle.set_high_watermark(machine.high_watermark());
     handle.set_last_stable(machine.last_stable_offset());
     handle.set_opened();
-    match handle.role().as_deref() {
-        Some(Role::Lead(leadership)) => {
-            let leadership = Box::new(leadership.clone());
-            let _ = cx.me().send(super::PartitionMsg::Lead { leadership }).await;
-        }
-        Some(Role::Follow { leader_epoch, partition_epoch }) => {
-            let (leader_epoch, partition_epoch) = (*leader_epoch, *partition_epoch);
-            let follow = super::PartitionMsg::Follow { leader_epoch, partition_epoch };
-            let _ = cx.me().send(follow).await;
-        }
-        None => {}
-    }
+    resume_role(cx, &handle).await;
     Ok(PartitionActor {
         appended: cx.counter("batches_appended"),
         appended_bytes: cx.counter("bytes_appended"),
@@ -97,6 +86,22 @@ pub(super) async fn open(
         producer_id_expiration_ms,
         effects: Vec::new(),
     })
+}
+
+/// What the controller last said, which an actor before this one may have been told.
+async fn resume_role(cx: &mut Cx<PartitionActor>, handle: &PartitionHandle) {
+    match handle.role().as_deref() {
+        Some(Role::Lead(leadership)) => {
+            let leadership = Box::new(leadership.clone());
+            let _ = cx.me().send(super::PartitionMsg::Lead { leadership }).await;
+        }
+        Some(Role::Follow { leader_epoch, partition_epoch }) => {
+            let (leader_epoch, partition_epoch) = (*leader_epoch, *partition_epoch);
+            let follow = super::PartitionMsg::Follow { leader_epoch, partition_epoch };
+            let _ = cx.me().send(follow).await;
+        }
+        None => {}
+    }
 }
 
 /// What is known of the log before it is opened: from this process's own earlier actor, else from the checkpoints.
