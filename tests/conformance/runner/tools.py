@@ -230,6 +230,7 @@ def dump_log(bootstrap, home):
     keyed = ["--reader-property", "parse.key=true", "--reader-property", "key.separator=:"]
     lines = "".join(f"key{n}:{'value ' * 100}{n}\n" for n in range(2000))
     tool("console-producer", bootstrap, "--topic", topic, *keyed, stdin=lines)
+    tool("console-consumer", bootstrap, "--topic", topic, "--group", topic, "--from-beginning", "--max-messages", 10)
     files = sorted((home / f"{topic}-0").glob("0*"))
     assert ".log" in {file.suffix for file in files}, files
     log = next(file for file in files if file.suffix == ".log")
