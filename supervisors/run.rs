@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use model::node_config::NodeConfig;
-use runtime::{Bulkhead, BulkheadSizes, Bulkheads, World};
+use runtime::{ActorTree, Bulkhead, BulkheadSizes, Bulkheads, World};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::cli::{self, Cli, Command};
 use crate::config::{self, ConfigErrors};
@@ -133,13 +134,22 @@ async fn serve(start: &cli::Start, configs: Vec<NodeConfig>, world: World) -> Re
             )
         }
     };
+    let mut signals = Signals::new()?;
     let mut nodes = Vec::new();
-    let mut worlds = Vec::new();
     let count = configs.len();
     for config in configs {
         let own = World::real(world.handles().clone(), real_disk(count));
-        worlds.push(own.clone());
-        nodes.push(builder(own, config).start().await?);
+        let node = builder(own, config).launch().await?;
+        let outcome = tokio::select! {
+            biased;
+            served = node.serving() => served.map(|()| Go::On),
+            () = signals.stop() => Ok(Go::Stop),
+        };
+        nodes.push(node);
+        if !matches!(outcome, Ok(Go::On)) {
+            stop(&nodes).await;
+            return outcome.map(|_| ()).map_err(RunError::Start);
+        }
     }
     let took = world.mono().saturating_sub(begun);
     for node in &nodes {
@@ -152,6 +162,7 @@ async fn serve(start: &cli::Start, configs: Vec<NodeConfig>, world: World) -> Re
         );
     }
     if let Some(console) = console {
+        let worlds = nodes.iter().map(|node| node.world().clone()).collect();
         let task = async move {
             if let Err(error) = console.serve(worlds).await {
                 tracing::warn!(%error, "the console ended");
@@ -159,8 +170,8 @@ async fn serve(start: &cli::Start, configs: Vec<NodeConfig>, world: World) -> Re
         };
         world.spawn(Bulkhead::Control, task);
     }
-    let ended = wait(&nodes).await?;
-    stop(&world, &nodes).await;
+    let ended = wait(&nodes, &mut signals).await;
+    stop(&nodes).await;
     ended.map_or(Ok(()), |(id, exit)| Err(RunError::Ended(id, exit)))
 }
 
@@ -168,11 +179,37 @@ fn builder(world: World, config: NodeConfig) -> NodeBuilder {
     Node::builder_in(world).node_config(config)
 }
 
+enum Go {
+    On,
+    Stop,
+}
+
+/// Those that ask to stop. Watched from the start: a node may be recovering for long.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Signals, RunError> {
+        let watch = |kind| signal(kind).map_err(RunError::Signals);
+        Ok(Signals {
+            terminate: watch(SignalKind::terminate())?,
+            interrupt: watch(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn stop(&mut self) {
+        tokio::select! {
+            biased;
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
 /// Waits for a signal to stop, or for a node that ends by itself.
-async fn wait(nodes: &[Node]) -> Result<Option<(i32, String)>, RunError> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate()).map_err(RunError::Signals)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(RunError::Signals)?;
+async fn wait(nodes: &[Node], signals: &mut Signals) -> Option<(i32, String)> {
     let mut ends: Vec<_> = nodes.iter().map(|node| Box::pin(node.ended())).collect();
     let first_end = std::future::poll_fn(|cx| {
         for (node, end) in nodes.iter().zip(&mut ends) {
@@ -185,25 +222,27 @@ async fn wait(nodes: &[Node]) -> Result<Option<(i32, String)>, RunError> {
     });
     tokio::select! {
         biased;
-        _ = terminate.recv() => Ok(None),
-        _ = interrupt.recv() => Ok(None),
-        end = first_end => Ok(Some(end)),
+        () = signals.stop() => None,
+        end = first_end => Some(end),
     }
 }
 
 /// Stops the nodes, the last started first; says so where it takes long.
-async fn stop(world: &World, nodes: &[Node]) {
-    let begun = world.mono();
+async fn stop(nodes: &[Node]) {
     for node in nodes.iter().rev() {
+        let world = node.world();
+        let begun = world.mono();
         let id = node.config().node_id;
         let mut stopping = std::pin::pin!(node.stop());
         while world.timeout(LONG_STOP, stopping.as_mut()).await.is_err() {
-            let left = world.registry().tree().len();
+            let left = actors(&world.registry().tree());
             let took = world.mono().saturating_sub(begun).as_secs();
-            eprintln!(
-                "ottla: node {id} is stopping: {took} s, {left} actors at the top are still there"
-            );
+            eprintln!("ottla: node {id} is stopping: {took} s, {left} actors are still there");
         }
         println!("ottla: node {id} stopped");
     }
+}
+
+fn actors(trees: &[ActorTree]) -> usize {
+    trees.iter().map(|tree| 1 + actors(&tree.children)).sum()
 }

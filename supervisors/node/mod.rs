@@ -96,8 +96,15 @@ impl NodeBuilder {
     /// # Errors
     /// What is configured does not fit, a directory is another's, an address is in use: nothing was started then.
     pub async fn start(self) -> Result<Node, StartError> {
+        let node = self.launch().await?;
+        node.serving().await?;
+        Ok(node)
+    }
+
+    /// Starts the node and does not wait: it can be stopped while it recovers.
+    pub(crate) async fn launch(self) -> Result<Node, StartError> {
         let config = self.config?.ok_or(StartError::Nothing)?;
-        Node::start(self.world, config).await
+        Node::launch(self.world, config).await
     }
 }
 
@@ -129,7 +136,7 @@ impl Node {
         NodeBuilder { world, config: Ok(None) }
     }
 
-    async fn start(world: World, config: NodeConfig) -> Result<Node, StartError> {
+    async fn launch(world: World, config: NodeConfig) -> Result<Node, StartError> {
         if !config.roles.broker || !config.roles.controller {
             return Err(StartError::Roles);
         }
@@ -144,14 +151,19 @@ impl Node {
         let shared = Shared::new(config, directories, bound);
         let root =
             spawn_root::<NodeActor>(&world, &name, shared.clone()).ok_or(StartError::Name)?;
-        root.started().await.map_err(|exit| StartError::Ended(format!("{exit:?}")))?;
-        let mut state = shared.lifecycle_state.subscribe();
+        Ok(Node { world, shared, root })
+    }
+
+    /// Waits until it serves.
+    pub(crate) async fn serving(&self) -> Result<(), StartError> {
+        let ended = |exit| StartError::Ended(format!("{exit:?}"));
+        self.root.started().await.map_err(ended)?;
+        let mut state = self.shared.lifecycle_state.subscribe();
         tokio::select! {
             biased;
-            exit = root.ended() => return Err(StartError::Ended(format!("{exit:?}"))),
-            _ = state.until(|state| *state >= LifecycleState::Serving) => {}
+            exit = self.root.ended() => Err(ended(exit)),
+            _ = state.until(|state| *state >= LifecycleState::Serving) => Ok(()),
         }
-        Ok(Node { world, shared, root })
     }
 
     /// Where a listener can be reached.

@@ -246,7 +246,7 @@ fn spawn(address: SocketAddr, home: &Path, settings: &[String]) -> (Child, Outpu
     (child, output)
 }
 
-fn start_command(listen: &str, data: &Path) -> Command {
+pub fn start_command(listen: &str, data: &Path) -> Command {
     let mut command = Command::new(OTTLA);
     command.args(["start", "--listen", listen, "--console", "off", "--data"]).arg(data);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());

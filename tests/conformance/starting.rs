@@ -1,10 +1,12 @@
 //! A start with nothing there; and starts that must be refused, with a message that names what is wrong.
 
 use crate::batch;
-use crate::node::{Node, failing_start, free_address};
+use crate::node::{Node, failing_start, free_address, start_command};
 use crate::raw::{Answer, Bytes};
 use crate::requests::{self, METADATA};
+use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
@@ -45,6 +47,30 @@ fn a_node_with_nothing_there_soon_takes_its_first_record() {
     eprintln!(
         "MEASURED: from nothing to serving {served:?}, to the first record {taken:?}; resident {idle:.1} MiB, then {now:.1} MiB"
     );
+}
+
+/// It may not even serve yet: what it has begun is ended in order.
+#[test]
+fn a_node_that_is_told_to_stop_while_it_starts_stops_in_order() {
+    if std::env::var("OTTLA_BOOTSTRAP").is_ok() {
+        return;
+    }
+    let home = home();
+    let data = home.path().join("data");
+    let mut command = start_command(&free_address().to_string(), &data);
+    let starting = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let starting = starting.expect("the program starts");
+    let begin = Instant::now();
+    while !data.join("meta.properties").exists() {
+        assert!(begin.elapsed() < Duration::from_secs(20), "it does not begin");
+    }
+    let id = Pid::from_child(&starting);
+    kill_process(id, Signal::TERM).expect("the signal is sent");
+    let ended = starting.wait_with_output().expect("it ends");
+    let said = String::from_utf8_lossy(&ended.stdout);
+    assert!(ended.status.success(), "{}: {said}", ended.status);
+    assert_refused(&said, &["stopped"]);
+    assert!(data.join(".kafka_cleanshutdown").exists(), "its logs were closed");
 }
 
 #[test]
