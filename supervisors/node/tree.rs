@@ -15,7 +15,7 @@ use model::settings::Values;
 use network::{Bound, Broker, BrokerParts, Limits, ListenerActor, ListenerArgs};
 use partitions::{
     Assignments, Hosted, LogCleaner, LogCleanerArgs, LogDir, LogDirArgs, LogDirState, LogDirs,
-    Partitions, PartitionsArgs,
+    Partitions, PartitionsArgs, PartitionsMsg,
 };
 use quorum::{
     AssignmentsArgs, ControllerActor, ControllerArgs, ControllerHandle, ControllerMsg,
@@ -54,6 +54,7 @@ pub(crate) struct Shared {
     pub(crate) raft: Address<quorum::RaftMsg>,
     pub(crate) controller: Address<ControllerMsg>,
     pub(crate) lifecycle: Address<LifecycleMsg>,
+    pub(crate) partitions: Address<PartitionsMsg>,
     pub(crate) extensions: Address<SupervisorMsg>,
     pub(crate) bound: Vec<Bound>,
 }
@@ -87,6 +88,7 @@ impl Shared {
             raft: Address::vacant(),
             controller: Address::vacant(),
             lifecycle: Address::vacant(),
+            partitions: Address::vacant(),
             extensions: Address::vacant(),
             config: Arc::new(config),
             bound,
@@ -236,7 +238,12 @@ fn branches(cx: &Cx<NodeActor>, shared: &Shared) -> Vec<Seed> {
     vec![
         supervisor("storage", Strategy::OneForOne, storage(shared)),
         supervisor("quorum", Strategy::RestForOne, quorum_members(shared)),
-        Seed::of::<Partitions>("partitions", policy::branch(), partitions_args(shared)).0,
+        Seed::at::<Partitions>(
+            "partitions",
+            policy::branch(),
+            partitions_args(shared),
+            &shared.partitions,
+        ),
         Seed::of::<Coordinators>("coordinators", policy::branch(), coordinators).0,
         supervisor("network", Strategy::OneForOne, network_members(cx, shared, groups)),
         Seed::at::<Supervisor>("extensions", policy::branch(), extensions, &shared.extensions),
@@ -375,6 +382,10 @@ fn partitions_args(shared: &Shared) -> PartitionsArgs {
         initial_delay: ms(logs.initial_task_delay_ms),
         retention_interval: ms(logs.retention_check_interval_ms),
         expiration_interval: ms(i64::from(logs.producer_id_expiration_check_interval_ms)),
+        alter_dirs_threads: logs
+            .alter_dirs_threads
+            .and_then(|threads| usize::try_from(threads).ok())
+            .unwrap_or(shared.log_dirs.0.len()),
     }
 }
 
@@ -420,6 +431,7 @@ fn network_members(cx: &Cx<NodeActor>, shared: &Shared, groups: Groups) -> Vec<S
         settings: shared.settings.subscribe(),
         hosted: shared.hosted.clone(),
         log_dirs: shared.log_dirs.clone(),
+        partitions: shared.partitions.clone(),
         groups,
         controller: shared.controller_handle(),
         producer_id_blocks: producer_ids::blocks(

@@ -8,9 +8,9 @@ use machines::fetch_session::FetchSessions;
 use machines::metadata::MetadataImage;
 use model::NodeId;
 use model::settings::Values;
-use partitions::{Hosted, LogDirs};
+use partitions::{Hosted, LogDirs, PartitionsMsg};
 use quorum::ControllerHandle;
-use runtime::{Credits, RandomStream, Watch, World};
+use runtime::{Address, Credits, RandomStream, Watch, World};
 
 use crate::connection::RequestMemory;
 use crate::producer_ids::{AllocateBlock, ProducerIds};
@@ -45,6 +45,7 @@ pub struct BrokerParts {
     pub settings: Watch<Values>,
     pub hosted: Arc<Hosted>,
     pub log_dirs: LogDirs,
+    pub partitions: Address<PartitionsMsg>,
     pub controller: ControllerHandle,
     pub groups: Groups,
     /// Asks the controller for this broker's next block of producer ids.

@@ -1,16 +1,18 @@
 //! What others hold of a partition: it outlives the restarts of the partition's actor.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, Ordering};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use log::LogView;
+use log::{LogView, partition_dir_name};
 use machines::partition::{Acks, AppendError, Appended, Leadership, Origin};
 use model::settings::TopicConfig;
 use model::{LeaderEpoch, TopicPartition, Uuid};
 use runtime::{Address, Answer, Dead, Pulse, Reply};
 use wire::batch::RecordBatch;
 
+use crate::future::FutureLog;
 use crate::log_dirs::{Checkpoint, LogDirState};
 use crate::partition::PartitionMsg;
 
@@ -68,7 +70,9 @@ pub struct PartitionHandle {
     recovery_point: AtomicI64,
     /// Everything below was compacted; -1 where it never was.
     cleaned: AtomicI64,
-    log_dir: Arc<LogDirState>,
+    log_dir: ArcSwap<LogDirState>,
+    /// Where it is being moved to.
+    future: ArcSwapOption<FutureLog>,
     /// What the controller last said, for an actor that starts.
     role: ArcSwapOption<Role>,
     /// An actor of this process has opened the log before: what it wrote needs no recovery from a crash.
@@ -105,7 +109,8 @@ impl PartitionHandle {
             pulse: Pulse::new(),
             recovery_point: AtomicI64::new(0),
             cleaned: AtomicI64::new(-1),
-            log_dir,
+            log_dir: ArcSwap::new(log_dir),
+            future: ArcSwapOption::empty(),
             role: ArcSwapOption::empty(),
             opened: AtomicBool::new(false),
             deleted: AtomicBool::new(false),
@@ -127,7 +132,7 @@ impl PartitionHandle {
 
     /// With its directory a replica is offline, whatever its actor says.
     pub fn standing(&self) -> Arc<Standing> {
-        match self.log_dir.failure() {
+        match self.log_dir.load().failure() {
             Some(why) => Arc::new(Standing::Offline { reason: why.to_owned() }),
             None => self.standing.load_full(),
         }
@@ -170,8 +175,33 @@ impl PartitionHandle {
         &self.pulse
     }
 
-    pub fn log_dir(&self) -> &Arc<LogDirState> {
-        &self.log_dir
+    pub fn log_dir(&self) -> Arc<LogDirState> {
+        self.log_dir.load_full()
+    }
+
+    /// The copy in another directory that is to take its place; shown by DescribeLogDirs meanwhile.
+    pub fn future(&self) -> Option<Arc<FutureLog>> {
+        self.future.load_full()
+    }
+
+    pub(crate) fn set_future(&self, future: Option<Arc<FutureLog>>) {
+        self.future.store(future);
+    }
+
+    /// The copy is the replica's log from here on, and durable up to its end.
+    pub(crate) fn promote(&self, future: &FutureLog, end: i64) {
+        self.log_dir.store(future.dir.clone());
+        self.future.store(None);
+        self.set_recovery_point(end);
+        self.set_cleaned(future.cleaned.unwrap_or(-1));
+    }
+
+    pub(crate) fn dir_name(&self) -> String {
+        partition_dir_name(&self.topic_partition)
+    }
+
+    pub(crate) fn path(&self) -> PathBuf {
+        self.log_dir.load().path.join(self.dir_name())
     }
 
     pub fn recovery_point(&self) -> i64 {

@@ -2,6 +2,7 @@
 
 mod assignments;
 mod cleaner;
+mod future;
 mod handle;
 mod hosted;
 mod log_dir;
@@ -16,12 +17,13 @@ pub use assignments::{Assignments, ReplicaName};
 pub use cleaner::{
     CleanRequest, LogCleaner, LogCleanerArgs, LogCleanerMsg, PassFailed, PassResult,
 };
+pub use future::FutureLog;
 pub use handle::{Append, AppendResult, Held, PartitionHandle, Role, Serving, Standing};
 pub use hosted::{Hosted, HostedTopic};
 pub use log_dir::{LogDir, LogDirArgs, LogDirMsg, read_log_dir};
 pub use log_dirs::{Checkpoint, Checkpoints, LogDirState, LogDirs};
 pub use partition::{DeleteRecordsError, PartitionActor, PartitionArgs, PartitionMsg};
-pub use partitions::{Partitions, PartitionsArgs, PartitionsMsg};
+pub use partitions::{AlterDirError, Partitions, PartitionsArgs, PartitionsMsg};
 #[cfg(test)]
 mod recovery_tests;
 

@@ -259,6 +259,14 @@ impl LogDir {
                 }
             }
         }
+        // Of a replica that moves here: so that it starts there when it is here.
+        for handle in self.args.hosted.all() {
+            let moves_here = handle.future().is_some_and(|f| f.dir.id == self.args.state.id);
+            let start = handle.checkpointed(Checkpoint::LogStarts);
+            if let Some(start) = start.filter(|_| moves_here) {
+                offsets.of_mut(Checkpoint::LogStarts).insert(handle.topic_partition.clone(), start);
+            }
+        }
         offsets
     }
 

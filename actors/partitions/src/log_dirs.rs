@@ -277,11 +277,12 @@ impl LogDirs {
     }
 
     /// Where a replica goes: the directory that holds it already, of several that which the metadata names; else the one that
-    /// the metadata names; else, of those in use, the one with the fewest replicas. While a directory is offline, a replica that
+    /// was asked for before it came, or that the metadata names; else, of those in use, the one with the fewest replicas. While a directory is offline, a replica that
     /// belongs in none that is online may be in it: that one is the answer then, and the replica is offline with it.
     pub(crate) fn place(
         &self,
         assigned: Uuid,
+        preferred: Option<&Arc<LogDirState>>,
         holds: impl Fn(&LogDirState) -> bool,
     ) -> Option<Arc<LogDirState>> {
         let named = || self.online().find(|dir| dir.id == assigned);
@@ -297,6 +298,11 @@ impl LogDirs {
             false => (false, dir.replicas()),
         };
         let emptiest = || self.online().min_by_key(rank);
-        held.or_else(named).or_else(lost).or_else(emptiest).cloned()
+        let preferred = preferred.filter(|dir| dir.is_online());
+        let new = || match named() {
+            Some(named) => Some(preferred.unwrap_or(named)),
+            None => lost().or(preferred).or_else(emptiest),
+        };
+        held.or_else(new).cloned()
     }
 }

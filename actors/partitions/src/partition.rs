@@ -7,9 +7,9 @@
 mod clean;
 mod flush;
 mod open;
+mod promote;
 mod trim;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use disk::DiskError;
@@ -21,11 +21,13 @@ use runtime::{Actor, Counter, Cx, Failure, Map, Outcome, RandomStream, Reply, Ti
 use wire::batch::RecordBatch;
 
 use crate::cleaner::{CleanRequest, PassFailed};
+use crate::future::FutureLog;
 use crate::handle::{Append, AppendResult, Held, PartitionHandle, Serving, Standing};
 pub use clean::CleanStep;
 use clean::Cleaning;
 pub use flush::SyncFailed;
 pub use open::PartitionArgs;
+pub(crate) use open::{log_config, must_belong};
 pub use trim::DeleteRecordsError;
 
 /// Kept small: the actor's future, of which there are as many as partitions, holds several.
@@ -66,6 +68,9 @@ pub enum PartitionMsg {
     CleanEnded { failed: PassFailed },
     /// From itself: what a pass gave is in its place on the disk.
     Swapped { of: DeletedSegments, result: Result<(), DiskError> },
+    /// From `partitions`: the copy of the log in another directory, which rests, takes its place. Answered when it
+    /// has, or could not.
+    Promote { future: Arc<FutureLog>, reply: Reply<()> },
     /// From a test or an operator: fail as a bug would.
     Panic { message: String },
 }
@@ -89,6 +94,7 @@ runtime::messages!(PartitionMsg {
     CleanOn,
     CleanEnded,
     Swapped,
+    Promote,
     Panic
 });
 
@@ -117,7 +123,6 @@ pub struct PartitionActor {
     deletions: u64,
     /// A pass of the log cleaner.
     cleaning: Option<Box<Cleaning>>,
-    path: PathBuf,
     producer_id_expiration_ms: i64,
     effects: Vec<Effect>,
     appended: Counter,
@@ -171,6 +176,9 @@ impl Actor for PartitionActor {
             PartitionMsg::CleanOn => self.clean_on(cx),
             PartitionMsg::CleanEnded { failed } => self.end_pass(cx, Err(failed))?,
             PartitionMsg::Swapped { of, result } => self.swapped(cx, of, result)?,
+            PartitionMsg::Promote { future, reply } => {
+                Box::pin(self.promote_when_clean(cx, future, reply)).await?;
+            }
             PartitionMsg::Panic { message } => panic!("{message}"),
         }
         Ok(())

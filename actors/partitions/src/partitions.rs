@@ -3,10 +3,14 @@
 //!
 //! Supervisor: the node. Its children are one-for-one; one that fails too often goes offline alone.
 
+mod moves;
+
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use disk::DirEntry;
 use log::{DirKind, PartitionDir, delete_dir_name, partition_dir_name};
 use machines::metadata::{
     ConfigResource, MetadataDelta, MetadataImage, PartitionDelta, PartitionRegistration, TopicImage,
@@ -15,16 +19,18 @@ use machines::partition::Leadership;
 use model::settings::{Resource, TopicConfig, Values};
 use model::{LeaderEpoch, NodeId, TopicPartition, Uuid};
 use runtime::{
-    Actor, Address, ChildChange, ChildEvent, ChildSpec, Cx, Failure, Map, Outcome, Publisher, Seed,
-    Watch,
+    Actor, Address, ChildChange, ChildEvent, ChildSpec, Cx, Failure, Map, Outcome, Publisher,
+    Reply, Seed, Watch,
 };
 
 use crate::assignments::Assignments;
+use crate::future::MoveQuota;
 use crate::handle::{PartitionHandle, Role, Standing};
 use crate::hosted::Hosted;
 use crate::log_dir::{CLUSTER_METADATA, LogDirMsg};
 use crate::log_dirs::{LogDirState, LogDirs};
 use crate::partition::{PartitionActor, PartitionArgs, PartitionMsg};
+pub use moves::AlterDirError;
 
 #[derive(Clone)]
 pub struct PartitionsArgs {
@@ -45,6 +51,8 @@ pub struct PartitionsArgs {
     pub retention_interval: Duration,
     /// `producer.id.expiration.check.interval.ms`.
     pub expiration_interval: Duration,
+    /// `num.replica.alter.log.dirs.threads`: so many replicas move at a time.
+    pub alter_dirs_threads: usize,
 }
 
 pub enum PartitionsMsg {
@@ -54,9 +62,15 @@ pub enum PartitionsMsg {
     Retain,
     /// Idle producers are looked for.
     Expire,
+    /// Moves replicas to log directories, each named by its absolute path; answers in the same order when they have begun.
+    AlterDirs { moves: Vec<(TopicPartition, String)>, reply: Reply<Vec<Result<(), AlterDirError>>> },
+    /// A copy of a replica has all that the replica has.
+    FutureCaughtUp { partition: TopicPartition },
+    /// It has taken the replica's place, or could not.
+    Promoted { partition: TopicPartition, from: Arc<LogDirState>, to: Arc<LogDirState> },
 }
 
-runtime::messages!(PartitionsMsg { Changed, Retain, Expire });
+runtime::messages!(PartitionsMsg { Changed, Retain, Expire, AlterDirs, FutureCaughtUp, Promoted });
 
 pub struct Partitions {
     args: PartitionsArgs,
@@ -67,6 +81,12 @@ pub struct Partitions {
     first: bool,
     /// The directories whose replicas were stopped because it has failed.
     failed_dirs: usize,
+    quota: Arc<MoveQuota>,
+    /// Where replicas go that are not here yet.
+    preferred: Map<TopicPartition, Arc<LogDirState>>,
+    /// Copies that were found when the node started, until their replicas are.
+    futures: Map<TopicPartition, Vec<(Arc<LogDirState>, PathBuf)>>,
+    promoting: BTreeSet<TopicPartition>,
 }
 
 impl Actor for Partitions {
@@ -108,13 +128,18 @@ impl Actor for Partitions {
         cx.every(args.expiration_interval, || PartitionsMsg::Expire);
         let settings = args.settings.get();
         args.log_dirs.cordon(&settings);
+        let quota = Arc::new(MoveQuota::new(args.alter_dirs_threads));
         Ok(Partitions {
+            quota,
             args,
             applied: Arc::default(),
             settings,
             configs: Map::new(),
             first: true,
             failed_dirs: 0,
+            preferred: Map::new(),
+            futures: Map::new(),
+            promoting: BTreeSet::new(),
         })
     }
 
@@ -130,6 +155,22 @@ impl Actor for Partitions {
                 let producer_id_expiration_ms =
                     i64::from(self.settings.int("producer.id.expiration.ms"));
                 self.tell_all(|| PartitionMsg::Tick { producer_id_expiration_ms }).await;
+                Ok(())
+            }
+            PartitionsMsg::AlterDirs { moves, reply } => {
+                let mut answers = Vec::with_capacity(moves.len());
+                for (partition, to) in moves {
+                    answers.push(self.alter_dir(cx, &partition, &to).await);
+                }
+                reply.send(answers);
+                Ok(())
+            }
+            PartitionsMsg::FutureCaughtUp { partition } => {
+                self.caught_up(cx, &partition).await;
+                Ok(())
+            }
+            PartitionsMsg::Promoted { partition, from, to } => {
+                self.promoted(cx, &partition, &from, &to).await;
                 Ok(())
             }
         }
@@ -150,7 +191,7 @@ impl Actor for Partitions {
 
 impl Partitions {
     async fn apply(&mut self, cx: &mut Cx<Self>) -> Outcome {
-        self.stop_failed(cx);
+        self.stop_failed(cx).await;
         let image = self.args.metadata.get();
         let settings = self.args.settings.get();
         let delta = MetadataDelta::between(&self.applied, &image);
@@ -179,15 +220,20 @@ impl Partitions {
     }
 
     /// Ends the actors of replicas whose directory has failed. Clients are told so by the handles, which stay.
-    fn stop_failed(&mut self, cx: &mut Cx<Self>) {
+    async fn stop_failed(&mut self, cx: &mut Cx<Self>) {
         let failed = self.args.log_dirs.offline().count();
         if std::mem::replace(&mut self.failed_dirs, failed) == failed {
             return;
         }
-        let offline = |handle: &Arc<PartitionHandle>| !handle.log_dir().is_online();
-        for handle in self.args.hosted.all().into_iter().filter(offline) {
-            cx.dismiss(&partition_dir_name(&handle.topic_partition));
-            handle.publish();
+        for handle in self.args.hosted.all() {
+            let offline = !handle.log_dir().is_online();
+            if offline {
+                cx.dismiss(&handle.dir_name());
+                handle.publish();
+            }
+            if offline || handle.future().is_some_and(|future| !future.dir.is_online()) {
+                self.call_off(cx, &handle, false).await;
+            }
         }
     }
 
@@ -222,19 +268,8 @@ impl Partitions {
             Some(handle) => tell(&handle, role).await,
             None => self.host(cx, change, config, role)?,
         }
-        self.compare_directory(image, change);
+        self.compare_directory(cx, image, change).await;
         Ok(())
-    }
-
-    /// The controller is told where the replica is, if it has it elsewhere.
-    fn compare_directory(&self, image: &MetadataImage, change: &PartitionDelta) {
-        let name = (change.topic.id, change.partition);
-        let Some(handle) = self.args.hosted.get_by_id(name.0, name.1) else { return };
-        let (actual, known) = (handle.log_dir().id, change.after.directory(self.args.node.0));
-        let supported = image.metadata_version().directory_assignment();
-        if supported && !actual.is_reserved_directory() && known != Some(actual) {
-            self.args.assignments.push(name, actual);
-        }
     }
 
     fn config_of(&mut self, image: &MetadataImage, topic: &TopicImage) -> Arc<TopicConfig> {
@@ -259,12 +294,13 @@ impl Partitions {
         let assigned = change.after.directory(self.args.node.0);
         let assigned = assigned.unwrap_or(Uuid::UNASSIGNED_DIRECTORY);
         let holds = |dir: &LogDirState| dir.disk().exists(&dir.path.join(&name)).unwrap_or(false);
-        let Some(dir) = self.args.log_dirs.place(assigned, holds) else {
+        self.adopt_future(&topic_partition, assigned);
+        let preferred = self.preferred.remove(&topic_partition);
+        let Some(dir) = self.args.log_dirs.place(assigned, preferred.as_ref(), holds) else {
             tracing::error!(partition = name, "no log directory is online");
             return Ok(());
         };
         dir.count_replica();
-        let path = dir.path.join(&name);
         let topic_id = change.topic.id;
         let spec = self.args.replica.clone();
         let hosted = self.args.hosted.clone();
@@ -282,8 +318,10 @@ impl Partitions {
         if !handle.log_dir().is_online() {
             return Ok(());
         }
+        self.set_copies_aside(cx, &handle)?;
+        self.resume_move(cx, &handle);
         let producer_id_expiration_ms = i64::from(self.settings.int("producer.id.expiration.ms"));
-        let args = PartitionArgs { handle, path, producer_id_expiration_ms };
+        let args = PartitionArgs { handle, producer_id_expiration_ms };
         let seed = Seed::at::<PartitionActor>(name, spec, args, &address);
         cx.spawn_seed(seed)?;
         Ok(())
@@ -293,16 +331,17 @@ impl Partitions {
     async fn remove(
         &mut self,
         cx: &mut Cx<Self>,
-        handle: &PartitionHandle,
+        handle: &Arc<PartitionHandle>,
         kind: DirKind,
     ) -> Outcome {
         handle.set_deleted();
+        self.call_off(cx, handle, true).await;
         self.args.hosted.remove(handle);
         let name = partition_dir_name(&handle.topic_partition);
         cx.stop_child(&name).await;
         let dir = handle.log_dir();
         dir.uncount_replica();
-        self.set_aside(cx, dir, &handle.topic_partition, kind)
+        self.set_aside(cx, &dir, &handle.topic_partition, kind)
     }
 
     fn set_aside(
@@ -334,12 +373,18 @@ impl Partitions {
             let here = self.args.node.0;
             // One that cannot be read is offline by that.
             let entries = dir.disk().list(&dir.path).unwrap_or_default();
-            for found in entries.iter().filter_map(|entry| PartitionDir::parse(&entry.name)) {
+            let parsed =
+                |entry: &DirEntry| Some((entry.clone(), PartitionDir::parse(&entry.name)?));
+            for (entry, found) in entries.iter().filter_map(parsed) {
                 let partition = &found.topic_partition;
                 let topic = image.topics.by_name(&partition.topic);
                 let known = topic.and_then(|topic| topic.partition(partition.partition));
                 let internal = partition.topic == CLUSTER_METADATA;
                 let expected = known.is_some_and(|known| known.replicas.contains(&here));
+                if found.kind == DirKind::Future {
+                    let future = (dir.clone(), dir.path.join(&entry.name));
+                    self.futures.entry(partition.clone()).or_default().push(future);
+                }
                 if found.kind == DirKind::Current && !internal && !expected {
                     tracing::warn!(%partition, "the metadata does not know this replica: set aside");
                     self.set_aside(cx, &dir, partition, DirKind::Stray)?;

@@ -91,23 +91,39 @@ fn held(broker: &Broker, asked: Option<Vec<DescribableLogDirTopic>>) -> BTreeMap
         let wanted = asked.as_ref().is_none_or(|asked| {
             asked.get(&partition.topic).is_some_and(|ids| ids.contains(&partition.partition))
         });
-        if let Some(described) = describe(&handle).filter(|_| wanted) {
-            let topics = held.entry(handle.log_dir().id).or_default();
+        for (dir, described) in describe(&handle).into_iter().filter(|_| wanted) {
+            let topics = held.entry(dir).or_default();
             topics.entry(partition.topic.clone()).or_default().push(described);
         }
     }
     held
 }
 
-/// None while nobody knows how large the log is: its actor starts, or it is offline.
-fn describe(handle: &PartitionHandle) -> Option<DescribeLogDirsPartition> {
-    let view = handle.view()?;
-    Some(DescribeLogDirsPartition {
-        partition_index: handle.topic_partition.partition,
-        partition_size: bytes(view.size()),
-        offset_lag: (handle.high_watermark() - view.log_end_offset()).max(0),
-        ..Default::default()
-    })
+/// Each with the directory it is in: the replica, unless nobody knows how large its log is (its actor starts, or it is
+/// offline), and the copy that is to take its place.
+fn describe(handle: &PartitionHandle) -> Vec<(Uuid, DescribeLogDirsPartition)> {
+    let partition_index = handle.topic_partition.partition;
+    let mut described = Vec::new();
+    if let Some(view) = handle.view() {
+        let replica = DescribeLogDirsPartition {
+            partition_index,
+            partition_size: bytes(view.size()),
+            offset_lag: (handle.high_watermark() - view.log_end_offset()).max(0),
+            ..Default::default()
+        };
+        described.push((handle.log_dir().id, replica));
+    }
+    if let Some(future) = handle.future() {
+        let copy = DescribeLogDirsPartition {
+            partition_index,
+            partition_size: bytes(future.size()),
+            offset_lag: handle.log_end_offset() - future.log_end_offset(),
+            is_future_key: true,
+            ..Default::default()
+        };
+        described.push((future.dir.id, copy));
+    }
+    described
 }
 
 fn listed(topics: Topics) -> Vec<DescribeLogDirsTopic> {

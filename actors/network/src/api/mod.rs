@@ -1,6 +1,7 @@
 //! The APIs that a broker answers: one file per key, and one table that dispatch and ApiVersions both read.
 
 mod alter_configs;
+mod alter_replica_log_dirs;
 mod api_versions;
 mod auto_create;
 mod create_partitions;
@@ -141,6 +142,7 @@ table! {
     OffsetForLeaderEpoch => offset_for_leader_epoch::OffsetForLeaderEpoch,
     DescribeConfigs => describe_configs::DescribeConfigs,
     AlterConfigs => alter_configs::AlterConfigs,
+    AlterReplicaLogDirs => alter_replica_log_dirs::AlterReplicaLogDirs,
     DescribeLogDirs => describe_log_dirs::DescribeLogDirs,
     CreatePartitions => create_partitions::CreatePartitions,
     DeleteGroups => delete_groups::DeleteGroups,

@@ -1,13 +1,14 @@
 //! What is said of log directories, and what is in them.
 
 use model::ErrorCode;
+use wire::alter_replica_log_dirs_request::{AlterReplicaLogDir, AlterReplicaLogDirTopic};
 use wire::describe_log_dirs_request::DescribableLogDirTopic;
 use wire::describe_log_dirs_response::DescribeLogDirsResult;
-use wire::{DescribeLogDirsRequest, Message};
+use wire::{AlterReplicaLogDirsRequest, DescribeLogDirsRequest, Message};
 
 use crate::fetch::{asked, fetch_request, only};
 use crate::produce::produce;
-use crate::rig::{Client, LIMIT, Rig, batch, dir_id};
+use crate::rig::{Client, LIMIT, Rig, batch, dir_id, topic_id, values};
 
 const ALL: Option<&[(&str, &[i32])]> = None;
 
@@ -125,4 +126,137 @@ async fn replicas_in_a_directory_that_failed_are_refused_and_the_others_serve() 
         }
     };
     rig.world.timeout(LIMIT, gone).await.expect("its actor ends");
+}
+
+async fn alter(client: &mut Client, moves: &[(&str, &str, i32)], version: i16) -> Vec<i16> {
+    let dir = |(path, topic, partition): &(&str, &str, i32)| AlterReplicaLogDir {
+        path: (*path).to_owned(),
+        topics: vec![AlterReplicaLogDirTopic {
+            name: (*topic).to_owned(),
+            partitions: vec![*partition],
+            ..Default::default()
+        }],
+        ..Default::default()
+    };
+    let dirs = moves.iter().map(dir).collect();
+    let request = AlterReplicaLogDirsRequest { dirs, ..Default::default() };
+    let response = client.call(&request, version).await;
+    let partitions = response.results.iter().flat_map(|topic| &topic.partitions);
+    partitions.map(|partition| partition.error_code).collect()
+}
+
+/// The names under a directory that are some partition's.
+fn names(rig: &Rig, dir: usize) -> Vec<String> {
+    let dir = &rig.log_dirs.0[dir];
+    let entries = dir.disk().list(&dir.path).unwrap();
+    let names = entries.into_iter().map(|entry| entry.name);
+    names.filter(|name| name.starts_with("a-")).collect()
+}
+
+async fn read_all(client: &mut Client) -> Vec<String> {
+    let mut read: Vec<(i64, String)> = Vec::new();
+    loop {
+        let from = read.last().map_or(0, |(offset, _)| offset + 1);
+        let fetched = client.call(&fetch_request("a", 12, vec![asked(0, from)]), 12).await;
+        match &values(&only(fetched).records)[..] {
+            [] => return read.into_iter().map(|(_, value)| value).collect(),
+            more => read.extend_from_slice(more),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_moves_to_another_directory_while_it_serves() {
+    for version in 1..=2 {
+        let mut rig = Rig::with_dirs(2, &[]).await;
+        rig.topic("a", 1, &[("segment.bytes", "1048576")]).await;
+        let mut client = rig.client().await;
+        let mut sent = Vec::new();
+        for n in 0..40 {
+            let value = format!("{n}-{}", "x".repeat(100_000));
+            assert_eq!(produce(&mut client, "a", 9, &batch(&[&value], n)).await.error_code, 0);
+            sent.push(value);
+        }
+        let to = rig.log_dirs.0[1].absolute_path().to_owned();
+        assert_eq!(alter(&mut client, &[(&to, "a", 0)], version).await, [0]);
+        let handle = rig.handle("a", 0);
+        rig.wait_for("the controller is told", || !rig.assignments.is_empty()).await;
+        let told = rig.assignments.take(10);
+        assert_eq!(told.get(&(topic_id("a"), 0)), Some(&dir_id(1)));
+        // It goes on, and the copy follows.
+        assert_eq!(produce(&mut client, "a", 9, &batch(&["more"], 90)).await.error_code, 0);
+        sent.push("more".to_owned());
+        let follows = || handle.future().is_some_and(|f| f.log_end_offset() == 41);
+        rig.wait_for("the copy follows", follows).await;
+        let dirs = describe(&mut client, ALL, 5).await;
+        let of = |dir: usize| {
+            let partition = &dirs[dir].topics[0].partitions[0];
+            (partition.is_future_key, partition.offset_lag, partition.partition_size)
+        };
+        let size = of(0).2;
+        assert!(size > 4_000_000);
+        assert_eq!((of(0), of(1)), ((false, 0, size), (true, 0, size)));
+
+        rig.assign("a", 0, dir_id(1));
+        rig.wait_for("it is there", || handle.log_dir().id == dir_id(1)).await;
+        // While it changes its place, it answers with errors that are tried again.
+        while produce(&mut client, "a", 9, &batch(&["last"], 91)).await.error_code != 0 {}
+        sent.push("last".to_owned());
+        assert!(read_all(&mut client).await == sent);
+        assert_eq!(names(&rig, 1), ["a-0"]);
+        let left = names(&rig, 0);
+        assert!(left.len() == 1 && left[0].ends_with("-delete"), "{left:?}");
+        let dirs = describe(&mut client, ALL, 5).await;
+        assert!(dirs[0].topics.is_empty() && !dirs[1].topics[0].partitions[0].is_future_key);
+        rig.wait_for("it is counted", || rig.log_dirs.0[0].replicas() == 0).await;
+        assert_eq!(rig.log_dirs.0[1].replicas(), 1);
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_moved_is_told() {
+    let mut rig = Rig::with_dirs(3, &[]).await;
+    rig.topic("a", 1, &[]).await;
+    rig.topic_elsewhere("b");
+    let mut client = rig.client().await;
+    let dirs: Vec<_> = rig.log_dirs.0.iter().map(|d| d.absolute_path().to_owned()).collect();
+    let mut asked = async |path: &str, topic: &str, partition: i32| {
+        let codes = alter(&mut client, &[(path, topic, partition)], 2).await;
+        ErrorCode::from_code(codes[0])
+    };
+    assert_eq!(asked("/nowhere", "a", 0).await, ErrorCode::LogDirNotFound);
+    assert_eq!(asked(&dirs[0], "a", 0).await, ErrorCode::None);
+    assert_eq!(asked(&dirs[1], "b", 0).await, ErrorCode::ReplicaNotAvailable);
+    assert_eq!(asked(&dirs[1], "c", 0).await, ErrorCode::UnknownTopicOrPartition);
+    assert_eq!(asked(&dirs[1], "a", 7).await, ErrorCode::UnknownTopicOrPartition);
+    let long = "x".repeat(230);
+    assert_eq!(asked(&dirs[1], &long, 0).await, ErrorCode::InvalidTopicException);
+    rig.log_dirs.0[2].fail("a test");
+    assert_eq!(asked(&dirs[2], "a", 0).await, ErrorCode::KafkaStorageError);
+    assert_eq!(asked(&dirs[1], "a", 0).await, ErrorCode::KafkaStorageError);
+    // What is to come is put where it was asked for.
+    assert_eq!(asked(&dirs[1], "later", 0).await, ErrorCode::UnknownTopicOrPartition);
+    rig.topic("later", 1, &[]).await;
+    assert_eq!(rig.handle("later", 0).log_dir().id, dir_id(1));
+}
+
+#[tokio::test]
+async fn a_move_is_called_off_by_another() {
+    let mut rig = Rig::with_dirs(3, &[("num.replica.alter.log.dirs.threads", "1")]).await;
+    rig.topic("a", 1, &[]).await;
+    let mut client = rig.client().await;
+    assert_eq!(produce(&mut client, "a", 9, &batch(&["one"], 1)).await.error_code, 0);
+    let dirs: Vec<_> = rig.log_dirs.0.iter().map(|d| d.absolute_path().to_owned()).collect();
+    assert_eq!(alter(&mut client, &[(&dirs[1], "a", 0)], 2).await, [0]);
+    let handle = rig.handle("a", 0);
+    rig.wait_for("it is copied", || !rig.assignments.is_empty()).await;
+    assert_eq!(alter(&mut client, &[(&dirs[2], "a", 0)], 2).await, [0]);
+    assert_eq!(handle.future().unwrap().dir.id, dir_id(2));
+    let left = names(&rig, 1);
+    assert!(left.len() == 1 && left[0].ends_with("-delete"), "{left:?}");
+    // Back to where it is: nothing moves any more, and the controller is told so.
+    assert_eq!(alter(&mut client, &[(&dirs[0], "a", 0)], 2).await, [0]);
+    assert!(handle.future().is_none());
+    assert_eq!(rig.assignments.take(10).get(&(topic_id("a"), 0)), Some(&dir_id(0)));
+    assert_eq!(read_all(&mut client).await, ["one"]);
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use coordinators::{Coordinators, CoordinatorsArgs, Groups};
 use disk::{Disk, RealDisk};
-use machines::metadata::MetadataImage;
+use machines::metadata::{MetadataImage, MetadataVersion};
 use model::node_config::GroupsConfig;
 use model::settings::Values;
 use model::{NodeId, Uuid};
@@ -16,12 +16,12 @@ use ottla_network::{
     Bound, Broker, BrokerParts, Limits, ListenerActor, ListenerArgs, ListenerSpec,
 };
 use partitions::{
-    Checkpoints, Hosted, LogCleaner, LogCleanerArgs, LogDirState, LogDirs, PartitionHandle,
-    Partitions, PartitionsArgs, Standing,
+    Assignments, Checkpoints, Hosted, LogCleaner, LogCleanerArgs, LogDirState, LogDirs,
+    PartitionHandle, Partitions, PartitionsArgs, Standing,
 };
-use quorum::{ControllerHandle, ControllerMsg, LifecycleState};
+use quorum::{ControllerHandle, LifecycleState};
 use runtime::{
-    Address, ChildSpec, Handles, ListenOptions, NetStream, Publisher, Root, Seed, Strategy,
+    Actor, Address, ChildSpec, Handles, ListenOptions, NetStream, Publisher, Root, Seed, Strategy,
     Supervisor, SupervisorArgs, Waiter, World, spawn_root, watch,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -29,8 +29,8 @@ use wire::batch::{BatchBuilder, RecordBatch};
 use wire::compression::Compression;
 use wire::register_broker_record::BrokerEndpoint;
 use wire::{
-    ConfigRecord, ListenerKind, MetadataRecord, Part, PartitionRecord, Records,
-    RegisterBrokerRecord, Request, TopicRecord,
+    ConfigRecord, FeatureLevelRecord, ListenerKind, MetadataRecord, Part, PartitionChangeRecord,
+    PartitionRecord, Records, RegisterBrokerRecord, Request, TopicRecord,
 };
 
 use crate::controller::{DecidingController, Ledger};
@@ -44,10 +44,11 @@ pub struct Rig {
     pub world: World,
     pub hosted: Arc<Hosted>,
     pub log_dirs: LogDirs,
+    pub assignments: Arc<Assignments>,
     address: std::net::SocketAddr,
     ledger: Arc<Ledger>,
     settings: Publisher<Values>,
-    _roots: (Root<Partitions>, Root<ListenerActor>, Root<Supervisor>, Root<Coordinators>),
+    _roots: (Root<Supervisor>, Root<ListenerActor>, Root<Supervisor>, Root<Coordinators>),
     _cleaner: Root<LogCleaner>,
     _dir: tempfile::TempDir,
 }
@@ -62,16 +63,23 @@ async fn listen(world: &World, broker: Arc<Broker>) -> (Root<ListenerActor>, std
     (listener, address)
 }
 
-async fn quorum(
+/// An actor under a supervisor of its own, which gives it an address.
+fn alone<A: Actor>(
     world: &World,
-    args: (Arc<Ledger>, Arc<Values>),
-) -> (Root<Supervisor>, Address<ControllerMsg>) {
-    let (spec, asked) = (ChildSpec::permanent(), Address::vacant());
-    let seed = Seed::at::<DecidingController>("controller", spec, args, &asked);
+    name: &str,
+    args: A::Args,
+) -> (Address<A::Msg>, Root<Supervisor>) {
+    let (seed, address) = Seed::of::<A>(name, ChildSpec::permanent(), args);
     let args = SupervisorArgs { strategy: Strategy::OneForOne, children: vec![seed] };
-    let quorum = spawn_root::<Supervisor>(world, "quorum", args).unwrap();
-    quorum.started().await.unwrap();
-    (quorum, asked)
+    (address, spawn_root::<Supervisor>(world, &format!("over-{name}"), args).unwrap())
+}
+
+fn keeps_track_of_directories() -> MetadataRecord {
+    MetadataRecord::FeatureLevel(FeatureLevelRecord {
+        name: machines::metadata::METADATA_VERSION.into(),
+        feature_level: MetadataVersion::LATEST.0,
+        ..Default::default()
+    })
 }
 
 impl Rig {
@@ -89,6 +97,7 @@ impl Rig {
         let world = World::real(Handles::current(), Arc::new(RealDisk::new()));
         let hosted = Arc::new(Hosted::default());
         let log_dirs = LogDirs((0..dirs).map(|index| log_dir(dir.path(), index)).collect());
+        let assignments = Arc::new(Assignments::default());
         let (metadata, image) = watch(MetadataImage::default());
         let given = settings.iter().map(|(name, value)| (*name, *value));
         let (settings, values) = watch(Values::new(given).unwrap());
@@ -96,7 +105,7 @@ impl Rig {
             node: NodeId(NODE),
             log_dirs: log_dirs.clone(),
             hosted: hosted.clone(),
-            assignments: Arc::default(),
+            assignments: assignments.clone(),
             metadata: image.clone(),
             settings: values.clone(),
             applied: Arc::new(watch(-1).0),
@@ -104,9 +113,10 @@ impl Rig {
             initial_delay: ms(values.get().long("log.initial.task.delay.ms")),
             retention_interval: ms(values.get().long("log.retention.check.interval.ms")),
             expiration_interval: Duration::from_secs(3600),
+            alter_dirs_threads: usize::from(dirs),
         };
         let applied = args.applied.subscribe();
-        let partitions = spawn_root::<Partitions>(&world, "partitions", args).unwrap();
+        let (moves, partitions) = alone::<Partitions>(&world, "partitions", args);
         let groups = Groups::new(world.clone(), NodeId(NODE), image.clone(), LIMIT);
         let args = CoordinatorsArgs {
             hosted: hosted.clone(),
@@ -120,7 +130,9 @@ impl Rig {
         let args = LogCleanerArgs { hosted: hosted.clone(), settings: values.clone() };
         let cleaner = spawn_root::<LogCleaner>(&world, "log-cleaner", args).unwrap();
         let ledger = Arc::new(Ledger::new(metadata));
-        let (quorum, asked) = quorum(&world, (ledger.clone(), values.get())).await;
+        let args = (ledger.clone(), values.get());
+        let (asked, quorum) = alone::<DecidingController>(&world, "controller", args);
+        quorum.started().await.unwrap();
         let broker = Broker::new(BrokerParts {
             world: world.clone(),
             node: NodeId(NODE),
@@ -131,6 +143,7 @@ impl Rig {
             settings: values,
             hosted: hosted.clone(),
             log_dirs: log_dirs.clone(),
+            partitions: moves,
             groups,
             controller: ControllerHandle::new(asked),
             producer_id_blocks: producer_ids(),
@@ -140,6 +153,7 @@ impl Rig {
             world,
             hosted,
             log_dirs,
+            assignments,
             address,
             ledger,
             settings,
@@ -147,7 +161,8 @@ impl Rig {
             _cleaner: cleaner,
             _dir: dir,
         };
-        rig.publish([registration(address.port())]);
+        let several = (dirs > 1).then(keeps_track_of_directories);
+        rig.publish([registration(address.port())].into_iter().chain(several));
         rig
     }
 
@@ -193,6 +208,26 @@ impl Rig {
         self.publish([MetadataRecord::Topic(topic), partition_in(id, 0, NODE, directory)]);
         self.until_leading(name, 0).await;
         id
+    }
+
+    /// Has the controller say that the replica is in this directory.
+    pub fn assign(&mut self, topic: &str, partition_id: i32, directory: Uuid) {
+        self.publish([MetadataRecord::PartitionChange(PartitionChangeRecord {
+            topic_id: topic_id(topic),
+            partition_id,
+            directories: Some(vec![directory]),
+            ..Default::default()
+        })]);
+    }
+
+    /// Waits until this holds.
+    pub async fn wait_for(&self, what: &str, holds: impl Fn() -> bool) {
+        let waits = async {
+            while !holds() {
+                tokio::task::yield_now().await;
+            }
+        };
+        self.world.timeout(LIMIT, waits).await.unwrap_or_else(|_| panic!("{what}"));
     }
 
     /// A topic whose only replica is on another broker.

@@ -45,7 +45,8 @@ impl Candidate {
 
     pub(super) fn measure(self, now_ms: i64) -> Dirty {
         let Candidate { view, checkpoint, last_stable_offset, policy, .. } = &self;
-        let disk = &**self.handle.log_dir().disk();
+        let dir = self.handle.log_dir();
+        let disk = &**dir.disk();
         let found = view.to_clean(policy, *checkpoint, *last_stable_offset, disk, now_ms);
         Dirty { found: found.map_err(|error| error.to_string()), candidate: self }
     }

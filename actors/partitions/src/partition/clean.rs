@@ -43,7 +43,9 @@ pub struct CleanStep {
 impl PartitionActor {
     pub(super) fn clean(&mut self, cx: &mut Cx<Self>, asked: CleanRequest) {
         let CleanRequest { to_clean, checkpoint, buffers, throttle, reply } = asked;
-        if self.cleaning.is_some() || self.handle.cleaned() != checkpoint {
+        // A log that is being copied stays as it is.
+        let busy = self.cleaning.is_some() || self.handle.future().is_some();
+        if busy || self.handle.cleaned() != checkpoint {
             return reply.send(Err(PassFailed::Aborted));
         }
         let mut random = cx.world().random("keys of compacted logs");
@@ -82,6 +84,12 @@ impl PartitionActor {
 
     pub(super) fn clean_on(&mut self, cx: &mut Cx<Self>) {
         let Some(cleaning) = &mut self.cleaning else { return };
+        if self.handle.future().is_some() {
+            if let Some(pass) = cleaning.pass.take() {
+                self.drop_pass(cx, pass, None, PassFailed::Aborted);
+            }
+            return;
+        }
         let wait = cleaning.throttle.wait(cx.world().mono());
         if !wait.is_zero() {
             cx.send_after(wait.min(LONGEST_WAIT), PartitionMsg::CleanOn);

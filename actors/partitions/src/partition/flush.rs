@@ -75,7 +75,6 @@ impl PartitionActor {
         self.handle.set_standing(Standing::Starting);
         let args = PartitionArgs {
             handle: self.handle.clone(),
-            path: self.path.clone(),
             producer_id_expiration_ms: self.producer_id_expiration_ms,
         };
         *self = open(cx, args).await?;

@@ -17,7 +17,6 @@ use crate::log_dirs::{Checkpoint, LogDirState};
 #[derive(Clone)]
 pub struct PartitionArgs {
     pub handle: Arc<PartitionHandle>,
-    pub path: PathBuf,
     /// `producer.id.expiration.ms`, for what snapshots of producers kept.
     pub producer_id_expiration_ms: i64,
 }
@@ -26,7 +25,7 @@ pub(super) async fn open(
     cx: &mut Cx<PartitionActor>,
     args: PartitionArgs,
 ) -> Result<PartitionActor, Failure> {
-    let PartitionArgs { handle, path, producer_id_expiration_ms } = args;
+    let PartitionArgs { handle, producer_id_expiration_ms } = args;
     let config = handle.config();
     let mut jitter = cx.world().random("segment jitter");
     let now_ms = cx.world().now().wall_ms;
@@ -36,8 +35,9 @@ pub(super) async fn open(
         ..found(&handle)
     };
     let log_config = log_config(&handle, &config, &mut jitter);
-    let (dir, topic_id) = (handle.log_dir().clone(), handle.topic_id);
-    let (opened, had_it) = (path.clone(), handle.was_opened());
+    let (dir, topic_id) = (handle.log_dir(), handle.topic_id);
+    let log_dir = dir.clone();
+    let (opened, had_it) = (handle.path(), handle.was_opened());
     let job = move || {
         if had_it {
             must_be_there(&dir, &opened)?;
@@ -45,10 +45,10 @@ pub(super) async fn open(
         open_log(dir.disk().clone(), opened, log_config, options, topic_id)
     };
     let mut log = {
-        let _turn = handle.log_dir().recovery().turn(&handle.topic_partition).await;
+        let _turn = log_dir.recovery().turn(&handle.topic_partition).await;
         cx.world().blocking("open log", job).await??
     };
-    handle.log_dir().recovered(&handle.topic_partition);
+    log_dir.recovered(&handle.topic_partition);
     let machine = Partition::new(Opened {
         log_start_offset: log.log_start_offset(),
         log_end_offset: log.log_end_offset(),
@@ -82,7 +82,6 @@ pub(super) async fn open(
         deleted: Map::new(),
         deletions: 0,
         cleaning: None,
-        path,
         producer_id_expiration_ms,
         effects: Vec::new(),
     })
@@ -135,7 +134,7 @@ fn found(handle: &PartitionHandle) -> OpenOptions {
 }
 
 /// What a log obeys, with a part of the jitter drawn for its next segment.
-pub(super) fn log_config(
+pub(crate) fn log_config(
     handle: &PartitionHandle,
     config: &TopicConfig,
     jitter: &mut RandomStream,
@@ -179,17 +178,20 @@ fn open_log(
     if recovered.truncated_bytes > 0 || recovered.removed_segments > 0 {
         tracing::warn!(log = %path.display(), ?recovered, "the end of the log was not whole");
     }
-    match read_partition_metadata(&*disk, &path)? {
-        Some(found) if found != topic_id => {
-            return Err(Failure::new(format!(
-                "{} belongs to topic id {found}, not {topic_id}",
-                path.display()
-            )));
-        }
-        Some(_) => {}
-        None => write_partition_metadata(&*disk, &path, topic_id)?,
-    }
+    must_belong(&*disk, &path, topic_id)?;
     Ok(log)
+}
+
+/// The directory says which topic's it is; a new one is told.
+pub(crate) fn must_belong(disk: &dyn Disk, path: &Path, topic_id: Uuid) -> Result<(), Failure> {
+    match read_partition_metadata(disk, path)? {
+        Some(found) if found != topic_id => Err(Failure::new(format!(
+            "{} belongs to topic id {found}, not {topic_id}",
+            path.display()
+        ))),
+        Some(_) => Ok(()),
+        None => Ok(write_partition_metadata(disk, path, topic_id)?),
+    }
 }
 
 impl PartitionActor {

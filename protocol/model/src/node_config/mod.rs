@@ -17,7 +17,7 @@ pub use checks::cordoned_log_dirs;
 pub use endpoints::{Endpoint, HostPort, Voter};
 pub use parts::{
     CleanerConfig, GroupsConfig, InternalTopicConfig, LogsConfig, NetworkConfig, QuorumConfig,
-    RoomConfig, TopicsConfig,
+    RoomConfig, TopicsConfig, alter_log_dirs_rate,
 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -110,6 +110,13 @@ pub struct LogsConfig {
     pub producer_id_expiration_check_interval_ms: i32,
     pub replica_lag_time_max_ms: i64,
     pub dir_failure_timeout_ms: i64,
+    /// None: one for each log directory.
+    pub alter_dirs_threads: Option<i32>,
+}
+
+/// Bytes a second that all moves between log directories may copy together.
+pub fn alter_log_dirs_rate(values: &Values) -> u64 {
+    values.long("replica.alter.log.dirs.io.max.bytes.per.second").max(0).unsigned_abs()
 }
 
 impl LogsConfig {
@@ -130,6 +137,7 @@ impl LogsConfig {
                 .int("producer.id.expiration.check.interval.ms"),
             replica_lag_time_max_ms: values.long("replica.lag.time.max.ms"),
             dir_failure_timeout_ms: values.long("log.dir.failure.timeout.ms"),
+            alter_dirs_threads: values.opt_int("num.replica.alter.log.dirs.threads"),
         }
     }
 }

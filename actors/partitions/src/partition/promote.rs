@@ -1,0 +1,78 @@
+//! A replica changes its directory: the copy of its log that is caught up takes its place (KIP-113).
+//!
+//! If the power goes meanwhile: before the copy has the replica's name, the old log is the replica, and the copy is caught up
+//! anew; once it has, both logs hold the same, and the one where the metadata has the replica is used.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use log::{DirKind, delete_dir_name};
+use machines::partition::Event;
+use runtime::{Cx, Failure, Outcome, Reply};
+
+use super::open::{log_config, open};
+use super::{PartitionActor, PartitionArgs, PartitionMsg};
+use crate::future::{FutureLog, finish_copy};
+use crate::log_dir::LogDirMsg;
+
+/// While a pass of the log cleaner ends.
+const CLEANER_PAUSE: Duration = Duration::from_millis(50);
+
+impl PartitionActor {
+    /// Not while the log cleaner swaps segments; it ends its pass soon.
+    pub(super) async fn promote_when_clean(
+        &mut self,
+        cx: &mut Cx<Self>,
+        future: Arc<FutureLog>,
+        reply: Reply<()>,
+    ) -> Outcome {
+        if self.cleaning.is_some() {
+            cx.send_after(CLEANER_PAUSE, PartitionMsg::Promote { future, reply });
+            return Ok(());
+        }
+        self.promote(cx, future).await?;
+        reply.send(());
+        Ok(())
+    }
+
+    /// Where the copy cannot be brought to its end, the log stays where it is.
+    async fn promote(&mut self, cx: &mut Cx<Self>, future: Arc<FutureLog>) -> Outcome {
+        self.flush(cx).await?;
+        let (old_dir, old_path) = (self.handle.log_dir(), self.handle.path());
+        let (source, now_ms) = (self.log.view(), cx.world().now().wall_ms);
+        let config = log_config(&self.handle, &self.config, &mut self.jitter);
+        let (copy, name) = (future.clone(), self.handle.dir_name());
+        let job = move || {
+            let (disk, dir) = (copy.dir.disk(), &copy.dir.path);
+            let end = finish_copy(disk, &copy, &source, config, now_ms)?;
+            disk.rename(&copy.path, &dir.join(name))?;
+            disk.sync_dir(dir)?;
+            Ok::<i64, Failure>(end)
+        };
+        let end = match cx.world().blocking("promote", job).await? {
+            Ok(end) => end,
+            Err(error) => {
+                let partition = &self.handle.topic_partition;
+                tracing::error!(%partition, %error, "the replica stays in its log directory");
+                return Ok(());
+            }
+        };
+        self.handle.promote(&future, end);
+        self.step(cx, Event::Written { end })?;
+        let unique = cx.world().random("directory names").uuid();
+        let aside = delete_dir_name(&self.handle.topic_partition, DirKind::Delete, unique);
+        let aside = old_dir.path.join(aside);
+        let disk = old_dir.disk();
+        match disk.rename(&old_path, &aside).and_then(|()| disk.sync_dir(&old_dir.path)) {
+            // Where the directory's actor is down, the next start removes it.
+            Ok(()) => drop(old_dir.address().send_now(LogDirMsg::Remove { path: aside })),
+            Err(error) => tracing::warn!(%error, "the log that was moved is left behind"),
+        }
+        let args = PartitionArgs {
+            handle: self.handle.clone(),
+            producer_id_expiration_ms: self.producer_id_expiration_ms,
+        };
+        *self = open(cx, args).await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,329 @@
+//! Replicas that move between this node's log directories: asked for, resumed at a start, called off, brought to their end.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use log::{DirKind, delete_dir_name, partition_dir_name};
+use machines::metadata::{MetadataImage, PartitionDelta};
+use model::{ErrorCode, TopicPartition, Uuid};
+use runtime::{Cx, Dropped, Outcome, Reply};
+
+use super::{Partitions, PartitionsMsg};
+use crate::future::{FutureLog, FutureReplica, FutureReplicaArgs};
+use crate::handle::{PartitionHandle, Standing};
+use crate::log_dir::LogDirMsg;
+use crate::log_dirs::LogDirState;
+use crate::partition::PartitionMsg;
+
+/// More replicas that are to come here are not remembered.
+const MAX_PREFERRED: usize = 100_000;
+const MAX_NAME: usize = 255;
+
+/// Why a replica does not move.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AlterDirError {
+    #[error("the topic's name is too long for a directory beside another")]
+    TopicTooLong,
+    #[error("the node has no such log directory")]
+    NoSuchDirectory,
+    #[error("the log directory, the replica, or another log directory is offline")]
+    Offline,
+    #[error("the log directory is cordoned")]
+    Cordoned,
+    #[error("no replica is here; should one come, it is put there")]
+    NotHere,
+    #[error("there is no such partition")]
+    Unknown,
+}
+
+impl AlterDirError {
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            AlterDirError::TopicTooLong => ErrorCode::InvalidTopicException,
+            AlterDirError::NoSuchDirectory => ErrorCode::LogDirNotFound,
+            AlterDirError::Offline => ErrorCode::KafkaStorageError,
+            AlterDirError::Cordoned => ErrorCode::InvalidReplicaAssignment,
+            AlterDirError::NotHere => ErrorCode::ReplicaNotAvailable,
+            AlterDirError::Unknown => ErrorCode::UnknownTopicOrPartition,
+        }
+    }
+}
+
+fn child_name(handle: &PartitionHandle) -> String {
+    format!("{}.future", handle.dir_name())
+}
+
+impl Partitions {
+    /// Source: `ReplicaManager.alterReplicaLogDirs`.
+    pub(super) async fn alter_dir(
+        &mut self,
+        cx: &mut Cx<Self>,
+        partition: &TopicPartition,
+        to: &str,
+    ) -> Result<(), AlterDirError> {
+        let path = delete_dir_name(
+            partition,
+            DirKind::Future,
+            cx.world().random("directory names").uuid(),
+        );
+        if !path.starts_with(&partition_dir_name(partition)) || path.len() > MAX_NAME {
+            return Err(AlterDirError::TopicTooLong);
+        }
+        let dir = self.args.log_dirs.0.iter().find(|dir| dir.absolute_path() == to).cloned();
+        let dir = dir.ok_or(AlterDirError::NoSuchDirectory)?;
+        if !dir.is_online() {
+            return Err(AlterDirError::Offline);
+        }
+        if dir.is_cordoned() {
+            return Err(AlterDirError::Cordoned);
+        }
+        let hosted = self.args.hosted.get(&partition.topic, partition.partition);
+        if let Some(handle) = &hosted {
+            if matches!(*handle.standing(), Standing::Offline { .. }) {
+                return Err(AlterDirError::Offline);
+            }
+            if handle.future().is_some_and(|future| !Arc::ptr_eq(&future.dir, &dir)) {
+                self.call_off(cx, handle, true).await;
+            }
+        }
+        let is_there = |handle: &Arc<PartitionHandle>| {
+            let future = handle.future().is_some_and(|future| Arc::ptr_eq(&future.dir, &dir));
+            future || Arc::ptr_eq(&handle.log_dir(), &dir)
+        };
+        let there = hosted.as_ref().is_some_and(is_there);
+        if !there && self.preferred.len() < MAX_PREFERRED {
+            self.preferred.insert(partition.clone(), dir.clone());
+        }
+        let known = self.applied.topics.by_name(&partition.topic);
+        let known = known.is_some_and(|topic| topic.partition(partition.partition).is_some());
+        let missing = if known { AlterDirError::NotHere } else { AlterDirError::Unknown };
+        let handle = hosted.ok_or(missing)?;
+        if there {
+            return Ok(());
+        }
+        // One that is offline might hold another copy of it.
+        if self.args.log_dirs.offline().next().is_some() {
+            return Err(AlterDirError::Offline);
+        }
+        self.preferred.remove(partition);
+        let path = dir.path.join(path);
+        self.begin_move(cx, &handle, dir, path);
+        Ok(())
+    }
+
+    fn begin_move(
+        &mut self,
+        cx: &mut Cx<Self>,
+        handle: &Arc<PartitionHandle>,
+        dir: Arc<LogDirState>,
+        path: PathBuf,
+    ) {
+        tracing::info!(partition = %handle.topic_partition, to = %path.display(), "begins to move");
+        dir.count_replica();
+        let future = Arc::new(FutureLog::new(dir, path, handle.cleaned()));
+        handle.set_future(Some(future.clone()));
+        self.copy(cx, handle, future);
+    }
+
+    fn copy(&self, cx: &mut Cx<Self>, handle: &Arc<PartitionHandle>, future: Arc<FutureLog>) {
+        let args = FutureReplicaArgs {
+            handle: handle.clone(),
+            future,
+            quota: self.quota.clone(),
+            settings: self.args.settings.clone(),
+            parent: cx.me().clone(),
+        };
+        let spec = self.args.replica.clone();
+        if let Err(error) = cx.spawn::<FutureReplica>(child_name(handle), spec, args) {
+            tracing::error!(%error, "the copy was not begun");
+        }
+    }
+
+    /// Ends a move before its end. The copy is deleted if that is wanted; the controller is told where the replica stayed.
+    pub(super) async fn call_off(
+        &mut self,
+        cx: &mut Cx<Self>,
+        handle: &Arc<PartitionHandle>,
+        delete: bool,
+    ) {
+        let Some(future) = handle.future() else { return };
+        handle.set_future(None);
+        cx.stop_child(&child_name(handle)).await;
+        future.dir.uncount_replica();
+        if delete {
+            self.delete_dir(cx, &future.dir, &future.path, &handle.topic_partition);
+        }
+        if self.applied.metadata_version().directory_assignment() {
+            self.args.assignments.push(name_of(handle), handle.log_dir().id);
+        }
+    }
+
+    /// Puts a directory out of the way, to be deleted later. One that cannot be is found at the next start.
+    fn delete_dir(
+        &self,
+        cx: &Cx<Self>,
+        dir: &LogDirState,
+        path: &Path,
+        partition: &TopicPartition,
+    ) {
+        let unique = cx.world().random("directory names").uuid();
+        let to = dir.path.join(delete_dir_name(partition, DirKind::Delete, unique));
+        let disk = dir.disk();
+        match disk.rename(path, &to).and_then(|()| disk.sync_dir(&dir.path)) {
+            Ok(()) => drop(dir.address().send_now(LogDirMsg::Remove { path: to })),
+            Err(error) if error.is_not_found() => {}
+            Err(error) => tracing::warn!(%error, "a copy is left behind"),
+        }
+    }
+
+    /// A copy has everything: the controller is told where the replica will be, and when the metadata says so, it is.
+    pub(super) async fn caught_up(&mut self, cx: &mut Cx<Self>, partition: &TopicPartition) {
+        let Some(handle) = self.args.hosted.get(&partition.topic, partition.partition) else {
+            return;
+        };
+        let topic = self.applied.topics.by_id(handle.topic_id);
+        let known = topic.and_then(|topic| topic.partition(partition.partition));
+        let known = known.and_then(|known| known.directory(self.args.node.0));
+        let supported = self.applied.metadata_version().directory_assignment();
+        self.settle_directory(cx, &handle, known.filter(|_| supported)).await;
+    }
+
+    pub(super) async fn compare_directory(
+        &mut self,
+        cx: &mut Cx<Self>,
+        image: &MetadataImage,
+        change: &PartitionDelta,
+    ) {
+        let hosted = self.args.hosted.get_by_id(change.topic.id, change.partition);
+        let supported = image.metadata_version().directory_assignment();
+        let known = change.after.directory(self.args.node.0).filter(|_| supported);
+        if let Some(handle) = hosted {
+            self.settle_directory(cx, &handle, known).await;
+        }
+    }
+
+    /// The controller is told where the replica is, or is about to be, if it has it elsewhere (none: it does not care).
+    async fn settle_directory(
+        &mut self,
+        cx: &mut Cx<Self>,
+        handle: &Arc<PartitionHandle>,
+        known: Option<Uuid>,
+    ) {
+        let actual = handle.log_dir().id;
+        let (wanted, future) = match handle.future() {
+            Some(future) if future.is_caught_up() => (future.dir.id, Some(future)),
+            // Decided already: it will be caught up again.
+            Some(future) if known == Some(future.dir.id) => return,
+            _ => (actual, None),
+        };
+        let elsewhere = known.is_some_and(|known| known != wanted);
+        match future {
+            _ if elsewhere && wanted.is_reserved_directory() => {}
+            _ if elsewhere => self.args.assignments.push(name_of(handle), wanted),
+            Some(future) => self.promote(cx, handle, future).await,
+            None => {}
+        }
+    }
+
+    async fn promote(
+        &mut self,
+        cx: &mut Cx<Self>,
+        handle: &Arc<PartitionHandle>,
+        future: Arc<FutureLog>,
+    ) {
+        if !self.promoting.insert(handle.topic_partition.clone()) {
+            return;
+        }
+        cx.stop_child(&child_name(handle)).await;
+        if !future.is_closed() {
+            self.promoting.remove(&handle.topic_partition);
+            let again = FutureLog::new(future.dir.clone(), future.path.clone(), future.cleaned);
+            let again = Arc::new(again);
+            handle.set_future(Some(again.clone()));
+            return self.copy(cx, handle, again);
+        }
+        let (me, from) = (cx.me().clone(), handle.log_dir());
+        let (partition, to) = (handle.topic_partition.clone(), future.dir.clone());
+        // Whether it did is seen by where the replica is then.
+        let sink = move |_, _: Result<(), Dropped>| {
+            let (partition, from, to) = (partition.clone(), from.clone(), to.clone());
+            // One that has ended starts anew with what it finds.
+            let _ = me.send_now(PartitionsMsg::Promoted { partition, from, to });
+        };
+        let reply = Reply::to_sink(Arc::new(sink), 0);
+        // Where it is down the reply is dropped, which is an answer.
+        let _ = handle.address().send(PartitionMsg::Promote { future, reply }).await;
+    }
+
+    pub(super) async fn promoted(
+        &mut self,
+        cx: &mut Cx<Self>,
+        partition: &TopicPartition,
+        from: &LogDirState,
+        to: &Arc<LogDirState>,
+    ) {
+        self.promoting.remove(partition);
+        let hosted = self.args.hosted.get(&partition.topic, partition.partition);
+        match hosted {
+            Some(handle) if !Arc::ptr_eq(&handle.log_dir(), to) => {
+                self.call_off(cx, &handle, true).await;
+                // It may have had the replica's name already.
+                let named = to.path.join(handle.dir_name());
+                self.delete_dir(cx, to, &named, partition);
+            }
+            _ => {
+                tracing::info!(%partition, to = %to.path.display(), "has moved");
+                from.uncount_replica();
+            }
+        }
+    }
+
+    /// A copy that was found when the node started. It is the replica where that is not here any more; else it goes on.
+    pub(super) fn adopt_future(&mut self, partition: &TopicPartition, assigned: Uuid) {
+        let name = partition_dir_name(partition);
+        let held =
+            |dir: &Arc<LogDirState>| dir.disk().exists(&dir.path.join(&name)).unwrap_or(true);
+        let Some(found) = self.futures.get_mut(partition) else { return };
+        if self.args.log_dirs.online().any(held) {
+            return;
+        }
+        if let Some(at) = found.iter().position(|(dir, _)| dir.id == assigned) {
+            let (dir, path) = found.swap_remove(at);
+            let disk = dir.disk();
+            let renamed = disk.rename(&path, &dir.path.join(&name));
+            if let Err(error) = renamed.and_then(|()| disk.sync_dir(&dir.path)) {
+                tracing::warn!(%partition, %error, "the copy could not take the replica's place");
+            }
+        }
+    }
+
+    /// Goes on with a move that the last stop, or a crash, cut short.
+    pub(super) fn resume_move(&mut self, cx: &mut Cx<Self>, handle: &Arc<PartitionHandle>) {
+        let partition = &handle.topic_partition;
+        for (dir, path) in self.futures.remove(partition).unwrap_or_default() {
+            let elsewhere = !Arc::ptr_eq(&dir, &handle.log_dir());
+            if elsewhere && handle.log_dir().is_online() && handle.future().is_none() {
+                self.begin_move(cx, handle, dir, path);
+            } else if handle.log_dir().is_online() {
+                self.delete_dir(cx, &dir, &path, partition);
+            }
+        }
+    }
+
+    /// After a move that was cut short at its very end, both directories hold the replica, equal.
+    pub(super) fn set_copies_aside(&self, cx: &Cx<Self>, handle: &PartitionHandle) -> Outcome {
+        let here = handle.log_dir();
+        for dir in self.args.log_dirs.online().filter(|dir| !Arc::ptr_eq(dir, &here)) {
+            if here.is_online() && dir.disk().exists(&dir.path.join(handle.dir_name()))? {
+                let (partition, other) = (&handle.topic_partition, dir.path.display());
+                tracing::warn!(%partition, %other, "a second copy of the replica is set aside");
+                self.set_aside(cx, dir, partition, DirKind::Stray)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn name_of(handle: &PartitionHandle) -> (Uuid, i32) {
+    (handle.topic_id, handle.topic_partition.partition)
+}
