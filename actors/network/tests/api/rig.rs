@@ -22,7 +22,7 @@ use partitions::{
 use quorum::{ControllerHandle, LifecycleState};
 use runtime::{
     Actor, Address, ChildSpec, Handles, ListenOptions, NetStream, Publisher, Root, Seed, Strategy,
-    Supervisor, SupervisorArgs, Waiter, World, spawn_root, watch,
+    Supervisor, SupervisorArgs, Waiter, Watch, World, spawn_root, watch,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use wire::batch::{BatchBuilder, RecordBatch};
@@ -64,14 +64,21 @@ async fn listen(world: &World, broker: Arc<Broker>) -> (Root<ListenerActor>, std
 }
 
 /// An actor under a supervisor of its own, which gives it an address.
-fn alone<A: Actor>(
+async fn alone<A: Actor>(
     world: &World,
     name: &str,
     args: A::Args,
 ) -> (Address<A::Msg>, Root<Supervisor>) {
     let (seed, address) = Seed::of::<A>(name, ChildSpec::permanent(), args);
     let args = SupervisorArgs { strategy: Strategy::OneForOne, children: vec![seed] };
-    (address, spawn_root::<Supervisor>(world, &format!("over-{name}"), args).unwrap())
+    let root = spawn_root::<Supervisor>(world, &format!("over-{name}"), args).unwrap();
+    root.started().await.unwrap();
+    (address, root)
+}
+
+fn log_cleaner(world: &World, hosted: &Arc<Hosted>, settings: &Watch<Values>) -> Root<LogCleaner> {
+    let args = LogCleanerArgs { hosted: hosted.clone(), settings: settings.clone() };
+    spawn_root::<LogCleaner>(world, "log-cleaner", args).unwrap()
 }
 
 fn keeps_track_of_directories() -> MetadataRecord {
@@ -99,8 +106,7 @@ impl Rig {
         let log_dirs = LogDirs((0..dirs).map(|index| log_dir(dir.path(), index)).collect());
         let assignments = Arc::new(Assignments::default());
         let (metadata, image) = watch(MetadataImage::default());
-        let given = settings.iter().map(|(name, value)| (*name, *value));
-        let (settings, values) = watch(Values::new(given).unwrap());
+        let (settings, values) = watch(Values::new(settings.iter().copied()).unwrap());
         let args = PartitionsArgs {
             node: NodeId(NODE),
             log_dirs: log_dirs.clone(),
@@ -116,7 +122,7 @@ impl Rig {
             alter_dirs_threads: usize::from(dirs),
         };
         let applied = args.applied.subscribe();
-        let (moves, partitions) = alone::<Partitions>(&world, "partitions", args);
+        let (moves, partitions) = alone::<Partitions>(&world, "partitions", args).await;
         let groups = Groups::new(world.clone(), NodeId(NODE), image.clone(), LIMIT);
         let args = CoordinatorsArgs {
             hosted: hosted.clone(),
@@ -127,12 +133,10 @@ impl Rig {
             shard: ChildSpec::transient(),
         };
         let coordinators = spawn_root::<Coordinators>(&world, "coordinators", args).unwrap();
-        let args = LogCleanerArgs { hosted: hosted.clone(), settings: values.clone() };
-        let cleaner = spawn_root::<LogCleaner>(&world, "log-cleaner", args).unwrap();
+        let cleaner = log_cleaner(&world, &hosted, &values);
         let ledger = Arc::new(Ledger::new(metadata));
         let args = (ledger.clone(), values.get());
-        let (asked, quorum) = alone::<DecidingController>(&world, "controller", args);
-        quorum.started().await.unwrap();
+        let (asked, quorum) = alone::<DecidingController>(&world, "controller", args).await;
         let broker = Broker::new(BrokerParts {
             world: world.clone(),
             node: NodeId(NODE),
