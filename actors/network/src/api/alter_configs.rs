@@ -22,6 +22,10 @@ pub(crate) struct AlterConfigs;
 impl Api for AlterConfigs {
     type Request = AlterConfigsRequest;
 
+    fn named(request: &AlterConfigsRequest) -> usize {
+        request.resources.iter().map(|each| 1 + each.configs.len()).sum()
+    }
+
     async fn handle(
         broker: Arc<Broker>,
         _cx: RequestContext,

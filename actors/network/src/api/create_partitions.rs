@@ -18,6 +18,10 @@ pub(crate) struct CreatePartitions;
 impl Api for CreatePartitions {
     type Request = CreatePartitionsRequest;
 
+    fn named(request: &CreatePartitionsRequest) -> usize {
+        request.topics.len()
+    }
+
     async fn handle(
         broker: Arc<Broker>,
         _cx: RequestContext,

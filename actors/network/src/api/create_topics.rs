@@ -18,6 +18,10 @@ pub(crate) struct CreateTopics;
 impl Api for CreateTopics {
     type Request = CreateTopicsRequest;
 
+    fn named(request: &CreateTopicsRequest) -> usize {
+        request.topics.iter().map(|each| 1 + each.configs.len() + each.assignments.len()).sum()
+    }
+
     async fn handle(
         broker: Arc<Broker>,
         _cx: RequestContext,

@@ -17,6 +17,10 @@ pub(crate) struct DeleteGroups;
 impl Api for DeleteGroups {
     type Request = DeleteGroupsRequest;
 
+    fn named(request: &DeleteGroupsRequest) -> usize {
+        request.groups_names.len()
+    }
+
     async fn handle(
         broker: Arc<Broker>,
         _cx: RequestContext,

@@ -19,6 +19,10 @@ pub(crate) struct DeleteTopics;
 impl Api for DeleteTopics {
     type Request = DeleteTopicsRequest;
 
+    fn named(request: &DeleteTopicsRequest) -> usize {
+        request.topics.len() + request.topic_names.len()
+    }
+
     async fn handle(
         broker: Arc<Broker>,
         cx: RequestContext,

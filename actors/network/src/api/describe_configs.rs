@@ -8,7 +8,7 @@ use std::sync::Arc;
 use machines::metadata::{ConfigResource, Configs, MetadataImage};
 use model::ErrorCode;
 use model::settings::{
-    Described, Resource, describe_broker, describe_brokers, describe_client_metrics,
+    Described, Resource, Values, describe_broker, describe_brokers, describe_client_metrics,
     describe_group, describe_topic,
 };
 use model::topic::{TopicNameError, validate_topic_name};
@@ -18,43 +18,81 @@ use wire::describe_configs_response::{
 };
 use wire::{DescribeConfigsRequest, DescribeConfigsResponse};
 
-use super::{Api, RequestContext, resources};
+use super::room::{Room, TooLong};
+use super::{Answer, Answering, RequestContext, Staged, bounded, resources, too_many};
 use crate::Broker;
 
 pub(crate) struct DescribeConfigs;
 
-impl Api for DescribeConfigs {
+impl Staged for DescribeConfigs {
     type Request = DescribeConfigsRequest;
 
-    async fn handle(
-        broker: Arc<Broker>,
+    async fn begin(
+        broker: &Arc<Broker>,
         _cx: RequestContext,
         request: DescribeConfigsRequest,
-    ) -> DescribeConfigsResponse {
-        let unknown = |r: &DescribeConfigsResource| Resource::from_code(r.resource_type).is_none();
-        if request.resources.iter().any(unknown) {
-            return refuse_all(&request);
+    ) -> Answering<DescribeConfigsResponse> {
+        let named = request
+            .resources
+            .iter()
+            .map(|resource| 1 + resource.configuration_keys.as_ref().map_or(0, Vec::len));
+        if let Some(why) = too_many(named.sum()) {
+            return Box::pin(std::future::ready(Answer::Close(why)));
         }
-        let image = broker.metadata.get();
-        let results = request.resources.iter().map(|resource| {
-            let named = DescribeConfigsResult {
-                resource_type: resource.resource_type,
-                resource_name: resource.resource_name.clone(),
-                ..Default::default()
-            };
-            match describe(&broker, &image, resource) {
-                Ok(described) => {
-                    DescribeConfigsResult { configs: shown(described, resource, &request), ..named }
-                }
-                Err(error) => DescribeConfigsResult {
-                    error_code: error.code().code(),
-                    error_message: error.message(),
-                    ..named
-                },
-            }
-        });
-        DescribeConfigsResponse { results: results.collect(), ..Default::default() }
+        bounded(answer(broker.clone(), request))
     }
+}
+
+/// What is named twice is described twice, as with Kafka.
+async fn answer(
+    broker: Arc<Broker>,
+    request: DescribeConfigsRequest,
+) -> Result<DescribeConfigsResponse, TooLong> {
+    let unknown = |r: &DescribeConfigsResource| Resource::from_code(r.resource_type).is_none();
+    let mut room = Room::new();
+    if request.resources.iter().any(unknown) {
+        let names = request.resources.iter().map(|resource| resource.resource_name.len() + REFUSAL);
+        room.take(names.sum()).await?;
+        return Ok(refuse_all(&request));
+    }
+    let image = broker.metadata.get();
+    let settings = resources::settings(&broker, &image);
+    let mut results = Vec::new();
+    for resource in &request.resources {
+        let named = DescribeConfigsResult {
+            resource_type: resource.resource_type,
+            resource_name: resource.resource_name.clone(),
+            ..Default::default()
+        };
+        let result = match describe(broker.node.0, &settings, &image, resource) {
+            Ok(described) => {
+                DescribeConfigsResult { configs: shown(described, resource, &request), ..named }
+            }
+            Err(error) => DescribeConfigsResult {
+                error_code: error.code().code(),
+                error_message: error.message(),
+                ..named
+            },
+        };
+        room.take(size(&result)).await?;
+        results.push(result);
+    }
+    Ok(DescribeConfigsResponse { results, ..Default::default() })
+}
+
+/// What a resource that is refused takes beside its name.
+const REFUSAL: usize = size_of::<DescribeConfigsResult>() + 256;
+
+/// In memory.
+fn size(result: &DescribeConfigsResult) -> usize {
+    let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+    let synonym = |s: &DescribeConfigsSynonym| size_of_val(s) + s.name.len() + text(&s.value);
+    let config = |config: &DescribeConfigsResourceResult| {
+        let synonyms: usize = config.synonyms.iter().map(synonym).sum();
+        let texts = config.name.len() + text(&config.value) + text(&config.documentation);
+        size_of_val(config) + texts + synonyms
+    };
+    REFUSAL + result.resource_name.len() + result.configs.iter().map(config).sum::<usize>()
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -110,38 +148,38 @@ fn refuse_all(request: &DescribeConfigsRequest) -> DescribeConfigsResponse {
 }
 
 fn describe(
-    broker: &Broker,
+    here: i32,
+    settings: &Values,
     image: &MetadataImage,
     asked: &DescribeConfigsResource,
 ) -> Result<Vec<Described>, DescribeError> {
     let name = asked.resource_name.as_str();
     let set =
         |kind| -> &Configs { image.configs.of(&ConfigResource { kind, name: name.to_owned() }) };
-    let settings = || resources::settings(broker, image);
     match Resource::from_code(asked.resource_type) {
         Some(Resource::Topic) => {
             validate_topic_name(name)?;
             image.topics.id_of(name).ok_or(DescribeError::UnknownTopic)?;
-            Ok(describe_topic(&settings(), set(Resource::Topic)))
+            Ok(describe_topic(settings, set(Resource::Topic)))
         }
-        Some(Resource::Broker) if name.is_empty() => Ok(describe_brokers(&settings())),
+        Some(Resource::Broker) if name.is_empty() => Ok(describe_brokers(settings)),
         Some(Resource::Broker) => {
-            if broker_id(name)? == broker.node.0 {
-                return Ok(describe_broker(&settings()));
+            if broker_id(name)? == here {
+                return Ok(describe_broker(settings));
             }
-            Err(DescribeError::OtherBroker { here: broker.node.0, name: name.to_owned() })
+            Err(DescribeError::OtherBroker { here, name: name.to_owned() })
         }
         Some(Resource::BrokerLogger) if name.is_empty() => Err(DescribeError::NoBroker),
         Some(Resource::BrokerLogger) => {
-            if broker_id(name)? == broker.node.0 {
+            if broker_id(name)? == here {
                 return Ok(Vec::new());
             }
-            Err(DescribeError::OtherLoggers { here: broker.node.0, name: name.to_owned() })
+            Err(DescribeError::OtherLoggers { here, name: name.to_owned() })
         }
         Some(Resource::ClientMetrics) if name.is_empty() => Err(DescribeError::NoSubscription),
         Some(Resource::ClientMetrics) => Ok(describe_client_metrics(set(Resource::ClientMetrics))),
         Some(Resource::Group) if name.is_empty() => Err(DescribeError::NoGroup),
-        Some(Resource::Group) => Ok(describe_group(&settings(), set(Resource::Group))),
+        Some(Resource::Group) => Ok(describe_group(settings, set(Resource::Group))),
         None => Ok(Vec::new()),
     }
 }

@@ -46,6 +46,10 @@ impl Unknown {
 impl Api for DescribeLogDirs {
     type Request = DescribeLogDirsRequest;
 
+    fn named(request: &DescribeLogDirsRequest) -> usize {
+        request.topics.iter().flatten().map(|each| 1 + each.partitions.len()).sum()
+    }
+
     async fn handle(
         broker: Arc<Broker>,
         _cx: RequestContext,

@@ -23,6 +23,10 @@ pub(crate) struct DescribeTopicPartitions;
 impl Api for DescribeTopicPartitions {
     type Request = DescribeTopicPartitionsRequest;
 
+    fn named(request: &DescribeTopicPartitionsRequest) -> usize {
+        request.topics.len()
+    }
+
     async fn handle(
         broker: Arc<Broker>,
         cx: RequestContext,

@@ -38,6 +38,10 @@ struct Found {
 impl Api for FindCoordinator {
     type Request = FindCoordinatorRequest;
 
+    fn named(request: &FindCoordinatorRequest) -> usize {
+        request.coordinator_keys.len()
+    }
+
     async fn handle(
         broker: Arc<Broker>,
         cx: RequestContext,

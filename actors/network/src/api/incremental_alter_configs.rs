@@ -22,6 +22,10 @@ pub(crate) struct IncrementalAlterConfigs;
 impl Api for IncrementalAlterConfigs {
     type Request = IncrementalAlterConfigsRequest;
 
+    fn named(request: &IncrementalAlterConfigsRequest) -> usize {
+        request.resources.iter().map(|each| 1 + each.configs.len()).sum()
+    }
+
     async fn handle(
         broker: Arc<Broker>,
         _cx: RequestContext,

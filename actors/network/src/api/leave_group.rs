@@ -17,6 +17,10 @@ pub(crate) struct LeaveGroup;
 impl Api for LeaveGroup {
     type Request = LeaveGroupRequest;
 
+    fn named(request: &LeaveGroupRequest) -> usize {
+        request.members.len()
+    }
+
     async fn handle(
         broker: Arc<Broker>,
         cx: RequestContext,

@@ -28,6 +28,10 @@ pub(crate) struct Metadata;
 impl Api for Metadata {
     type Request = MetadataRequest;
 
+    fn named(request: &MetadataRequest) -> usize {
+        request.topics.as_ref().map_or(0, Vec::len)
+    }
+
     async fn handle(
         broker: Arc<Broker>,
         cx: RequestContext,

@@ -33,6 +33,7 @@ mod offset_fetch;
 mod offset_for_leader_epoch;
 mod produce;
 mod resources;
+mod room;
 mod sync_group;
 mod topology;
 
@@ -50,6 +51,11 @@ use crate::connection::{Answered, Credit, Outgoing, Pending};
 /// One API: how a request becomes a response.
 trait Api {
     type Request: wire::Request<Response: Send + Sync + 'static> + Send + 'static;
+
+    /// How many things the request names, where it is a list: see [`too_many`].
+    fn named(_request: &Self::Request) -> usize {
+        0
+    }
 
     /// Answers one request. Errors that concern parts of it are in the response.
     fn handle(
@@ -91,18 +97,32 @@ impl<A: Api> Staged for A {
         cx: RequestContext,
         request: A::Request,
     ) -> Answering<<A::Request as wire::Request>::Response> {
+        if let Some(why) = too_many(A::named(&request)) {
+            return Box::pin(std::future::ready(Answer::Close(why)));
+        }
         let answer = A::handle(broker.clone(), cx, request);
         Box::pin(async move { Answer::Response(answer.await) })
     }
 }
 
-/// More partitions than this in one request is nothing that a client of good will asks for.
-const MAX_PARTITIONS: usize = 200_000;
+/// More partitions, topics, groups or other names than this in one request is nothing that a client of good will asks for.
+const MAX_NAMED: usize = 200_000;
 
-/// Why a request that names too many partitions is not looked at.
-fn too_many(partitions: usize) -> Option<String> {
-    (partitions > MAX_PARTITIONS).then(|| {
-        format!("{partitions} partitions in one request; at most {MAX_PARTITIONS} are served")
+/// Why a request that names too much is not looked at.
+fn too_many(named: usize) -> Option<String> {
+    (named > MAX_NAMED)
+        .then(|| format!("{named} things named in one request; at most {MAX_NAMED} are served"))
+}
+
+/// The answer of an API that must not grow without end.
+fn bounded<R: Send + 'static>(
+    answer: impl Future<Output = Result<R, room::TooLong>> + Send + 'static,
+) -> Answering<R> {
+    Box::pin(async move {
+        match answer.await {
+            Ok(response) => Answer::Response(response),
+            Err(too_long) => Answer::Close(too_long.to_string()),
+        }
     })
 }
 

@@ -25,6 +25,10 @@ pub(crate) struct OffsetCommit;
 impl Api for OffsetCommit {
     type Request = OffsetCommitRequest;
 
+    fn named(request: &OffsetCommitRequest) -> usize {
+        request.topics.iter().map(|each| 1 + each.partitions.len()).sum()
+    }
+
     async fn handle(
         broker: Arc<Broker>,
         cx: RequestContext,

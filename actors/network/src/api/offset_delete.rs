@@ -21,6 +21,10 @@ pub(crate) struct OffsetDelete;
 impl Api for OffsetDelete {
     type Request = OffsetDeleteRequest;
 
+    fn named(request: &OffsetDeleteRequest) -> usize {
+        request.topics.iter().map(|each| 1 + each.partitions.len()).sum()
+    }
+
     async fn handle(
         broker: Arc<Broker>,
         _cx: RequestContext,

@@ -3,6 +3,7 @@
 //! Versions: 1–10 (v2 all topics at once, v7 only what is stable, v8 several groups, v10 topic ids).
 //! Source: `KafkaApis.handleOffsetFetchRequest`, `GroupCoordinatorService.fetchOffsets`.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use machines::groups::{
@@ -16,7 +17,8 @@ use wire::offset_fetch_response::{
 };
 use wire::{OffsetFetchRequest, OffsetFetchResponse};
 
-use super::{Api, RequestContext};
+use super::room::{Room, TooLong};
+use super::{Answer, Answering, RequestContext, Staged, bounded, too_many};
 use crate::Broker;
 
 /// From this version on topics are named by their ids.
@@ -24,39 +26,88 @@ const TOPIC_IDS_SINCE: i16 = 10;
 
 pub(crate) struct OffsetFetch;
 
-impl Api for OffsetFetch {
+impl Staged for OffsetFetch {
     type Request = OffsetFetchRequest;
 
-    async fn handle(
-        broker: Arc<Broker>,
+    async fn begin(
+        broker: &Arc<Broker>,
         cx: RequestContext,
         request: OffsetFetchRequest,
-    ) -> OffsetFetchResponse {
-        let version = cx.version;
-        let image = broker.metadata.get();
+    ) -> Answering<OffsetFetchResponse> {
         let require_stable = request.require_stable;
-        let (mut requests, mut refused) = (Vec::new(), Vec::new());
-        let mut asked = fetch_groups(request, version);
-        for group in &mut asked {
-            refused.push(if version >= TOPIC_IDS_SINCE {
-                resolve(&image, group)
-            } else {
-                Vec::new()
-            });
-            let ask = GroupRequest::OffsetFetch { group: group.clone(), require_stable, version };
-            requests.push((group.group_id.clone(), ask));
+        let asked = fetch_groups(request, cx.version);
+        let topics = || asked.iter().flat_map(|group| group.topics.iter().flatten());
+        let partitions: usize = topics().map(|topic| topic.partition_indexes.len()).sum();
+        let repeated: usize = asked.iter().map(repeated).sum();
+        let refused = too_many(asked.len() + topics().count() + partitions).or_else(|| {
+            (repeated > MAX_REPEATED).then(|| format!("{repeated} partitions named more than once"))
+        });
+        match refused {
+            Some(why) => Box::pin(std::future::ready(Answer::Close(why))),
+            None => bounded(answer(broker.clone(), cx.version, require_stable, asked)),
         }
-        let replies = broker.groups.ask_several(requests).await;
-        let answered = asked.iter().zip(refused).zip(replies);
-        let groups = answered.map(|((group, refused), reply)| {
+    }
+}
+
+/// Kafka answers a partition as often as it is named. To name one more than once helps nobody, and each may have metadata.
+const MAX_REPEATED: usize = 1_000;
+
+/// How often the group's request names a partition that it has named before.
+fn repeated(group: &OffsetFetchRequestGroup) -> usize {
+    let mut seen = BTreeSet::new();
+    let topics = group.topics.iter().flatten();
+    let partitions = topics.flat_map(|topic| {
+        topic.partition_indexes.iter().map(|index| (topic.name.as_str(), topic.topic_id, *index))
+    });
+    partitions.filter(|partition| !seen.insert(*partition)).count()
+}
+
+async fn answer(
+    broker: Arc<Broker>,
+    version: i16,
+    require_stable: bool,
+    mut asked: Vec<OffsetFetchRequestGroup>,
+) -> Result<OffsetFetchResponse, TooLong> {
+    let image = broker.metadata.get();
+    let by_id = version >= TOPIC_IDS_SINCE;
+    let resolved =
+        asked.iter_mut().map(|group| if by_id { resolve(&image, group) } else { Vec::new() });
+    let refused: Vec<_> = resolved.collect();
+    let mut names = BTreeSet::new();
+    let once = asked.iter().all(|group| names.insert(group.group_id.as_str()));
+    // All at once holds no more than there is; what is named again is asked again, as Kafka does, but when there is room for it.
+    let at_once = if once { asked.len() } else { 1 };
+    let (mut room, mut groups) = (Room::new(), Vec::new());
+    let mut refused = refused.into_iter();
+    for some in asked.chunks(at_once.max(1)) {
+        let request = |group: &OffsetFetchRequestGroup| {
+            let ask = GroupRequest::OffsetFetch { group: group.clone(), require_stable, version };
+            (group.group_id.clone(), ask)
+        };
+        let replies = broker.groups.ask_several(some.iter().map(request).collect()).await;
+        for ((group, reply), refused) in some.iter().zip(replies).zip(refused.by_ref()) {
             let answer = match reply {
                 GroupReply::OffsetFetch(answer) => answer,
                 _ => offset_fetch_error(group, ErrorCode::UnknownServerError, version),
             };
-            complete(&image, group, answer, refused, version)
-        });
-        fetch_response(groups.collect(), version)
+            let answer = complete(&image, group, answer, refused, version);
+            room.take(size(&answer)).await?;
+            groups.push(answer);
+        }
     }
+    Ok(fetch_response(groups, version))
+}
+
+/// In memory.
+fn size(group: &OffsetFetchResponseGroup) -> usize {
+    let partition = |partition: &OffsetFetchResponsePartitions| {
+        size_of_val(partition) + partition.metadata.as_ref().map_or(0, String::len)
+    };
+    let topic = |topic: &OffsetFetchResponseTopics| {
+        let partitions: usize = topic.partitions.iter().map(partition).sum();
+        size_of_val(topic) + topic.name.len() + partitions
+    };
+    size_of_val(group) + group.group_id.len() + group.topics.iter().map(topic).sum::<usize>()
 }
 
 /// Names the topics; those that do not exist are taken out, and answered.

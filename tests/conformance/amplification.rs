@@ -1,0 +1,173 @@
+//! Small requests whose answers would be large: Kafka answers a thing as often as it is named. Here there is an end to it.
+
+use crate::bad_frames::Bystander;
+use crate::node::{self, Node};
+use crate::raw::{Answer, Bytes, Connection};
+use crate::requests::{self as ask, METADATA};
+use std::time::{Duration, Instant};
+
+const OFFSET_COMMIT: i16 = 8;
+const OFFSET_FETCH: i16 = 9;
+const JOIN_GROUP: i16 = 11;
+const SYNC_GROUP: i16 = 14;
+const DESCRIBE_GROUPS: i16 = 15;
+const DESCRIBE_CONFIGS: i16 = 32;
+const MEBIBYTE: u64 = 1 << 20;
+/// What a request may leave behind in the memory of the node: an answer of 100 MiB in building, and what the allocator keeps.
+const LIMIT: u64 = 250 * MEBIBYTE;
+
+/// Kafka answers these as long as its heap lasts; here the connection is closed, others are served, and the memory is bounded.
+fn assert_refused(node: &Node, key: i16, version: i16, body: &[u8]) {
+    let mut bystander = Bystander::of(node);
+    let before = node.resident();
+    let mut connection = node.connect();
+    connection.stream().set_read_timeout(Some(Duration::from_secs(60))).expect("a timeout");
+    connection.send(key, version, body);
+    assert_eq!(connection.receive(), Answer::Closed);
+    bystander.assert_served();
+    node.assert_grew_less(before, LIMIT);
+}
+
+/// `head`, then a list that names the same thing `times` times, then `tail`.
+fn repeated(head: Bytes, times: i32, thing: &[u8], tail: &[u8]) -> Vec<u8> {
+    head.i32(times).raw(&thing.repeat(times as usize)).raw(tail).done()
+}
+
+#[test]
+fn configurations_named_without_end() {
+    let _turn = node::turn();
+    let test = "configurations_named_without_end";
+    let Some(node) = Node::start_own(test) else { return };
+    let broker = Bytes::new().i8(4).string("1").i32(-1).done();
+    let body = |times| repeated(Bytes::new(), times, &broker, &[1]);
+    let answer = node.connect().ask(DESCRIBE_CONFIGS, 1, &body(3));
+    let mut body_of_three = answer.body();
+    body_of_three.i32();
+    assert_eq!(body_of_three.i32(), 3, "what is named thrice is described thrice");
+    assert_refused(&node, DESCRIBE_CONFIGS, 1, &body(5_000));
+}
+
+/// Makes a stable group of one member with so long an assignment.
+fn settle(connection: &mut Connection, group: &str, assignment: &[u8]) {
+    let head = Bytes::new().string(group).i32(60_000).i32(60_000).string("").string("consumer");
+    let body = head.i32(1).string("range").bytes(b"metadata").done();
+    let mut joined = connection.ask(JOIN_GROUP, 2, &body).body();
+    joined.i32();
+    assert_eq!(joined.i16(), 0, "JoinGroup");
+    let generation = joined.i32();
+    joined.string();
+    joined.string();
+    let member = joined.string();
+    let head = Bytes::new().string(group).i32(generation).string(&member).i32(1);
+    let body = head.string(&member).bytes(assignment).done();
+    let mut synced = connection.ask(SYNC_GROUP, 1, &body).body();
+    synced.i32();
+    assert_eq!(synced.i16(), 0, "SyncGroup");
+}
+
+/// The coordinator loads at first.
+fn until_loaded(connection: &mut Connection, group: &str) {
+    let find = Bytes::new().string(group).i8(0).done();
+    let heartbeat = Bytes::new().string(group).i32(1).string("nobody").done();
+    let begin = Instant::now();
+    loop {
+        let found = connection.ask(10, 1, &find).body().rest()[4..6].to_vec();
+        let mut beat = connection.ask(12, 1, &heartbeat).body();
+        beat.i32();
+        // UNKNOWN_MEMBER_ID
+        if found == [0, 0] && beat.i16() == 25 {
+            return;
+        }
+        assert!(begin.elapsed().as_secs() < 20, "the coordinator does not load");
+    }
+}
+
+#[test]
+fn groups_named_without_end() {
+    let _turn = node::turn();
+    let Some(node) = Node::start_own("groups_named_without_end") else { return };
+    let mut member = node.connect();
+    let group = crate::unique("large");
+    until_loaded(&mut member, &group);
+    settle(&mut member, &group, &vec![7; 400_000]);
+    let name = Bytes::new().string(&group).done();
+    let body = |times| repeated(Bytes::new(), times, &name, &[]);
+    let mut three = member.ask(DESCRIBE_GROUPS, 1, &body(3)).body();
+    three.i32();
+    assert_eq!(three.i32(), 3, "what is named thrice is described thrice");
+    assert_refused(&node, DESCRIBE_GROUPS, 1, &body(1_500));
+}
+
+#[test]
+fn committed_offsets_named_without_end() {
+    let _turn = node::turn();
+    let Some(node) = Node::start_own("committed_offsets_named_without_end") else { return };
+    let mut client = node.connect();
+    let topic = crate::unique("committed");
+    let group = crate::unique("named");
+    ask::create_topic(&mut client, &topic, 1);
+    until_loaded(&mut client, &group);
+    let metadata = "m".repeat(4_000);
+    let head = Bytes::new().string(&group).i32(-1).string("").i64(-1);
+    let commit = head.i32(1).string(&topic).i32(1).i32(0).i64(5).string(&metadata).done();
+    let committed = client.ask(OFFSET_COMMIT, 2, &commit).body();
+    assert!(committed.rest().ends_with(&[0, 0]), "OffsetCommit");
+    let topic = |times| {
+        let head = Bytes::new().string(&group).i32(1).string(&topic);
+        repeated(head, times, &[0; 4], &[])
+    };
+    let mut three = client.ask(OFFSET_FETCH, 2, &topic(3)).body();
+    three.i32();
+    three.string();
+    assert_eq!(three.i32(), 3, "what is named thrice is answered thrice");
+    assert_refused(&node, OFFSET_FETCH, 2, &topic(60_000));
+    // The whole group, named again and again: 36 KB that would be answered by 160 MB.
+    let name = compact(&group);
+    let one = [&name[..], &[0], &[0]].concat();
+    let groups = |times: u32| {
+        let mut body = varint(times + 1);
+        body.extend(one.repeat(times as usize));
+        body.extend([0, 0]);
+        [vec![0], body].concat()
+    };
+    assert_refused(&node, OFFSET_FETCH, 8, &groups(40_000));
+}
+
+fn compact(text: &str) -> Vec<u8> {
+    [varint(text.len() as u32 + 1), text.as_bytes().to_vec()].concat()
+}
+
+fn varint(mut value: u32) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while value >= 0x80 {
+        bytes.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    bytes.push(value as u8);
+    bytes
+}
+
+#[test]
+fn topics_and_keys_named_without_end() {
+    let _turn = node::turn();
+    let Some(node) = Node::start_own("topics_and_keys_named_without_end") else { return };
+    let many = 1 << 20;
+    assert_refused(&node, METADATA, 1, &repeated(Bytes::new(), many, &[0, 0], &[]));
+    for (key, version) in [(DESCRIBE_GROUPS, 1), (42, 0)] {
+        assert_refused(&node, key, version, &repeated(Bytes::new(), many, &[0, 1, b'g'], &[]));
+    }
+    let configs = [2, 0, 1, b't', 0, 0, 0, 0];
+    assert_refused(&node, 33, 0, &repeated(Bytes::new(), many, &configs, &[0]));
+    assert_refused(&node, 44, 0, &repeated(Bytes::new(), many, &configs, &[0]));
+    assert_refused(&node, 35, 1, &repeated(Bytes::new(), many, &[0, 1, b't', 0, 0, 0, 0], &[]));
+    let mut keys = vec![0, 0];
+    keys.extend(varint(many as u32 + 1));
+    keys.extend([2, b'k'].repeat(many as usize));
+    keys.push(0);
+    assert_refused(&node, 10, 4, &keys);
+    let mut topics = vec![0];
+    topics.extend(varint(many as u32 + 1));
+    topics.extend([2, b't', 0].repeat(many as usize));
+    topics.extend([0, 0, 7, 208, 0xff, 0]);
+    assert_refused(&node, 75, 0, &topics);
+}
