@@ -2,7 +2,7 @@
 
 use crate::bad_frames::Bystander;
 use crate::node::{self, Node};
-use crate::raw::{Answer, Bytes, Connection};
+use crate::raw::{Answer, Bytes, Connection, frame};
 use crate::requests::{self as ask, METADATA};
 use std::time::{Duration, Instant};
 
@@ -131,6 +131,35 @@ fn committed_offsets_named_without_end() {
         [vec![0], body].concat()
     };
     assert_refused(&node, OFFSET_FETCH, 8, &groups(40_000));
+}
+
+/// Two bytes become a value of half a hundred: 24 MiB of empty names would take 700 MB, four times at once.
+#[test]
+fn bodies_that_grow_when_they_are_decoded() {
+    let _turn = node::turn();
+    let test = "bodies_that_grow_when_they_are_decoded";
+    let Some(node) = Node::start_own_with(test, &["queued.max.request.bytes=134217728"]) else {
+        return;
+    };
+    let mut bystander = Bystander::of(&node);
+    let before = node.peak();
+    let names = 12 << 20;
+    let frame = frame(METADATA, 1, 1, &repeated(Bytes::new(), names, &[0, 0], &[]));
+    let mut connections: Vec<Connection> = (0..4).map(|_| node.connect()).collect();
+    std::thread::scope(|scope| {
+        for connection in &mut connections {
+            scope.spawn(|| {
+                connection.send_bytes(&frame);
+                connection.expect_next();
+                assert_eq!(connection.receive(), Answer::Closed);
+            });
+        }
+        bystander.assert_served();
+    });
+    bystander.assert_served();
+    let grown = node.peak().zip(before).map_or(0, |(now, before)| now - before);
+    eprintln!("MEASURED: {} MiB at the most beyond those before", grown >> 20);
+    assert!(grown < 450 * MEBIBYTE, "grew by {} MiB", grown >> 20);
 }
 
 fn compact(text: &str) -> Vec<u8> {

@@ -172,6 +172,14 @@ impl Node {
         Some(pages * rustix::param::page_size() as u64)
     }
 
+    /// The most that was ever resident, in bytes, where the process is ours.
+    pub fn peak(&self) -> Option<u64> {
+        let pid = self.process.as_ref()?.child.id();
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+        peak.trim().strip_suffix(" kB")?.parse::<u64>().ok().map(|kib| kib << 10)
+    }
+
     /// Fails if the node has come to hold more than `limit` bytes above `before`.
     pub fn assert_grew_less(&self, before: Option<u64>, limit: u64) {
         if let (Some(before), Some(now)) = (before, self.resident()) {

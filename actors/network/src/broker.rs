@@ -67,6 +67,10 @@ pub struct Broker {
     pub(crate) producer_ids: ProducerIds,
     /// For checking a batch that grows large when decompressed: one at a time.
     pub(crate) large_batches: Credits,
+    /// For decoding a body whose values take much: one at a time.
+    pub(crate) large_bodies: Credits,
+    /// What such values may take together, in bytes.
+    pub(crate) decoded_memory: Credits,
 }
 
 impl Broker {
@@ -79,8 +83,19 @@ impl Broker {
             random: parts.world.random("fetch sessions"),
         });
         let producer_ids = ProducerIds::new(parts.producer_id_blocks.clone());
-        let large_batches = Credits::new(1);
-        Arc::new(Broker { limits, memory, sessions, producer_ids, large_batches, parts })
+        let (large_batches, large_bodies) = (Credits::new(1), Credits::new(1));
+        let decoded_memory = Credits::new(limits.request_memory);
+        parts.world.registry().show_credits("decoded-memory", &decoded_memory);
+        Arc::new(Broker {
+            limits,
+            memory,
+            sessions,
+            producer_ids,
+            large_batches,
+            large_bodies,
+            decoded_memory,
+            parts,
+        })
     }
 }
 

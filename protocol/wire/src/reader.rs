@@ -31,6 +31,11 @@ impl Reader {
         self.bytes.len()
     }
 
+    /// What values may still take.
+    pub fn memory_left(&self) -> usize {
+        self.memory
+    }
+
     /// What has not been read.
     pub fn into_rest(self) -> Bytes {
         self.bytes

@@ -6,6 +6,7 @@ mod api_versions;
 mod auto_create;
 mod create_partitions;
 mod create_topics;
+mod decode;
 mod delete_groups;
 mod delete_records;
 mod delete_topics;
@@ -43,7 +44,7 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 use log::FileSlice;
 use runtime::BoxFuture;
-use wire::{ApiKey, DecodeError, ListenerKind, Message, Reader, VersionRange};
+use wire::{ApiKey, DecodeError, ListenerKind, Reader, VersionRange};
 
 use crate::Broker;
 use crate::connection::{Answered, Credit, Outgoing, Pending};
@@ -178,19 +179,21 @@ pub(crate) async fn begin(broker: &Arc<Broker>, request: Request) -> Pending {
 }
 
 async fn run<A: Staged>(broker: &Arc<Broker>, request: Request) -> Pending {
-    let Request { cx, mut body } = request;
+    let Request { cx, body } = request;
     let known = served(cx.key, cx.connection.listener.unstable_versions);
     if !known.is_some_and(|versions| versions.contains(cx.version)) {
         let answer = api_versions::unsupported_version();
         return Box::pin(std::future::ready(respond(&answer, Vec::new(), 0, cx.correlation_id)));
     }
-    let decoded = match A::Request::decode(&mut body, cx.version) {
+    let decoded = decode::body::<A::Request>(broker, body.into_rest(), cx.version).await;
+    let (decoded, memory) = match decoded {
         Ok(decoded) => decoded,
         Err(error) => return close(format!("{}: {error}", cx.key)),
     };
     let (version, correlation_id) = (cx.version, cx.correlation_id);
     let answer = A::begin(broker, cx, decoded).await;
     Box::pin(async move {
+        let _memory = memory;
         match answer.await {
             Answer::Response(response) => respond(&response, Vec::new(), version, correlation_id),
             Answer::WithFiles(response, files) => {
