@@ -111,14 +111,16 @@ fn start_nodes(start: &cli::Start) -> Result<(), RunError> {
     outcome
 }
 
-/// Threads as `num.network.threads` and `num.io.threads` ask for, but no more than the machine has cores: more would only wake each other.
+/// Threads as they are asked for; where nothing is, as many as fit the machine. The nodes share them: of several numbers the largest
+/// counts.
 fn sizes(configs: &[NodeConfig]) -> BulkheadSizes {
-    let cores = BulkheadSizes::for_this_machine();
-    let most = |of: fn(&NodeConfig) -> usize| configs.iter().map(of).max().unwrap_or(1).max(1);
+    let fitting = BulkheadSizes::for_this_machine();
+    let most = |of: fn(&NodeConfig) -> Option<usize>| configs.iter().filter_map(of).max();
     BulkheadSizes {
-        network: cores.network.min(most(|config| config.network.threads)),
-        storage: cores.storage.min(most(|config| config.network.io_threads)),
-        control: cores.control,
+        network: most(|config| config.network.threads).unwrap_or(fitting.network),
+        storage: most(|config| config.network.io_threads).unwrap_or(fitting.storage),
+        control: most(|config| config.network.control_threads).unwrap_or(fitting.control),
+        jobs: most(|config| config.logs.background_threads).unwrap_or(fitting.jobs),
     }
 }
 

@@ -90,4 +90,10 @@ impl ConfigErrors {
     pub(super) fn one(place: impl Into<Option<Place>>, reason: impl Into<Reason>) -> ConfigErrors {
         ConfigErrors(vec![ConfigError { place: place.into(), reason: reason.into() }])
     }
+
+    /// Of what was said in a program rather than a file.
+    pub(crate) fn wrong(key: &str, value: &str, allowed: impl Into<String>) -> ConfigErrors {
+        let (key, value) = (key.to_owned(), value.chars().take(80).collect());
+        Self::one(None, Reason::WrongValue { key, value, allowed: allowed.into() })
+    }
 }

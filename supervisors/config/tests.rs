@@ -56,8 +56,8 @@ fn a_node_of_nothing() {
     assert_eq!(strings(&node.listeners), listeners);
     assert_eq!(strings(&node.voters), ["1@127.0.0.1:9093"]);
     assert_eq!(node.log_dirs, [PathBuf::from("d")]);
-    assert_eq!(node.groups.topic.replication_factor, 1);
-    assert_eq!(node.transaction_state.min_insync_replicas, Some(1));
+    assert_eq!(node.values.int("offsets.topic.replication.factor"), 1);
+    assert_eq!(node.values.int("transaction.state.log.min.isr"), 1);
 }
 
 #[test]
@@ -71,7 +71,7 @@ fn a_node_of_nothing_but_flags() {
     .unwrap();
     assert_eq!(strings(&node.voters), ["7@localhost:2"]);
     assert_eq!(strings(&node.advertised), ["PLAINTEXT://machine:1"]);
-    assert_eq!((node.log_dirs.len(), node.topics.default_partitions), (2, 12));
+    assert_eq!((node.log_dirs.len(), node.values.int("num.partitions")), (2, 12));
 
     let any = from_nothing(Path::new("d"), &HostPort::new("0.0.0.0", 0), &[], "machine").unwrap();
     assert_eq!(strings(&any.advertised), ["PLAINTEXT://machine:0"]);
@@ -91,13 +91,13 @@ fn server_properties() {
         advertised.listeners=PLAINTEXT://localhost:9092\ncontroller.listener.names=CONTROLLER\n\
         log.dirs=/tmp/kraft\nnum.partitions=4\nnum.partitions=5\n";
     let node = properties(text).unwrap();
-    assert_eq!((node.node_id, node.topics.default_partitions), (NodeId(3), 5));
+    assert_eq!((node.node_id, node.values.int("num.partitions")), (NodeId(3), 5));
     assert_eq!(strings(&node.bootstrap_servers), ["localhost:9093"]);
     assert_eq!(node.cluster_id, ClusterId::FromDirectories);
 
     let set = [("num.partitions".to_owned(), "6".to_owned())];
     let node = from_properties("s.properties", text, &set, "machine").unwrap();
-    assert_eq!(node.topics.default_partitions, 6);
+    assert_eq!(node.values.int("num.partitions"), 6);
 }
 
 #[test]
@@ -135,9 +135,9 @@ fn a_cluster() {
     assert_eq!(three.log_dirs, [PathBuf::from("ottla-data/3")]);
     for node in &nodes {
         assert_eq!(node.cluster_id, one.cluster_id);
-        assert_eq!(node.topics.default_replication_factor, 3);
+        assert_eq!(node.values.int("default.replication.factor"), 3);
         assert_eq!(node.topic(&Default::default()).min_insync_replicas, 2);
-        assert_eq!(node.groups.topic.replication_factor, 3);
+        assert_eq!(node.values.int("offsets.topic.replication.factor"), 3);
     }
 }
 
@@ -160,7 +160,7 @@ fn the_documented_file_works() {
     let nodes = cluster(example.unwrap()).unwrap();
     assert_eq!(nodes.len(), 2);
     assert_eq!(strings(&nodes[0].advertised), ["PLAINTEXT://localhost:9092"]);
-    assert_eq!(nodes[1].topics.default_replication_factor, 3);
+    assert_eq!(nodes[1].values.int("default.replication.factor"), 3);
 }
 
 #[test]

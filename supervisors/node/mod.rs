@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::node_config::NodeConfig;
+use model::node_config::{Endpoint, HostPort, NodeConfig};
 use network::{Bound, ListenerSpec};
 use quorum::{LifecycleMsg, LifecycleState};
 use runtime::{
@@ -65,10 +65,11 @@ impl NodeBuilder {
     /// A node with nothing configured: broker and controller, its data in `data`, listening on `listen` (`host:port`).
     pub fn quick(mut self, data: impl AsRef<Path>, listen: &str, set: &[(&str, &str)]) -> Self {
         let set: Vec<_> = set.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        let listen = model::node_config::HostPort::parse(listen)
-            .unwrap_or_else(|_| model::node_config::HostPort::new(listen, 0));
-        let source = Source::Nothing { data: data.as_ref().to_owned(), listen };
-        self.config = load_one(&source, &set);
+        let data = data.as_ref().to_owned();
+        self.config = match HostPort::parse(listen) {
+            Ok(listen) => load_one(&Source::Nothing { data, listen }, &set),
+            Err(allowed) => Err(ConfigErrors::wrong("listen", listen, allowed)),
+        };
         self
     }
 
@@ -282,12 +283,13 @@ impl Node {
 async fn bind(world: &World, config: &NodeConfig) -> Result<Vec<Bound>, StartError> {
     let network = &config.network;
     let size = |bytes: i32| u32::try_from(bytes).ok().filter(|bytes| *bytes > 0);
-    let count = |n: i32| usize::try_from(n).unwrap_or(0);
     let options = ListenOptions {
         backlog: u32::try_from(network.listen_backlog).unwrap_or(0),
         send_buffer: size(network.send_buffer_bytes),
         receive_buffer: size(network.receive_buffer_bytes),
     };
+    let is_brokers = |l: &&Endpoint| !config.is_controller_listener(&l.name);
+    let brokers = config.listeners.iter().filter(is_brokers).count();
     let mut bound = Vec::new();
     for listener in &config.listeners {
         let kind = match config.is_controller_listener(&listener.name) {
@@ -305,8 +307,7 @@ async fn bind(world: &World, config: &NodeConfig) -> Result<Vec<Bound>, StartErr
             port: listener.address.port,
             options,
             unstable_versions: network.unstable_api_versions,
-            max_connections: count(network.max_connections),
-            max_connections_per_ip: count(network.max_connections_per_ip),
+            protected: listener.name == config.inter_broker_listener_name && brokers > 1,
         };
         let address = listener.address.to_string();
         let opened = Bound::open(world, spec).await;

@@ -1,7 +1,7 @@
 //! The tree of a node: its root starts the branches in order, each up before the next, and stops them in reverse.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicI64;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use coordinators::{Coordinators, CoordinatorsArgs, Groups};
@@ -12,7 +12,7 @@ use machines::metadata::{ConfigResource, Endpoint, MetadataImage};
 use model::NodeId;
 use model::node_config::{NodeConfig, RoomConfig};
 use model::settings::Values;
-use network::{Bound, Broker, BrokerParts, Limits, ListenerActor, ListenerArgs};
+use network::{Bound, Broker, BrokerParts, ConnectionQuotas, Limits, ListenerActor, ListenerArgs};
 use partitions::{
     Assignments, Hosted, LogCleaner, LogCleanerArgs, LogDir, LogDirArgs, LogDirState, LogDirs,
     Partitions, PartitionsArgs, PartitionsMsg,
@@ -34,7 +34,7 @@ use super::{policy, producer_ids};
 const STUCK: Duration = Duration::from_secs(10);
 const WATCHDOG_PERIOD: Duration = Duration::from_secs(1);
 /// Where `queued.max.request.bytes` sets no limit.
-const REQUEST_MEMORY: u32 = 256 << 20;
+const REQUEST_MEMORY: u64 = 256 << 20;
 
 /// What a node's actors share, and what the outside asks them through.
 #[derive(Clone)]
@@ -118,13 +118,21 @@ pub(crate) enum NodeMsg {
     DirectoryFailed {
         dir: Arc<LogDirState>,
     },
+    /// `initial.broker.registration.timeout.ms` after the start.
+    RegistrationDue,
     /// `log.dir.failure.timeout.ms` after that.
     DirectoryFailureDue {
         dir: Arc<LogDirState>,
     },
 }
 
-runtime::messages!(NodeMsg { MetadataChanged, LookForStuck, DirectoryFailed, DirectoryFailureDue });
+runtime::messages!(NodeMsg {
+    MetadataChanged,
+    LookForStuck,
+    RegistrationDue,
+    DirectoryFailed,
+    DirectoryFailureDue
+});
 
 impl Actor for NodeActor {
     const KIND: &'static str = "node";
@@ -140,6 +148,9 @@ impl Actor for NodeActor {
         });
         watch_directories(cx, &shared);
         cx.every(WATCHDOG_PERIOD, || NodeMsg::LookForStuck);
+        let limit = shared.config.quorum.registration_timeout_ms;
+        let limit = Duration::from_millis(u64::try_from(limit).unwrap_or(0));
+        cx.send_after(limit, NodeMsg::RegistrationDue);
         for seed in branches(cx, &shared) {
             cx.spawn_seed_and_wait(seed).await?;
         }
@@ -151,6 +162,7 @@ impl Actor for NodeActor {
         match msg {
             NodeMsg::MetadataChanged => self.settle(),
             NodeMsg::LookForStuck => drop(self.watchdog.check()),
+            NodeMsg::RegistrationDue => self.registration_due()?,
             NodeMsg::DirectoryFailed { dir } => self.directory_failed(cx, dir)?,
             NodeMsg::DirectoryFailureDue { dir } => self.directory_failure_due(&dir)?,
         }
@@ -180,6 +192,16 @@ impl NodeActor {
 }
 
 impl NodeActor {
+    fn registration_due(&self) -> Outcome {
+        if self.shared.broker_epoch.load(Ordering::Acquire) >= 0 {
+            return Ok(());
+        }
+        Err(Failure::new(format!(
+            "this broker could not register with the controller within initial.broker.registration.timeout.ms={}",
+            self.shared.config.quorum.registration_timeout_ms
+        )))
+    }
+
     /// The others go on; not without the metadata log, nor where none is left.
     fn directory_failed(&self, cx: &mut Cx<Self>, dir: Arc<LogDirState>) -> Outcome {
         let (path, why) = (dir.path.display(), dir.failure().unwrap_or_default());
@@ -415,7 +437,7 @@ fn network_members(cx: &Cx<NodeActor>, shared: &Shared, groups: Groups) -> Vec<S
             Ok(ms) => Duration::from_millis(ms),
             Err(_) => Duration::from_secs(u64::from(u32::MAX)),
         },
-        request_memory: u32::try_from(network.queued_max_request_bytes)
+        request_memory: u64::try_from(network.queued_max_request_bytes)
             .ok()
             .filter(|bytes| *bytes > 0)
             .unwrap_or(REQUEST_MEMORY),
@@ -440,10 +462,15 @@ fn network_members(cx: &Cx<NodeActor>, shared: &Shared, groups: Groups) -> Vec<S
             shared.controller_handle(),
         ),
     });
+    // As in Kafka, where each role has its socket server.
+    let quotas = |_| ConnectionQuotas::new(shared.settings.subscribe());
+    let [of_brokers, of_controllers] = [(), ()].map(quotas);
     let seeds = shared.bound.iter().map(|bound| {
+        let controllers = shared.config.is_controller_listener(bound.name());
         let args = ListenerArgs {
             bound: bound.clone(),
             broker: broker.clone(),
+            quotas: if controllers { of_controllers.clone() } else { of_brokers.clone() },
             open: shared.lifecycle_state.subscribe(),
             connection: policy::connection(),
         };

@@ -18,6 +18,7 @@ mod directories;
 mod endings;
 mod flights;
 mod groups;
+mod limits;
 mod node;
 mod raw;
 mod requests;

@@ -136,3 +136,36 @@ fn a_wrong_value_is_named_with_what_is_allowed() {
     assert!(!status.success());
     assert_refused(&said, &["num.partitions", "-3", "1"]);
 }
+
+#[test]
+fn a_broker_that_cannot_register_gives_up() {
+    let home = home();
+    let address = free_address();
+    let (own, other) = (address.port() + 1, free_address().port());
+    // The other half of the quorum is not there.
+    let voters = format!("controller.quorum.voters=1@127.0.0.1:{own},2@127.0.0.1:{other}");
+    let limit = "initial.broker.registration.timeout.ms=300";
+    let more = ["--set", &voters, "--set", limit];
+    let (status, said) = failing_start(&address.to_string(), &home.path().join("data"), &more);
+    assert!(!status.success());
+    assert_refused(&said, &[limit]);
+}
+
+#[test]
+fn settings_that_are_not_honoured_are_named() {
+    let home = home();
+    for setting in [
+        "queued.max.requests=100",
+        "replica.lag.time.max.ms=10000",
+        "controller.quorum.append.linger.ms=5",
+        "unstable.feature.versions.enable=true",
+    ] {
+        let more = ["--set", setting];
+        let data = home.path().join("data");
+        let (status, said) = failing_start(&free_address().to_string(), &data, &more);
+        assert!(!status.success());
+        let (name, value) = setting.split_once('=').expect("a setting");
+        assert_refused(&said, &[name, value]);
+        assert!(!data.exists(), "refused before anything is written");
+    }
+}

@@ -44,3 +44,15 @@ async fn an_actor_reads_one_topic_and_writes_another() {
     assert!(shouted == expected, "{} records came out", shouted.len());
     node.stop().await;
 }
+
+#[tokio::test]
+async fn an_address_that_is_none_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    for listen in ["localhost", "localhost:port", ""] {
+        let started = Node::builder().quick(&data, listen, &[]).start().await;
+        let error = started.map(|_| ()).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("listen={listen}: ")), "{error}");
+    }
+    assert!(!data.exists());
+}

@@ -4,6 +4,7 @@
 mod arrows;
 mod manifest;
 mod rules;
+mod settings;
 mod source;
 
 use std::path::{Path, PathBuf};

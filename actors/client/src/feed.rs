@@ -14,7 +14,7 @@ use crate::consumer::{ConsumeError, Consumer, PartitionRecords};
 use crate::producer::{Deliveries, ProduceError};
 
 /// What an actor may hold of records that it has not dealt with. Bytes.
-const ROOM: u32 = 8 << 20;
+const ROOM: u64 = 8 << 20;
 /// How long a round waits for records; offsets are committed between rounds.
 const ROUND: Duration = Duration::from_millis(250);
 

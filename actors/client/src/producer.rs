@@ -235,7 +235,7 @@ impl fmt::Debug for Producer {
 impl Producer {
     pub(crate) fn new(client: &Client, mut config: ProducerConfig) -> Producer {
         config.idempotent &= config.acks == Acks::All;
-        let room = Credits::new(config.buffer_bytes);
+        let room = Credits::new(u64::from(config.buffer_bytes));
         let shared = Arc::new(Shared::new(client, config, Accumulator::default()));
         let task = sender::run(shared.clone());
         drop(client.world().spawn(Bulkhead::Network, task));

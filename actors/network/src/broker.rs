@@ -26,7 +26,7 @@ pub struct Limits {
     /// `connections.max.idle.ms`.
     pub max_idle: Duration,
     /// `queued.max.request.bytes`; all connections together.
-    pub request_memory: u32,
+    pub request_memory: u64,
     /// `max.incremental.fetch.session.cache.slots`.
     pub fetch_sessions: usize,
 }

@@ -5,7 +5,9 @@ mod broker;
 mod connection;
 mod listener;
 mod producer_ids;
+mod quotas;
 
 pub use broker::{Broker, BrokerParts, Limits};
 pub use listener::{Bound, ListenerActor, ListenerArgs, ListenerMsg, ListenerSpec};
 pub use producer_ids::{AllocateBlock, Block, NoBlock};
+pub use quotas::ConnectionQuotas;

@@ -1,23 +1,24 @@
 //! Listener: one address that clients connect to, and the parent of their connections.
 //!
 //! Supervisor: `network`. The socket is bound before the actor starts, so that a port in use is told at once, and it outlives
-//! the actor's restarts. Bound: `max.connections` and `max.connections.per.ip`.
+//! the actor's restarts. Bound: `max.connections` and `max.connections.per.ip`, over all listeners that count together.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use quorum::LifecycleState;
 use runtime::{
     Actor, Bulkhead, ChildChange, ChildEvent, ChildSpec, Counter, Cx, Failure, ListenOptions,
-    Listener, Map, NetStream, Outcome, Watch, World,
+    Listener, Map, NetStream, Outcome, Waiter, Watch, World,
 };
 use wire::ListenerKind;
 
 use crate::Broker;
 use crate::api::{ConnectionInfo, ListenerInfo};
 use crate::connection::{Connection, ConnectionArgs};
+use crate::quotas::{ConnectionQuotas, Slot, TooMany};
 
 /// After an accept fails (no descriptors left), this long until the next.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -31,8 +32,8 @@ pub struct ListenerSpec {
     pub port: u16,
     pub options: ListenOptions,
     pub unstable_versions: bool,
-    pub max_connections: usize,
-    pub max_connections_per_ip: usize,
+    /// Where `max.connections` is reached, another listener's connection closes for one of this.
+    pub protected: bool,
 }
 
 /// A listener whose socket is open.
@@ -63,6 +64,7 @@ impl Bound {
 pub struct ListenerArgs {
     pub bound: Bound,
     pub broker: Arc<Broker>,
+    pub quotas: Arc<ConnectionQuotas>,
     /// Clients are let in once the controller has let this broker in.
     pub open: Watch<LifecycleState>,
     /// How a connection is supervised: it is never restarted.
@@ -70,18 +72,39 @@ pub struct ListenerArgs {
 }
 
 pub enum ListenerMsg {
-    Accepted { stream: NetStream, peer: SocketAddr },
-    AcceptFailed { error: String },
+    Accepted {
+        arrival: Arrival,
+    },
+    /// Its address has too many connections already.
+    Refused {
+        peer: SocketAddr,
+    },
+    AcceptFailed {
+        error: String,
+    },
+    /// There are more connections than are allowed.
+    TooMany,
 }
 
-runtime::messages!(ListenerMsg { Accepted, AcceptFailed });
+runtime::messages!(ListenerMsg { Accepted, Refused, AcceptFailed, TooMany });
+
+/// A connection that was accepted.
+pub struct Arrival {
+    stream: NetStream,
+    peer: SocketAddr,
+    slot: Slot,
+}
+
+struct Open {
+    info: Arc<ConnectionInfo>,
+    slot: Slot,
+}
 
 pub struct ListenerActor {
     args: ListenerArgs,
     info: Arc<ListenerInfo>,
     next: u64,
-    by_ip: Map<IpAddr, usize>,
-    ip_of: Map<String, IpAddr>,
+    open: Map<String, Open>,
     accepted: Counter,
     refused: Counter,
 }
@@ -101,6 +124,7 @@ impl Actor for ListenerActor {
         let (me, world, socket) = (cx.me().clone(), cx.world().clone(), args.bound.socket.clone());
         let (mut open, mut metadata) = (args.open.clone(), args.broker.metadata.clone());
         let node = args.broker.node.0;
+        let (quotas, protected) = (args.quotas.clone(), spec.protected);
         // A controller is part of what it takes to know the metadata.
         let waits = spec.kind == ListenerKind::Broker;
         cx.spawn_task(async move {
@@ -111,7 +135,13 @@ impl Actor for ListenerActor {
             }
             loop {
                 let (message, pause) = match socket.accept().await {
-                    Ok((stream, peer)) => (ListenerMsg::Accepted { stream, peer }, false),
+                    Ok((stream, peer)) => match quotas.take(peer.ip(), protected).await {
+                        Ok(slot) => {
+                            let arrival = Arrival { stream, peer, slot };
+                            (ListenerMsg::Accepted { arrival }, false)
+                        }
+                        Err(TooMany) => (ListenerMsg::Refused { peer }, false),
+                    },
                     Err(error) => (ListenerMsg::AcceptFailed { error: error.to_string() }, true),
                 };
                 if me.send(message).await.is_err() {
@@ -122,11 +152,13 @@ impl Actor for ListenerActor {
                 }
             }
         });
+        if !protected {
+            watch_limit(cx, args.quotas.clone());
+        }
         Ok(ListenerActor {
             info,
             next: 0,
-            by_ip: Map::new(),
-            ip_of: Map::new(),
+            open: Map::new(),
             accepted: cx.counter("connections_accepted"),
             refused: cx.counter("connections_refused"),
             args,
@@ -135,7 +167,12 @@ impl Actor for ListenerActor {
 
     async fn handle(&mut self, cx: &mut Cx<Self>, msg: ListenerMsg) -> Outcome {
         match msg {
-            ListenerMsg::Accepted { stream, peer } => self.accept(cx, stream, peer)?,
+            ListenerMsg::Accepted { arrival } => self.accept(cx, arrival)?,
+            ListenerMsg::Refused { peer } => {
+                self.refused.add(1);
+                tracing::debug!(listener = self.info.name, %peer, "too many connections");
+            }
+            ListenerMsg::TooMany => self.close_longest_idle(cx),
             ListenerMsg::AcceptFailed { error } => {
                 tracing::warn!(listener = self.info.name, error, "accept failed");
             }
@@ -144,14 +181,8 @@ impl Actor for ListenerActor {
     }
 
     async fn child_changed(&mut self, _cx: &mut Cx<Self>, event: ChildEvent) -> Outcome {
-        if let ChildChange::Stopped { .. } | ChildChange::Offline { .. } = event.change
-            && let Some(ip) = self.ip_of.remove(&event.name)
-            && let Some(count) = self.by_ip.get_mut(&ip)
-        {
-            *count -= 1;
-            if *count == 0 {
-                self.by_ip.remove(&ip);
-            }
+        if let ChildChange::Stopped { .. } | ChildChange::Offline { .. } = event.change {
+            self.open.remove(&event.name);
         }
         Ok(())
     }
@@ -161,31 +192,57 @@ impl Actor for ListenerActor {
             "{} on {}, {} connections",
             self.info.name,
             self.args.bound.address,
-            self.ip_of.len()
+            self.open.len()
         )
     }
 }
 
-impl ListenerActor {
-    fn accept(&mut self, cx: &mut Cx<Self>, stream: NetStream, peer: SocketAddr) -> Outcome {
-        let spec = &self.args.bound.spec;
-        let of_ip = self.by_ip.get(&peer.ip()).copied().unwrap_or(0);
-        if self.ip_of.len() >= spec.max_connections || of_ip >= spec.max_connections_per_ip {
-            self.refused.add(1);
-            return Ok(());
+fn watch_limit(cx: &mut Cx<ListenerActor>, quotas: Arc<ConnectionQuotas>) {
+    let me = cx.me().clone();
+    cx.spawn_task(async move {
+        let mut waiter = Waiter::new();
+        loop {
+            for pulse in quotas.pulses() {
+                waiter.on(pulse);
+            }
+            if quotas.exceeded() && me.send(ListenerMsg::TooMany).await.is_err() {
+                return;
+            }
+            waiter.wait().await;
         }
+    });
+}
+
+impl ListenerActor {
+    fn accept(&mut self, cx: &mut Cx<Self>, arrival: Arrival) -> Outcome {
+        let Arrival { stream, peer, slot } = arrival;
         self.accepted.add(1);
         let name = format!("{peer}#{}", self.next);
         self.next += 1;
+        let info = Arc::new(ConnectionInfo::new(self.info.clone(), peer, cx.world().mono()));
         let args = ConnectionArgs {
             stream: Arc::new(Mutex::new(Some(stream))),
-            info: Arc::new(ConnectionInfo::new(self.info.clone(), peer)),
+            info: info.clone(),
             broker: self.args.broker.clone(),
         };
         let spec = self.args.connection.clone().on(Bulkhead::Network);
         cx.spawn::<Connection>(name.clone(), spec, args)?;
-        *self.by_ip.entry(peer.ip()).or_default() += 1;
-        self.ip_of.insert(name, peer.ip());
+        self.open.insert(name, Open { info, slot });
+        // The limit may have been lowered while this one was on its way here.
+        if !self.args.bound.spec.protected && self.args.quotas.exceeded() {
+            self.close_longest_idle(cx);
+        }
         Ok(())
+    }
+
+    fn close_longest_idle(&mut self, cx: &mut Cx<Self>) {
+        let mut by_use: Vec<_> = self.open.iter_mut().collect();
+        by_use.sort_by_key(|(_, open)| open.info.last_active());
+        for (name, open) in by_use {
+            if !open.slot.must_close() {
+                break;
+            }
+            cx.dismiss(name);
+        }
     }
 }

@@ -11,29 +11,30 @@ pub struct Credits(Arc<Pool>);
 #[derive(Debug)]
 struct Pool {
     free: Semaphore,
-    limit: u32,
+    limit: u64,
     waits: AtomicU64,
     above: Option<Credits>,
 }
 
 impl Credits {
-    pub fn new(limit: u32) -> Credits {
+    pub fn new(limit: u64) -> Credits {
         Self::build(limit, None)
     }
 
     /// A part of this budget: what is taken from it is taken from this one too.
-    pub fn nested(&self, limit: u32) -> Credits {
+    pub fn nested(&self, limit: u64) -> Credits {
         Self::build(limit, Some(self.clone()))
     }
 
-    fn build(limit: u32, above: Option<Credits>) -> Credits {
+    fn build(limit: u64, above: Option<Credits>) -> Credits {
+        let limit = limit.min(Semaphore::MAX_PERMITS as u64);
         let free = Semaphore::new(limit as usize);
         Credits(Arc::new(Pool { free, limit, waits: AtomicU64::new(0), above }))
     }
 
     /// Takes `n` if they are free here and above. More than the limit counts as the limit: one oversized thing passes alone.
     pub fn try_take(&self, n: u32) -> Option<Credit> {
-        let own = n.min(self.0.limit);
+        let own = self.capped(n);
         self.0.free.try_acquire_many(own).ok()?.forget();
         let mut credit = Credit { pool: self.clone(), own, above: None };
         if let Some(above) = &self.0.above {
@@ -52,7 +53,7 @@ impl Credits {
     }
 
     async fn wait(&self, n: u32) -> Credit {
-        let own = n.min(self.0.limit);
+        let own = self.capped(n);
         if let Ok(permit) = self.0.free.acquire_many(own).await {
             permit.forget();
         }
@@ -63,12 +64,16 @@ impl Credits {
         credit
     }
 
-    pub fn limit(&self) -> u32 {
+    fn capped(&self, n: u32) -> u32 {
+        u32::try_from(self.0.limit).map_or(n, |limit| n.min(limit))
+    }
+
+    pub fn limit(&self) -> u64 {
         self.0.limit
     }
 
-    pub fn used(&self) -> u32 {
-        self.0.limit.saturating_sub(self.0.free.available_permits() as u32)
+    pub fn used(&self) -> u64 {
+        self.0.limit.saturating_sub(self.0.free.available_permits() as u64)
     }
 
     /// How often somebody had to wait.

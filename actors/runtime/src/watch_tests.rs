@@ -64,7 +64,7 @@ async fn a_value_published_before_the_wait_is_not_missed() {
 /// On real threads: a change published around the moment of getting in line is seen one way or the other.
 #[test]
 fn no_change_is_missed_between_threads() {
-    let bulkheads = Bulkheads::new(BulkheadSizes { network: 2, storage: 0, control: 0 }).unwrap();
+    let bulkheads = Bulkheads::new(BulkheadSizes::for_cores(2)).unwrap();
     let disk = Arc::new(disk::RealDisk::new());
     let world = World::real(bulkheads.handles(), disk);
     let (publisher, mut values) = watch(0u64);

@@ -69,10 +69,7 @@ impl World {
 
     /// The real clock, network, random numbers and blocking pool, running on `handles`.
     pub fn real(handles: Handles, disk: Arc<dyn Disk>) -> World {
-        let jobs = Arc::new(RealJobs::new(
-            handles.get(Bulkhead::Storage).clone(),
-            bulkheads::JOBS_AT_ONCE,
-        ));
+        let jobs = Arc::new(RealJobs::new(handles.get(Bulkhead::Storage).clone(), handles.jobs));
         World::new(Parts {
             clock: Arc::new(RealClock::new()),
             random: Arc::new(RealRandom),

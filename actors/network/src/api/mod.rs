@@ -39,7 +39,9 @@ mod sync_group;
 mod topology;
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use bytes::Bytes;
 use log::FileSlice;
@@ -236,11 +238,28 @@ pub(crate) struct ConnectionInfo {
     pub(crate) peer: SocketAddr,
     /// Name and version of the client's software, once ApiVersions told them (KIP-511).
     pub(crate) software: OnceLock<(String, String)>,
+    /// In milliseconds of the node's monotonic clock.
+    last_active: AtomicU64,
 }
 
 impl ConnectionInfo {
-    pub(crate) fn new(listener: Arc<ListenerInfo>, peer: SocketAddr) -> ConnectionInfo {
-        ConnectionInfo { listener, peer, software: OnceLock::new() }
+    pub(crate) fn new(
+        listener: Arc<ListenerInfo>,
+        peer: SocketAddr,
+        now: Duration,
+    ) -> ConnectionInfo {
+        let (software, last_active) = (OnceLock::new(), AtomicU64::new(0));
+        let info = ConnectionInfo { listener, peer, software, last_active };
+        info.was_active(now);
+        info
+    }
+
+    pub(crate) fn was_active(&self, now: Duration) {
+        self.last_active.store(now.as_millis() as u64, Ordering::Relaxed);
+    }
+
+    pub(crate) fn last_active(&self) -> u64 {
+        self.last_active.load(Ordering::Relaxed)
     }
 }
 

@@ -16,7 +16,7 @@ pub(crate) struct RequestMemory {
 }
 
 impl RequestMemory {
-    pub(crate) fn new(limit: u32) -> Self {
+    pub(crate) fn new(limit: u64) -> Self {
         RequestMemory { bytes: Credits::new(limit), beyond: Credits::new(1) }
     }
 
@@ -91,7 +91,7 @@ mod tests {
 
     #[tokio::test]
     async fn when_all_is_held_by_half_frames_one_goes_on() {
-        let memory = RequestMemory::new(2 * READ_SIZE as u32);
+        let memory = RequestMemory::new(2 * READ_SIZE as u64);
         let (mut one, mut other) = (memory.held(), memory.held());
         one.extend_to(READ_SIZE).await;
         other.extend_to(READ_SIZE).await;

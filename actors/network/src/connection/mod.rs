@@ -169,6 +169,7 @@ impl Serving {
                 }
             }
             last_active = world.mono();
+            self.args.info.was_active(last_active);
         }
     }
 

@@ -13,7 +13,7 @@ use model::node_config::GroupsConfig;
 use model::settings::Values;
 use model::{NodeId, Uuid};
 use ottla_network::{
-    Bound, Broker, BrokerParts, Limits, ListenerActor, ListenerArgs, ListenerSpec,
+    Bound, Broker, BrokerParts, ConnectionQuotas, Limits, ListenerActor, ListenerArgs, ListenerSpec,
 };
 use partitions::{
     Assignments, Checkpoints, Hosted, LogCleaner, LogCleanerArgs, LogDirState, LogDirs,
@@ -53,11 +53,15 @@ pub struct Rig {
     _dir: tempfile::TempDir,
 }
 
-async fn listen(world: &World, broker: Arc<Broker>) -> (Root<ListenerActor>, std::net::SocketAddr) {
+async fn listen(
+    world: &World,
+    broker: Arc<Broker>,
+    quotas: Arc<ConnectionQuotas>,
+) -> (Root<ListenerActor>, std::net::SocketAddr) {
     let bound = Bound::open(world, listener_spec()).await.unwrap();
     let address = bound.address();
     let (_, open) = watch(LifecycleState::Serving);
-    let args = ListenerArgs { bound, broker, open, connection: ChildSpec::temporary() };
+    let args = ListenerArgs { bound, broker, quotas, open, connection: ChildSpec::temporary() };
     let listener = spawn_root::<ListenerActor>(world, "listener", args).unwrap();
     listener.started().await.unwrap();
     (listener, address)
@@ -137,6 +141,7 @@ impl Rig {
         let ledger = Arc::new(Ledger::new(metadata));
         let args = (ledger.clone(), values.get());
         let (asked, quorum) = alone::<DecidingController>(&world, "controller", args).await;
+        let broker_settings = values.clone();
         let broker = Broker::new(BrokerParts {
             world: world.clone(),
             node: NodeId(NODE),
@@ -152,7 +157,8 @@ impl Rig {
             controller: ControllerHandle::new(asked),
             producer_id_blocks: producer_ids(),
         });
-        let (listener, address) = listen(&world, broker).await;
+        let quotas = ConnectionQuotas::new(broker_settings);
+        let (listener, address) = listen(&world, broker, quotas).await;
         let mut rig = Rig {
             world,
             hosted,
@@ -364,8 +370,7 @@ fn listener_spec() -> ListenerSpec {
         port: 0,
         options: ListenOptions::default(),
         unstable_versions: false,
-        max_connections: 1000,
-        max_connections_per_ip: 1000,
+        protected: false,
     }
 }
 

@@ -129,8 +129,8 @@ impl Text {
 
     fn credits(&mut self, registry: &Registry) {
         let credits = lock(&registry.0.credits).clone();
-        let limits = credits.iter().map(|(name, c)| (name, u64::from(c.limit())));
-        let used = credits.iter().map(|(name, c)| (name, u64::from(c.used())));
+        let limits = credits.iter().map(|(name, c)| (name, c.limit()));
+        let used = credits.iter().map(|(name, c)| (name, c.used()));
         let waits = credits.iter().map(|(name, c)| (name, c.waits()));
         let series: [(&str, &str, &str, Vec<_>); 3] = [
             ("ottla_credits_limit", "gauge", "The budget.", limits.collect()),

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use tokio::runtime::{Builder, Handle, Runtime};
 
-/// Blocking jobs that run at the same time.
-pub(super) const JOBS_AT_ONCE: usize = 16;
+/// Blocking jobs that run at the same time, unless something else is asked for.
+const JOBS_AT_ONCE: usize = 16;
 
 /// On whose threads an actor runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -30,21 +30,23 @@ impl Bulkhead {
     }
 }
 
-/// Threads per bulkhead; 0 shares those of the network.
+/// Threads per bulkhead; 0 shares those of the network. And how many blocking jobs of a node run at the same time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BulkheadSizes {
     pub network: usize,
     pub storage: usize,
     pub control: usize,
+    pub jobs: usize,
 }
 
 impl BulkheadSizes {
     /// Below four cores a thread hop costs more than the separation gains: all share.
     pub fn for_cores(cores: usize) -> BulkheadSizes {
-        match cores {
-            0..4 => BulkheadSizes { network: cores.max(1), storage: 0, control: 0 },
-            _ => BulkheadSizes { network: cores / 2, storage: cores - cores / 2 - 1, control: 1 },
-        }
+        let (network, storage, control) = match cores {
+            0..4 => (cores.max(1), 0, 0),
+            _ => (cores / 2, cores - cores / 2 - 1, 1),
+        };
+        BulkheadSizes { network, storage, control, jobs: JOBS_AT_ONCE }
     }
 
     #[expect(clippy::disallowed_methods, reason = "sizes real thread pools")]
@@ -55,12 +57,15 @@ impl BulkheadSizes {
 
 /// Where to spawn, by bulkhead.
 #[derive(Debug, Clone)]
-pub struct Handles([Handle; 3]);
+pub struct Handles {
+    handles: [Handle; 3],
+    pub(super) jobs: usize,
+}
 
 impl Handles {
     /// All bulkheads on one runtime: simulation, tests, and programs that bring their own.
     pub fn shared(handle: Handle) -> Handles {
-        Handles([handle.clone(), handle.clone(), handle])
+        Handles { handles: [handle.clone(), handle.clone(), handle], jobs: JOBS_AT_ONCE }
     }
 
     /// All on the runtime that runs the caller. Panics outside of one.
@@ -69,7 +74,7 @@ impl Handles {
     }
 
     pub fn get(&self, bulkhead: Bulkhead) -> &Handle {
-        &self.0[bulkhead as usize]
+        &self.handles[bulkhead as usize]
     }
 }
 
@@ -79,18 +84,21 @@ pub struct Bulkheads {
     network: Runtime,
     storage: Option<Runtime>,
     control: Option<Runtime>,
+    jobs: usize,
 }
 
 impl Bulkheads {
     pub fn new(sizes: BulkheadSizes) -> io::Result<Bulkheads> {
+        let jobs = sizes.jobs.max(1);
         let optional = |name, threads| match threads {
             0 => Ok(None),
-            _ => runtime(name, threads).map(Some),
+            _ => runtime(name, threads, jobs).map(Some),
         };
         Ok(Bulkheads {
-            network: runtime("network", sizes.network.max(1))?,
+            network: runtime("network", sizes.network.max(1), jobs)?,
             storage: optional("storage", sizes.storage)?,
             control: optional("control", sizes.control)?,
+            jobs,
         })
     }
 
@@ -98,7 +106,8 @@ impl Bulkheads {
         let network = self.network.handle();
         let or_network =
             |own: &Option<Runtime>| own.as_ref().map_or(network, Runtime::handle).clone();
-        Handles([network.clone(), or_network(&self.storage), or_network(&self.control)])
+        let handles = [network.clone(), or_network(&self.storage), or_network(&self.control)];
+        Handles { handles, jobs: self.jobs }
     }
 
     /// Runs the caller's future here, on this thread.
@@ -114,12 +123,12 @@ impl Bulkheads {
     }
 }
 
-fn runtime(name: &str, threads: usize) -> io::Result<Runtime> {
+fn runtime(name: &str, threads: usize, jobs: usize) -> io::Result<Runtime> {
     Builder::new_multi_thread()
         .worker_threads(threads)
         .thread_name(format!("ottla-{name}"))
         // Tokio starts one more whenever none is idle yet: each costs memory of its own.
-        .max_blocking_threads(JOBS_AT_ONCE)
+        .max_blocking_threads(jobs)
         .enable_all()
         .build()
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use super::{Endpoint, NodeConfig};
+use super::{ConnectionLimits, Endpoint, NodeConfig};
 use crate::settings::{SettingError, Values};
 
 /// Every listener name needs a protocol, and PLAINTEXT is the one there is.
@@ -174,6 +174,7 @@ fn numbers(config: &NodeConfig, require: &mut impl FnMut(bool, String)) {
             .to_owned(),
     );
     let network = &config.network;
+    let limits = ConnectionLimits::new(&config.values);
     require(
         network.queued_max_request_bytes <= 0
             || network.queued_max_request_bytes >= i64::from(network.request_max_bytes),
@@ -183,7 +184,7 @@ fn numbers(config: &NodeConfig, require: &mut impl FnMut(bool, String)) {
         ),
     );
     require(
-        network.max_connections_per_ip > 0 || !network.max_connections_per_ip_overrides.is_empty(),
+        limits.per_ip > 0 || !limits.per_ip_overrides.is_empty(),
         "max.connections.per.ip: may be 0 only where max.connections.per.ip.overrides is given"
             .to_owned(),
     );

@@ -16,8 +16,8 @@ use crate::settings::{SettingError, TopicConfig, Values};
 pub use checks::cordoned_log_dirs;
 pub use endpoints::{Endpoint, HostPort, Voter};
 pub use parts::{
-    CleanerConfig, GroupsConfig, InternalTopicConfig, LogsConfig, NetworkConfig, QuorumConfig,
-    RoomConfig, TopicsConfig, alter_log_dirs_rate,
+    CleanerConfig, ConnectionLimits, GroupsConfig, LogsConfig, NetworkConfig, QuorumConfig,
+    RoomConfig, alter_log_dirs_rate,
 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,11 +59,8 @@ pub struct NodeConfig {
     pub log_dirs: Vec<PathBuf>,
     pub metadata_log_dir: PathBuf,
     pub network: NetworkConfig,
-    pub topics: TopicsConfig,
     pub logs: LogsConfig,
     pub groups: GroupsConfig,
-    pub transaction_state: InternalTopicConfig,
-    pub share_group_state: InternalTopicConfig,
     pub quorum: QuorumConfig,
     /// Everything else, by name.
     pub values: Values,
@@ -115,31 +112,12 @@ impl NodeConfig {
                 None => log_dirs[0].clone(),
             },
             log_dirs,
-            network: NetworkConfig::new(&values)?,
-            topics: TopicsConfig::new(&values),
+            network: NetworkConfig::new(&values),
             logs: LogsConfig::new(&values),
             groups: GroupsConfig::new(&values),
-            transaction_state: InternalTopicConfig::transaction_state(&values),
-            share_group_state: InternalTopicConfig::share_group_state(&values),
             quorum: QuorumConfig::new(&values),
             values,
         })
-    }
-
-    /// The same node with what the metadata log says for all brokers and for this one. What cannot be used is left out
-    /// and reported; what is read at start stays.
-    pub fn with_dynamic(
-        &self,
-        all_brokers: &BTreeMap<String, String>,
-        this_broker: &BTreeMap<String, String>,
-    ) -> (NodeConfig, Vec<SettingError>) {
-        let (values, mut errors) = self.values.with_dynamic(all_brokers, this_broker);
-        let network = NetworkConfig::new(&values).unwrap_or_else(|error| {
-            errors.push(error);
-            self.network.clone()
-        });
-        let logs = LogsConfig::new(&values);
-        (NodeConfig { network, logs, values, ..self.clone() }, errors)
     }
 
     /// What a topic with these settings of its own runs on.

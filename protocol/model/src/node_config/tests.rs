@@ -1,7 +1,6 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::settings::{Honoured, Resource};
 
 const COMBINED: [(&str, &str); 6] = [
     ("node.id", "1"),
@@ -46,36 +45,11 @@ fn a_combined_node() {
 fn kafkas_defaults() {
     let config = read(&[]).unwrap();
     assert_eq!(config.network.request_max_bytes, 104_857_600);
-    assert_eq!((config.network.threads, config.network.io_threads), (3, 8));
-    assert_eq!(config.groups.topic.partitions, 50);
+    assert_eq!((config.network.threads, config.network.io_threads), (None, None));
     assert_eq!(config.groups.max_session_timeout_ms, 1_800_000);
-    assert_eq!(config.topics.default_replication_factor, 1);
-    assert!(config.topics.auto_create && config.topics.delete_enabled);
-    assert_eq!(config.logs.producer_id_expiration_ms, 86_400_000);
+    assert_eq!(config.logs.producer_id_expiration_check_interval_ms, 600_000);
     assert_eq!(config.quorum.session_timeout_ms, 9_000);
-    assert_eq!(config.transaction_state.min_insync_replicas, Some(2));
-    assert_eq!(config.share_group_state.replication_factor, 3);
     assert_eq!(config.topic(&BTreeMap::new()), TopicConfig::default());
-}
-
-#[test]
-fn what_is_honoured_is_read() {
-    let readers = [
-        include_str!("mod.rs"),
-        include_str!("checks.rs"),
-        include_str!("parts.rs"),
-        include_str!("../settings/topic_config.rs"),
-        include_str!("../settings/tables/topic.rs"),
-        // The controller reads its own by name.
-        include_str!("../../../machines/src/controller/mod.rs"),
-    ];
-    // The other name of node.id; and lists that Kafka must sweep, which are always clean here.
-    let nothing_to_read = |name: &str| name == "broker.id" || name.contains(".purgatory.");
-    for setting in Resource::Broker.settings().filter(|s| s.honoured != Honoured::No) {
-        let quoted = format!("\"{}\"", setting.name);
-        let is_read = readers.iter().any(|reader| reader.contains(&quoted));
-        assert!(is_read || nothing_to_read(setting.name), "{} is read by nobody", setting.name);
-    }
 }
 
 #[test]
@@ -154,19 +128,6 @@ fn what_does_not_fit_is_refused() {
     }
     let both = [("queued.max.request.bytes", "5"), ("node.id", "2")];
     assert_eq!(read(&both).unwrap_err().lines().count(), 2);
-}
-
-#[test]
-fn dynamic_settings_reach_the_typed_ones() {
-    let config = read(&[]).unwrap();
-    let map = |name: &str, text: &str| BTreeMap::from([(name.to_owned(), text.to_owned())]);
-    let (altered, errors) =
-        config.with_dynamic(&map("max.connections", "9"), &map("listeners", "PLAINTEXT://h:1"));
-    assert_eq!(altered.network.max_connections, 9);
-    assert_eq!(altered.listeners, config.listeners);
-    assert_eq!(errors.len(), 1);
-    let (unchanged, errors) = altered.with_dynamic(&BTreeMap::new(), &BTreeMap::new());
-    assert_eq!((unchanged, errors), (config, vec![]));
 }
 
 proptest::proptest! {

@@ -30,7 +30,8 @@ Ottla takes Kafka 4.4's settings by Kafka's own names. They are given in Kafka's
   *At start* means that it cannot be altered while the node runs, though Kafka could.
 - A name that Kafka does not know is refused, with the nearest right name. (Kafka passes such names on to plugins without a word.)
 - **Scope**: `node` is read at start; `broker` can also be altered for one broker while it runs, `cluster` for one or for all of them.
-- Threads: Kafka's thread counts size the pools that do the same work here.
+- Threads: Kafka's thread counts size the pools that do the same work here. Where none is given they are fitted to the machine's cores;
+  nodes in one process share the pools, and the largest number counts. In a program of one's own the threads are that program's.
 - What is wrong is told all at once, each with its place, the allowed values and the nearest right name, before anything starts.
 
 With nothing configured, `ottla start` runs node 1 as broker and controller: data in `./ottla-data`, clients on `127.0.0.1:9092`, the
@@ -124,6 +125,7 @@ fn allowed(check: Check) -> String {
         Check::Fraction(min, max) => format!("{min} to {max}"),
         Check::OneOf(names) | Check::OneOfIgnoreCase(names) => names.join(", "),
         Check::NotEmpty => "not empty".to_owned(),
+        Check::AddressCounts => "ADDRESS:COUNT, ...".to_owned(),
         Check::ThrottledReplicas => "PARTITION:BROKER, ... or *".to_owned(),
         Check::OffsetReset => "latest, earliest, by_duration:PnDTnHnMn.nS".to_owned(),
     }

@@ -27,7 +27,7 @@ pub use error::SettingError;
 pub use nearest::nearest;
 pub use setting::{Area, Check, Honoured, Scope, Setting, Synonym, Type};
 pub use topic_config::{CleanupPolicy, CompressionType, TimestampType, TopicConfig};
-pub use value::Value;
+pub use value::{Value, address_counts};
 pub use values::Values;
 
 /// What a configuration belongs to, with the codes of the wire.

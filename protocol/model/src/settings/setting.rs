@@ -69,6 +69,8 @@ pub enum Check {
     OneOf(&'static [&'static str]),
     OneOfIgnoreCase(&'static [&'static str]),
     NotEmpty,
+    /// `ADDRESS:COUNT` pairs.
+    AddressCounts,
     /// `PARTITION:BROKER` pairs, or `*`.
     ThrottledReplicas,
     /// `latest`, `earliest` or `by_duration:` and an ISO 8601 duration.

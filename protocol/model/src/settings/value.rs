@@ -1,5 +1,6 @@
 //! Values of settings: read from text, checked, written back as Kafka writes them.
 
+use core::net::IpAddr;
 use std::fmt;
 
 use super::error::SettingError;
@@ -42,6 +43,22 @@ fn java_double(value: f64) -> String {
         Some((digits, exponent)) if !digits.contains('.') => format!("{digits}.0E{exponent}"),
         _ => text,
     }
+}
+
+/// Reads `ADDRESS:COUNT` pairs, separated by commas; an IPv6 address may stand in brackets.
+///
+/// # Errors
+/// What is expected, where something else is there.
+pub fn address_counts(text: &str) -> Result<Vec<(IpAddr, usize)>, &'static str> {
+    let read = |pair: &str| {
+        let (address, count) = pair.rsplit_once(':').ok_or("ADDRESS:COUNT pairs are expected")?;
+        let address = address.trim().trim_start_matches('[').trim_end_matches(']');
+        let address: IpAddr = address.parse().map_err(|_| "each address must be an IP address")?;
+        let count: i32 = count.trim().parse().map_err(|_| "each count must be a whole number")?;
+        let count = usize::try_from(count).map_err(|_| "each count must be 0 or more")?;
+        Ok((address.to_canonical(), count))
+    };
+    text.split(',').map(str::trim).filter(|pair| !pair.is_empty()).map(read).collect()
 }
 
 impl Setting {
@@ -121,6 +138,9 @@ impl Setting {
                 if !allowed.iter().any(|name| name.eq_ignore_ascii_case(text)) =>
             {
                 refused(format!("String must be one of (case insensitive): {}", allowed.join(", ")))
+            }
+            Check::AddressCounts => {
+                address_counts(text).map(drop).map_err(|reason| self.invalid(text, reason.to_owned()))
             }
             Check::NotEmpty if text.is_empty() => refused("String must be non-empty".to_owned()),
             Check::OffsetReset if !is_offset_reset(text) => refused(

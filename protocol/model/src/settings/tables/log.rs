@@ -49,7 +49,7 @@ pub(super) const LOG: Area = Area {
         Long "log.flush.interval.ms" = null, Any, Cluster + honoured:
             "How long a record may stay unflushed; log.flush.scheduler.interval.ms unless given.";
         Long "log.flush.scheduler.interval.ms" = "9223372036854775807", Any, Node + honoured:
-            "How often it is checked whether logs need flushing.";
+            "How often Kafka looks for logs that need flushing; here each is flushed when its time has come. Also the default of log.flush.interval.ms.";
         Int "log.flush.offset.checkpoint.interval.ms" = "60000", AtLeast(0), Node + honoured:
             "How often the point that recovery starts from is written down.";
         Int "log.flush.start.offset.checkpoint.interval.ms" = "60000", AtLeast(0), Node + honoured:

@@ -43,16 +43,16 @@ pub(super) const NODE: Area = Area {
         Class "alter.config.policy.class.name" = null, Any, Node:
             "A class that decides whether a configuration may be altered.";
         Int "background.threads" = "10", AtLeast(1), Cluster + honoured_at_start:
-            "Threads for background work.";
+            "Threads for background work; here for all jobs of a node that block: opening, syncing and cleaning logs; 16 unless given.";
         Int "num.io.threads" = "8", AtLeast(1), Cluster + honoured_at_start:
-            "Threads that process requests; here the size of the pool for disk work.";
+            "Threads that process requests; here the size of the pool for disk work; fitted to the machine unless given.";
         Int "request.timeout.ms" = "30000", Any, Node + honoured:
             "How long a request between nodes waits for its answer.";
         Int "max.request.partition.size.limit" = "2000", AtLeast(1), Node + honoured:
             "The most partitions one request may ask to have described.";
         Boolean "unstable.api.versions.enable" = "false", Any, Node + honoured + internal:
             "Whether versions of APIs that are not released yet are offered.";
-        Boolean "unstable.feature.versions.enable" = "false", Any, Node + honoured + internal:
+        Boolean "unstable.feature.versions.enable" = "false", Any, Node + internal:
             "Whether versions of features that are not released yet may be used.";
         List "config.providers" = "", Any, Cluster:
             "Names of the sources that ${...} references in the configuration are resolved from.";

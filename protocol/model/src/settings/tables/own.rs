@@ -16,5 +16,7 @@ pub(super) const OWN: Area = Area {
             "The share of retention.ms and retention.bytes that holds for user topics while room is below ottla.disk.retain.free.bytes; 1 keeps all that was promised.";
         Int "ottla.disk.check.interval.ms" = "1000", AtLeast(1), Node + honoured + internal:
             "How often the room on the disks is measured.";
+        Int "ottla.control.threads" = null, AtLeast(1), Node + honoured + internal:
+            "Threads of the controller and all that is neither sockets nor disks; one on a machine of four cores or more, on smaller ones those of num.network.threads, unless given.";
     },
 };

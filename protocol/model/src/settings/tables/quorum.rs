@@ -24,7 +24,7 @@ pub(super) const QUORUM: Area = Area {
             "How many bytes a fetch of the metadata log asks for.";
         Int "controller.quorum.fetch.snapshot.max.bytes" = "1048576", AtLeast(1), Node:
             "How many bytes a fetch of a metadata snapshot asks for.";
-        Int "controller.quorum.append.linger.ms" = "25", AtLeast(0), Node + honoured:
+        Int "controller.quorum.append.linger.ms" = "25", AtLeast(0), Node:
             "How long the quorum's leader gathers records before it writes them.";
         Int "controller.quorum.request.timeout.ms" = "2000", AtLeast(0), Node:
             "How long a request within the quorum waits for its answer.";
