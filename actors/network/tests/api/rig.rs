@@ -53,11 +53,8 @@ pub struct Rig {
     _dir: tempfile::TempDir,
 }
 
-async fn listen(
-    world: &World,
-    broker: Arc<Broker>,
-    quotas: Arc<ConnectionQuotas>,
-) -> (Root<ListenerActor>, std::net::SocketAddr) {
+async fn listen(world: &World, broker: Arc<Broker>) -> (Root<ListenerActor>, std::net::SocketAddr) {
+    let quotas = ConnectionQuotas::new(broker.settings.clone());
     let bound = Bound::open(world, listener_spec()).await.unwrap();
     let address = bound.address();
     let (_, open) = watch(LifecycleState::Serving);
@@ -141,7 +138,6 @@ impl Rig {
         let ledger = Arc::new(Ledger::new(metadata));
         let args = (ledger.clone(), values.get());
         let (asked, quorum) = alone::<DecidingController>(&world, "controller", args).await;
-        let broker_settings = values.clone();
         let broker = Broker::new(BrokerParts {
             world: world.clone(),
             node: NodeId(NODE),
@@ -157,8 +153,7 @@ impl Rig {
             controller: ControllerHandle::new(asked),
             producer_id_blocks: producer_ids(),
         });
-        let quotas = ConnectionQuotas::new(broker_settings);
-        let (listener, address) = listen(&world, broker, quotas).await;
+        let (listener, address) = listen(&world, broker).await;
         let mut rig = Rig {
             world,
             hosted,

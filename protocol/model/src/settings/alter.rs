@@ -106,6 +106,8 @@ pub fn alter(
     Ok(altered)
 }
 
+const PER_IP: &str = "max.connections.per.ip";
+const PER_IP_OVERRIDES: &str = "max.connections.per.ip.overrides";
 const CLEANER_THREADS: &str = "log.cleaner.threads";
 const MAX_VALUE_LENGTH: usize = 32_767;
 
@@ -216,11 +218,17 @@ pub fn validate_broker(
     Ok(())
 }
 
-/// Checks what is to be set for one broker against what it runs on (Kafka: `LogCleaner.validateReconfiguration`).
+/// Checks what is to be set for one broker against what it runs on (Kafka: `LogCleaner.validateReconfiguration` and
+/// `KafkaConfig.validateValues`).
 pub fn validate_broker_change(
     values: &Values,
     altered: &BTreeMap<String, Option<String>>,
 ) -> Result<(), AlterError> {
+    if closes_to_all(values, altered) {
+        let why =
+            format!("{PER_IP} can be set to zero only if {PER_IP_OVERRIDES} property is set.");
+        return Err(AlterError::Broker(SettingError::conflict(why)));
+    }
     let Some(Some(text)) = altered.get(CLEANER_THREADS) else { return Ok(()) };
     let (now, new) = (values.int(CLEANER_THREADS), text.trim().parse::<i32>().unwrap_or(0));
     let why = if new < 1 {
@@ -235,6 +243,16 @@ pub fn validate_broker_change(
         return Ok(());
     };
     Err(AlterError::Broker(SettingError::conflict(why)))
+}
+
+/// Whether no address could connect any more.
+fn closes_to_all(values: &Values, altered: &BTreeMap<String, Option<String>>) -> bool {
+    let given = |name: &str| altered.get(name).and_then(Option::as_deref).map(str::trim);
+    let zero = given(PER_IP).map(|text| text.parse() == Ok(0)).unwrap_or(values.int(PER_IP) == 0);
+    let overrides = given(PER_IP_OVERRIDES).unwrap_or(values.text(PER_IP_OVERRIDES));
+    (altered.contains_key(PER_IP) || altered.contains_key(PER_IP_OVERRIDES))
+        && zero
+        && overrides.is_empty()
 }
 
 /// Refuses, by name, what this build would accept without living up to it. Not asked of the cluster's own topics.

@@ -470,3 +470,16 @@ proptest::proptest! {
         }
     }
 }
+
+#[test]
+fn no_broker_is_closed_to_all_addresses() {
+    let values = Values::default();
+    let judge = |altered: &[(&str, &str)]| {
+        let altered = altered.iter().map(|(name, text)| ((*name).into(), Some((*text).into())));
+        validate_broker_change(&values, &altered.collect()).map_err(|error| error.code())
+    };
+    let zero = ("max.connections.per.ip", "0");
+    assert_eq!(judge(&[zero]), Err(ErrorCode::InvalidRequest));
+    assert_eq!(judge(&[zero, ("max.connections.per.ip.overrides", "10.0.0.1:5")]), Ok(()));
+    assert_eq!(judge(&[("max.connections.per.ip", "1")]), Ok(()));
+}
