@@ -244,5 +244,5 @@ async fn ask_to_delete(
     topics: Vec<DeletedTopic>,
 ) -> Result<Result<GroupReply, Refused>, AskError> {
     let request = GroupRequest::TopicsDeleted { topics };
-    shard.ask(CLEANUP_LIMIT, |reply| GroupShardMsg::Request { request, reply }).await
+    shard.ask(CLEANUP_LIMIT, |reply| GroupShardMsg::Request { request, reply, held: None }).await
 }

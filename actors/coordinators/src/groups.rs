@@ -7,13 +7,16 @@ use machines::groups::{GroupReply, GroupRequest};
 use machines::metadata::MetadataImage;
 use model::topic::CONSUMER_OFFSETS;
 use model::{ErrorCode, NodeId, Uuid, coordinator_partition};
-use runtime::{Address, Answer, Directory, Map, RandomStream, Refused, Reply, Watch, World};
+use runtime::{Address, Answer, Directory, Held, Map, RandomStream, Refused, Reply, Watch, World};
 
 use crate::group_coordinator::GroupShardMsg;
 
 /// Cheap to clone.
 #[derive(Clone)]
-pub struct Groups(Arc<Inner>);
+pub struct Groups {
+    inner: Arc<Inner>,
+    held: Option<Held>,
+}
 
 struct Inner {
     world: World,
@@ -35,23 +38,24 @@ impl Groups {
         timeout: Duration,
     ) -> Groups {
         let member_uuids = Mutex::new(world.random("group members"));
-        Groups(Arc::new(Inner {
-            world,
-            node,
-            metadata,
-            timeout,
-            shards: Directory::new(),
-            member_uuids,
-        }))
+        let inner =
+            Inner { world, node, metadata, timeout, shards: Directory::new(), member_uuids };
+        Groups { inner: Arc::new(inner), held: None }
     }
 
     pub(crate) fn shards(&self) -> &Directory<i32, Address<GroupShardMsg>> {
-        &self.0.shards
+        &self.inner.shards
+    }
+
+    /// The same for the requests of a peer: what it asks keeps its credit until a coordinator has decided, also where
+    /// nobody waits for the answer any more.
+    pub fn holding(&self, held: Held) -> Groups {
+        Groups { inner: self.inner.clone(), held: Some(held) }
     }
 
     /// For the id of a member that joins without one.
     pub fn member_uuid(&self) -> Uuid {
-        self.0.member_uuids.lock().unwrap_or_else(PoisonError::into_inner).uuid()
+        self.inner.member_uuids.lock().unwrap_or_else(PoisonError::into_inner).uuid()
     }
 
     /// Asks the coordinator of the group. Where it cannot be asked, the reply says so in the request's own way. Dropping the
@@ -85,7 +89,7 @@ impl Groups {
 
     /// Asks every coordinator of this node.
     pub async fn ask_all(&self, request: GroupRequest) -> Vec<GroupReply> {
-        let shards = self.0.shards.entries();
+        let shards = self.inner.shards.entries();
         let requests = shards.into_iter().map(|(partition, _)| (partition, request.clone()));
         self.ask_partitions(requests.collect()).await
     }
@@ -109,18 +113,19 @@ impl Groups {
 
     /// Where there is no such topic yet, any will do: nobody leads it.
     fn partition_of(&self, group_id: &str) -> i32 {
-        let image = self.0.metadata.get();
+        let image = self.inner.metadata.get();
         let topic = image.topics.by_name(CONSUMER_OFFSETS);
         let partitions = topic.map_or(0, |topic| topic.partitions.size());
         coordinator_partition(group_id, i32::try_from(partitions).unwrap_or(1).max(1))
     }
 
     async fn send(&self, partition: i32, request: GroupRequest) -> Result<Owed, ErrorCode> {
-        let Some(shard) = self.0.shards.get(&partition) else {
+        let Some(shard) = self.inner.shards.get(&partition) else {
             return Err(self.not_here(partition));
         };
         let (reply, answer) = Reply::new();
-        let sent = shard.send(GroupShardMsg::Request { request, reply }).await;
+        let sent =
+            shard.send(GroupShardMsg::Request { request, reply, held: self.held.clone() }).await;
         // It is being restarted, and loads then.
         sent.map_err(|_| ErrorCode::CoordinatorLoadInProgress)?;
         Ok(answer)
@@ -128,10 +133,10 @@ impl Groups {
 
     /// A coordinator that the metadata puts here is about to load.
     fn not_here(&self, partition: i32) -> ErrorCode {
-        let image = self.0.metadata.get();
+        let image = self.inner.metadata.get();
         let topic = image.topics.by_name(CONSUMER_OFFSETS);
         match topic.and_then(|topic| topic.partition(partition)) {
-            Some(partition) if partition.leader == self.0.node.0 => {
+            Some(partition) if partition.leader == self.inner.node.0 => {
                 ErrorCode::CoordinatorLoadInProgress
             }
             _ => ErrorCode::NotCoordinator,
@@ -144,7 +149,7 @@ impl Groups {
             Ok(owed) if matches!(request, GroupRequest::Join(_) | GroupRequest::Sync { .. }) => {
                 owed.get().await.map_err(|_| ErrorCode::NotCoordinator)
             }
-            Ok(owed) => match self.0.world.timeout(self.0.timeout, owed.get()).await {
+            Ok(owed) => match self.inner.world.timeout(self.inner.timeout, owed.get()).await {
                 Ok(answer) => answer.map_err(|_| ErrorCode::NotCoordinator),
                 Err(_) => Err(ErrorCode::RequestTimedOut),
             },

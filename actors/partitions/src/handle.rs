@@ -9,15 +9,12 @@ use log::{LogView, partition_dir_name};
 use machines::partition::{Acks, AppendError, Appended, Leadership, Origin};
 use model::settings::TopicConfig;
 use model::{LeaderEpoch, TopicPartition, Uuid};
-use runtime::{Address, Answer, Dead, Pulse, Reply};
+use runtime::{Address, Answer, Dead, Held, Pulse, Reply};
 use wire::batch::RecordBatch;
 
 use crate::future::FutureLog;
 use crate::log_dirs::{Checkpoint, LogDirState};
 use crate::partition::PartitionMsg;
-
-/// Keeps the memory of appended bytes accounted for until they are written.
-pub type Held = Arc<dyn Send + Sync>;
 
 /// One batch for a leader.
 pub struct Append {
@@ -26,6 +23,7 @@ pub struct Append {
     pub origin: Origin,
     /// Set by coordinators: append under this leader epoch or not at all.
     pub leader_epoch: Option<LeaderEpoch>,
+    /// Keeps the memory of the bytes accounted for until they are written.
     pub held: Option<Held>,
 }
 

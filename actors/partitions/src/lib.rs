@@ -18,7 +18,7 @@ pub use cleaner::{
     CleanRequest, LogCleaner, LogCleanerArgs, LogCleanerMsg, PassFailed, PassResult,
 };
 pub use future::FutureLog;
-pub use handle::{Append, AppendResult, Held, PartitionHandle, Role, Serving, Standing};
+pub use handle::{Append, AppendResult, PartitionHandle, Role, Serving, Standing};
 pub use hosted::{Hosted, HostedTopic};
 pub use log_dir::{LogDir, LogDirArgs, LogDirMsg, read_log_dir};
 pub use log_dirs::{Checkpoint, Checkpoints, LogDirState, LogDirs};

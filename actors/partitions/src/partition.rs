@@ -22,7 +22,7 @@ use wire::batch::RecordBatch;
 
 use crate::cleaner::{CleanRequest, PassFailed};
 use crate::future::FutureLog;
-use crate::handle::{Append, AppendResult, Held, PartitionHandle, Serving, Standing};
+use crate::handle::{Append, AppendResult, PartitionHandle, Serving, Standing};
 pub use clean::CleanStep;
 use clean::Cleaning;
 pub use flush::SyncFailed;
@@ -108,7 +108,7 @@ pub struct PartitionActor {
     parked: Map<Ticket, Reply<AppendResult>>,
     /// Given offsets, not yet written.
     pending: Vec<RecordBatch>,
-    pending_memory: Vec<Held>,
+    pending_memory: Vec<runtime::Held>,
     flush_queued: bool,
     syncing: bool,
     /// In a row.

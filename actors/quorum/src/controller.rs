@@ -12,7 +12,7 @@ use machines::controller::{
 };
 use machines::metadata::MetadataLoader;
 use model::{Replicated, Ticket, TimerOp};
-use runtime::{Actor, Address, AskError, Cx, Failure, Map, Outcome, Reply, TimerId};
+use runtime::{Actor, Address, AskError, Cx, Failure, Held, Map, Outcome, Reply, TimerId};
 use wire::MetadataRecord;
 
 use crate::raft::{RaftError, RaftEvent, RaftMsg};
@@ -47,9 +47,17 @@ pub struct Committed {
 pub type ControllerAnswer = Result<Committed, Unavailable>;
 
 pub enum ControllerMsg {
-    Request { request: Box<ControllerRequest>, reply: Reply<ControllerAnswer> },
+    Request {
+        request: Box<ControllerRequest>,
+        reply: Reply<ControllerAnswer>,
+        /// What a peer caused is accounted for until it is decided.
+        held: Option<Held>,
+    },
     Raft(RaftEvent),
-    Appended { through: u64, result: Result<i64, RaftError> },
+    Appended {
+        through: u64,
+        result: Result<i64, RaftError>,
+    },
     Timer(ControllerTimer),
 }
 
@@ -71,9 +79,19 @@ impl ControllerHandle {
     /// # Errors
     /// There is none here, or it did not answer in time; what was asked may still be done.
     pub async fn ask(&self, request: ControllerRequest, limit: Duration) -> ControllerAnswer {
+        self.ask_holding(request, limit, None).await
+    }
+
+    /// [`ask`](Self::ask) for a peer: the request keeps its credit until it is decided, also where nobody waits any more.
+    pub async fn ask_holding(
+        &self,
+        request: ControllerRequest,
+        limit: Duration,
+        held: Option<Held>,
+    ) -> ControllerAnswer {
         let request = Box::new(request);
         let asked =
-            self.address.ask(limit, |reply| ControllerMsg::Request { request, reply }).await;
+            self.address.ask(limit, |reply| ControllerMsg::Request { request, reply, held }).await;
         match asked {
             Ok(answer) => answer,
             Err(AskError::TimedOut) => Err(Unavailable::TimedOut),
@@ -133,7 +151,9 @@ impl Actor for ControllerActor {
 
     async fn handle(&mut self, cx: &mut Cx<Self>, msg: ControllerMsg) -> Outcome {
         match msg {
-            ControllerMsg::Request { request, reply } => self.request(cx, *request, reply).await?,
+            ControllerMsg::Request { request, reply, held: _held } => {
+                self.request(cx, *request, reply).await?;
+            }
             ControllerMsg::Raft(event) => self.follow(cx, event).await?,
             ControllerMsg::Appended { through, result } => self.appended(through, result)?,
             ControllerMsg::Timer(timer) => {

@@ -82,6 +82,9 @@ impl Credits {
     }
 }
 
+/// What a message keeps of its sender's credit, whatever that is, until it is handled (RU-1).
+pub type Held = Arc<dyn Send + Sync>;
+
 /// What was taken; dropping it gives it back.
 #[derive(Debug)]
 pub struct Credit {

@@ -67,7 +67,7 @@ mod watch_tests;
 pub use actor::{Actor, Failure, FailureKind, Message, Outcome};
 pub use address::{Address, AskError, Dead, Ref, Sending};
 pub use children::Seed;
-pub use credits::{Credit, Credits};
+pub use credits::{Credit, Credits, Held};
 pub use cx::Cx;
 pub use directory::Directory;
 pub use lifecycle::{Exit, Phase};

@@ -14,6 +14,7 @@ use model::{
     DecisionOf, ErrorCode, LeaderEpoch, Persist, Replicated, StoredRecord, Ticket, TimerOp,
 };
 
+use crate::Held;
 use crate::actor::{Actor, Failure, Message, Outcome};
 use crate::address::Ref;
 use crate::cx::Cx;
@@ -95,6 +96,8 @@ pub enum ShardMsg<M: Replicated> {
     Request {
         request: M::Request,
         reply: ShardReply<M>,
+        /// What a peer caused is accounted for until it is decided.
+        held: Option<Held>,
     },
     /// What follows comes from the shard itself.
     Own(Own<M>),
@@ -192,7 +195,7 @@ impl<M: Hosted> Actor for Shard<M> {
             return Ok(());
         }
         match msg {
-            ShardMsg::Request { request, reply } => self.request(cx, request, reply),
+            ShardMsg::Request { request, reply, held: _held } => self.request(cx, request, reply),
             ShardMsg::Own(Own(Step::Read { load, chunk })) => self.read(cx, load, chunk)?,
             ShardMsg::Own(Own(Step::Appended(end))) => self.appended(cx, end),
             ShardMsg::Own(Own(Step::LogChanged)) => self.release(),

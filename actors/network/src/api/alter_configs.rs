@@ -16,6 +16,7 @@ use wire::{AlterConfigsRequest, AlterConfigsResponse};
 use super::resources::{Alteration, ResourceError, named_twice};
 use super::{Api, RequestContext, forward};
 use crate::Broker;
+use crate::connection::Credit;
 
 pub(crate) struct AlterConfigs;
 
@@ -28,7 +29,7 @@ impl Api for AlterConfigs {
 
     async fn handle(
         broker: Arc<Broker>,
-        _cx: RequestContext,
+        cx: RequestContext,
         request: AlterConfigsRequest,
     ) -> AlterConfigsResponse {
         let checked = check(&broker, &request.resources);
@@ -37,7 +38,8 @@ impl Api for AlterConfigs {
         let decided = if resources.is_empty() {
             Ok(BTreeMap::new())
         } else {
-            forwarded(&broker, AlterConfigsRequest { resources, ..request.clone() }).await
+            forwarded(&broker, &cx.credit, AlterConfigsRequest { resources, ..request.clone() })
+                .await
         };
         let responses = request.resources.iter().zip(checked);
         let responses = responses.map(|(resource, checked)| {
@@ -67,11 +69,12 @@ type Decided = BTreeMap<(i8, String), (i16, Option<String>)>;
 
 async fn forwarded(
     broker: &Broker,
+    credit: &Credit,
     request: AlterConfigsRequest,
 ) -> Result<Decided, forward::ForwardError> {
     let limit = forward::request_timeout(broker);
     let request = ControllerRequest::AlterConfigs(request);
-    let asked = forward::ask(broker, request, limit, |reply| match reply {
+    let asked = forward::ask(broker, credit, request, limit, |reply| match reply {
         ControllerReply::AlterConfigs(response) => Some(response),
         _ => None,
     });

@@ -10,6 +10,7 @@ use wire::{CreateTopicsRequest, CreateTopicsResponse};
 
 use super::forward;
 use crate::Broker;
+use crate::connection::Credit;
 
 /// Longer than this nobody waits for a topic that is being created: it is answered as unknown, and asked for again.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -18,7 +19,7 @@ const DEFAULT: i32 = -1;
 
 /// Creates those that can be, and waits a moment until they are served. Who asks looks at the metadata again; why a topic
 /// could not be created is in the log alone, as with Kafka.
-pub(super) async fn create_topics(broker: &Broker, names: &[&str]) {
+pub(super) async fn create_topics(broker: &Broker, credit: &Credit, names: &[&str]) {
     let settings = broker.settings.get();
     let creatable = names.iter().filter(|name| validate_topic_name(name).is_ok());
     let topics: Vec<CreatableTopic> =
@@ -37,7 +38,7 @@ pub(super) async fn create_topics(broker: &Broker, names: &[&str]) {
         may_create: Permitted::All,
         may_describe_configs: Permitted::All,
     };
-    let asked = forward::ask(broker, request, limit, |reply| match reply {
+    let asked = forward::ask(broker, credit, request, limit, |reply| match reply {
         ControllerReply::CreateTopics(response) => Some(response),
         _ => None,
     });

@@ -24,7 +24,7 @@ impl Api for CreatePartitions {
 
     async fn handle(
         broker: Arc<Broker>,
-        _cx: RequestContext,
+        cx: RequestContext,
         request: CreatePartitionsRequest,
     ) -> CreatePartitionsResponse {
         let limit = forward::limit(&broker, request.timeout_ms);
@@ -34,7 +34,7 @@ impl Api for CreatePartitions {
             seed: forward::seed(&broker),
             may_alter: Permitted::All,
         };
-        let asked = forward::ask(&broker, request, limit, |reply| match reply {
+        let asked = forward::ask(&broker, &cx.credit, request, limit, |reply| match reply {
             ControllerReply::CreatePartitions(response) => Some(response),
             _ => None,
         });

@@ -23,14 +23,14 @@ impl Api for DeleteGroups {
 
     async fn handle(
         broker: Arc<Broker>,
-        _cx: RequestContext,
+        cx: RequestContext,
         request: DeleteGroupsRequest,
     ) -> DeleteGroupsResponse {
         let mut seen = BTreeSet::new();
         let mut names = request.groups_names;
         names.retain(|name| seen.insert(name.clone()));
         let ask = |group_ids| GroupRequest::Delete { group_ids };
-        let replies = broker.groups.ask_each(names, ask).await;
+        let replies = broker.groups.holding(cx.credit.clone()).ask_each(names, ask).await;
         let results = replies.into_iter().flat_map(|reply| match reply {
             GroupReply::Delete(results) => results,
             _ => Vec::new(),

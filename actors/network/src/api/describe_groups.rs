@@ -28,20 +28,21 @@ impl Staged for DescribeGroups {
         if let Some(why) = too_many(request.groups.len()) {
             return Box::pin(std::future::ready(Answer::Close(why)));
         }
-        bounded(answer(broker.clone(), cx.version, request))
+        bounded(answer(broker.clone(), cx, request))
     }
 }
 
 /// A group that is named twice is asked for once and told of twice, as with Kafka.
 async fn answer(
     broker: Arc<Broker>,
-    version: i16,
+    cx: RequestContext,
     request: DescribeGroupsRequest,
 ) -> Result<DescribeGroupsResponse, TooLong> {
+    let version = cx.version;
     let mut seen = BTreeSet::new();
     let once = request.groups.iter().filter(|name| seen.insert(name.as_str())).cloned().collect();
     let ask = |group_ids| GroupRequest::Describe { group_ids, version };
-    let replies = broker.groups.ask_each(once, ask).await;
+    let replies = broker.groups.holding(cx.credit.clone()).ask_each(once, ask).await;
     let described = replies.into_iter().flat_map(|reply| match reply {
         GroupReply::Describe(groups) => groups,
         _ => Vec::new(),

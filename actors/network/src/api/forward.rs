@@ -10,6 +10,7 @@ use quorum::Unavailable;
 use runtime::Waiter;
 
 use crate::Broker;
+use crate::connection::Credit;
 
 /// After this long the controller is looked for again.
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
@@ -67,6 +68,7 @@ pub(super) fn seed(broker: &Broker) -> u64 {
 /// nobody answers.
 pub(super) async fn ask<R>(
     broker: &Broker,
+    credit: &Credit,
     request: ControllerRequest,
     limit: Duration,
     wanted: fn(ControllerReply) -> Option<R>,
@@ -74,7 +76,7 @@ pub(super) async fn ask<R>(
     let deadline = broker.world.mono() + limit;
     loop {
         let left = deadline.saturating_sub(broker.world.mono());
-        match broker.controller.ask(request.clone(), left).await {
+        match broker.controller.ask_holding(request.clone(), left, Some(credit.clone())).await {
             Ok(committed) => {
                 let response = wanted(committed.reply).ok_or(ForwardError::OtherReply)?;
                 return Ok(Forwarded { response, offset: committed.offset, deadline });

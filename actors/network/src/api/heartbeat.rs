@@ -19,12 +19,12 @@ impl Api for Heartbeat {
 
     async fn handle(
         broker: Arc<Broker>,
-        _cx: RequestContext,
+        cx: RequestContext,
         request: HeartbeatRequest,
     ) -> HeartbeatResponse {
         let group_id = request.group_id.clone();
         let ask = GroupRequest::Heartbeat { request };
-        match broker.groups.ask(&group_id, ask).await {
+        match broker.groups.holding(cx.credit.clone()).ask(&group_id, ask).await {
             GroupReply::Heartbeat(response) => response,
             _ => HeartbeatResponse { error_code: other_reply(), ..Default::default() },
         }

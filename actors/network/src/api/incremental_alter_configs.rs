@@ -16,6 +16,7 @@ use wire::{IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse};
 use super::resources::{Alteration, ResourceError, named_twice};
 use super::{Api, RequestContext, forward};
 use crate::Broker;
+use crate::connection::Credit;
 
 pub(crate) struct IncrementalAlterConfigs;
 
@@ -28,7 +29,7 @@ impl Api for IncrementalAlterConfigs {
 
     async fn handle(
         broker: Arc<Broker>,
-        _cx: RequestContext,
+        cx: RequestContext,
         request: IncrementalAlterConfigsRequest,
     ) -> IncrementalAlterConfigsResponse {
         let checked = check(&broker, &request.resources);
@@ -36,7 +37,7 @@ impl Api for IncrementalAlterConfigs {
         let resources: Vec<_> = passed.map(|(resource, _)| resource.clone()).collect();
         let decided = if needs_controller(&resources) {
             let request = IncrementalAlterConfigsRequest { resources, ..request.clone() };
-            forwarded(&broker, request).await
+            forwarded(&broker, &cx.credit, request).await
         } else {
             Ok(BTreeMap::new())
         };
@@ -69,6 +70,7 @@ type Decided = BTreeMap<(i8, String), (i16, Option<String>)>;
 
 async fn forwarded(
     broker: &Broker,
+    credit: &Credit,
     request: IncrementalAlterConfigsRequest,
 ) -> Result<Decided, forward::ForwardError> {
     let limit = forward::request_timeout(broker);
@@ -76,7 +78,7 @@ async fn forwarded(
         resources: request.resources.into_iter().filter(|r| !is_logger(r)).collect(),
         ..request
     });
-    let asked = forward::ask(broker, request, limit, |reply| match reply {
+    let asked = forward::ask(broker, credit, request, limit, |reply| match reply {
         ControllerReply::IncrementalAlterConfigs(response) => Some(response),
         _ => None,
     });

@@ -29,7 +29,7 @@ impl Api for JoinGroup {
             member_uuid: broker.groups.member_uuid(),
             request,
         }));
-        match broker.groups.ask(&group_id, ask).await {
+        match broker.groups.holding(cx.credit.clone()).ask(&group_id, ask).await {
             GroupReply::Join(response) => response,
             _ => JoinGroupResponse { error_code: other_reply(), ..Default::default() },
         }

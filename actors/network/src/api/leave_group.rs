@@ -28,7 +28,7 @@ impl Api for LeaveGroup {
     ) -> LeaveGroupResponse {
         let group_id = request.group_id.clone();
         let ask = GroupRequest::Leave { request, version: cx.version };
-        match broker.groups.ask(&group_id, ask).await {
+        match broker.groups.holding(cx.credit.clone()).ask(&group_id, ask).await {
             GroupReply::Leave(response) => response,
             _ => LeaveGroupResponse { error_code: other_reply(), ..Default::default() },
         }

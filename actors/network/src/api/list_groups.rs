@@ -19,12 +19,12 @@ impl Api for ListGroups {
 
     async fn handle(
         broker: Arc<Broker>,
-        _cx: RequestContext,
+        cx: RequestContext,
         request: ListGroupsRequest,
     ) -> ListGroupsResponse {
         let ask = GroupRequest::List { states: request.states_filter, types: request.types_filter };
         let mut response = ListGroupsResponse::default();
-        for reply in broker.groups.ask_all(ask).await {
+        for reply in broker.groups.holding(cx.credit.clone()).ask_all(ask).await {
             match reply {
                 GroupReply::List { error: ErrorCode::None, groups } => {
                     response.groups.extend(groups);

@@ -47,7 +47,7 @@ impl Api for OffsetCommit {
         }
         let group_id = request.group_id.clone();
         let ask = GroupRequest::OffsetCommit { request, version: cx.version };
-        match broker.groups.ask(&group_id, ask).await {
+        match broker.groups.holding(cx.credit.clone()).ask(&group_id, ask).await {
             GroupReply::OffsetCommit(response) => merge(refused, response),
             _ => OffsetCommitResponse { topics: refused, ..Default::default() },
         }

@@ -27,7 +27,7 @@ impl Api for OffsetDelete {
 
     async fn handle(
         broker: Arc<Broker>,
-        _cx: RequestContext,
+        cx: RequestContext,
         mut request: OffsetDeleteRequest,
     ) -> OffsetDeleteResponse {
         let image = broker.metadata.get();
@@ -43,7 +43,12 @@ impl Api for OffsetDelete {
         }
         request.topics.retain(|topic| !topic.partitions.is_empty());
         let group_id = request.group_id.clone();
-        match broker.groups.ask(&group_id, GroupRequest::OffsetDelete { request }).await {
+        match broker
+            .groups
+            .holding(cx.credit.clone())
+            .ask(&group_id, GroupRequest::OffsetDelete { request })
+            .await
+        {
             // An error of the group is all that there is to say.
             GroupReply::OffsetDelete(response) if response.error_code != 0 => response,
             GroupReply::OffsetDelete(response) => merge(refused, response),

@@ -44,7 +44,7 @@ impl Staged for OffsetFetch {
         });
         match refused {
             Some(why) => Box::pin(std::future::ready(Answer::Close(why))),
-            None => bounded(answer(broker.clone(), cx.version, require_stable, asked)),
+            None => bounded(answer(broker.clone(), cx, require_stable, asked)),
         }
     }
 }
@@ -64,10 +64,12 @@ fn repeated(group: &OffsetFetchRequestGroup) -> usize {
 
 async fn answer(
     broker: Arc<Broker>,
-    version: i16,
+    cx: RequestContext,
     require_stable: bool,
     mut asked: Vec<OffsetFetchRequestGroup>,
 ) -> Result<OffsetFetchResponse, TooLong> {
+    let version = cx.version;
+    let groups_here = broker.groups.holding(cx.credit);
     let image = broker.metadata.get();
     let by_id = version >= TOPIC_IDS_SINCE;
     let resolved =
@@ -84,7 +86,7 @@ async fn answer(
             let ask = GroupRequest::OffsetFetch { group: group.clone(), require_stable, version };
             (group.group_id.clone(), ask)
         };
-        let replies = broker.groups.ask_several(some.iter().map(request).collect()).await;
+        let replies = groups_here.ask_several(some.iter().map(request).collect()).await;
         for ((group, reply), refused) in some.iter().zip(replies).zip(refused.by_ref()) {
             let answer = match reply {
                 GroupReply::OffsetFetch(answer) => answer,

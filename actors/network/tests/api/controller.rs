@@ -59,7 +59,7 @@ impl Actor for DecidingController {
     }
 
     async fn handle(&mut self, cx: &mut Cx<Self>, message: ControllerMsg) -> Outcome {
-        if let ControllerMsg::Request { request, reply } = message {
+        if let ControllerMsg::Request { request, reply, .. } = message {
             let machine = Controller::from_image(self.config.clone(), self.ledger.image());
             let mut decision = machine.decide(cx.world().now(), Ticket(0), *request);
             let records = decision.events.into_iter().filter_map(|event| match event {

@@ -184,13 +184,13 @@ fn shard(log: &Arc<TestLog>) -> (World, Root<Shard<Sum>>) {
 }
 
 async fn ask(root: &Root<Shard<Sum>>, request: SumRequest) -> Result<u64, Refused> {
-    root.me().ask(LIMIT, |reply| ShardMsg::Request { request, reply }).await.unwrap()
+    root.me().ask(LIMIT, |reply| ShardMsg::Request { request, reply, held: None }).await.unwrap()
 }
 
 /// Sends without waiting.
 fn begin(root: &Root<Shard<Sum>>, request: SumRequest) -> Answer<Result<u64, Refused>> {
     let (reply, answer) = Reply::new();
-    root.me().send_now(ShardMsg::Request { request, reply }).unwrap();
+    root.me().send_now(ShardMsg::Request { request, reply, held: None }).unwrap();
     answer
 }
 
@@ -281,7 +281,11 @@ async fn without_leadership_nothing_is_answered_and_the_shard_ends() {
     log.change(|state| state.epoch = Some(LeaderEpoch(2)));
     assert_eq!(parked.get().await, Ok(Err(Refused::NotLeader)));
     assert_eq!(root.ended().await, crate::Exit::Finished);
-    let dead = root.me().ask(LIMIT, |reply| ShardMsg::Request { request: SumRequest::Get, reply });
+    let dead = root.me().ask(LIMIT, |reply| ShardMsg::Request {
+        request: SumRequest::Get,
+        reply,
+        held: None,
+    });
     assert_eq!(dead.await, Err(AskError::Dead));
 }
 
@@ -322,4 +326,19 @@ async fn a_timer_set_anew_fires_once() {
     assert_eq!(ask(&root, SumRequest::Get).await, Ok(0));
     world.sleep(Duration::from_secs(10)).await;
     assert_eq!(ask(&root, SumRequest::Get).await, Ok(3));
+}
+
+/// A peer may be gone long before the shard comes to what it asked: the mailbox is bounded all the same.
+#[tokio::test(start_paused = true)]
+async fn a_request_that_nobody_waits_for_keeps_its_credit_until_the_shard_comes_to_it() {
+    let (world, root) = shard(&TestLog::led(&[]));
+    settle(&world).await;
+    let credits = crate::Credits::new(1);
+    let held: Option<Held> = credits.try_take(1).map(|credit| Arc::new(credit) as Held);
+    let (reply, answer) = Reply::new();
+    root.me().send_now(ShardMsg::Request { request: SumRequest::Get, reply, held }).unwrap();
+    drop(answer);
+    assert_eq!(credits.used(), 1, "in the mailbox");
+    settle(&world).await;
+    assert_eq!(credits.used(), 0, "decided");
 }
