@@ -2,6 +2,7 @@
 import os
 import pathlib
 import random
+import re
 import shutil
 import socket
 
@@ -40,7 +41,7 @@ def serves(port):
 
 def started(name, command, port, home):
     broker = Beside(name, *command)
-    broker.bootstrap, broker.home, broker.port = f"127.0.0.1:{port}", home, port
+    broker.bootstrap, broker.home, broker.port, broker.command = f"127.0.0.1:{port}", home, port, command
     try:
         wait_for(f"{name} to serve", lambda: serves(port), [broker], 60)
     except BaseException:
@@ -58,7 +59,14 @@ def ottla(name="ottla-data", home=None):
     return started(name.removesuffix("-data"), command, port, home)
 
 
-def kafka(formatted=None):
+def killed_and_started_again(node):
+    """kill -9, and the same again on the same directory and port."""
+    node.process.kill()
+    node.process.wait()
+    return started("ottla-again", node.command, node.port, node.home)
+
+
+def kafka(formatted=None, machine=(*install.LIGHT, "-Xmx700m")):
     """On a directory that is there, or a fresh one."""
     home, port, controller = formatted or fresh("kafka-data"), free_port(), free_port()
     settings = {
@@ -72,7 +80,12 @@ def kafka(formatted=None):
     properties.write_text("".join(f"{key}={value}\n" for key, value in settings.items()))
     if formatted is None:
         run(*install.java("server", "kafka.tools.StorageTool", "format", "-t", "4L6g3nShT-eMCtK--X86sw", "-c", properties))
-    return started("kafka", install.java("server", "kafka.Kafka", properties, heap="700m"), port, home)
+    return started("kafka", install.java("server", "kafka.Kafka", properties, machine=machine), port, home)
+
+
+def resident_kb(broker):
+    status = open(f"/proc/{broker.process.pid}/status", encoding="ascii").read()
+    return int(re.search(r"VmRSS:\s+(\d+)", status)[1])
 
 
 def fresh(name):
@@ -93,3 +106,12 @@ class Given:
 
     def __exit__(self, *_):
         pass
+
+
+def measured(target, *filters, **env):
+    """What a test of this checkout, which starts nodes of its own, says that it measured or skipped."""
+    env = {"OTTLA_FLIGHTS": str(install.flights()), **env}
+    # In one thread: what is measured here should not wait for a neighbour.
+    said = run("cargo", "test", *RELEASE, "--test", target, "--", "--nocapture", "--test-threads", "1", *filters,
+               env=env, limit=1800)
+    return [line.split("MEASURED: ")[-1] for line in said.splitlines() if "MEASURED: " in line or "SKIPPED" in line]

@@ -3,8 +3,9 @@ import hashlib
 import re
 import time
 from collections import defaultdict
+from contextlib import ExitStack
 
-from . import install, tools
+from . import brokers, install, tools
 from .shell import HERE, Beside, run, wait_for
 
 PARTITIONS = 12
@@ -51,6 +52,54 @@ def through(client, bootstrap):
     assert lag == 0, f"the group's lag is {lag} after its members left"
     tools.tool("topics", bootstrap, "--delete", "--topic", topic)
     return f"produced in {produced:.1f} s, read by {consumed:.1f} s, {digest[:16]}"
+
+
+def amid_kills(client):
+    """kill -9 while a producer and a group are at work, and again between that group and the next members of it."""
+    with ExitStack() as stack:
+        beside = stack.enter_context
+        node = beside(brokers.ottla("killed-data"))
+        tools.tool("topics", node.bootstrap, "--create", "--topic", client, "--partitions", PARTITIONS)
+        produce, consume = CLIENTS[client](node.bootstrap, client)
+
+        def group(name):
+            members = [beside(Beside(f"{client}-{name}-{n}", *consume)) for n in range(3)]
+            wait_for("a group of three", lambda: shared_out(members), members)
+            return members
+
+        def read(tenths, members):
+            enough = install.FLIGHT_COUNT * tenths // 10
+            wait_for(f"{enough} flights", lambda: sum(map(lines, members)) >= enough, members, 300)
+
+        def killed(node):
+            assert producer.process.poll() is None, f"the producer ended before the kill:\n{producer.said()[-2000:]}"
+            return beside(brokers.killed_and_started_again(node))
+
+        before = group("before")
+        producer = beside(Beside(f"{client}-producer", *produce))
+        read(1, before)
+        node = killed(node)
+        read(3, before)
+        end_all(before)
+        left = sum(map(lines, before))
+        node = killed(node)
+        after = group("after")
+        wait_for("all flights", lambda: left + sum(map(lines, after)) >= install.FLIGHT_COUNT, after, 300)
+        assert producer.process.wait(60) == 0, producer.said()[-2000:]
+        end_all(after)
+        # Not one of them twice: the second group resumed at the very offsets where the first had left.
+        digest = verify([member.out for member in before + after])
+        lag = tools.lag(node.bootstrap, client)
+        assert lag == 0, f"the group's lag is {lag} after its members left"
+    return f"resumed behind {left} of {install.FLIGHT_COUNT}, {digest[:16]}"
+
+
+def end_all(members):
+    """All are told before the first is waited for."""
+    for member in members:
+        member.process.terminate()
+    for member in members:
+        member.end()
 
 
 def shared_out(members):

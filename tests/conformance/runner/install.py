@@ -34,9 +34,15 @@ def jars(name):
     return f"{target}/*"
 
 
-def java(name, main, *args, heap="256m"):
+# Soon up and small; and what Kafka's own scripts start a broker with.
+LIGHT = ["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
+AS_SHIPPED = ["-Xmx1G", "-Xms1G", "-server", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20",
+              "-XX:InitiatingHeapOccupancyPercent=35", "-XX:+ExplicitGCInvokesConcurrent", "-XX:MaxInlineLevel=15"]
+
+
+def java(name, main, *args, machine=LIGHT):
     log = f"-Dlog4j2.configurationFile={HERE / 'poms' / 'log4j2.properties'}"
-    return ["java", f"-Xmx{heap}", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", log, "-cp", jars(name), main, *args]
+    return ["java", *machine, log, "-cp", jars(name), main, *args]
 
 
 def kcat():

@@ -1,18 +1,15 @@
 """Five thousand partitions on one node: how long to create, to start with after a clean stop and after kill -9, and their memory."""
 import re
+import re
 import signal
 import time
 
 from . import brokers, install
+from .brokers import resident_kb
 from .shell import HERE, run
 
 TOPICS, PARTITIONS = 5, 1000
 SCRIPT = HERE / "runner" / "kafka_python_scale.py"
-
-
-def resident_kb(node):
-    status = open(f"/proc/{node.process.pid}/status", encoding="ascii").read()
-    return int(re.search(r"VmRSS:\s+(\d+)", status)[1])
 
 
 def asked(node, *what):
