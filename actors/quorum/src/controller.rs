@@ -202,6 +202,7 @@ impl ControllerActor {
         reply: Option<Reply<ControllerAnswer>>,
     ) -> Outcome {
         let version = self.machine.image().metadata_version();
+        let base_offset = self.machine.next_offset();
         let mut records = Vec::new();
         for event in &decision.events {
             self.machine.replay(event);
@@ -215,7 +216,7 @@ impl ControllerActor {
         // What sets metadata.version is written in the version that it sets.
         let version = version.max(self.machine.image().metadata_version());
         if !records.is_empty() {
-            self.append(cx, records, version).await;
+            self.append(cx, base_offset, records, version).await;
         }
         // The controller answers a request at once or not at all: the one reply is to this request.
         if let (Some((ticket, answer)), Some(reply)) = (decision.replies.pop(), reply) {
@@ -231,6 +232,7 @@ impl ControllerActor {
     async fn append(
         &mut self,
         cx: &mut Cx<Self>,
+        base_offset: i64,
         records: Vec<MetadataRecord>,
         version: machines::metadata::MetadataVersion,
     ) {
@@ -244,7 +246,8 @@ impl ControllerActor {
         let reply = Reply::to_sink(Arc::new(sink), 0);
         let epoch = self.active.unwrap_or(-1);
         // Where raft is gone the reply is dropped, which is an answer.
-        let _ = self.args.raft.send(RaftMsg::Append { epoch, records, version, reply }).await;
+        let append = RaftMsg::Append { epoch, base_offset, records, version, reply };
+        let _ = self.args.raft.send(append).await;
     }
 
     fn appended(&mut self, through: u64, result: Result<i64, RaftError>) -> Outcome {
@@ -308,14 +311,14 @@ impl ControllerActor {
                 self.committed_offset = next_offset;
                 self.release();
             }
-            RaftEvent::Leading { epoch, next_offset } => self.lead(cx, epoch, next_offset).await?,
+            RaftEvent::Leading { epoch } => self.lead(cx, epoch).await?,
             RaftEvent::NotLeading { .. } => self.stand_by(),
         }
         Ok(())
     }
 
-    async fn lead(&mut self, cx: &mut Cx<Self>, epoch: i32, next_offset: i64) -> Outcome {
-        let now = cx.world().now();
+    async fn lead(&mut self, cx: &mut Cx<Self>, epoch: i32) -> Outcome {
+        let (now, next_offset) = (cx.world().now(), self.committed_offset);
         let config =
             ControllerConfig { bootstrap: self.bootstrap.clone(), ..self.args.config.clone() };
         self.machine = Controller::from_loader(config, self.committed.clone());

@@ -5,6 +5,8 @@
 
 mod effects;
 mod feed;
+#[cfg(test)]
+mod tests;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -51,6 +53,8 @@ pub struct RaftStatus {
 pub enum RaftError {
     #[error("this node does not lead the metadata log in epoch {epoch}")]
     NotLeader { epoch: i32 },
+    #[error("records for offset {base} of the metadata log, which ends at {end}")]
+    UnexpectedOffset { base: i64, end: i64 },
     #[error(transparent)]
     Records(#[from] RecordsError),
 }
@@ -60,10 +64,11 @@ pub enum RaftMsg {
     Subscribe {
         sink: Sink,
     },
-    /// From the controller that leads in this epoch. Answers the offset after the last record, once appended; when that is
+    /// From the controller that leads in this epoch; `base_offset` is where it takes the log to end. Answers the offset after the last record, once appended; when that is
     /// committed, followers of the log are told.
     Append {
         epoch: i32,
+        base_offset: i64,
         records: Vec<MetadataRecord>,
         version: MetadataVersion,
         reply: Reply<Result<i64, RaftError>>,
@@ -141,8 +146,8 @@ impl Actor for Raft {
                 self.subscribers.push(Subscriber::new(sink));
                 self.feed()?;
             }
-            RaftMsg::Append { epoch, records, version, reply } => {
-                let appended = self.append(cx, epoch, &records, version).await?;
+            RaftMsg::Append { epoch, base_offset, records, version, reply } => {
+                let appended = self.append(cx, epoch, base_offset, &records, version).await?;
                 reply.send(appended);
             }
             RaftMsg::Synced { result } => {

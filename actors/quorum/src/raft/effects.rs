@@ -100,13 +100,18 @@ impl Raft {
         &mut self,
         cx: &mut Cx<Self>,
         epoch: i32,
+        base: i64,
         records: &[MetadataRecord],
         version: MetadataVersion,
     ) -> Result<Result<i64, RaftError>, Failure> {
         if !self.consensus.is_leader() || self.consensus.epoch() != epoch {
             return Ok(Err(RaftError::NotLeader { epoch }));
         }
-        let (base, now_ms) = (self.log.log_end_offset(), cx.world().now().wall_ms);
+        let end = self.log.log_end_offset();
+        if base != end {
+            return Ok(Err(RaftError::UnexpectedOffset { base, end }));
+        }
+        let now_ms = cx.world().now().wall_ms;
         let batches = match snapshot::data_batches(records, version, base, epoch, now_ms) {
             Ok(batches) => batches,
             Err(error) => return Ok(Err(error.into())),

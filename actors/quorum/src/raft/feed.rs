@@ -27,8 +27,8 @@ pub enum RaftEvent {
         /// What is committed reaches this far, and will be told; 0 where it is not known yet.
         committed: i64,
     },
-    /// Everything committed so far was told, and this node leads: the next record has this offset.
-    Leading { epoch: i32, next_offset: i64 },
+    /// This node leads, and everything in its log was told: the next record follows what was told last.
+    Leading { epoch: i32 },
     /// This node leads no more.
     NotLeading { epoch: i32 },
 }
@@ -79,21 +79,24 @@ impl Raft {
             self.feed_batches(subscriber)?;
         }
         let epoch = self.consensus.epoch();
-        // The controller begins once the epoch's first record is committed: then it has seen all that came before.
         let leads = self.consensus.is_leader()
-            && self.log.log_end_offset() > 0
-            && self.log.leader_epochs().latest().is_some_and(|latest| {
-                latest.epoch.0 == epoch && self.committed > latest.start_offset
-            });
+            && (subscriber.told == Some((true, epoch)) || self.has_told_all(subscriber, epoch));
         if subscriber.told != Some((leads, epoch)) {
             subscriber.told = Some((leads, epoch));
             (subscriber.sink)(if leads {
-                RaftEvent::Leading { epoch, next_offset: self.log.log_end_offset() }
+                RaftEvent::Leading { epoch }
             } else {
                 RaftEvent::NotLeading { epoch }
             });
         }
         Ok(())
+    }
+
+    /// A controller begins once it knows all that stands in the log: also what another one of this epoch, which failed, left there
+    /// uncommitted. What it decides before could contradict it (RE-4).
+    fn has_told_all(&self, subscriber: &Subscriber, epoch: i32) -> bool {
+        self.log.leader_epochs().latest().is_some_and(|latest| latest.epoch.0 == epoch)
+            && subscriber.next_offset == self.log.log_end_offset()
     }
 
     fn feed_batches(&self, subscriber: &mut Subscriber) -> Outcome {
