@@ -20,7 +20,7 @@ use partitions::{
 use quorum::{
     AssignmentsArgs, ControllerActor, ControllerArgs, ControllerHandle, ControllerMsg,
     DirectoryAssignments, Lifecycle, LifecycleArgs, LifecycleMsg, LifecycleState,
-    MetadataPublisher, PublisherArgs, Raft, RaftArgs, RaftStatus,
+    MetadataPublisher, MetadataRetention, PublisherArgs, Raft, RaftArgs, RaftStatus,
 };
 use runtime::{
     Actor, Address, Cx, Failure, Outcome, Publisher, Seed, Strategy, Supervisor, SupervisorArgs,
@@ -307,6 +307,11 @@ fn quorum_members(shared: &Shared) -> Vec<Seed> {
         fetch_timeout: ms(quorum.fetch_timeout_ms),
         segment_bytes: u32::try_from(quorum.segment_bytes).unwrap_or(u32::MAX),
         segment_ms: quorum.segment_ms,
+        retention: MetadataRetention {
+            bytes: quorum.retention_bytes,
+            ms: quorum.retention_ms,
+            delete_delay: Duration::from_millis(quorum.delete_delay_ms.max(0).unsigned_abs()),
+        },
         status: shared.raft_status.clone(),
     };
     let controller = ControllerArgs {

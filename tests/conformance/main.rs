@@ -19,6 +19,7 @@ mod endings;
 mod flights;
 mod groups;
 mod limits;
+mod metadata_log;
 mod node;
 mod raw;
 mod requests;

@@ -18,5 +18,7 @@ pub use files::{METADATA_DIR, read_quorum_state};
 pub use format::{FormatError, FormatSpec, Formatted, format_directories, load_directories};
 pub use lifecycle::{Lifecycle, LifecycleArgs, LifecycleMsg, LifecycleState};
 pub use publisher::{MetadataPublisher, PublisherArgs, PublisherMsg};
-pub use raft::{Raft, RaftArgs, RaftError, RaftEvent, RaftMsg, RaftStatus, Sink};
+pub use raft::{
+    MetadataRetention, Raft, RaftArgs, RaftError, RaftEvent, RaftMsg, RaftStatus, Sink,
+};
 pub use snapshot::SnapshotError;

@@ -3,8 +3,12 @@
 //! Supervisor: `quorum`, rest-for-one: what follows the log starts anew with it. Those who follow it subscribe, and get the snapshot,
 //! every committed batch, and word of who leads, in the log's order. Runs where blocking is allowed: the storage bulkhead.
 
+mod clean;
+#[cfg(test)]
+mod clean_tests;
 mod effects;
 mod feed;
+mod open;
 #[cfg(test)]
 mod tests;
 
@@ -12,19 +16,20 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use log::{Log, LogConfig, OpenOptions, SyncJob};
-use machines::consensus::{
-    Consensus, ConsensusConfig, ControlRecord, Event, OffsetAndEpoch, Voter, VoterSet,
-};
+use log::{Log, LogConfig, SyncJob};
+use machines::consensus::{Consensus, ConsensusConfig, Event, OffsetAndEpoch, Voter, VoterSet};
 use machines::metadata::MetadataVersion;
 use partitions::LogDirState;
 use runtime::{Actor, Cx, Failure, Outcome, Publisher, Reply, TimerId};
 use wire::MetadataRecord;
 
-use crate::files::{METADATA_DIR, RecordsError, parse_control, read_quorum_state};
-use crate::snapshot::{self, Snapshot, SnapshotError};
-use feed::Subscriber;
+use crate::files::{METADATA_DIR, RecordsError};
+use crate::snapshot::SnapshotError;
+use clean::Deleted;
+pub use clean::MetadataRetention;
+use feed::{LoadedSnapshot, Subscriber};
 pub use feed::{RaftEvent, Sink};
+use open::Opening;
 
 #[derive(Clone)]
 pub struct RaftArgs {
@@ -38,6 +43,7 @@ pub struct RaftArgs {
     pub fetch_timeout: Duration,
     pub segment_bytes: u32,
     pub segment_ms: i64,
+    pub retention: MetadataRetention,
     pub status: Arc<Publisher<RaftStatus>>,
 }
 
@@ -87,10 +93,29 @@ pub enum RaftMsg {
         id: OffsetAndEpoch,
         result: Result<(), SnapshotError>,
     },
+    /// Look whether old snapshots and segments are to go.
+    Clean,
+    /// What was given up so long ago that nobody reads it any more.
+    RemoveFiles {
+        deleted: Deleted,
+    },
+    Removed {
+        result: Result<(), String>,
+    },
     Wake,
 }
 
-runtime::messages!(RaftMsg { Subscribe, Append, WriteSnapshot, Synced, SnapshotWritten, Wake });
+runtime::messages!(RaftMsg {
+    Subscribe,
+    Append,
+    WriteSnapshot,
+    Synced,
+    SnapshotWritten,
+    Clean,
+    RemoveFiles,
+    Removed,
+    Wake
+});
 
 pub struct Raft {
     args: RaftArgs,
@@ -98,7 +123,8 @@ pub struct Raft {
     log: Log,
     consensus: Consensus,
     snapshot_id: Option<OffsetAndEpoch>,
-    snapshot: Arc<Snapshot>,
+    /// What the newest snapshot says, once a subscriber has asked for it.
+    snapshot: Option<LoadedSnapshot>,
     subscribers: Vec<Subscriber>,
     committed: i64,
     syncing: bool,
@@ -114,10 +140,18 @@ impl Actor for Raft {
 
     async fn start(cx: &mut Cx<Self>, args: RaftArgs) -> Result<Self, Failure> {
         let dir = args.log_dir.path.join(METADATA_DIR);
-        let opening = (args.log_dir.disk().clone(), dir.clone(), args.clone());
-        let now_ms = cx.world().now().wall_ms;
-        let job = move || open(opening.0, opening.1, &opening.2, now_ms);
-        let opened = cx.world().blocking("open metadata log", job).await??;
+        let opening = Opening {
+            disk: args.log_dir.disk().clone(),
+            dir: dir.clone(),
+            config: LogConfig {
+                segment_bytes: args.segment_bytes,
+                segment_ms: args.segment_ms,
+                ..LogConfig::default()
+            },
+            fixed_voters: args.fixed_voters.clone(),
+            now_ms: cx.world().now().wall_ms,
+        };
+        let opened = cx.world().blocking("open metadata log", move || opening.run()).await??;
         let mut raft = Raft {
             consensus: Consensus::new(ConsensusConfig {
                 local: args.local.clone(),
@@ -126,8 +160,8 @@ impl Actor for Raft {
                 jitter_seed: cx.world().random("elections").next_u64(),
             }),
             log: opened.log,
-            snapshot_id: opened.snapshot_id,
-            snapshot: Arc::new(opened.snapshot),
+            snapshot_id: opened.snapshot.as_ref().map(|(id, _)| *id),
+            snapshot: opened.snapshot.map(|(id, snapshot)| (id, Arc::new(snapshot.records))),
             subscribers: Vec::new(),
             committed: 0,
             syncing: false,
@@ -136,6 +170,7 @@ impl Actor for Raft {
             args,
             dir,
         };
+        cx.every(clean::INTERVAL, || RaftMsg::Clean);
         raft.step(cx, opened.start).await?;
         Ok(raft)
     }
@@ -167,7 +202,18 @@ impl Actor for Raft {
             }
             RaftMsg::SnapshotWritten { id, result } => {
                 result?;
-                self.snapshot_id = Some(id);
+                if self.snapshot_id < Some(id) {
+                    self.snapshot_id = Some(id);
+                    self.snapshot = None;
+                }
+                self.clean(cx)?;
+            }
+            RaftMsg::Clean => self.clean(cx)?,
+            RaftMsg::RemoveFiles { deleted } => self.remove_files(cx, deleted),
+            RaftMsg::Removed { result } => {
+                if let Err(error) = result {
+                    tracing::warn!(error, "old metadata stays until the log is opened again");
+                }
             }
             RaftMsg::Wake => {
                 self.wake = None;
@@ -190,79 +236,4 @@ impl Actor for Raft {
         let (epoch, end) = (self.consensus.epoch(), self.log.log_end_offset());
         format!("leader {leader}, epoch {epoch}, committed {} of {end}", self.committed)
     }
-}
-
-struct Opened {
-    log: Log,
-    snapshot_id: Option<OffsetAndEpoch>,
-    snapshot: Snapshot,
-    start: Event,
-}
-
-fn open(
-    disk: Arc<dyn disk::Disk>,
-    dir: PathBuf,
-    args: &RaftArgs,
-    now_ms: i64,
-) -> Result<Opened, Failure> {
-    let config = LogConfig {
-        segment_bytes: args.segment_bytes,
-        segment_ms: args.segment_ms,
-        ..LogConfig::default()
-    };
-    let options = OpenOptions { now_ms, ..OpenOptions::default() };
-    let (log, recovered) = Log::open(disk.clone(), dir.clone(), config, options)?;
-    if recovered.truncated_bytes > 0 {
-        tracing::warn!(?recovered, "the end of the metadata log was not whole");
-    }
-    let snapshot_id = snapshot::list(&*disk, &dir)?.pop();
-    let snapshot = match snapshot_id {
-        Some(id) => snapshot::read(&*disk, &dir, id)?,
-        None => Snapshot::default(),
-    };
-    let mut voters = snapshot.voters.clone().unwrap_or_else(|| args.fixed_voters.clone());
-    let mut voters_offset = None;
-    let mut kraft_version = snapshot.kraft_version;
-    let mut failed = None;
-    log.view().batches_from(log.log_start_offset()).for_each(|batch| {
-        if batch.header().is_control() {
-            let read = read_control(&batch, &mut voters, &mut voters_offset, &mut kraft_version);
-            failed = read.err();
-        }
-        failed.is_none()
-    })?;
-    if let Some(error) = failed {
-        return Err(error.into());
-    }
-    let from_snapshot = snapshot_id.unwrap_or(OffsetAndEpoch { epoch: 0, offset: 0 });
-    let end = log.log_end_offset().max(from_snapshot.offset);
-    let epoch = log.leader_epochs().latest().map_or(from_snapshot.epoch, |latest| latest.epoch.0);
-    let start = Event::Start {
-        state: read_quorum_state(&*disk, &dir)?,
-        log_end: OffsetAndEpoch { epoch, offset: end },
-        voters,
-        voters_offset,
-        kraft_version,
-    };
-    Ok(Opened { log, snapshot_id, snapshot, start })
-}
-
-fn read_control(
-    batch: &wire::batch::RecordBatch,
-    voters: &mut VoterSet,
-    voters_offset: &mut Option<i64>,
-    kraft_version: &mut i16,
-) -> Result<(), RecordsError> {
-    for record in batch.records(snapshot::MAX_BATCH_BYTES)? {
-        let record = record?;
-        match parse_control(&record)? {
-            Some(ControlRecord::Voters(found)) => {
-                *voters = VoterSet::from_record(&found);
-                *voters_offset = Some(record.offset);
-            }
-            Some(ControlRecord::KRaftVersion(found)) => *kraft_version = found.kraft_version,
-            _ => {}
-        }
-    }
-    Ok(())
 }

@@ -1,9 +1,9 @@
 //! Snapshots of the metadata log: `%020d-%010d.checkpoint`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use disk::{Disk, DiskError};
+use disk::{Disk, DiskError, Open};
 use machines::consensus::{ControlRecord, OffsetAndEpoch, VoterSet};
 use machines::metadata::{MetadataVersion, record_version};
 use wire::MetadataRecord;
@@ -13,6 +13,11 @@ use wire::compression::Compression;
 use crate::files::{RecordsError, control_batch, parse_control};
 
 const SUFFIX: &str = ".checkpoint";
+const DELETED: &str = ".deleted";
+/// Of a snapshot that was being written, by Kafka and here, or was given up.
+const LEFT_OVER: [&str; 3] = [".checkpoint.part", ".checkpoint.tmp", ".checkpoint.deleted"];
+/// The header is the first record of the first batch, which names the voters besides.
+const MAX_HEAD: u64 = 1 << 20;
 /// A metadata log is millions of records at most.
 const MAX_SNAPSHOT: usize = 1 << 30;
 /// Kafka's own bound on a batch of the metadata log.
@@ -26,6 +31,8 @@ pub enum SnapshotError {
     Records { name: String, source: RecordsError },
     #[error("{name} is not whole: it ends without its footer")]
     Cut { name: String },
+    #[error("{name} does not begin with a snapshot's header")]
+    Headless { name: String },
     #[error("{0}")]
     Lost(String),
 }
@@ -52,11 +59,72 @@ fn parse_name(name: &str) -> Option<OffsetAndEpoch> {
     Some(OffsetAndEpoch { epoch: epoch.parse().ok()?, offset: offset.parse().ok()? })
 }
 
+pub(crate) fn path(dir: &Path, id: OffsetAndEpoch) -> PathBuf {
+    dir.join(file_name(id))
+}
+
+/// Gives a snapshot the name of one that is given up, and answers its path then.
+pub(crate) fn set_aside(
+    disk: &dyn Disk,
+    dir: &Path,
+    id: OffsetAndEpoch,
+) -> Result<PathBuf, DiskError> {
+    let aside = dir.join(file_name(id) + DELETED);
+    disk.rename(&path(dir, id), &aside)?;
+    Ok(aside)
+}
+
+/// Removes what was not written to its end, what was given up, and all that ends before the log begins.
+pub(crate) fn clear(disk: &dyn Disk, dir: &Path, log_start: i64) -> Result<(), DiskError> {
+    for entry in disk.list(dir)? {
+        let name = entry.name;
+        if LEFT_OVER.iter().any(|suffix| name.ends_with(suffix))
+            || parse_name(&name).is_some_and(|id| id.offset < log_start)
+        {
+            remove_if_there(disk, &dir.join(name))?;
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn remove_if_there(disk: &dyn Disk, path: &Path) -> Result<(), DiskError> {
+    match disk.remove_file(path) {
+        Err(error) if !error.is_not_found() => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// When the newest record that a snapshot covers was written, unix milliseconds, as its header says.
+pub(crate) fn newest_record_ms(
+    disk: &dyn Disk,
+    dir: &Path,
+    id: OffsetAndEpoch,
+) -> Result<i64, SnapshotError> {
+    let name = file_name(id);
+    let file = disk.open(&path(dir, id), Open::Read)?;
+    let mut head = vec![0; file.len()?.min(MAX_HEAD) as usize];
+    file.read_exact_at(&mut head, 0)?;
+    let failed = |source| SnapshotError::Records { name: name.clone(), source };
+    if let Some(batch) = batches(Bytes::from(head)).next() {
+        let batch = batch.map_err(|error| failed(error.into()))?;
+        let mut records = batch.records(MAX_BATCH_BYTES).map_err(|error| failed(error.into()))?;
+        if let Some(record) = records.next() {
+            let record = record.map_err(|error| failed(error.into()))?;
+            if let Some(ControlRecord::SnapshotHeader(header)) =
+                parse_control(&record).map_err(failed)?
+            {
+                return Ok(header.last_contained_log_timestamp);
+            }
+        }
+    }
+    Err(SnapshotError::Headless { name })
+}
+
 /// The snapshots in a metadata log's directory, oldest first.
 pub(crate) fn list(disk: &dyn Disk, dir: &Path) -> Result<Vec<OffsetAndEpoch>, DiskError> {
     let mut found: Vec<_> =
         disk.list(dir)?.iter().filter_map(|entry| parse_name(&entry.name)).collect();
-    found.sort_by_key(|id| (id.offset, id.epoch));
+    found.sort_unstable();
     Ok(found)
 }
 

@@ -82,6 +82,11 @@ impl Log {
         Ok(start)
     }
 
+    /// Where the log would begin without its oldest segment; none where it has only the one.
+    pub fn second_segment_base(&self) -> Option<i64> {
+        self.segments.get(1).map(|segment| segment.base)
+    }
+
     /// Deletes the segments that lie wholly below `offset`, and moves the log start there if it is lower. If that is all
     /// of them, a new one is begun first. Readers that hold a view keep what they have. The files are renamed to `.deleted`;
     /// what is not removed when the log is opened again is removed then.

@@ -160,6 +160,9 @@ impl Raft {
         version: MetadataVersion,
         timestamp_ms: i64,
     ) {
+        if self.snapshot_id >= Some(id) {
+            return;
+        }
         let kraft_version = self.consensus.kraft_version();
         let voters = self.consensus.voters();
         let head = ControlRecord::snapshot_head(timestamp_ms, kraft_version, Some(voters));

@@ -2,11 +2,15 @@
 
 use std::sync::Arc;
 
+use machines::consensus::OffsetAndEpoch;
 use runtime::{Failure, Outcome};
 use wire::MetadataRecord;
 
 use super::Raft;
-use crate::snapshot::{MAX_BATCH_BYTES, Snapshot};
+use crate::snapshot::{self, MAX_BATCH_BYTES};
+
+/// A snapshot's records, and where it ends.
+pub(super) type LoadedSnapshot = (OffsetAndEpoch, Arc<Vec<MetadataRecord>>);
 
 /// Takes what happens to the log, in its order; must not block.
 pub type Sink = Arc<dyn Fn(RaftEvent) + Send + Sync>;
@@ -47,16 +51,14 @@ impl Subscriber {
     }
 
     /// An id of 0 and 0 is no snapshot of the log but what it is to begin with.
-    fn start(&mut self, raft_snapshot: Option<(i64, i32)>, snapshot: &Snapshot, committed: i64) {
+    fn start(&mut self, snapshot: Option<LoadedSnapshot>, committed: i64) {
         self.started = true;
-        let records = Arc::new(snapshot.records.clone());
-        match raft_snapshot {
-            Some((0, 0)) => (self.sink)(RaftEvent::Bootstrap { records }),
-            Some((offset, epoch)) => {
-                self.next_offset = offset;
-                (self.sink)(RaftEvent::Snapshot { offset, epoch, records, committed });
-            }
-            None => {}
+        let Some((OffsetAndEpoch { offset, epoch }, records)) = snapshot else { return };
+        if (offset, epoch) == (0, 0) {
+            (self.sink)(RaftEvent::Bootstrap { records });
+        } else {
+            self.next_offset = offset;
+            (self.sink)(RaftEvent::Snapshot { offset, epoch, records, committed });
         }
     }
 }
@@ -70,10 +72,19 @@ impl Raft {
         fed
     }
 
-    fn feed_one(&self, subscriber: &mut Subscriber) -> Outcome {
+    /// The log may begin where the newest snapshot ends.
+    fn newest_snapshot(&mut self) -> Result<Option<LoadedSnapshot>, Failure> {
+        if let (None, Some(id)) = (&self.snapshot, self.snapshot_id) {
+            let read = snapshot::read(&**self.args.log_dir.disk(), &self.dir, id)?;
+            self.snapshot = Some((id, Arc::new(read.records)));
+        }
+        Ok(self.snapshot.clone())
+    }
+
+    fn feed_one(&mut self, subscriber: &mut Subscriber) -> Outcome {
         if !subscriber.started {
-            let id = self.snapshot_id.map(|id| (id.offset, id.epoch));
-            subscriber.start(id, &self.snapshot, self.committed);
+            let snapshot = self.newest_snapshot()?;
+            subscriber.start(snapshot, self.committed);
         }
         if subscriber.next_offset < self.committed {
             self.feed_batches(subscriber)?;

@@ -71,6 +71,7 @@ async fn alone() -> Root<Raft> {
         fetch_timeout: Duration::from_secs(1),
         segment_bytes: 1 << 20,
         segment_ms: i64::MAX,
+        retention: MetadataRetention { bytes: -1, ms: -1, delete_delay: LIMIT },
         status: Arc::new(watch(RaftStatus::default()).0),
     };
     let root = spawn_root::<Raft>(&World::real(Handles::current(), disk), "raft", args).unwrap();

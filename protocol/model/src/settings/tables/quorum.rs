@@ -46,11 +46,11 @@ pub(super) const QUORUM: Area = Area {
             "After how long a new metadata snapshot is made, if there is anything new; 0 is never.";
         Int "metadata.max.idle.interval.ms" = "500", AtLeast(0), Node + honoured:
             "How often the active controller writes a no-op record, so that its high watermark moves; 0 is never.";
-        Int "internal.metadata.log.segment.bytes" = null, Any, Node + internal:
+        Int "internal.metadata.log.segment.bytes" = null, Any, Node + honoured + internal:
             "Sets the metadata log's segment size below its usual minimum, for tests.";
         Int "internal.metadata.max.batch.size.in.bytes" = "8388608", Any, Node + internal:
             "The largest batch written to the metadata log.";
-        Long "internal.metadata.delete.delay.millis" = "60000", Any, Node + internal:
-            "How long deleted segments of the metadata log stay on disk.";
+        Long "internal.metadata.delete.delay.millis" = "60000", Any, Node + honoured + internal:
+            "How long deleted segments and snapshots of the metadata log stay on disk.";
     },
 };

@@ -1,0 +1,142 @@
+//! Opening the metadata log: the newest snapshot, and what follows it in the log.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use disk::Disk;
+use log::{Log, LogConfig, OpenError, OpenOptions};
+use machines::consensus::{ControlRecord, Event, OffsetAndEpoch, VoterSet};
+use runtime::Failure;
+
+use crate::files::{RecordsError, parse_control, read_quorum_state};
+use crate::snapshot::{self, Snapshot};
+
+pub(super) struct Opening {
+    pub(super) disk: Arc<dyn Disk>,
+    pub(super) dir: PathBuf,
+    pub(super) config: LogConfig,
+    pub(super) fixed_voters: VoterSet,
+    pub(super) now_ms: i64,
+}
+
+pub(super) struct Opened {
+    pub(super) log: Log,
+    /// The newest.
+    pub(super) snapshot: Option<(OffsetAndEpoch, Snapshot)>,
+    pub(super) start: Event,
+}
+
+impl Opening {
+    pub(super) fn run(&self) -> Result<Opened, Failure> {
+        let (disk, dir) = (&*self.disk, &*self.dir);
+        let ids = if disk.exists(dir)? { snapshot::list(disk, dir)? } else { Vec::new() };
+        let snapshot = match ids.last() {
+            Some(id) => Some((*id, snapshot::read(disk, dir, *id)?)),
+            None => None,
+        };
+        let newest = ids.last().copied().unwrap_or(OffsetAndEpoch { epoch: 0, offset: 0 });
+        let mut log = self.open_log(newest.offset)?;
+        let latest = log.leader_epochs().latest().map_or(0, |latest| latest.epoch.0);
+        if newest > (OffsetAndEpoch { epoch: latest, offset: log.log_end_offset() }) {
+            tracing::warn!(
+                ?newest,
+                "the metadata log ends before its newest snapshot: it goes on there"
+            );
+            log.truncate_fully_and_start_at(newest.offset, self.now_ms)?;
+        }
+        let start = log.log_start_offset();
+        if newest.offset < start {
+            return Err(Failure::new(format!(
+                "{}: the log begins at offset {start}, and no snapshot says what was before: restore the snapshot that \
+                 ended at this offset or later, or the log's older segments",
+                dir.display()
+            )));
+        }
+        snapshot::clear(disk, dir, start)?;
+        let start = self.start(&log, newest, snapshot.as_ref().map(|(_, snapshot)| snapshot))?;
+        Ok(Opened { log, snapshot, start })
+    }
+
+    /// What a snapshot says was committed, and so durable: all before it needs no recovery.
+    fn open_log(&self, recovery_point: i64) -> Result<Log, Failure> {
+        let open = |recovery_point| {
+            let options =
+                OpenOptions { recovery_point, now_ms: self.now_ms, ..OpenOptions::default() };
+            Log::open(self.disk.clone(), self.dir.clone(), self.config.clone(), options)
+        };
+        let opened = match open(recovery_point) {
+            // Nothing is missing that the snapshot does not say.
+            Err(OpenError::CommittedLost { path, position, .. })
+                if self.ends_at(&path, position)? =>
+            {
+                open(0)
+            }
+            opened => opened,
+        };
+        let (log, recovered) = opened?;
+        if recovered.truncated_bytes > 0 {
+            tracing::warn!(?recovered, "the end of the metadata log was not whole");
+        }
+        Ok(log)
+    }
+
+    /// Whether there is nothing of the log behind this position of this segment.
+    fn ends_at(&self, segment: &Path, position: u64) -> Result<bool, Failure> {
+        let name = segment.file_name().unwrap_or_default().to_string_lossy();
+        let later = |other: &disk::DirEntry| other.name.ends_with(".log") && *other.name > *name;
+        Ok(self.disk.metadata(segment)?.len == position
+            && !self.disk.list(&self.dir)?.iter().any(later))
+    }
+
+    fn start(
+        &self,
+        log: &Log,
+        newest: OffsetAndEpoch,
+        snapshot: Option<&Snapshot>,
+    ) -> Result<Event, Failure> {
+        let mut voters =
+            snapshot.and_then(|s| s.voters.clone()).unwrap_or_else(|| self.fixed_voters.clone());
+        let mut voters_offset = None;
+        let mut kraft_version = snapshot.map_or(0, |snapshot| snapshot.kraft_version);
+        let mut failed = None;
+        log.view().batches_from(newest.offset).for_each(|batch| {
+            if batch.header().is_control() {
+                let read =
+                    read_control(&batch, &mut voters, &mut voters_offset, &mut kraft_version);
+                failed = read.err();
+            }
+            failed.is_none()
+        })?;
+        if let Some(error) = failed {
+            return Err(error.into());
+        }
+        let epoch = log.leader_epochs().latest().map_or(newest.epoch, |latest| latest.epoch.0);
+        Ok(Event::Start {
+            state: read_quorum_state(&*self.disk, &self.dir)?,
+            log_end: OffsetAndEpoch { epoch, offset: log.log_end_offset() },
+            voters,
+            voters_offset,
+            kraft_version,
+        })
+    }
+}
+
+fn read_control(
+    batch: &wire::batch::RecordBatch,
+    voters: &mut VoterSet,
+    voters_offset: &mut Option<i64>,
+    kraft_version: &mut i16,
+) -> Result<(), RecordsError> {
+    for record in batch.records(snapshot::MAX_BATCH_BYTES)? {
+        let record = record?;
+        match parse_control(&record)? {
+            Some(ControlRecord::Voters(found)) => {
+                *voters = VoterSet::from_record(&found);
+                *voters_offset = Some(record.offset);
+            }
+            Some(ControlRecord::KRaftVersion(found)) => *kraft_version = found.kraft_version,
+            _ => {}
+        }
+    }
+    Ok(())
+}
