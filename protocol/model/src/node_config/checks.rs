@@ -160,6 +160,9 @@ fn quorum(config: &NodeConfig, require: &mut impl FnMut(bool, String)) {
     }
 }
 
+/// Of a topic's `segment.bytes`.
+const MIN_SEGMENT_BYTES: i32 = 1 << 20;
+
 fn numbers(config: &NodeConfig, require: &mut impl FnMut(bool, String)) {
     let topic = config.topic(&Default::default());
     require(topic.segment_ms >= 1, "log.roll.ms: must be 1 or more".to_owned());
@@ -194,6 +197,14 @@ fn numbers(config: &NodeConfig, require: &mut impl FnMut(bool, String)) {
         format!(
             "group.min.session.timeout.ms={} must not be more than group.max.session.timeout.ms={}",
             groups.min_session_timeout_ms, groups.max_session_timeout_ms
+        ),
+    );
+    // Kafka starts, and is then refused the topic again and again by its own controller.
+    let segment_bytes = config.values.int("offsets.topic.segment.bytes");
+    require(
+        segment_bytes >= MIN_SEGMENT_BYTES,
+        format!(
+            "offsets.topic.segment.bytes={segment_bytes} must be {MIN_SEGMENT_BYTES} or more, as segment.bytes of every topic"
         ),
     );
     let dirs: BTreeSet<_> = config.log_dirs.iter().collect();
