@@ -4,6 +4,7 @@ use crate::session::{Session, batch, reading, topic, versions};
 use crate::tree::Tree;
 use crate::{Case, own};
 use model::Uuid;
+use wire::alter_replica_log_dirs_request::{AlterReplicaLogDir, AlterReplicaLogDirTopic};
 use wire::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
 use wire::describe_log_dirs_request::DescribableLogDirTopic;
 use wire::fetch_request::{FetchPartition, FetchTopic, ForgottenTopic};
@@ -11,8 +12,9 @@ use wire::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use wire::offset_for_leader_epoch_request::{OffsetForLeaderPartition, OffsetForLeaderTopic};
 use wire::produce_request::{PartitionProduceData, TopicProduceData};
 use wire::{
-    DeleteRecordsRequest, DescribeLogDirsRequest, FetchRequest, InitProducerIdRequest,
-    ListOffsetsRequest, OffsetForLeaderEpochRequest, ProduceRequest, Records,
+    AlterReplicaLogDirsRequest, DeleteRecordsRequest, DescribeLogDirsRequest, FetchRequest,
+    InitProducerIdRequest, ListOffsetsRequest, OffsetForLeaderEpochRequest, ProduceRequest,
+    Records,
 };
 
 pub fn cases() -> Vec<Case> {
@@ -21,6 +23,7 @@ pub fn cases() -> Vec<Case> {
     cases.extend(offset_cases());
     cases.extend(epoch_cases());
     cases.extend(directory_cases());
+    cases.extend(move_cases());
     cases.extend(delete_cases());
     cases.extend(producer_cases());
     cases
@@ -232,6 +235,28 @@ fn epoch_cases() -> Vec<Case> {
     cases.extend(reading("of no epoch", move |_, _| ask(&topic(), 0, -1, -1)));
     cases.extend(reading("by a leader to come", move |_, _| ask(&topic(), 0, 0, 4)));
     cases.extend(reading("of what is not there", move |_, _| ask("not-there", 0, 0, -1)));
+    cases
+}
+
+/// What neither can do: directories that both have would have to be of one name.
+fn move_cases() -> Vec<Case> {
+    let to = |path: &str, topic: String, partition: i32| {
+        let topic = AlterReplicaLogDirTopic {
+            name: topic,
+            partitions: vec![partition],
+            ..Default::default()
+        };
+        let dir =
+            AlterReplicaLogDir { path: path.to_owned(), topics: vec![topic], ..Default::default() };
+        AlterReplicaLogDirsRequest { dirs: vec![dir], ..Default::default() }
+    };
+    let mut cases =
+        versions("to a directory that is not there", move |_, _| to("/not/there", topic(), 0));
+    cases.extend(versions("to a relative path", move |_, _| to("not/there", topic(), 0)));
+    cases.extend(versions("of what is not there", move |_, _| {
+        to("/not/there", own("not-there"), 0)
+    }));
+    cases.extend(versions("of nothing", |_, _| AlterReplicaLogDirsRequest::default()));
     cases
 }
 

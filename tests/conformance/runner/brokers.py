@@ -50,12 +50,18 @@ def started(name, command, port, home):
     return broker
 
 
+# The oracle alters retention.ms on both: what is then deleted must not depend on when either looks.
+NO_RETENTION = {"log.initial.task.delay.ms": 3_600_000, "log.retention.check.interval.ms": 3_600_000}
+
+
 def ottla(name="ottla-data", home=None):
     """`home`: a directory of before, else a fresh one."""
     run("cargo", "build", *RELEASE, limit=1800)
     home, port = home or fresh(name), free_port()
     command = [ROOT / "target" / PROFILE / "ottla", "start", "--data", home, "--listen", f"127.0.0.1:{port}",
-               "--console", "off", "--set", "group.initial.rebalance.delay.ms=0"]
+               "--console", "off"]
+    for key, value in {"group.initial.rebalance.delay.ms": 0, **NO_RETENTION}.items():
+        command += ["--set", f"{key}={value}"]
     return started(name.removesuffix("-data"), command, port, home)
 
 
@@ -74,7 +80,7 @@ def kafka(formatted=None, machine=(*install.LIGHT, "-Xmx700m")):
         "listeners": f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}",
         "controller.listener.names": "CONTROLLER", "log.dirs": home, "offsets.topic.replication.factor": 1,
         "transaction.state.log.replication.factor": 1, "transaction.state.log.min.isr": 1,
-        "group.initial.rebalance.delay.ms": 0, "log.cleaner.backoff.ms": 500,
+        "group.initial.rebalance.delay.ms": 0, "log.cleaner.backoff.ms": 500, **NO_RETENTION,
     }
     properties = CACHE / "kafka.properties"
     properties.write_text("".join(f"{key}={value}\n" for key, value in settings.items()))
