@@ -12,6 +12,7 @@ const JOIN_GROUP: i16 = 11;
 const SYNC_GROUP: i16 = 14;
 const DESCRIBE_GROUPS: i16 = 15;
 const DESCRIBE_CONFIGS: i16 = 32;
+const OFFSET_DELETE: i16 = 47;
 const MEBIBYTE: u64 = 1 << 20;
 /// What a request may leave behind in the memory of the node: an answer of 100 MiB in building, and what the allocator keeps.
 const LIMIT: u64 = 250 * MEBIBYTE;
@@ -199,4 +200,90 @@ fn topics_and_keys_named_without_end() {
     topics.extend([2, b't', 0].repeat(many as usize));
     topics.extend([0, 0, 7, 208, 0xff, 0]);
     assert_refused(&node, 75, 0, &topics);
+}
+
+/// One name of 32 KiB with many partitions: a copy of it for each of them would be 650 MB.
+const NAMED: i32 = 20_000;
+const LONG: usize = 32_767;
+
+/// It is answered like any other, and takes no memory for each partition but a few hundred bytes.
+fn assert_answered_within(node: &Node, key: i16, version: i16, body: &[u8]) -> Vec<u8> {
+    let mut bystander = Bystander::of(node);
+    let before = node.peak();
+    let mut connection = node.connect();
+    connection.stream().set_read_timeout(Some(Duration::from_secs(60))).expect("a timeout");
+    let answer = connection.ask(key, version, body).body();
+    bystander.assert_served();
+    let grown = node.peak().zip(before).map_or(0, |(now, before)| now - before);
+    eprintln!("MEASURED: key {key} version {version}: {} MiB at the most", grown >> 20);
+    assert!(grown < 100 * MEBIBYTE, "key {key} version {version}: {} MiB", grown >> 20);
+    answer.rest().to_vec()
+}
+
+fn each_of(partitions: i32, named: impl Fn(Bytes, i32) -> Bytes) -> Vec<u8> {
+    (0..partitions).fold(Bytes::new().i32(partitions), named).done()
+}
+
+#[test]
+fn a_long_topic_is_not_copied_for_each_of_its_partitions() {
+    let _turn = node::turn();
+    let test = "a_long_topic_is_not_copied_for_each_of_its_partitions";
+    let Some(node) = Node::start_own(test) else { return };
+    let topic = Bytes::new().string(&"t".repeat(LONG)).done();
+    let one_topic = |partitions: &[u8]| [&[0, 0, 0, 1], &topic[..], partitions].concat();
+
+    let partitions = each_of(NAMED, |body, index| body.i32(index).i64(0).i32(1_000));
+    let head = Bytes::new().i32(-1).i32(0).i32(1).i32(1_000).i8(0).done();
+    let body = [head, one_topic(&partitions)].concat();
+    let told = assert_answered_within(&node, 1, 4, &body);
+    assert!(told.len() > NAMED as usize * 30, "each partition is told of");
+    // With a session, which no such name gets.
+    let partitions = each_of(NAMED, |body, index| body.i32(index).i64(0).i64(-1).i32(1_000));
+    let head = Bytes::new().i32(-1).i32(0).i32(1).i32(1_000).i8(0).i32(0).i32(0).done();
+    let body = [&head, &one_topic(&partitions)[..], &[0; 4]].concat();
+    let told = assert_answered_within(&node, 1, 7, &body);
+    assert_eq!(told[4..10], [0; 6], "no error, and no session");
+
+    let partitions = each_of(NAMED, |body, index| body.i32(index / 2).i64(-1));
+    let body = [&[0xff; 4], &one_topic(&partitions)[..]].concat();
+    let told = assert_answered_within(&node, 2, 1, &body);
+    let told_of = i32::from_be_bytes(told[4 + topic.len()..][..4].try_into().expect("4 bytes"));
+    assert_eq!(told_of, NAMED / 2, "what is named twice is told once");
+
+    let path = Bytes::new().string(&"/".repeat(LONG)).done();
+    let partitions = each_of(NAMED, |body, index| body.i32(index));
+    let body = [&[0, 0, 0, 1], &path[..], &one_topic(&partitions)].concat();
+    assert_answered_within(&node, 34, 1, &body);
+}
+
+#[test]
+fn a_long_group_is_not_copied_for_each_partition_that_it_commits() {
+    let _turn = node::turn();
+    let test = "a_long_group_is_not_copied_for_each_partition_that_it_commits";
+    let Some(node) = Node::start_own(test) else { return };
+    let mut client = node.connect();
+    let (topic, group) = (crate::unique("committed"), "g".repeat(LONG));
+    ask::create_topic(&mut client, &topic, 1);
+    until_loaded(&mut client, &group);
+    let commit = |times| {
+        let head = Bytes::new().string(&group).i32(-1).string("").i64(-1).i32(1).string(&topic);
+        let partition = Bytes::new().i32(0).i64(5).string("").done();
+        repeated(head, times, &partition, &[])
+    };
+    let error =
+        |answer: &[u8]| i16::from_be_bytes([answer[answer.len() - 2], answer[answer.len() - 1]]);
+    let committed = client.ask(OFFSET_COMMIT, 2, &commit(3)).body();
+    assert_eq!(error(committed.rest()), 0, "what is named thrice is committed thrice");
+    // UNKNOWN_SERVER_ERROR: more than fits one batch, of which Kafka says the same.
+    let told = assert_answered_within(&node, OFFSET_COMMIT, 2, &commit(NAMED));
+    assert_eq!(error(&told), -1);
+
+    let delete = |times| {
+        let head = Bytes::new().string(&group).i32(1).string(&topic);
+        repeated(head, times, &[0; 4], &[])
+    };
+    let told = assert_answered_within(&node, OFFSET_DELETE, 0, &delete(NAMED));
+    assert_eq!(told[..2], [0xff; 2]);
+    let mut deleted = client.ask(OFFSET_DELETE, 0, &delete(1)).body();
+    assert_eq!(deleted.i16(), 0);
 }

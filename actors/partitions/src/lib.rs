@@ -23,7 +23,7 @@ pub use hosted::{Hosted, HostedTopic};
 pub use log_dir::{LogDir, LogDirArgs, LogDirMsg, read_log_dir};
 pub use log_dirs::{Checkpoint, Checkpoints, LogDirState, LogDirs};
 pub use partition::{DeleteRecordsError, PartitionActor, PartitionArgs, PartitionMsg};
-pub use partitions::{AlterDirError, Partitions, PartitionsArgs, PartitionsMsg};
+pub use partitions::{AlterDirError, DirMoves, Partitions, PartitionsArgs, PartitionsMsg};
 #[cfg(test)]
 mod recovery_tests;
 

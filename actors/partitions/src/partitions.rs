@@ -5,7 +5,7 @@
 
 mod moves;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -55,6 +55,9 @@ pub struct PartitionsArgs {
     pub alter_dirs_threads: usize,
 }
 
+/// By topic and partition: the log directory, by its absolute path, that the replica is to move to.
+pub type DirMoves = BTreeMap<String, BTreeMap<i32, Arc<str>>>;
+
 pub enum PartitionsMsg {
     /// There is a newer image, or newer settings, or a directory has failed.
     Changed,
@@ -62,8 +65,8 @@ pub enum PartitionsMsg {
     Retain,
     /// Idle producers are looked for.
     Expire,
-    /// Moves replicas to log directories, each named by its absolute path; answers in the same order when they have begun.
-    AlterDirs { moves: Vec<(TopicPartition, String)>, reply: Reply<Vec<Result<(), AlterDirError>>> },
+    /// Moves replicas to log directories; answers in the same order when they have begun.
+    AlterDirs { moves: Arc<DirMoves>, reply: Reply<Vec<Result<(), AlterDirError>>> },
     /// A copy of a replica has all that the replica has.
     FutureCaughtUp { partition: TopicPartition },
     /// It has taken the replica's place, or could not.
@@ -158,9 +161,11 @@ impl Actor for Partitions {
                 Ok(())
             }
             PartitionsMsg::AlterDirs { moves, reply } => {
-                let mut answers = Vec::with_capacity(moves.len());
-                for (partition, to) in moves {
-                    answers.push(self.alter_dir(cx, &partition, &to).await);
+                let mut answers = Vec::new();
+                for (topic, partitions) in &*moves {
+                    for (partition, to) in partitions {
+                        answers.push(self.alter_dir(cx, topic, *partition, to).await);
+                    }
                 }
                 reply.send(answers);
                 Ok(())

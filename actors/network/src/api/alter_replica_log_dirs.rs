@@ -2,11 +2,10 @@
 //!
 //! Versions: 1–2. Source: `KafkaApis.handleAlterReplicaLogDirsRequest`, `ReplicaManager.alterReplicaLogDirs`.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use model::{ErrorCode, TopicPartition};
-use partitions::PartitionsMsg;
+use model::ErrorCode;
+use partitions::{DirMoves, PartitionsMsg};
 use runtime::Reply;
 use wire::alter_replica_log_dirs_request::AlterReplicaLogDir;
 use wire::alter_replica_log_dirs_response::{
@@ -39,42 +38,43 @@ async fn alter(
     broker: Arc<Broker>,
     dirs: Vec<AlterReplicaLogDir>,
 ) -> Answer<AlterReplicaLogDirsResponse> {
-    // Of a partition that is named twice, the last place stands.
-    let mut moves: BTreeMap<TopicPartition, String> = BTreeMap::new();
-    for dir in dirs {
-        for topic in dir.topics {
-            for partition in topic.partitions {
-                moves.insert(TopicPartition::new(topic.name.clone(), partition), dir.path.clone());
-            }
-        }
-    }
-    let moves: Vec<(TopicPartition, String)> = moves.into_iter().collect();
-    let named: Vec<TopicPartition> = moves.iter().map(|(partition, _)| partition.clone()).collect();
+    let moves = Arc::new(last_named(dirs));
     let (reply, answer) = Reply::new();
     // Where it is down the reply is dropped, which is an answer.
-    let _ = broker.partitions.send(PartitionsMsg::AlterDirs { moves, reply }).await;
-    let codes: Vec<ErrorCode> = match answer.get().await {
-        Ok(answers) => answers
-            .into_iter()
-            .map(|answer| answer.map_or_else(|error| error.code(), |()| ErrorCode::None))
-            .collect(),
-        Err(_) => vec![ErrorCode::UnknownServerError; named.len()],
+    let _ = broker.partitions.send(PartitionsMsg::AlterDirs { moves: moves.clone(), reply }).await;
+    let mut answers = answer.get().await.ok().map(Vec::into_iter);
+    let mut code = || match &mut answers {
+        Some(answers) => match answers.next() {
+            Some(Err(error)) => error.code(),
+            _ => ErrorCode::None,
+        },
+        None => ErrorCode::UnknownServerError,
     };
-    let mut results: Vec<AlterReplicaLogDirTopicResult> = Vec::new();
-    for (partition, code) in named.into_iter().zip(codes) {
-        let result = AlterReplicaLogDirPartitionResult {
-            partition_index: partition.partition,
-            error_code: code.code(),
-            ..Default::default()
-        };
-        match results.last_mut().filter(|last| last.topic_name == partition.topic) {
-            Some(last) => last.partitions.push(result),
-            None => results.push(AlterReplicaLogDirTopicResult {
-                topic_name: partition.topic,
-                partitions: vec![result],
+    let topics = moves.iter().map(|(topic, partitions)| AlterReplicaLogDirTopicResult {
+        topic_name: topic.clone(),
+        partitions: partitions
+            .keys()
+            .map(|index| AlterReplicaLogDirPartitionResult {
+                partition_index: *index,
+                error_code: code().code(),
                 ..Default::default()
-            }),
+            })
+            .collect(),
+        ..Default::default()
+    });
+    let results = topics.collect();
+    Answer::Response(AlterReplicaLogDirsResponse { results, ..Default::default() })
+}
+
+/// Of a partition that is named twice, the last place stands. Of a topic without partitions Kafka says nothing.
+fn last_named(dirs: Vec<AlterReplicaLogDir>) -> DirMoves {
+    let mut moves = DirMoves::new();
+    for dir in dirs {
+        let path: Arc<str> = dir.path.into();
+        for topic in dir.topics.into_iter().filter(|topic| !topic.partitions.is_empty()) {
+            let partitions = topic.partitions.into_iter().map(|index| (index, path.clone()));
+            moves.entry(topic.name).or_default().extend(partitions);
         }
     }
-    Answer::Response(AlterReplicaLogDirsResponse { results, ..Default::default() })
+    moves
 }

@@ -4,7 +4,8 @@
 //! Source: `ReplicaManager.fetchOffset`, `Partition.fetchOffsetForTimestamp`, `UnifiedLog.fetchOffsetByTimestamp`.
 //! Without tiered storage the earliest local offset is the log's start, and nothing is tiered or waits to be.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 use log::TimestampOffset;
@@ -126,42 +127,42 @@ async fn list(
     params: Params,
     asked: Vec<ListOffsetsTopic>,
 ) -> Answer<ListOffsetsResponse> {
-    let duplicates = duplicates(&asked);
     let mut topics = Vec::with_capacity(asked.len());
-    // Of a topic without partitions Kafka says nothing.
-    for topic in asked.into_iter().filter(|topic| !topic.partitions.is_empty()) {
-        let mut partitions = Vec::with_capacity(topic.partitions.len());
-        for partition in topic.partitions {
-            let index = partition.partition_index;
-            let found = if duplicates.contains(&(topic.name.clone(), index)) {
-                if partitions
-                    .iter()
-                    .any(|told: &ListOffsetsPartitionResponse| told.partition_index == index)
-                {
-                    continue;
-                }
-                Err(Refusal::Duplicate)
-            } else {
-                find_offset(&broker, params, &topic.name, &partition).await
+    for (name, asked) in each_once(asked) {
+        let mut partitions = Vec::with_capacity(asked.len());
+        for (index, asked) in asked {
+            let found = match asked {
+                Ok(partition) => find_offset(&broker, params, &name, &partition).await,
+                Err(refusal) => Err(refusal),
             };
             partitions.push(answered(params.version, index, found));
+            if partitions.len() % TURN == 0 {
+                tokio::task::yield_now().await;
+            }
         }
-        topics.push(ListOffsetsTopicResponse {
-            name: topic.name,
-            partitions,
-            ..Default::default()
-        });
+        topics.push(ListOffsetsTopicResponse { name, partitions, ..Default::default() });
     }
     Answer::Response(ListOffsetsResponse { topics, ..Default::default() })
 }
 
-fn duplicates(topics: &[ListOffsetsTopic]) -> BTreeSet<(String, i32)> {
-    let mut seen = BTreeSet::new();
-    let named = topics.iter().flat_map(|topic| {
-        topic.partitions.iter().map(|partition| (topic.name.as_str(), partition.partition_index))
-    });
-    let repeated = named.filter(|named| !seen.insert(*named));
-    repeated.map(|(topic, partition)| (topic.to_owned(), partition)).collect()
+/// After so many partitions others have their turn on the thread.
+const TURN: usize = 1_000;
+
+type Asked = Result<ListOffsetsPartition, Refusal>;
+
+/// Each partition once, as Kafka answers it. Of a topic without partitions it says nothing.
+fn each_once(topics: Vec<ListOffsetsTopic>) -> BTreeMap<String, BTreeMap<i32, Asked>> {
+    let mut once: BTreeMap<String, BTreeMap<i32, Asked>> = BTreeMap::new();
+    for topic in topics.into_iter().filter(|topic| !topic.partitions.is_empty()) {
+        let partitions = once.entry(topic.name).or_default();
+        for partition in topic.partitions {
+            match partitions.entry(partition.partition_index) {
+                Entry::Vacant(free) => drop(free.insert(Ok(partition))),
+                Entry::Occupied(mut twice) => drop(twice.insert(Err(Refusal::Duplicate))),
+            }
+        }
+    }
+    once
 }
 
 fn answered(

@@ -3,14 +3,14 @@
 //! Versions: 1–10 (v2 all topics at once, v7 only what is stable, v8 several groups, v10 topic ids).
 //! Source: `KafkaApis.handleOffsetFetchRequest`, `GroupCoordinatorService.fetchOffsets`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use machines::groups::{
     GroupReply, GroupRequest, fetch_groups, fetch_response, offset_fetch_error,
 };
 use machines::metadata::MetadataImage;
-use model::ErrorCode;
+use model::{ErrorCode, Uuid};
 use wire::offset_fetch_request::{OffsetFetchRequestGroup, OffsetFetchRequestTopics};
 use wire::offset_fetch_response::{
     OffsetFetchResponseGroup, OffsetFetchResponsePartitions, OffsetFetchResponseTopics,
@@ -54,12 +54,14 @@ const MAX_REPEATED: usize = 1_000;
 
 /// How often the group's request names a partition that it has named before.
 fn repeated(group: &OffsetFetchRequestGroup) -> usize {
-    let mut seen = BTreeSet::new();
-    let topics = group.topics.iter().flatten();
-    let partitions = topics.flat_map(|topic| {
-        topic.partition_indexes.iter().map(|index| (topic.name.as_str(), topic.topic_id, *index))
-    });
-    partitions.filter(|partition| !seen.insert(*partition)).count()
+    // Long names are compared once for each topic.
+    let mut seen: BTreeMap<(&str, Uuid), BTreeSet<i32>> = BTreeMap::new();
+    let mut repeated = 0;
+    for topic in group.topics.iter().flatten() {
+        let seen = seen.entry((&topic.name, topic.topic_id)).or_default();
+        repeated += topic.partition_indexes.iter().filter(|index| !seen.insert(**index)).count();
+    }
+    repeated
 }
 
 async fn answer(

@@ -58,9 +58,15 @@ impl Partitions {
     pub(super) async fn alter_dir(
         &mut self,
         cx: &mut Cx<Self>,
-        partition: &TopicPartition,
+        topic: &str,
+        partition: i32,
         to: &str,
     ) -> Result<(), AlterDirError> {
+        // Long ones are not copied.
+        if topic.len() > MAX_NAME {
+            return Err(AlterDirError::TopicTooLong);
+        }
+        let partition = &TopicPartition::new(topic, partition);
         let path = delete_dir_name(
             partition,
             DirKind::Future,

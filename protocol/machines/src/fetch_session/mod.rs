@@ -7,7 +7,9 @@
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
+use model::topic::MAX_NAME_LENGTH;
 use model::{ErrorCode, Uuid};
 
 /// The id of "no session".
@@ -26,11 +28,29 @@ pub fn next_epoch(epoch: i32) -> i32 {
     }
 }
 
-/// A topic as the request names it: by id from version 13 on.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+/// A topic as the request names it: by id from version 13 on. All partitions that are named under one name share it.
+#[derive(Debug, Clone, Eq, PartialOrd, Ord)]
 pub enum TopicKey {
-    Name(String),
+    Name(Arc<str>),
     Id(Uuid),
+}
+
+/// Long names are told apart only where they are not one.
+impl PartialEq for TopicKey {
+    fn eq(&self, other: &TopicKey) -> bool {
+        match (self, other) {
+            (TopicKey::Name(one), TopicKey::Name(other)) => Arc::ptr_eq(one, other) || one == other,
+            (TopicKey::Id(one), TopicKey::Id(other)) => one == other,
+            _ => false,
+        }
+    }
+}
+
+impl TopicKey {
+    /// No topic can have such a name: no session remembers it.
+    fn is_too_long(&self) -> bool {
+        matches!(self, TopicKey::Name(name) if name.len() > MAX_NAME_LENGTH)
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -120,7 +140,8 @@ struct Session {
 impl Session {
     fn put(&mut self, wanted: FetchPartition, known: Option<&Answered>) {
         if let Some((_, cached)) = self.partitions.get_mut(&wanted.key) {
-            cached.wanted = wanted;
+            let key = cached.wanted.key.clone();
+            cached.wanted = FetchPartition { key, ..wanted };
             return;
         }
         let cached = Cached {
@@ -221,6 +242,10 @@ impl FetchSessions {
         if session.uses_topic_ids != begin.uses_topic_ids {
             return Err(ErrorCode::FetchSessionTopicIdError);
         }
+        if begin.partitions.iter().any(|wanted| wanted.key.topic.is_too_long()) {
+            self.remove(begin.session_id);
+            return Err(ErrorCode::FetchSessionIdNotFound);
+        }
         let before = session.partitions.len();
         for wanted in &begin.partitions {
             session.put(wanted.clone(), None);
@@ -247,18 +272,21 @@ impl FetchSessions {
 
     /// Opens a session for a full fetch that was answered, under an id drawn by the caller.
     ///
-    /// Returns [`NO_SESSION`] where there is no room and nobody less worthy. `random` is called until it gives a free id.
+    /// Returns [`NO_SESSION`] where there is no room and nobody less worthy, and where a name is longer than any topic's.
+    /// `random` is called until it gives a free id.
     pub fn open(
         &mut self,
         now_ms: i64,
         privileged: bool,
         uses_topic_ids: bool,
-        answered: impl ExactSizeIterator<Item = (FetchPartition, Answered)>,
+        answered: Vec<(FetchPartition, Answered)>,
         mut random: impl FnMut() -> i32,
     ) -> i32 {
+        let too_long = answered.iter().any(|(wanted, _)| wanted.key.topic.is_too_long());
         let room = self.sessions.len() < self.slots;
         let too_many = self.partitions + answered.len() > self.max_partitions;
-        if answered.len() == 0
+        if answered.is_empty()
+            || too_long
             || too_many
             || !(room || self.evict_for(now_ms, privileged, answered.len()))
         {

@@ -33,7 +33,7 @@ fn begin(session_id: i32, epoch: i32, partitions: Vec<FetchPartition>) -> Begin 
 fn with_session(slots: usize) -> (FetchSessions, i32) {
     let mut sessions = FetchSessions::new(slots, 1000);
     let answered = [(want(0, 0), quiet(10)), (want(1, 0), quiet(10))];
-    let id = sessions.open(0, false, false, answered.into_iter(), || 42);
+    let id = sessions.open(0, false, false, answered.to_vec(), || 42);
     (sessions, id)
 }
 
@@ -111,7 +111,7 @@ fn a_full_fetch_closes_the_session_it_names() {
 fn a_full_table_gives_way_to_the_stale_or_the_larger() {
     let open = |sessions: &mut FetchSessions, now, privileged, size: i32| {
         let answered: Vec<_> = (0..size).map(|p| (want(p, 0), quiet(0))).collect();
-        sessions.open(now, privileged, false, answered.into_iter(), || 77)
+        sessions.open(now, privileged, false, answered, || 77)
     };
     let (mut sessions, _) = with_session(1);
     assert_eq!(open(&mut sessions, 500, false, 9), NO_SESSION, "the other is young and in use");
@@ -137,7 +137,7 @@ fn what_all_sessions_remember_is_bounded() {
     let mut sessions = FetchSessions::with_max_partitions(10, 1000, 3);
     let open = |sessions: &mut FetchSessions, id: i32, count: i32| {
         let answered: Vec<_> = (0..count).map(|n| (want(n, 0), quiet(10))).collect();
-        sessions.open(0, false, false, answered.into_iter(), || id)
+        sessions.open(0, false, false, answered, || id)
     };
     assert_eq!(open(&mut sessions, 1, 2), 1);
     assert_eq!(open(&mut sessions, 2, 2), NO_SESSION);
@@ -151,4 +151,19 @@ fn what_all_sessions_remember_is_bounded() {
     let forgets = Begin { forgotten: vec![key(0)], ..begin(3, 1, vec![]) };
     assert_eq!(incremental(&mut sessions, forgets).1, [1]);
     assert_eq!(open(&mut sessions, 4, 1), 4);
+}
+
+#[test]
+fn names_that_no_topic_can_have_are_not_remembered() {
+    let named = |length: usize| {
+        let topic = TopicKey::Name("t".repeat(length).into());
+        FetchPartition { key: FetchKey { topic, partition: 0 }, ..want(0, 0) }
+    };
+    let (mut sessions, id) = with_session(3);
+    let mut open =
+        |length, id| sessions.open(0, false, false, vec![(named(length), quiet(10))], || id);
+    assert_eq!((open(249, 2), open(250, 3)), (2, NO_SESSION));
+    let longer = sessions.begin(1, begin(id, 1, vec![named(250)]));
+    assert_eq!(longer, Err(ErrorCode::FetchSessionIdNotFound), "a full fetch goes on without");
+    assert_eq!(sessions.len(), 1);
 }

@@ -85,19 +85,18 @@ pub fn list(shard: &GroupShard, states: &[String], types: &[String]) -> GroupRep
 }
 
 pub fn delete(shard: &GroupShard, ticket: Ticket, group_ids: &[String]) -> GroupDecision {
-    let mut events = Vec::new();
-    let mut results = Vec::with_capacity(group_ids.len());
-    for group_id in group_ids {
-        let error = match shard.groups.get(group_id) {
-            None => ErrorCode::GroupIdNotFound,
-            Some(Group::Classic(group)) if group.state == State::Empty => {
-                events.extend(shard.offsets.of_group(group_id));
-                events.push(GroupEvent::Record(classic::tombstone(group_id)));
-                ErrorCode::None
-            }
-            Some(_) => ErrorCode::NonEmptyGroup,
-        };
-        results.push(delete_error(group_id, error));
-    }
-    GroupDecision { events, ..Decision::reply(ticket, GroupReply::Delete(results)) }
+    let error = |group_id: &String| match shard.groups.get(group_id) {
+        None => ErrorCode::GroupIdNotFound,
+        Some(Group::Classic(group)) if group.state == State::Empty => ErrorCode::None,
+        Some(_) => ErrorCode::NonEmptyGroup,
+    };
+    let results = group_ids.iter().map(|group_id| delete_error(group_id, error(group_id)));
+    let reply = GroupReply::Delete(results.collect());
+    let deleted = group_ids.iter().filter(|group_id| error(group_id) == ErrorCode::None);
+    let tombstones = deleted.flat_map(|group_id| {
+        let group = std::iter::once_with(|| GroupEvent::Record(classic::tombstone(group_id)));
+        shard.offsets.of_group(group_id).chain(group)
+    });
+    let events = shard.no_more_than_fit(tombstones);
+    GroupDecision { events, ..Decision::reply(ticket, reply) }
 }

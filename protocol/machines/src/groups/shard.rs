@@ -115,6 +115,23 @@ impl GroupShard {
         }
     }
 
+    /// The events of a request up to the one that does not fit a batch any more: with it all of them will be refused, so
+    /// that none is made behind it. Each may hold a copy of a long name.
+    pub(super) fn no_more_than_fit(
+        &self,
+        events: impl Iterator<Item = GroupEvent>,
+    ) -> Vec<GroupEvent> {
+        let (mut bytes, mut taken) = (0, Vec::new());
+        for event in events {
+            bytes += event.max_bytes();
+            taken.push(event);
+            if bytes > self.settings.record_bytes() {
+                break;
+            }
+        }
+        taken
+    }
+
     fn expire(&self, now: Now) -> GroupDecision {
         let mut tombstones = Tombstones::up_to(self.settings.record_bytes());
         offsets::expire(self, now, &mut tombstones);

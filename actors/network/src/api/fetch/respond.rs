@@ -146,7 +146,7 @@ fn names_leader(error: ErrorCode) -> bool {
 fn topic_response(topic: &TopicKey) -> FetchableTopicResponse {
     match topic {
         TopicKey::Name(name) => {
-            FetchableTopicResponse { topic: name.clone(), ..Default::default() }
+            FetchableTopicResponse { topic: name.as_ref().to_owned(), ..Default::default() }
         }
         TopicKey::Id(id) => FetchableTopicResponse { topic_id: *id, ..Default::default() },
     }

@@ -6,8 +6,9 @@ use std::sync::PoisonError;
 use machines::fetch_session::{
     Answered, Begin, Begun, FetchKey, FetchPartition, NO_SESSION, TopicKey,
 };
-use model::ErrorCode;
+use model::{ErrorCode, Uuid};
 use wire::FetchRequest;
+use wire::fetch_request::FetchTopic;
 
 use super::look::Look;
 use super::{TOPIC_IDS_SINCE, Target};
@@ -49,26 +50,14 @@ pub(super) fn begin(
     request: FetchRequest,
 ) -> Result<Session, ErrorCode> {
     let uses_topic_ids = version >= TOPIC_IDS_SINCE;
-    let key = |name: &String, id| match uses_topic_ids {
+    let key = |name: String, id| match uses_topic_ids {
         true => TopicKey::Id(id),
-        false => TopicKey::Name(name.clone()),
+        false => TopicKey::Name(name.into()),
     };
-    let mut partitions = Vec::new();
-    for topic in request.topics {
-        let topic_key = key(&topic.topic, topic.topic_id);
-        partitions.extend(topic.partitions.into_iter().map(|wanted| FetchPartition {
-            key: FetchKey { topic: topic_key.clone(), partition: wanted.partition },
-            fetch_offset: wanted.fetch_offset,
-            log_start_offset: wanted.log_start_offset,
-            max_bytes: wanted.partition_max_bytes,
-            current_leader_epoch: wanted.current_leader_epoch,
-            last_fetched_epoch: wanted.last_fetched_epoch,
-        }));
-    }
-    let partitions = last_wanted(partitions);
+    let partitions = wanted(request.topics, key);
     let mut forgotten = Vec::new();
     for topic in request.forgotten_topics_data {
-        let topic_key = key(&topic.topic, topic.topic_id);
+        let topic_key = key(topic.topic, topic.topic_id);
         forgotten.extend(
             topic
                 .partitions
@@ -95,17 +84,44 @@ pub(super) fn begin(
     })
 }
 
-/// Of a partition that is named more than once the last naming counts, at the place of the first, as in Kafka.
-fn last_wanted(wanted: Vec<FetchPartition>) -> Vec<FetchPartition> {
-    let mut keys: Vec<&FetchKey> = wanted.iter().map(|partition| &partition.key).collect();
-    keys.sort_unstable();
-    if keys.windows(2).all(|pair| pair[0] != pair[1]) {
-        return wanted;
+/// A partition by the place of its topic: names are compared once for each topic, as somebody may send long ones.
+type Place = (usize, i32);
+
+fn wanted(topics: Vec<FetchTopic>, key: impl Fn(String, Uuid) -> TopicKey) -> Vec<FetchPartition> {
+    let count = topics.iter().map(|topic| topic.partitions.len()).sum();
+    let (mut all, mut named) = (Vec::with_capacity(count), Vec::with_capacity(count));
+    let mut places = BTreeMap::new();
+    for (at, topic) in topics.into_iter().enumerate() {
+        let key = key(topic.topic, topic.topic_id);
+        let place = *places.entry(key.clone()).or_insert(at);
+        named.extend(topic.partitions.iter().map(|wanted| (place, wanted.partition)));
+        all.extend(topic.partitions.into_iter().map(|wanted| FetchPartition {
+            key: FetchKey { topic: key.clone(), partition: wanted.partition },
+            fetch_offset: wanted.fetch_offset,
+            log_start_offset: wanted.log_start_offset,
+            max_bytes: wanted.partition_max_bytes,
+            current_leader_epoch: wanted.current_leader_epoch,
+            last_fetched_epoch: wanted.last_fetched_epoch,
+        }));
     }
+    if are_distinct(&named) { all } else { last_wanted(all, named) }
+}
+
+fn are_distinct(named: &[Place]) -> bool {
+    if named.is_sorted_by(|one, next| one < next) {
+        return true;
+    }
+    let mut sorted = named.to_vec();
+    sorted.sort_unstable();
+    sorted.is_sorted_by(|one, next| one < next)
+}
+
+/// Of a partition that is named more than once the last naming counts, at the place of the first, as in Kafka.
+fn last_wanted(wanted: Vec<FetchPartition>, named: Vec<Place>) -> Vec<FetchPartition> {
     let mut places = BTreeMap::new();
     let mut last: Vec<FetchPartition> = Vec::new();
-    for partition in wanted {
-        let place = *places.entry(partition.key.clone()).or_insert(last.len());
+    for (partition, named) in wanted.into_iter().zip(named) {
+        let place = *places.entry(named).or_insert(last.len());
         match last.get_mut(place) {
             Some(known) => *known = partition,
             None => last.push(partition),
@@ -128,13 +144,12 @@ impl Session {
         match self.kind {
             Kind::None => Ok(Told { session_id: NO_SESSION, send: None }),
             Kind::Wanted { uses_topic_ids } => {
-                let mut sessions = broker.sessions.lock().unwrap_or_else(PoisonError::into_inner);
-                let crate::broker::Sessions { table, random } = &mut *sessions;
                 let open: Vec<_> =
                     answered().map(|(target, known)| (target.wanted.clone(), known)).collect();
+                let mut sessions = broker.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+                let crate::broker::Sessions { table, random } = &mut *sessions;
                 let draw = || (random.next_u64() >> 33) as i32;
-                let session_id =
-                    table.open(now_ms, follower, uses_topic_ids, open.into_iter(), draw);
+                let session_id = table.open(now_ms, follower, uses_topic_ids, open, draw);
                 Ok(Told { session_id, send: None })
             }
             Kind::Open { id, epoch } => {

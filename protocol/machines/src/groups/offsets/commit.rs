@@ -28,29 +28,14 @@ pub fn commit(
         Err(error) => return refuse(error),
     };
     let commit = Commit { shard, now, request };
-    let mut events = Vec::new();
-    let mut response = wire::OffsetCommitResponse::default();
-    for topic in &request.topics {
-        let mut answered = OffsetCommitResponseTopic {
-            name: topic.name.clone(),
-            topic_id: topic.topic_id,
-            ..Default::default()
-        };
-        for partition in &topic.partitions {
-            let record = commit.record(&topic.name, topic.topic_id, partition);
-            let error = record.as_ref().err().copied().unwrap_or(ErrorCode::None);
-            answered.partitions.push(OffsetCommitResponsePartition {
-                partition_index: partition.partition_index,
-                error_code: error.code(),
-                ..Default::default()
-            });
-            events.extend(record.ok().map(GroupEvent::Record));
-        }
-        response.topics.push(answered);
-    }
+    let records = request.topics.iter().flat_map(|topic| {
+        let taken = topic.partitions.iter().filter(|partition| commit.check(partition).is_ok());
+        let commit = &commit;
+        taken.map(move |partition| commit.record(&topic.name, topic.topic_id, partition))
+    });
     GroupDecision {
-        events,
-        replies: vec![(ticket, GroupReply::OffsetCommit(response))],
+        events: shard.no_more_than_fit(records.map(GroupEvent::Record)),
+        replies: vec![(ticket, GroupReply::OffsetCommit(commit.response()))],
         timers: session.into_iter().collect(),
     }
 }
@@ -88,18 +73,40 @@ struct Commit<'a> {
 }
 
 impl Commit<'_> {
-    fn record(
-        &self,
-        topic: &str,
-        topic_id: Uuid,
-        partition: &OffsetCommitRequestPartition,
-    ) -> Result<Record, ErrorCode> {
+    fn check(&self, partition: &OffsetCommitRequestPartition) -> Result<(), ErrorCode> {
         let metadata = partition.committed_metadata.as_deref().unwrap_or_default();
         let max_metadata = self.shard.settings.offset_metadata_max_bytes;
         // Counted as Java counts a string.
         if metadata.len() > max_metadata && metadata.encode_utf16().count() > max_metadata {
             return Err(ErrorCode::OffsetMetadataTooLarge);
         }
+        Ok(())
+    }
+
+    fn response(&self) -> wire::OffsetCommitResponse {
+        let answered = |partition: &OffsetCommitRequestPartition| {
+            let error = self.check(partition).err().unwrap_or(ErrorCode::None);
+            OffsetCommitResponsePartition {
+                partition_index: partition.partition_index,
+                error_code: error.code(),
+                ..Default::default()
+            }
+        };
+        let topics = self.request.topics.iter().map(|topic| OffsetCommitResponseTopic {
+            name: topic.name.clone(),
+            topic_id: topic.topic_id,
+            partitions: topic.partitions.iter().map(answered).collect(),
+            ..Default::default()
+        });
+        wire::OffsetCommitResponse { topics: topics.collect(), ..Default::default() }
+    }
+
+    fn record(
+        &self,
+        topic: &str,
+        topic_id: Uuid,
+        partition: &OffsetCommitRequestPartition,
+    ) -> Record {
         let expires = match self.request.retention_time_ms {
             -1 => None,
             retention_ms => Some(self.now.wall_ms.saturating_add(retention_ms)),
@@ -112,13 +119,13 @@ impl Commit<'_> {
         let value = wire::OffsetCommitValue {
             offset: partition.committed_offset,
             leader_epoch,
-            metadata: metadata.to_owned(),
+            metadata: partition.committed_metadata.clone().unwrap_or_default(),
             commit_timestamp: self.now.wall_ms,
             expire_timestamp: expires.unwrap_or(-1),
             topic_id,
             ..Default::default()
         };
         let key = key(&self.request.group_id, topic, partition.partition_index);
-        Ok(Record::OffsetCommit { key, value: Some(value) })
+        Record::OffsetCommit { key, value: Some(value) }
     }
 }

@@ -20,13 +20,13 @@ pub fn delete(
     match admitted(shard, &request.group_id) {
         Err(error) => response.error_code = error.code(),
         Ok(group) => {
-            for topic in &request.topics {
-                let subscribed = group.is_subscribed_to(&topic.name);
-                response.topics.push(answer(topic, subscribed));
-                if !subscribed {
-                    events.extend(tombstones(shard, &request.group_id, topic));
-                }
-            }
+            let subscribed = |topic: &OffsetDeleteRequestTopic| group.is_subscribed_to(&topic.name);
+            let topics = request.topics.iter();
+            response.topics =
+                topics.clone().map(|topic| answer(topic, subscribed(topic))).collect();
+            let free = topics.filter(|topic| !subscribed(topic));
+            let gone = free.flat_map(|topic| tombstones(shard, &request.group_id, topic));
+            events = shard.no_more_than_fit(gone);
         }
     }
     GroupDecision { events, ..Decision::reply(ticket, GroupReply::OffsetDelete(response)) }
@@ -66,12 +66,14 @@ fn answer(topic: &OffsetDeleteRequestTopic, subscribed: bool) -> OffsetDeleteRes
     }
 }
 
-fn tombstones(
-    shard: &GroupShard,
-    group_id: &str,
-    topic: &OffsetDeleteRequestTopic,
-) -> Vec<GroupEvent> {
+fn tombstones<'a>(
+    shard: &'a GroupShard,
+    group_id: &'a str,
+    topic: &'a OffsetDeleteRequestTopic,
+) -> impl Iterator<Item = GroupEvent> + 'a {
+    let of_topic = shard.offsets.group(group_id).and_then(|topics| topics.get(&topic.name));
     let indexes = topic.partitions.iter().map(|partition| partition.partition_index);
-    let committed = indexes.filter(|i| shard.offsets.get(group_id, &topic.name, *i).is_some());
-    committed.map(|index| tombstone(group_id, &topic.name, index)).collect()
+    let committed =
+        indexes.filter(move |i| of_topic.is_some_and(|offsets| offsets.contains_key(i)));
+    committed.map(move |index| tombstone(group_id, &topic.name, index))
 }

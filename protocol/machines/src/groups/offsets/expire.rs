@@ -18,7 +18,7 @@ pub fn expire(shard: &GroupShard, now: Now, tombstones: &mut Tombstones) {
             Some(topics) => expire_group(shard, now, group, topics, tombstones),
         };
         if nothing_left && group.state == State::Empty {
-            tombstones.push(GroupEvent::Record(classic::tombstone(group_id)));
+            tombstones.push(|| GroupEvent::Record(classic::tombstone(group_id)));
         }
     }
 }
@@ -40,7 +40,7 @@ fn expire_group(
         for (partition, committed) in partitions {
             let is_over = !subscribed
                 && retention.is_over(committed, now, shard.settings.offsets_retention_ms);
-            let gone = is_over && tombstones.push(tombstone(&group.id, topic, *partition));
+            let gone = is_over && tombstones.push(|| tombstone(&group.id, topic, *partition));
             nothing_left &= gone;
         }
     }

@@ -98,13 +98,11 @@ impl Offsets {
     }
 
     /// Tombstones of all that a group committed.
-    pub fn of_group(&self, group_id: &str) -> Vec<GroupEvent> {
+    pub fn of_group<'a>(&'a self, group_id: &'a str) -> impl Iterator<Item = GroupEvent> + 'a {
         let topics = self.group(group_id).into_iter().flatten();
-        topics
-            .flat_map(|(topic, partitions)| {
-                partitions.keys().map(|partition| tombstone(group_id, topic, *partition))
-            })
-            .collect()
+        topics.flat_map(move |(topic, partitions)| {
+            partitions.keys().map(move |partition| tombstone(group_id, topic, *partition))
+        })
     }
 
     /// Tombstones of what was committed for topics that are gone. An offset without a topic's id is taken to be of the
@@ -117,7 +115,7 @@ impl Offsets {
                     committed.topic_id.is_zero() || committed.topic_id == topic.id
                 });
                 for (partition, _) in gone {
-                    tombstones.push(tombstone(group_id, &topic.name, *partition));
+                    tombstones.push(|| tombstone(group_id, &topic.name, *partition));
                 }
             }
         }
@@ -136,14 +134,18 @@ impl Tombstones {
         Tombstones { events: Vec::new(), left_out: false, bytes_left: max_bytes }
     }
 
-    /// False where it did not fit.
-    pub fn push(&mut self, tombstone: GroupEvent) -> bool {
+    /// False where it did not fit. Behind one that did not, none is made: each has a copy of its group's id.
+    pub fn push(&mut self, tombstone: impl FnOnce() -> GroupEvent) -> bool {
+        if self.left_out {
+            return false;
+        }
+        let tombstone = tombstone();
         match self.bytes_left.checked_sub(tombstone.max_bytes()) {
-            Some(left) if !self.left_out => {
+            Some(left) => {
                 self.bytes_left = left;
                 self.events.push(tombstone);
             }
-            _ => self.left_out = true,
+            None => self.left_out = true,
         }
         !self.left_out
     }
