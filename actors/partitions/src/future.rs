@@ -170,9 +170,16 @@ impl Actor for FutureReplica {
     }
 
     async fn stop(&mut self, cx: &mut Cx<Self>) {
-        let closed = self.log.closing().map(|job| cx.world().blocking("close", move || job.run()));
+        let closed = self
+            .log
+            .closing()
+            .map(|job| (job.end_offset(), cx.world().blocking("close", move || job.run())));
         let closed = match closed {
-            Ok(job) => matches!(job.await, Ok(Ok(()))),
+            Ok((end, job)) => {
+                let closed = matches!(job.await, Ok(Ok(())));
+                self.args.future.log_end.store(end, Ordering::Release);
+                closed
+            }
             Err(_) => false,
         };
         self.args.future.closed.store(closed, Ordering::Release);
@@ -281,7 +288,7 @@ fn copy_piece(log: &mut Log, source: &LogView, now_ms: i64) -> Result<u64, CopyE
 }
 
 /// What is left of a copy that was caught up, closed and rests: the rest of the log is appended, and everything is durable
-/// after it. Answers its end.
+/// after it. Answers up to where.
 pub(crate) fn finish_copy(
     disk: &Arc<dyn Disk>,
     future: &FutureLog,
@@ -300,7 +307,9 @@ pub(crate) fn finish_copy(
     loop {
         copy_piece(&mut log, source, now_ms)?;
         if log.log_end_offset() >= source.log_end_offset() {
-            return Ok(log.close()?.offset);
+            let closing = log.closing()?;
+            closing.run()?;
+            return Ok(closing.end_offset());
         }
     }
 }

@@ -38,7 +38,7 @@ impl Log {
         let mut rest = batches;
         while let [first, ..] = rest {
             if !Room::of(self, now_ms).takes(first.header()) {
-                self.roll_at(first.header().base_offset, now_ms)?;
+                self.roll_at(self.next_base(first.header()), now_ms)?;
                 rolled = true;
             }
             let mut room = Room::of(self, now_ms);
@@ -58,6 +58,11 @@ impl Log {
         }
         let end = self.end();
         Ok(Appended { start: start.unwrap_or(end), end, rolled })
+    }
+
+    /// The log's end, where it reaches the batch, so that segments meet also where offsets are missing.
+    fn next_base(&self, header: &BatchHeader) -> i64 {
+        if reaches(self.end, header) { self.end } else { header.base_offset }
     }
 
     fn check_order(&self, batches: &[RecordBatch]) -> Result<(), AppendError> {
@@ -121,6 +126,11 @@ impl Log {
     }
 }
 
+/// Whether a segment with this base offset can hold the batch.
+fn reaches(base: i64, header: &BatchHeader) -> bool {
+    header.last_offset().saturating_sub(base) <= i64::from(i32::MAX)
+}
+
 /// What the segment in use can still take.
 struct Room {
     base: i64,
@@ -151,7 +161,7 @@ impl Room {
 
     /// Kafka's rule for not rolling. An empty segment that begins at or before the batch takes one of any size.
     fn takes(&self, header: &BatchHeader) -> bool {
-        let reaches = header.last_offset().saturating_sub(self.base) <= i64::from(i32::MAX);
+        let reaches = reaches(self.base, header);
         if self.size == 0 {
             return reaches;
         }

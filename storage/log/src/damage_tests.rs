@@ -92,6 +92,77 @@ fn a_hole_between_segments_is_told() {
     assert!(matches!(opened, Err(OpenError::CommittedLost { offset: 18, .. })), "{opened:?}");
 }
 
+/// How a log may have ended.
+const ENDS: [(bool, bool); 3] = [(true, false), (false, true), (false, false)];
+
+#[test]
+fn no_end_of_a_log_hides_that_a_segment_between_others_is_gone_or_shorter() {
+    type Harm = fn(&Arc<dyn Disk>);
+    let gone: Harm = |disk| disk.remove_file(&segment(12)).unwrap();
+    let empty: Harm = |disk| disk.open(&segment(12), Open::Truncate).map(|_| ()).unwrap();
+    let shorter: Harm = |disk| {
+        let file = disk.open(&segment(12), Open::ReadWrite).unwrap();
+        file.set_len(file.len().unwrap() / 4 * 2).unwrap();
+    };
+    for (clean, writes_survived) in ENDS {
+        for (harm, whole, ends) in [(gone, 0, 12), (empty, 12, 12), (shorter, 12, 18)] {
+            let disk = sim();
+            closed(&disk);
+            harm(&disk);
+            let end = disk.metadata(&segment(whole)).unwrap().len;
+            let found = OpenOptions { writes_survived, ..options(clean, 36) };
+            match reopen(&disk, found) {
+                Err(OpenError::CommittedLost {
+                    path,
+                    position: at,
+                    offset,
+                    recovery_point: 36,
+                }) => {
+                    assert_eq!((path, at, offset), (segment(whole), end, ends));
+                }
+                other => panic!("{clean} {writes_survived} {ends}: {other:?}"),
+            }
+            let before_log_start = OpenOptions { log_start_offset: 24, ..found };
+            let (log, _) = reopen(&disk, before_log_start).unwrap();
+            assert_eq!(log.log_end_offset(), 36, "what was deleted anyway is not missed");
+            let (log, _) = reopen(&disk, OpenOptions { recovery_point: 0, ..found }).unwrap();
+            assert_eq!(log.log_end_offset(), if clean || writes_survived { 36 } else { ends });
+        }
+    }
+}
+
+#[test]
+fn a_compacted_log_that_lost_its_last_segments_is_told() {
+    let compacted = LogConfig { compacted: true, ..LogConfig::default() };
+    for (clean, writes_survived) in ENDS {
+        let disk = sim();
+        closed(&disk);
+        disk.remove_file(&segment(24)).unwrap();
+        let options = OpenOptions { writes_survived, ..options(clean, 36) };
+        let opened = Log::open(disk, dir(), compacted.clone(), options);
+        assert!(matches!(opened, Err(OpenError::CommittedLost { offset: 24, .. })), "{opened:?}");
+    }
+}
+
+#[test]
+fn a_log_that_was_truncated_between_two_batches_is_durable_up_to_the_first() {
+    let compacted = LogConfig { compacted: true, ..LogConfig::default() };
+    for (clean, writes_survived) in ENDS {
+        let disk = sim();
+        let (mut log, _) = open(&disk, compacted.clone(), true, 0);
+        log.append(&[batch(0, 3, 1, 1000), batch(10, 3, 1, 1000)], 0).unwrap();
+        log.sync().unwrap();
+        log.truncate_to(6, 0).unwrap();
+        assert_eq!((log.log_end_offset(), log.recovery_point()), (6, 3));
+        log.sync().unwrap();
+        let point = log.recovery_point();
+        assert_eq!(log.close().unwrap().offset, 6);
+        let options = OpenOptions { writes_survived, ..options(clean, point) };
+        let (log, _) = Log::open(disk, dir(), compacted.clone(), options).unwrap();
+        assert_eq!((log.log_end_offset(), log.recovery_point()), (3, 3));
+    }
+}
+
 #[test]
 fn a_closed_segment_whose_index_is_gone_must_be_whole() {
     for corrupt in [false, true] {

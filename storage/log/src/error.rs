@@ -19,8 +19,8 @@ pub enum OpenError {
     SegmentTooLarge { path: PathBuf },
     /// Records that had reached the disk cannot be read any more.
     #[error(
-        "{path:?} is whole up to position {position} and offset {offset} only, but the log was durable up to {recovery_point}: \
-        restore the file, or accept the loss by taking the partition's line out of recovery-point-offset-checkpoint"
+        "{path:?} is whole up to position {position} and offset {offset} only, no segment goes on there, and the log was durable up \
+        to {recovery_point}: restore the files, or accept the loss by taking the partition's line out of recovery-point-offset-checkpoint"
     )]
     CommittedLost { path: PathBuf, position: u64, offset: i64, recovery_point: i64 },
     /// Segments follow it, so that it was whole once.

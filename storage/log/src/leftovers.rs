@@ -87,7 +87,7 @@ fn covered_offsets(
             verify: false,
             min_epoch: NO_LEADER_EPOCH,
         };
-        let next = scan.run(Index::Active(Box::default()), None)?.next_offset;
+        let next = scan.run(Index::Active(Box::default()), None)?.active.next_offset;
         (first, end) = (first.min(base), end.max(next));
     }
     Ok(first..end)

@@ -51,6 +51,8 @@ pub struct Log {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Active {
     pub size: u64,
+    /// After its last batch: the log's end, unless the log was cut between two batches.
+    pub next_offset: i64,
     pub max: TimestampOffset,
     /// Timestamp of the last entry in the time index.
     pub indexed_timestamp: i64,
@@ -68,6 +70,7 @@ impl Active {
     pub fn new(base: i64, created_ms: i64) -> Active {
         Active {
             size: 0,
+            next_offset: base,
             max: TimestampOffset { timestamp: NO_TIMESTAMP, offset: base, leader_epoch: None },
             indexed_timestamp: NO_TIMESTAMP,
             bytes_since_index: 0,

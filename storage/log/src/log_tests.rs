@@ -76,7 +76,10 @@ fn segments_roll_by_age_index_and_offset_range() {
     log.append(&[batch(5, 1, 0, 0)], 0).unwrap();
     let far = 1 + i64::from(i32::MAX);
     assert!(log.append(&[batch(far, 1, 0, 0)], 0).unwrap().rolled);
-    assert_eq!(log.end().segment_base, far);
+    assert_eq!(log.end().segment_base, 6, "segments meet");
+    log.append(&[batch(far + 7, 1, 0, 0)], 0).unwrap();
+    log.append(&[batch(3 * far, 1, 0, 0)], 0).unwrap();
+    assert_eq!(log.end().segment_base, 3 * far, "where they can");
 }
 
 #[test]

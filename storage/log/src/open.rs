@@ -13,12 +13,13 @@ use crate::checkpoint::read_epochs;
 use crate::config::LogConfig;
 use crate::epoch_search::collect_epochs;
 use crate::epochs::LeaderEpochs;
-use crate::error::OpenError;
+use crate::error::{OpenError, ReadError};
 use crate::index::{ActiveIndex, ClosedIndex, INDEX_LAG, Index};
 use crate::leftovers;
 use crate::log::Log;
 use crate::names::{LOG, OFFSET_INDEX, TIME_INDEX, TXN_INDEX, file_name, parse_file_name};
-use crate::recover::{Scan, Scanned, closed_index_is_sound, load_index};
+use crate::recover::{Scan, Scanned, last_indexed, load_index};
+use crate::scan::HeaderScan;
 use crate::segment::Segment;
 use crate::truncate::{remove_if_there, remove_segment_files};
 use crate::txn_index::TxnIndex;
@@ -76,12 +77,13 @@ impl Log {
             txn_indexes: BTreeSet::new(),
             closed: Vec::new(),
             tail: None,
+            read: None,
             tail_epoch: NO_LEADER_EPOCH,
             trusted: i64::MAX,
             report: Recovered::default(),
         };
         opening.load_segments()?;
-        opening.check_committed()?;
+        opening.check_committed(i64::MAX)?;
         let (report, trusted) = (opening.report, opening.trusted);
         let mut log = opening.finish(&epochs)?;
         log.open_producers(trusted, &options)?;
@@ -101,6 +103,14 @@ struct Tail {
     scanned: Scanned,
 }
 
+/// Where the last segment read ends.
+#[derive(Clone, Copy)]
+struct SegmentEnd {
+    base: i64,
+    position: u64,
+    offset: i64,
+}
+
 struct Opening {
     disk: Arc<dyn Disk>,
     dir: PathBuf,
@@ -111,6 +121,7 @@ struct Opening {
     txn_indexes: BTreeSet<i64>,
     closed: Vec<Arc<Segment>>,
     tail: Option<Tail>,
+    read: Option<SegmentEnd>,
     /// The highest leader epoch of the batches scanned so far.
     tail_epoch: i32,
     /// Of producer snapshots and transaction indexes: all before this offset.
@@ -132,9 +143,11 @@ impl Opening {
         for (index, base) in bases.iter().copied().enumerate() {
             let OpenOptions { clean, writes_survived, .. } = self.options;
             let to_recover = !clean && !writes_survived && index >= unsynced;
-            if to_recover && index > unsynced && self.does_not_follow(base) {
-                self.check_committed()?;
-                return self.remove_segments(&bases[index..]);
+            if self.does_not_follow(base) {
+                self.check_committed(base)?;
+                if to_recover && index > unsynced {
+                    return self.remove_segments(&bases[index..]);
+                }
             }
             self.close_tail()?;
             let file = self.disk.keep(&self.dir.join(file_name(base, LOG)), Open::ReadWrite)?;
@@ -143,8 +156,11 @@ impl Opening {
                 return Err(OpenError::SegmentTooLarge { path: file.path().to_owned() });
             }
             let last = index + 1 == bases.len();
-            let sound = || closed_index_is_sound(&*self.disk, &self.dir, base, size);
-            if !last && !to_recover && sound()? {
+            if !last
+                && !to_recover
+                && let Some(end) = self.closed_end(base, &*file, size)?
+            {
+                self.read = Some(SegmentEnd { base, position: size, offset: end });
                 let segment = self.closed_segment(base, file, size)?;
                 if writes_survived && index >= unsynced {
                     let (file, index) = (&*segment.file, &segment.index);
@@ -157,9 +173,11 @@ impl Opening {
             let (invalid, whole) = (scanned.invalid, scanned.active.size);
             self.tail_epoch = scanned.epoch;
             self.report.truncated_bytes += invalid;
+            self.read =
+                Some(SegmentEnd { base, position: whole, offset: scanned.active.next_offset });
             self.tail = Some(Tail { base, file: file.clone(), scanned });
             if invalid > 0 {
-                self.check_committed()?;
+                self.check_committed(i64::MAX)?;
                 if !last && !to_recover {
                     let path = file.path().to_owned();
                     return Err(OpenError::CorruptSegment { path, position: whole });
@@ -197,27 +215,51 @@ impl Opening {
         Ok(bases)
     }
 
+    /// The offset behind the last batch of a closed segment, by its index, if that looks right. Of compacted logs, whose
+    /// segments need not meet, only that.
+    fn closed_end(
+        &self,
+        base: i64,
+        file: &dyn DiskFile,
+        size: u64,
+    ) -> Result<Option<i64>, OpenError> {
+        let Some(position) = last_indexed(&*self.disk, &self.dir, base, size)? else {
+            return Ok(None);
+        };
+        let mut end = base;
+        if !self.config.compacted {
+            let mut scan = HeaderScan::new(file, position, size);
+            loop {
+                match scan.next() {
+                    Ok(Some((_, header))) => end = header.next_offset(),
+                    Ok(None) => break,
+                    Err(ReadError::Disk(error)) => return Err(error.into()),
+                    Err(_) => return Ok(None),
+                }
+            }
+        }
+        Ok(Some(end))
+    }
+
     /// Whether something is missing between the last segment read and one that begins at `base`.
     fn does_not_follow(&self, base: i64) -> bool {
-        let Some(tail) = &self.tail else { return false };
-        let end = tail.scanned.next_offset;
+        let Some(SegmentEnd { offset: end, .. }) = self.read else { return false };
         base < end || (base > end && !self.config.compacted)
     }
 
-    /// What lies below the recovery point was durable once: where it is gone, that is not for the log to pass over. A compacted
-    /// log that was truncated between two of its batches ends before the offset that it was truncated to.
-    fn check_committed(&self) -> Result<(), OpenError> {
-        let recovery_point = self.options.recovery_point;
-        let Some(tail) = self.tail.as_ref().filter(|t| t.scanned.next_offset < recovery_point)
-        else {
-            return Ok(());
-        };
-        let (path, scanned) = (tail.file.path().to_owned(), &tail.scanned);
-        if self.config.compacted && scanned.invalid == 0 {
-            return Ok(());
+    /// What lies below the recovery point was durable once: where it is gone, between the last segment read and `next`, that is
+    /// not for the log to pass over, unless all of it was deleted.
+    fn check_committed(&self, next: i64) -> Result<(), OpenError> {
+        let OpenOptions { recovery_point, log_start_offset, .. } = self.options;
+        match self.read {
+            Some(SegmentEnd { base, position, offset })
+                if offset.max(log_start_offset) < recovery_point.min(next) =>
+            {
+                let path = self.dir.join(file_name(base, LOG));
+                Err(OpenError::CommittedLost { path, position, offset, recovery_point })
+            }
+            _ => Ok(()),
         }
-        let (position, offset) = (scanned.active.size, scanned.next_offset);
-        Err(OpenError::CommittedLost { path, position, offset, recovery_point })
     }
 
     fn remove_segments(&mut self, bases: &[i64]) -> Result<(), OpenError> {
@@ -317,7 +359,7 @@ impl Opening {
             name_synced: Arc::new(AtomicBool::new(options.clean && exists)),
         };
         self.closed.push(Arc::new(segment));
-        let end = scanned.next_offset;
+        let end = scanned.active.next_offset;
         let mut log = Log {
             disk: self.disk,
             dir: self.dir,

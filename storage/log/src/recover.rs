@@ -26,7 +26,6 @@ const MAX_INDEX_FILE: usize = 64 << 20;
 pub(crate) struct Scanned {
     pub index: Index,
     pub active: Active,
-    pub next_offset: i64,
     /// Bytes behind it that are not whole.
     pub invalid: u64,
     /// The highest leader epoch of the batches looked at.
@@ -73,7 +72,7 @@ impl Scan<'_> {
                 Err(_) => break,
             };
             let header = batch.header();
-            let fits = header.base_offset >= state.next_offset
+            let fits = header.base_offset >= state.active.next_offset
                 && header.last_offset() - self.base <= i64::from(i32::MAX)
                 && (header.leader_epoch < 0 || header.leader_epoch >= state.epoch);
             if header.validate().is_err() || !fits || self.verify && batch.verify_crc().is_err() {
@@ -98,23 +97,21 @@ impl Scan<'_> {
             self.file.read_exact_at(&mut head, 0)?;
             active.first_timestamp = BatchHeader::parse(&head).ok().map(|h| h.max_timestamp);
         }
-        let mut next_offset = self.base;
         if let Some(last) = index.last_offset_entry() {
             active.size = u64::from(last.position);
             self.file.read_exact_at(&mut head, active.size)?;
-            next_offset = BatchHeader::parse(&head).map_or(self.base, |h| h.base_offset);
+            active.next_offset = BatchHeader::parse(&head).map_or(self.base, |h| h.base_offset);
         }
         if let Some(last) = index.last_time_entry() {
             let offset = self.base + i64::from(last.relative);
             active.max = TimestampOffset { timestamp: last.timestamp, offset, leader_epoch: None };
             active.indexed_timestamp = last.timestamp;
         }
-        Ok(Scanned { index, active, next_offset, invalid: 0, epoch: self.min_epoch })
+        Ok(Scanned { index, active, invalid: 0, epoch: self.min_epoch })
     }
 
     fn note(&self, state: &mut Scanned, header: &BatchHeader) {
         state.active.note(header, self.base, &state.index, self.config.index_interval_bytes);
-        state.next_offset = header.next_offset();
         state.epoch = state.epoch.max(header.leader_epoch);
     }
 }
@@ -124,7 +121,6 @@ impl Scanned {
         Scanned {
             index: Index::Active(Box::default()),
             active: Active::new(base, now_ms),
-            next_offset: base,
             invalid: 0,
             epoch: NO_LEADER_EPOCH,
         }
@@ -152,6 +148,7 @@ impl Active {
             self.index_timestamp(index, base);
             self.bytes_since_index = 0;
         }
+        self.next_offset = header.next_offset();
         self.size += header.size() as u64;
         self.bytes_since_index += header.size() as u64;
     }
@@ -222,26 +219,27 @@ fn leads_to_its_batch(
         .is_ok_and(|header| header.last_offset() == base + i64::from(entry.relative)))
 }
 
-/// Whether a closed segment's index files look right, by their sizes and last entry.
-pub(crate) fn closed_index_is_sound(
+/// Where the last batch that the index files of a closed segment point to begins; none where they do not look right, by their
+/// sizes and last entry.
+pub(crate) fn last_indexed(
     disk: &dyn Disk,
     dir: &Path,
     base: i64,
     size: u64,
-) -> Result<bool, DiskError> {
+) -> Result<Option<u64>, DiskError> {
     let len = |suffix| unless_useless(disk.metadata(&dir.join(file_name(base, suffix))));
     let (Some(offsets), Some(times)) = (len(OFFSET_INDEX)?, len(TIME_INDEX)?) else {
-        return Ok(false);
+        return Ok(None);
     };
     if offsets.len % OFFSET_ENTRY as u64 != 0 || times.len % TIME_ENTRY as u64 != 0 {
-        return Ok(false);
+        return Ok(None);
     }
-    let Some(last) = offsets.len.checked_sub(OFFSET_ENTRY as u64) else { return Ok(true) };
+    let Some(last) = offsets.len.checked_sub(OFFSET_ENTRY as u64) else { return Ok(Some(0)) };
     let mut bytes = [0; OFFSET_ENTRY];
     let file = disk.open(&dir.join(file_name(base, OFFSET_INDEX)), disk::Open::Read)?;
     file.read_exact_at(&mut bytes, last)?;
-    let entry = read_offset_entry(&bytes, 0);
-    Ok(entry.position > 0 && u64::from(entry.position) < size)
+    let position = u64::from(read_offset_entry(&bytes, 0).position);
+    Ok((1..size).contains(&position).then_some(position))
 }
 
 /// An index that is not there, or not of a sensible size, can be made anew.

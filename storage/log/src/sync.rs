@@ -55,7 +55,7 @@ impl Log {
     /// `None` if everything is durable already.
     pub fn sync_job(&self) -> Option<SyncJob> {
         let named = self.segments.iter().all(|segment| segment.name_synced.load(Ordering::Relaxed));
-        (self.recovery_point < self.end || !named || self.epochs_unsynced())
+        (self.recovery_point < self.active.next_offset || !named || self.epochs_unsynced())
             .then(|| self.sync_job_for(false))
     }
 
@@ -118,12 +118,12 @@ impl Log {
             epochs: self.epochs.clone(),
             epochs_version: self.epochs_version,
             state: self.sync_state.clone(),
-            end: self.end,
-            records_synced: self.recovery_point >= self.end,
+            end: self.active.next_offset,
+            records_synced: self.recovery_point >= self.active.next_offset,
             truncations: self.truncations,
             closing,
             swaps: if closing { self.swaps.clone() } else { Vec::new() },
-            snapshot: (closing && self.needs_snapshot(self.end))
+            snapshot: (closing && self.needs_snapshot(self.active.next_offset))
                 .then(|| encode_producer_snapshot(&self.producers)),
             index_lag: self.index_lag,
         }

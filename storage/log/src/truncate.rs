@@ -156,7 +156,8 @@ impl Log {
 
     fn end_truncation(&mut self, end: i64) {
         self.end = end;
-        self.recovery_point = self.recovery_point.min(end);
+        // Not the end, where that lies between two batches: what is opened ends with a batch.
+        self.recovery_point = self.recovery_point.min(self.active.next_offset);
         self.log_start = self.log_start.min(end);
         self.change_epochs(|epochs| epochs.truncate_from_end(end));
     }

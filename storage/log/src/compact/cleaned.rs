@@ -29,7 +29,6 @@ pub(crate) struct CleanedWriter {
     file: Arc<dyn DiskFile>,
     index: Index,
     active: Active,
-    next_offset: i64,
     txn_index: TxnIndex,
     /// Bytes that wait to be written.
     pending: Vec<u8>,
@@ -60,7 +59,6 @@ impl CleanedWriter {
             file,
             index: Index::Active(Box::default()),
             active: Active::new(base, 0),
-            next_offset: base,
             txn_index: TxnIndex::none(cleaned_path(dir, base, TXN_INDEX)),
             pending: Vec::new(),
         })
@@ -82,7 +80,6 @@ impl CleanedWriter {
 
     pub fn note(&mut self, header: &BatchHeader, config: &LogConfig) {
         self.active.note(header, self.base, &self.index, config.index_interval_bytes);
-        self.next_offset = header.next_offset();
     }
 
     pub fn note_aborted(&self, disk: &dyn Disk, txn: AbortedTransaction) -> Result<(), DiskError> {
@@ -142,7 +139,7 @@ impl CleanedWriter {
             // The swap answers for it.
             name_synced: Arc::new(AtomicBool::new(true)),
         };
-        Ok(CleanedSegment { segment: Arc::new(segment), next_offset: self.next_offset })
+        Ok(CleanedSegment { segment: Arc::new(segment), next_offset: self.active.next_offset })
     }
 
     pub fn base(&self) -> i64 {
