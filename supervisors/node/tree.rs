@@ -304,6 +304,7 @@ fn quorum_members(shared: &Shared) -> Vec<Seed> {
         local: local_voter(config, shared.directories.metadata_dir.id),
         fixed_voters: fixed_voters(config),
         election_timeout: ms(quorum.election_timeout_ms),
+        election_backoff: ms(quorum.election_backoff_max_ms),
         fetch_timeout: ms(quorum.fetch_timeout_ms),
         segment_bytes: u32::try_from(quorum.segment_bytes).unwrap_or(u32::MAX),
         segment_ms: quorum.segment_ms,

@@ -40,6 +40,7 @@ pub struct RaftArgs {
     /// Of a fixed quorum; where there are none, the log says who votes.
     pub fixed_voters: VoterSet,
     pub election_timeout: Duration,
+    pub election_backoff: Duration,
     pub fetch_timeout: Duration,
     pub segment_bytes: u32,
     pub segment_ms: i64,
@@ -156,6 +157,7 @@ impl Actor for Raft {
             consensus: Consensus::new(ConsensusConfig {
                 local: args.local.clone(),
                 election_timeout: args.election_timeout,
+                election_backoff: args.election_backoff,
                 fetch_timeout: args.fetch_timeout,
                 jitter_seed: cx.world().random("elections").next_u64(),
             }),

@@ -68,6 +68,7 @@ async fn alone() -> Root<Raft> {
         fixed_voters: VoterSet::new([local.clone()]),
         local,
         election_timeout: Duration::from_secs(1),
+        election_backoff: Duration::from_secs(1),
         fetch_timeout: Duration::from_secs(1),
         segment_bytes: 1 << 20,
         segment_ms: i64::MAX,

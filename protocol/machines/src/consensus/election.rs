@@ -1,5 +1,7 @@
 //! From one role to the next: elections, and who gets this node's vote.
 
+use std::time::Duration;
+
 use model::Now;
 
 use super::records::leader_change;
@@ -25,18 +27,20 @@ impl Consensus {
         let local = self.local();
         if !self.is_voter() {
             self.role = match state.leader_id {
-                Some(leader) if leader != local.id => Role::Follower { deadline: None },
+                Some(leader) if leader != local.id => {
+                    Role::Follower { deadline: None, fetched: false }
+                }
                 _ => Role::Unattached { deadline: None },
             };
         } else if self.voters.is_only_voter(local) {
             self.become_prospective(now, effects);
         } else if state.leader_id == Some(local.id) {
-            let deadline = self.election_deadline(now);
-            self.role = Role::Resigned { deadline: Some(deadline) };
+            let deadline = Some(self.election_deadline(now));
+            self.role = Role::Resigned { deadline, untold: Vec::new(), successors: Vec::new() };
         } else if state.voted == Some(local) {
             self.ask_all(now, false, effects);
         } else if state.leader_id.is_some() {
-            self.role = Role::Follower { deadline: Some(now.mono + self.config.fetch_timeout) };
+            self.role = self.following(now);
         } else {
             let deadline = self.election_deadline(now);
             self.role = Role::Unattached { deadline: Some(deadline) };
@@ -51,16 +55,21 @@ impl Consensus {
             Role::Unattached { .. } | Role::Follower { .. } => {
                 self.become_prospective(now, effects)
             }
+            // In the epoch that it led it must not follow, nor vote for, anybody.
             Role::Resigned { .. } => {
-                self.state.leader_id = None;
+                self.state =
+                    QuorumState { epoch: self.state.epoch + 1, leader_id: None, voted: None };
                 self.become_prospective(now, effects);
             }
-            Role::Prospective { .. } => self.lose_pre_vote(now),
-            Role::Candidate { .. } => self.become_prospective(now, effects),
-            Role::Leader(_) => {
+            Role::Prospective { .. } if self.state.leader_id.is_some() => self.lose_pre_vote(now),
+            Role::Prospective { .. } | Role::Candidate { .. } => {
+                self.become_prospective(now, effects)
+            }
+            Role::Leader(leader) if leader.lost_quorum(now) => {
                 let deadline = self.election_deadline(now);
                 self.resign(Some(deadline), effects);
             }
+            Role::Leader(_) => self.announce_to_silent(now, effects),
         }
     }
 
@@ -87,14 +96,40 @@ impl Consensus {
         if self.won() {
             return self.advance(now, effects);
         }
-        let request = VoteRequest {
-            candidate: local,
+        let request = self.vote_request(pre_vote);
+        effects.extend(self.others().into_iter().map(|to| Effect::AskForVote { to, request }));
+    }
+
+    fn vote_request(&self, pre_vote: bool) -> VoteRequest {
+        VoteRequest {
+            candidate: self.local(),
             epoch: self.state.epoch,
             log_end: self.log_end,
             pre_vote,
+        }
+    }
+
+    /// What was not answered is asked or told once more, where it still matters.
+    pub(super) fn ask_again(&self, by: ReplicaKey, effects: &mut Vec<Effect>) {
+        let unheard = |granted: &[ReplicaKey], rejected: &[ReplicaKey]| {
+            !granted.iter().chain(rejected).any(|key| key.id == by.id)
         };
-        let others = self.voters.iter().map(|v| v.key).filter(|key| key.id != local.id);
-        effects.extend(others.map(|to| Effect::AskForVote { to, request }));
+        let Some(to) = self.voters.get(by.id).map(|voter| voter.key) else { return };
+        match &self.role {
+            Role::Prospective { granted, rejected, .. } if unheard(granted, rejected) => {
+                effects.push(Effect::AskForVote { to, request: self.vote_request(true) });
+            }
+            Role::Candidate { granted, rejected, .. }
+                if unheard(granted, rejected) && !self.lost() =>
+            {
+                effects.push(Effect::AskForVote { to, request: self.vote_request(false) });
+            }
+            Role::Resigned { untold, successors, .. } if untold.iter().any(|k| k.id == by.id) => {
+                let (epoch, successors) = (self.state.epoch, successors.clone());
+                effects.push(Effect::AnnounceResignation { to, epoch, successors });
+            }
+            _ => {}
+        }
     }
 
     fn won(&self) -> bool {
@@ -123,15 +158,13 @@ impl Consensus {
         self.state.voted = None;
         let start_offset = self.log_end.offset;
         let epoch = self.state.epoch;
-        let check_quorum =
-            (self.voters.len() > 1).then(|| now.mono + self.config.fetch_timeout * 3 / 2);
-        self.role = Role::Leader(LeaderState::new(start_offset, check_quorum));
+        let timeout = (self.voters.len() > 1).then_some(self.config.fetch_timeout);
+        self.role = Role::Leader(LeaderState::new(start_offset, now, timeout));
         self.announced = (self.state.leader_id, epoch);
         effects.push(Effect::LeaderChanged { leader_id: self.state.leader_id, epoch });
         effects.push(Effect::BecameLeader { epoch, start_offset });
         effects.push(Effect::AppendControl { epoch, records: self.epoch_records(&granted) });
-        let others = self.voters.iter().map(|v| v.key).filter(|key| key.id != local.id);
-        effects.extend(others.map(|to| Effect::AnnounceLeader { to, epoch }));
+        effects.extend(self.others().into_iter().map(|to| Effect::AnnounceLeader { to, epoch }));
     }
 
     /// The first records of an epoch: who leads it by whose votes; and, where the log does not hold the voters yet or holds this
@@ -151,27 +184,36 @@ impl Consensus {
         records
     }
 
-    /// A lost or unanswered pre-vote: back to the leader it had, if it had one.
+    /// A lost pre-vote, or one that timed out: back to the leader it had, if it had one.
     fn lose_pre_vote(&mut self, now: Now) {
         self.role = if self.state.leader_id.is_some() {
-            Role::Follower { deadline: Some(now.mono + self.config.fetch_timeout) }
+            self.following(now)
         } else {
             let deadline = self.election_deadline(now);
             Role::Unattached { deadline: Some(deadline) }
         };
     }
 
-    /// A higher epoch ends whatever this node was in its own.
+    fn following(&self, now: Now) -> Role {
+        let deadline = self.is_voter().then(|| now.mono + self.config.fetch_timeout);
+        Role::Follower { deadline, fetched: false }
+    }
+
+    /// A higher epoch ends whatever this node was in its own. One that waits for its chance goes on waiting, so that others'
+    /// elections cannot put it off for ever.
     fn move_to_epoch(&mut self, now: Now, epoch: i32, leader_id: Option<i32>) {
         self.state = QuorumState { epoch, leader_id, voted: None };
-        let is_voter = self.is_voter();
         self.role = match leader_id {
-            Some(_) => {
-                Role::Follower { deadline: is_voter.then(|| now.mono + self.config.fetch_timeout) }
-            }
+            Some(_) => self.following(now),
             None => {
-                let deadline = self.election_deadline(now);
-                Role::Unattached { deadline: is_voter.then_some(deadline) }
+                let waited = match &self.role {
+                    Role::Unattached { deadline } | Role::Resigned { deadline, .. } => *deadline,
+                    Role::Candidate { deadline, .. } => Some(*deadline),
+                    Role::Prospective { deadline, .. } if !self.lost() => Some(*deadline),
+                    _ => None,
+                };
+                let deadline = waited.unwrap_or_else(|| self.election_deadline(now));
+                Role::Unattached { deadline: self.is_voter().then_some(deadline) }
             }
         };
     }
@@ -209,7 +251,7 @@ impl Consensus {
             return match &self.role {
                 Role::Leader(_) => false,
                 // Having heard from its leader, it has no reason to want another.
-                Role::Follower { .. } => self.high_watermark.is_none(),
+                Role::Follower { fetched, .. } => !fetched,
                 _ => true,
             };
         }
@@ -230,18 +272,9 @@ impl Consensus {
         answer: VoteAnswer,
         effects: &mut Vec<Effect>,
     ) {
-        if answer.epoch > self.state.epoch {
-            return self.move_to_epoch(
-                now,
-                answer.epoch,
-                answer.leader_id.filter(|id| *id != self.local().id),
-            );
-        }
+        self.heard(now, answer.leader_id, answer.epoch);
         if answer.epoch < self.state.epoch || !self.voters.is_voter(from) {
             return;
-        }
-        if let Some(leader_id) = answer.leader_id.filter(|id| Some(*id) != self.state.leader_id) {
-            return self.follow(now, leader_id, answer.epoch);
         }
         let (granted, rejected) = match &mut self.role {
             Role::Prospective { granted, rejected, .. } if answer.pre_vote => (granted, rejected),
@@ -268,10 +301,22 @@ impl Consensus {
         }
     }
 
+    /// What an answer says of epoch and leader counts where it is news.
+    pub(super) fn heard(&mut self, now: Now, leader_id: Option<i32>, epoch: i32) {
+        let other = leader_id.filter(|id| *id != self.local().id);
+        if epoch > self.state.epoch {
+            self.move_to_epoch(now, epoch, other);
+        } else if let (Some(leader_id), None) = (other, self.state.leader_id) {
+            self.follow(now, leader_id, epoch);
+        }
+    }
+
     pub(super) fn follow(&mut self, now: Now, leader_id: i32, epoch: i32) {
+        // Having led an epoch it follows nobody in it, and of one epoch there is one leader.
+        let known = self.state.leader_id.is_some_and(|known| known != leader_id);
         if epoch < self.state.epoch
             || leader_id == self.local().id
-            || self.is_leader() && epoch == self.state.epoch
+            || epoch == self.state.epoch && known
         {
             return;
         }
@@ -283,25 +328,55 @@ impl Consensus {
         }
         // The vote of this epoch stays given.
         self.state.leader_id = Some(leader_id);
-        self.role = Role::Follower {
-            deadline: self.is_voter().then(|| now.mono + self.config.fetch_timeout),
+        self.role = self.following(now);
+    }
+
+    /// The leader goes: those it prefers stand for election first, the others wait for them.
+    pub(super) fn leader_resigned(
+        &mut self,
+        now: Now,
+        leader_id: i32,
+        epoch: i32,
+        successors: &[ReplicaKey],
+    ) {
+        self.heard(now, Some(leader_id), epoch);
+        let (local, is_voter) = (self.local(), self.is_voter());
+        if epoch != self.state.epoch || self.state.leader_id != Some(leader_id) || !is_voter {
+            return;
+        }
+        let most = self.config.election_backoff;
+        let is_local = |key: &ReplicaKey| {
+            key.id == local.id
+                && (key.directory_id.is_zero() || key.directory_id == local.directory_id)
         };
+        let wait = match successors.iter().position(is_local) {
+            Some(0) => Duration::ZERO,
+            Some(place) => {
+                let doubled = |of: Duration, times: usize| of * 2u32.pow(times.min(20) as u32);
+                let base = most / 2u32.pow((successors.len() - 1).min(20) as u32);
+                doubled(base, place - 1).min(most)
+            }
+            None if successors.is_empty() => Duration::ZERO,
+            None => most,
+        };
+        if let Role::Follower { deadline, .. } = &mut self.role {
+            *deadline = Some(now.mono + wait);
+        }
     }
 
     /// Without a deadline it asks for no election again.
-    pub(super) fn resign(
-        &mut self,
-        deadline: Option<std::time::Duration>,
-        effects: &mut Vec<Effect>,
-    ) {
-        if !self.is_leader() {
-            return;
-        }
-        let (local, epoch) = (self.local(), self.state.epoch);
-        let others = self.voters.iter().map(|v| v.key).filter(|key| key.id != local.id);
-        effects.extend(others.map(|to| Effect::AnnounceResignation { to, epoch }));
+    pub(super) fn resign(&mut self, deadline: Option<Duration>, effects: &mut Vec<Effect>) {
+        let Role::Leader(leader) = &self.role else { return };
+        let (untold, epoch) = (self.others(), self.state.epoch);
+        let mut successors = untold.clone();
+        successors.sort_by_key(|key| std::cmp::Reverse(leader.end_of(key.id)));
+        effects.extend(untold.iter().map(|to| Effect::AnnounceResignation {
+            to: *to,
+            epoch,
+            successors: successors.clone(),
+        }));
         // quorum-state keeps naming this node: having led the epoch, it must not follow anybody in it.
-        self.role = Role::Resigned { deadline };
+        self.role = Role::Resigned { deadline, untold, successors };
     }
 }
 

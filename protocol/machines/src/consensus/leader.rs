@@ -1,40 +1,114 @@
-//! What a leader knows of its voters, and what follows for the high watermark.
+//! What a leader knows of its replicas, and what follows for the high watermark.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use model::Now;
 
-use super::{Consensus, Effect, ReplicaKey, Role};
+use super::{Consensus, Effect, ReplicaKey, Role, VoterSet};
+
+/// An observer that was not heard of for so long is forgotten.
+const OBSERVER_SESSION: Duration = Duration::from_secs(300);
+/// What nobody asks for is not kept: brokers of a cluster are fewer.
+const MAX_OBSERVERS: usize = 10_000;
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct LeaderState {
     /// The offset of the epoch's first record.
     pub epoch_start: i64,
-    replicas: BTreeMap<ReplicaKey, Progress>,
-    check_quorum_at: Option<Duration>,
+    replicas: BTreeMap<ReplicaKey, ReplicaProgress>,
+    timers: Option<Timers>,
 }
 
+/// None where there is nobody else to hear of.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Timers {
+    fetch_timeout: Duration,
+    check_quorum_at: Duration,
+    announce_at: Duration,
+}
+
+/// How far a replica is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Progress {
-    /// It has everything before.
-    end_offset: i64,
+pub struct ReplicaProgress {
+    /// It has everything before; -1 where it is not known yet.
+    pub end_offset: i64,
+    /// Unix milliseconds; -1 for never.
+    pub last_fetch_ms: i64,
+    /// When it last had all that the leader had, unix milliseconds; -1 for never.
+    pub last_caught_up_ms: i64,
     fetched_at: Duration,
+    leader_end_then: i64,
 }
 
 impl LeaderState {
-    pub(super) fn new(epoch_start: i64, check_quorum_at: Option<Duration>) -> LeaderState {
-        LeaderState { epoch_start, replicas: BTreeMap::new(), check_quorum_at }
+    pub(super) fn new(epoch_start: i64, now: Now, fetch_timeout: Option<Duration>) -> LeaderState {
+        let timers = fetch_timeout.map(|fetch_timeout| Timers {
+            fetch_timeout,
+            check_quorum_at: now.mono + fetch_timeout * 3 / 2,
+            announce_at: now.mono + fetch_timeout / 2,
+        });
+        LeaderState { epoch_start, replicas: BTreeMap::new(), timers }
     }
 
-    /// When to resign unless a majority fetches before.
-    pub(super) fn check_quorum_at(&self) -> Option<Duration> {
-        self.check_quorum_at
+    /// When to resign unless a majority fetches before, or to look who does not fetch.
+    pub(super) fn wakes_at(&self) -> Option<Duration> {
+        self.timers.map(|timers| timers.check_quorum_at.min(timers.announce_at))
+    }
+
+    pub(super) fn lost_quorum(&self, now: Now) -> bool {
+        self.timers.is_some_and(|timers| now.mono >= timers.check_quorum_at)
     }
 
     /// How far each replica that fetched is.
-    pub fn replicas(&self) -> impl Iterator<Item = (ReplicaKey, i64)> {
-        self.replicas.iter().map(|(key, progress)| (*key, progress.end_offset))
+    pub fn replicas(&self) -> impl Iterator<Item = (ReplicaKey, ReplicaProgress)> {
+        self.replicas.iter().map(|(key, progress)| (*key, *progress))
+    }
+
+    pub(super) fn end_of(&self, id: i32) -> i64 {
+        let of_id = self.replicas.iter().filter(|(key, _)| key.id == id);
+        of_id.map(|(_, progress)| progress.end_offset).max().unwrap_or(-1)
+    }
+
+    /// Makes sure that a majority is heard of: the oldest of its newest signs of life counts.
+    fn defer_check(&mut self, voters: &VoterSet) {
+        let Some(timers) = &mut self.timers else { return };
+        let heard = self.replicas.iter().filter(|(key, _)| voters.is_voter(**key));
+        let mut times: Vec<Duration> = heard.map(|(_, progress)| progress.fetched_at).collect();
+        times.sort_by(|a, b| b.cmp(a));
+        // The leader is one of the majority.
+        if let Some(oldest) = voters.majority().checked_sub(2).and_then(|at| times.get(at)) {
+            timers.check_quorum_at = *oldest + timers.fetch_timeout * 3 / 2;
+        }
+    }
+
+    fn forget_observers(&mut self, now: Now, voters: &VoterSet) {
+        self.replicas.retain(|key, progress| {
+            voters.is_voter(*key) || now.mono < progress.fetched_at + OBSERVER_SESSION
+        });
+    }
+
+    /// None for one observer too many.
+    fn progress(
+        &mut self,
+        now: Now,
+        replica: ReplicaKey,
+        voters: &VoterSet,
+    ) -> Option<&mut ReplicaProgress> {
+        if !self.replicas.contains_key(&replica) {
+            self.forget_observers(now, voters);
+            if self.replicas.len() >= MAX_OBSERVERS && !voters.is_voter(replica) {
+                return None;
+            }
+        }
+        let unknown = ReplicaProgress {
+            end_offset: -1,
+            last_fetch_ms: -1,
+            last_caught_up_ms: -1,
+            fetched_at: now.mono,
+            leader_end_then: -1,
+        };
+        Some(self.replicas.entry(replica).or_insert(unknown))
     }
 }
 
@@ -46,20 +120,48 @@ impl Consensus {
         offset: i64,
         effects: &mut Vec<Effect>,
     ) {
-        let (majority, timeout) = (self.voters.majority(), self.config.fetch_timeout * 3 / 2);
+        let (voters, log_end) = (&self.voters, self.log_end.offset);
+        let Role::Leader(leader) = &mut self.role else { return };
+        let Some(progress) = leader.progress(now, replica, voters) else { return };
+        if offset >= log_end {
+            progress.last_caught_up_ms = progress.last_caught_up_ms.max(now.wall_ms);
+        } else if progress.leader_end_then > 0 && offset >= progress.leader_end_then {
+            progress.last_caught_up_ms = progress.last_caught_up_ms.max(progress.last_fetch_ms);
+        }
+        progress.leader_end_then = log_end;
+        progress.last_fetch_ms = progress.last_fetch_ms.max(now.wall_ms);
+        progress.end_offset = offset;
+        progress.fetched_at = now.mono;
+        leader.defer_check(voters);
+        self.update_high_watermark(effects);
+    }
+
+    pub(super) fn heard_of(&mut self, now: Now, replica: ReplicaKey) {
         let voters = &self.voters;
         let Role::Leader(leader) = &mut self.role else { return };
-        leader.replicas.insert(replica, Progress { end_offset: offset, fetched_at: now.mono });
-        if leader.check_quorum_at.is_some() {
-            // The leader is one of the majority; the rest must have been heard of. The oldest of the newest counts.
-            let heard = leader.replicas.iter().filter(|(key, _)| voters.is_voter(**key));
-            let mut times: Vec<Duration> = heard.map(|(_, progress)| progress.fetched_at).collect();
-            times.sort_by(|a, b| b.cmp(a));
-            if let Some(oldest) = majority.checked_sub(2).and_then(|at| times.get(at)) {
-                leader.check_quorum_at = Some(*oldest + timeout);
-            }
+        if let Some(progress) = leader.progress(now, replica, voters) {
+            progress.fetched_at = now.mono;
         }
-        self.update_high_watermark(effects);
+        leader.defer_check(voters);
+    }
+
+    /// Tells those voters again who leads that do not fetch: what they were told may be lost.
+    pub(super) fn announce_to_silent(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        let (epoch, others) = (self.state.epoch, self.others());
+        let Role::Leader(leader) = &mut self.role else { return };
+        let Some(timers) = &mut leader.timers else { return };
+        if now.mono < timers.announce_at {
+            return;
+        }
+        let interval = timers.fetch_timeout / 2;
+        timers.announce_at = now.mono + interval;
+        let silent = |to: &ReplicaKey| {
+            let of_id = leader.replicas.iter().filter(|(key, _)| key.id == to.id);
+            let last = of_id.map(|(_, progress)| progress.fetched_at).max();
+            last.is_none_or(|at| now.mono >= at + interval)
+        };
+        let told = others.into_iter().filter(silent);
+        effects.extend(told.map(|to| Effect::AnnounceLeader { to, epoch }));
     }
 
     /// The offset that a majority of the voters holds, this leader with what it has on disk. It says nothing of commitment before a

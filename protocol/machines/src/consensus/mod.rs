@@ -1,6 +1,7 @@
 //! KRaft: who leads the metadata log, and how far it is committed. A stepped machine: what happens goes in as events, what is to
 //! be done comes out as effects, carried out in their order.
 
+mod divergence;
 mod election;
 mod leader;
 mod records;
@@ -8,13 +9,16 @@ mod snapshots;
 mod voters;
 
 #[cfg(test)]
+mod net_tests;
+#[cfg(test)]
 mod tests;
 
 use std::time::Duration;
 
 use model::Now;
 
-pub use leader::LeaderState;
+pub use divergence::{FetchPosition, LogBounds, truncation_offset};
+pub use leader::{LeaderState, ReplicaProgress};
 pub use records::{ControlRecord, QuorumState};
 pub use snapshots::{SnapshotClock, SnapshotPolicy, SnapshotReason};
 pub use voters::{ReplicaKey, Voter, VoterEndpoint, VoterSet};
@@ -32,6 +36,8 @@ pub struct ConsensusConfig {
     pub local: Voter,
     /// controller.quorum.election.timeout.ms
     pub election_timeout: Duration,
+    /// controller.quorum.election.backoff.max.ms
+    pub election_backoff: Duration,
     /// controller.quorum.fetch.timeout.ms
     pub fetch_timeout: Duration,
     /// From this the timeouts' jitter is drawn: give each node, and each start of it, another.
@@ -57,14 +63,18 @@ pub enum Event {
     Appended {
         end: OffsetAndEpoch,
     },
+    /// As a follower: the log was cut off here, as it diverged from the leader's.
+    Truncated {
+        end: OffsetAndEpoch,
+    },
     /// All before this offset is on disk.
     Flushed {
         end_offset: i64,
     },
-    /// The log got a new voter set; it counts at once, committed or not.
+    /// The log got a new voter set; it counts at once, committed or not. Also where a truncation took one away again.
     VotersChanged {
         voters: VoterSet,
-        offset: i64,
+        offset: Option<i64>,
         kraft_version: i16,
     },
     VoteRequested {
@@ -75,19 +85,42 @@ pub enum Event {
         from: ReplicaKey,
         answer: VoteAnswer,
     },
-    /// Somebody says that it leads this epoch: by BeginQuorumEpoch, or in the answer to a fetch.
+    /// A voter could not be asked or told; enough time has passed to try again.
+    Unanswered {
+        by: ReplicaKey,
+    },
+    /// A leader says that it leads this epoch: BeginQuorumEpoch.
     LeaderAnnounced {
         leader_id: i32,
         epoch: i32,
     },
-    /// As a follower: the leader answered a fetch.
+    /// A leader leads no more: EndQuorumEpoch. The successors are in the order of its preference.
+    LeaderResigned {
+        leader_id: i32,
+        epoch: i32,
+        successors: Vec<ReplicaKey>,
+    },
+    /// A voter took notice of this leader's resignation.
+    ResignationTaken {
+        by: ReplicaKey,
+    },
+    /// Somebody's answer tells of an epoch, and who leads it.
+    Heard {
+        leader_id: Option<i32>,
+        epoch: i32,
+    },
+    /// As a follower: the leader answered a fetch. What came with it was appended before.
     FetchAnswered {
-        high_watermark: i64,
+        high_watermark: Option<i64>,
     },
     /// As a leader: a replica fetches from here, so it has all before.
     Fetched {
         replica: ReplicaKey,
         offset: i64,
+    },
+    /// As a leader: a replica fetches a snapshot, so it lives.
+    SnapshotFetched {
+        replica: ReplicaKey,
     },
     /// The node stops, or its log failed: lead no more.
     Resign,
@@ -144,10 +177,11 @@ pub enum Effect {
         to: ReplicaKey,
         epoch: i32,
     },
-    /// EndQuorumEpoch.
+    /// EndQuorumEpoch. The successors are those furthest ahead first.
     AnnounceResignation {
         to: ReplicaKey,
         epoch: i32,
+        successors: Vec<ReplicaKey>,
     },
     /// Send `Tick` at this monotonic time, unless a later `WakeAt` says another.
     WakeAt(Duration),
@@ -173,10 +207,15 @@ pub enum Role {
     Leader(LeaderState),
     Follower {
         deadline: Option<Duration>,
+        /// The leader has answered a fetch.
+        fetched: bool,
     },
     /// Led this epoch, and leads it no more.
     Resigned {
         deadline: Option<Duration>,
+        /// Who has not taken notice.
+        untold: Vec<ReplicaKey>,
+        successors: Vec<ReplicaKey>,
     },
 }
 
@@ -287,6 +326,11 @@ impl Consensus {
         self.voters.is_voter(self.local())
     }
 
+    fn others(&self) -> Vec<ReplicaKey> {
+        let local = self.local();
+        self.voters.iter().map(|voter| voter.key).filter(|key| key.id != local.id).collect()
+    }
+
     fn take(&mut self, now: Now, event: Event, effects: &mut Vec<Effect>) {
         match event {
             Event::Start { state, log_end, voters, voters_offset, kraft_version } => {
@@ -299,13 +343,18 @@ impl Consensus {
             }
             Event::Tick => self.tick(now, effects),
             Event::Appended { end } => self.log_end = end,
+            Event::Truncated { end } => {
+                debug_assert!(self.high_watermark.is_none_or(|committed| end.offset >= committed));
+                self.log_end = end;
+                self.flushed = self.flushed.min(end.offset);
+            }
             Event::Flushed { end_offset } => {
                 self.flushed = self.flushed.max(end_offset);
                 self.update_high_watermark(effects);
             }
             Event::VotersChanged { voters, offset, kraft_version } => {
                 self.voters = voters;
-                self.voters_offset = Some(offset);
+                self.voters_offset = offset;
                 self.kraft_version = kraft_version;
                 self.update_high_watermark(effects);
             }
@@ -314,19 +363,32 @@ impl Consensus {
                 effects.push(Effect::AnswerVote { ticket, answer });
             }
             Event::VoteAnswered { from, answer } => self.count_vote(now, from, answer, effects),
+            Event::Unanswered { by } => self.ask_again(by, effects),
             Event::LeaderAnnounced { leader_id, epoch } => self.follow(now, leader_id, epoch),
+            Event::LeaderResigned { leader_id, epoch, successors } => {
+                self.leader_resigned(now, leader_id, epoch, &successors);
+            }
+            Event::ResignationTaken { by } => {
+                if let Role::Resigned { untold, .. } = &mut self.role {
+                    untold.retain(|key| key.id != by.id);
+                }
+            }
+            Event::Heard { leader_id, epoch } => self.heard(now, leader_id, epoch),
             Event::FetchAnswered { high_watermark } => {
                 self.fetch_answered(now, high_watermark, effects)
             }
             Event::Fetched { replica, offset } => self.fetched(now, replica, offset, effects),
+            Event::SnapshotFetched { replica } => self.heard_of(now, replica),
             Event::Resign => self.resign(None, effects),
         }
     }
 
-    fn fetch_answered(&mut self, now: Now, high_watermark: i64, effects: &mut Vec<Effect>) {
+    fn fetch_answered(&mut self, now: Now, high_watermark: Option<i64>, effects: &mut Vec<Effect>) {
         let is_voter = self.is_voter();
-        let Role::Follower { deadline } = &mut self.role else { return };
+        let Role::Follower { deadline, fetched } = &mut self.role else { return };
         *deadline = is_voter.then(|| now.mono + self.config.fetch_timeout);
+        *fetched = true;
+        let Some(high_watermark) = high_watermark else { return };
         let reached = high_watermark.min(self.log_end.offset);
         if self.high_watermark.is_none_or(|known| reached > known) {
             self.high_watermark = Some(reached);
@@ -337,12 +399,12 @@ impl Consensus {
     fn deadline(&self) -> Option<Duration> {
         match &self.role {
             Role::Unattached { deadline }
-            | Role::Follower { deadline }
-            | Role::Resigned { deadline } => *deadline,
+            | Role::Follower { deadline, .. }
+            | Role::Resigned { deadline, .. } => *deadline,
             Role::Prospective { deadline, .. } | Role::Candidate { deadline, .. } => {
                 Some(*deadline)
             }
-            Role::Leader(leader) => leader.check_quorum_at(),
+            Role::Leader(leader) => leader.wakes_at(),
         }
     }
 

@@ -23,6 +23,7 @@ fn node(id: i32) -> Consensus {
     Consensus::new(ConsensusConfig {
         local: voter(id),
         election_timeout: Duration::from_millis(1000),
+        election_backoff: Duration::from_millis(1000),
         fetch_timeout: Duration::from_millis(2000),
         jitter_seed: id as u64,
     })

@@ -210,6 +210,7 @@ impl GroupsConfig {
 #[derive(Debug, Clone, PartialEq)]
 pub struct QuorumConfig {
     pub election_timeout_ms: i32,
+    pub election_backoff_max_ms: i32,
     pub fetch_timeout_ms: i32,
     pub segment_bytes: i32,
     pub segment_ms: i64,
@@ -228,6 +229,7 @@ impl QuorumConfig {
     pub(super) fn new(values: &Values) -> QuorumConfig {
         QuorumConfig {
             election_timeout_ms: values.int("controller.quorum.election.timeout.ms"),
+            election_backoff_max_ms: values.int("controller.quorum.election.backoff.max.ms"),
             fetch_timeout_ms: values.int("controller.quorum.fetch.timeout.ms"),
             segment_bytes: values
                 .opt_int("internal.metadata.log.segment.bytes")

@@ -16,7 +16,7 @@ pub(super) const QUORUM: Area = Area {
             "Whether a controller joins the voters by itself.";
         Int "controller.quorum.election.timeout.ms" = "1000", AtLeast(0), Node:
             "How long a candidate waits for votes.";
-        Int "controller.quorum.election.backoff.max.ms" = "1000", AtLeast(0), Node:
+        Int "controller.quorum.election.backoff.max.ms" = "1000", AtLeast(0), Node + honoured:
             "How long a candidate waits at most before it stands again.";
         Int "controller.quorum.fetch.timeout.ms" = "2000", AtLeast(0), Node:
             "How long a voter goes without its leader before it stands itself.";

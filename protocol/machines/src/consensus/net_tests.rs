@@ -1,0 +1,513 @@
+//! Machines against each other over a net that delays, loses, repeats and splits, on disks that forget what was not flushed. What must
+//! hold is looked at after every step: one leader an epoch, one vote an epoch, what is committed stays, the high watermark goes on.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use model::{Now, Uuid};
+
+use super::*;
+use crate::metadata::LevelRange;
+
+const TROUBLE_MS: u64 = 60_000;
+const CALM_MS: u64 = 30_000;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Entry {
+    epoch: i32,
+    value: u64,
+}
+
+#[derive(Debug, Clone)]
+enum Message {
+    Vote { from: usize, request: VoteRequest },
+    Voted { from: usize, answer: VoteAnswer },
+    Lost { by: usize },
+    Leads { from: usize, epoch: i32 },
+    Resigned { from: usize, epoch: i32, successors: Vec<ReplicaKey> },
+    Taken { from: usize },
+    Fetch { from: usize, number: u64, epoch: i32, offset: usize, last_epoch: i32 },
+    Fetched { number: u64, leader_id: Option<i32>, epoch: i32, found: Option<Found> },
+    Unanswered { number: u64 },
+    Flushed { life: u64, end: usize },
+    Wake { life: u64 },
+    Restart,
+}
+
+#[derive(Debug, Clone)]
+struct Found {
+    diverging: Option<OffsetAndEpoch>,
+    entries: Vec<Entry>,
+    high_watermark: i64,
+}
+
+struct Node {
+    machine: Option<Consensus>,
+    life: u64,
+    log: Vec<Entry>,
+    durable: usize,
+    state: Option<QuorumState>,
+    fetching: Option<u64>,
+    high_watermark: i64,
+    votes: BTreeMap<i32, ReplicaKey>,
+}
+
+struct World {
+    random: u64,
+    now: u64,
+    nodes: Vec<Node>,
+    queue: BTreeMap<(u64, u64), (usize, Message)>,
+    sent: u64,
+    cut: BTreeSet<(usize, usize)>,
+    calm: bool,
+    /// One that does not count as a voter.
+    observer: Option<usize>,
+    leaders: BTreeMap<i32, usize>,
+    committed: Vec<Entry>,
+}
+
+fn key(index: usize) -> ReplicaKey {
+    ReplicaKey { id: index as i32 + 1, directory_id: Uuid::from_u128(7 + index as u128) }
+}
+
+fn end_of(log: &[Entry], epoch: i32) -> OffsetAndEpoch {
+    let end = log.partition_point(|entry| entry.epoch <= epoch);
+    let latest = log.last().map_or(0, |entry| entry.epoch);
+    match log[..end].last() {
+        _ if epoch > latest => OffsetAndEpoch { epoch: latest, offset: log.len() as i64 },
+        Some(entry) => OffsetAndEpoch { epoch: entry.epoch, offset: end as i64 },
+        None => OffsetAndEpoch { epoch, offset: end as i64 },
+    }
+}
+
+impl Node {
+    fn end(&self) -> OffsetAndEpoch {
+        let epoch = self.log.last().map_or(0, |entry| entry.epoch);
+        OffsetAndEpoch { epoch, offset: self.log.len() as i64 }
+    }
+
+    fn leads(&self) -> bool {
+        self.machine.as_ref().is_some_and(Consensus::is_leader)
+    }
+}
+
+impl World {
+    fn new(seed: u64, voters: usize, observers: usize) -> World {
+        let node = |_| Node {
+            machine: None,
+            life: 0,
+            log: Vec::new(),
+            durable: 0,
+            state: None,
+            fetching: None,
+            high_watermark: 0,
+            votes: BTreeMap::new(),
+        };
+        let mut world = World {
+            random: seed,
+            now: 0,
+            nodes: (0..voters + observers).map(node).collect(),
+            queue: BTreeMap::new(),
+            sent: 0,
+            cut: BTreeSet::new(),
+            calm: false,
+            observer: (observers > 0).then_some(voters),
+            leaders: BTreeMap::new(),
+            committed: Vec::new(),
+        };
+        (0..voters + observers).for_each(|index| world.boot(index));
+        world
+    }
+
+    fn below(&mut self, bound: u64) -> u64 {
+        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.random;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % bound
+    }
+
+    fn voters(&self) -> usize {
+        self.observer.unwrap_or(self.nodes.len())
+    }
+
+    fn at(&mut self, after: u64, to: usize, message: Message) {
+        self.sent += 1;
+        self.queue.insert((self.now + after, self.sent), (to, message));
+    }
+
+    /// Over the net: late, lost, or twice.
+    fn send(&mut self, from: usize, to: usize, message: Message) {
+        if self.cut.contains(&(from, to)) || !self.calm && self.below(20) == 0 {
+            return self.lose(from, to, message);
+        }
+        let slow = !self.calm && self.below(30) == 0;
+        let delay = 1 + self.below(if slow { 3000 } else { 20 });
+        if !self.calm && self.below(50) == 0 {
+            let again = 1 + self.below(4000);
+            self.at(again, to, message.clone());
+        }
+        self.at(delay, to, message);
+    }
+
+    /// Whoever asked learns some time that there is no answer.
+    fn lose(&mut self, from: usize, to: usize, message: Message) {
+        let told = match message {
+            Message::Vote { .. } | Message::Resigned { .. } => (from, Message::Lost { by: to }),
+            Message::Fetch { number, .. } => (from, Message::Unanswered { number }),
+            Message::Fetched { number, .. } => (to, Message::Unanswered { number }),
+            Message::Voted { .. } | Message::Taken { .. } => (to, Message::Lost { by: from }),
+            _ => return,
+        };
+        let after = 20 + self.below(2000);
+        self.at(after, told.0, told.1);
+    }
+
+    fn boot(&mut self, index: usize) {
+        let jitter_seed = self.below(u64::MAX);
+        let voters = (0..self.voters()).map(|voter| Voter {
+            key: ReplicaKey { directory_id: Uuid::ZERO, ..key(voter) },
+            endpoints: Vec::new(),
+            kraft_versions: LevelRange { min: 0, max: 0 },
+        });
+        let voters = VoterSet::new(voters);
+        let machine = Consensus::new(ConsensusConfig {
+            local: Voter {
+                key: key(index),
+                endpoints: Vec::new(),
+                kraft_versions: LevelRange { min: 0, max: 0 },
+            },
+            election_timeout: Duration::from_millis(1000),
+            election_backoff: Duration::from_millis(1000),
+            fetch_timeout: Duration::from_millis(2000),
+            jitter_seed,
+        });
+        let node = &mut self.nodes[index];
+        node.life += 1;
+        node.machine = Some(machine);
+        node.fetching = None;
+        node.high_watermark = 0;
+        let (state, log_end) = (node.state, node.end());
+        let start = Event::Start { state, log_end, voters, voters_offset: None, kraft_version: 0 };
+        self.step(index, start);
+    }
+
+    fn crash(&mut self, index: usize) {
+        let lost = self.nodes[index].log.len() - self.nodes[index].durable;
+        let kept = self.nodes[index].durable + self.below(lost as u64 + 1) as usize;
+        let node = &mut self.nodes[index];
+        node.machine = None;
+        node.log.truncate(kept);
+        // What it finds when it starts, it flushes first.
+        node.durable = kept;
+        let down = 1 + self.below(5000);
+        self.at(down, index, Message::Restart);
+    }
+
+    fn step(&mut self, index: usize, event: Event) {
+        let mut events = vec![event];
+        while let Some(event) = events.pop() {
+            let now = Now::new(Duration::from_millis(self.now), self.now as i64);
+            let mut effects = Vec::new();
+            let Some(machine) = &mut self.nodes[index].machine else { return };
+            machine.step(now, event, &mut effects);
+            for effect in effects {
+                events.extend(self.perform(index, effect));
+            }
+        }
+        self.fetch(index);
+    }
+
+    fn perform(&mut self, index: usize, effect: Effect) -> Option<Event> {
+        let peer = |to: ReplicaKey| to.id as usize - 1;
+        match effect {
+            Effect::PersistQuorumState(state) => self.persist(index, state),
+            Effect::BecameLeader { epoch, start_offset } => {
+                assert_eq!(start_offset, self.nodes[index].log.len() as i64);
+                let other = self.leaders.insert(epoch, index);
+                assert!(other.is_none(), "two leaders in epoch {epoch}: {other:?} and {index}");
+            }
+            Effect::AppendControl { epoch, .. } => return Some(self.append(index, epoch)),
+            Effect::AdvanceHighWatermark { offset } => self.committed_to(index, offset),
+            Effect::AskForVote { to, request } => {
+                self.send(index, peer(to), Message::Vote { from: index, request });
+            }
+            Effect::AnswerVote { ticket, answer } => {
+                self.send(index, ticket as usize, Message::Voted { from: index, answer });
+            }
+            Effect::AnnounceLeader { to, epoch } => {
+                self.send(index, peer(to), Message::Leads { from: index, epoch });
+            }
+            Effect::AnnounceResignation { to, epoch, successors } => {
+                let message = Message::Resigned { from: index, epoch, successors };
+                self.send(index, peer(to), message);
+            }
+            Effect::WakeAt(at) => {
+                let life = self.nodes[index].life;
+                let after = (at.as_millis() as u64).saturating_sub(self.now);
+                self.at(after, index, Message::Wake { life });
+            }
+            Effect::LeaderChanged { .. } => {}
+        }
+        None
+    }
+
+    fn persist(&mut self, index: usize, state: QuorumState) {
+        let node = &mut self.nodes[index];
+        assert!(node.state.is_none_or(|old| old.epoch <= state.epoch), "an epoch went back");
+        if let Some(voted) = state.voted {
+            let before = node.votes.insert(state.epoch, voted);
+            assert!(before.is_none_or(|b| b == voted), "two votes in {}", state.epoch);
+        }
+        node.state = Some(state);
+    }
+
+    fn append(&mut self, index: usize, epoch: i32) -> Event {
+        let value = self.below(u64::MAX);
+        let node = &mut self.nodes[index];
+        node.log.push(Entry { epoch, value });
+        let end = node.end();
+        self.flush(index);
+        Event::Appended { end }
+    }
+
+    fn flush(&mut self, index: usize) {
+        let (life, end) = (self.nodes[index].life, self.nodes[index].log.len());
+        let after = 1 + self.below(30);
+        self.at(after, index, Message::Flushed { life, end });
+    }
+
+    fn committed_to(&mut self, index: usize, offset: i64) {
+        let node = &mut self.nodes[index];
+        assert!(offset > node.high_watermark, "a high watermark went back");
+        node.high_watermark = offset;
+        let told = &node.log[..offset as usize];
+        for (at, entry) in told.iter().enumerate() {
+            match self.committed.get(at) {
+                Some(committed) => assert_eq!(committed, entry, "node {index}, offset {at}"),
+                None => self.committed.push(*entry),
+            }
+        }
+    }
+
+    /// A follower fetches what it has on disk to its end, one fetch at a time.
+    fn fetch(&mut self, index: usize) {
+        let node = &self.nodes[index];
+        let Some(machine) = &node.machine else { return };
+        if node.fetching.is_some() || node.durable < node.log.len() || machine.is_leader() {
+            return;
+        }
+        let to = match machine.role() {
+            Role::Follower { .. } => machine.leader_id().map(|id| id as usize - 1),
+            Role::Unattached { .. } => None,
+            _ => return,
+        };
+        let (epoch, end) = (machine.epoch(), node.end());
+        let to = to.unwrap_or_else(|| self.below(self.voters() as u64) as usize);
+        if to == index {
+            return;
+        }
+        let number = self.sent;
+        self.nodes[index].fetching = Some(number);
+        let (offset, last_epoch) = (end.offset as usize, end.epoch);
+        let message = Message::Fetch { from: index, number, epoch, offset, last_epoch };
+        self.send(index, to, message);
+    }
+
+    fn deliver(&mut self, to: usize, message: Message) {
+        if let Message::Restart = message {
+            return self.boot(to);
+        }
+        if self.nodes[to].machine.is_none() {
+            return match message {
+                Message::Vote { from, .. }
+                | Message::Resigned { from, .. }
+                | Message::Fetch { from, .. } => self.lose(from, to, message),
+                _ => {}
+            };
+        }
+        let life = self.nodes[to].life;
+        match message {
+            Message::Vote { from, request } => {
+                self.step(to, Event::VoteRequested { ticket: from as u64, request });
+            }
+            Message::Voted { from, answer } => {
+                self.step(to, Event::VoteAnswered { from: key(from), answer });
+            }
+            Message::Lost { by } => self.step(to, Event::Unanswered { by: key(by) }),
+            Message::Leads { from, epoch } => {
+                self.step(to, Event::LeaderAnnounced { leader_id: key(from).id, epoch });
+            }
+            Message::Resigned { from, epoch, successors } => {
+                let leader_id = key(from).id;
+                self.step(to, Event::LeaderResigned { leader_id, epoch, successors });
+                self.send(to, from, Message::Taken { from: to });
+            }
+            Message::Taken { from } => self.step(to, Event::ResignationTaken { by: key(from) }),
+            Message::Fetch { from, number, epoch, offset, last_epoch } => {
+                let found = self.find(to, from, epoch, offset, last_epoch);
+                let Some(machine) = &self.nodes[to].machine else { return };
+                let (leader_id, epoch) = (machine.leader_id(), machine.epoch());
+                let answer = Message::Fetched { number, leader_id, epoch, found };
+                self.send(to, from, answer);
+            }
+            Message::Unanswered { number } => {
+                if self.nodes[to].fetching == Some(number) {
+                    self.nodes[to].fetching = None;
+                    self.fetch(to);
+                }
+            }
+            Message::Fetched { number, leader_id, epoch, found } => {
+                if self.nodes[to].fetching == Some(number) {
+                    self.step(to, Event::Heard { leader_id, epoch });
+                    self.nodes[to].fetching = None;
+                    self.take(to, leader_id, epoch, found);
+                }
+            }
+            Message::Flushed { life: of, end } if of == life => {
+                let node = &mut self.nodes[to];
+                let end = end.min(node.log.len());
+                node.durable = node.durable.max(end);
+                self.step(to, Event::Flushed { end_offset: end as i64 });
+            }
+            Message::Wake { life: of } if of == life => self.step(to, Event::Tick),
+            Message::Flushed { .. } | Message::Wake { .. } | Message::Restart => {}
+        }
+    }
+
+    fn find(
+        &mut self,
+        leader: usize,
+        from: usize,
+        epoch: i32,
+        offset: usize,
+        last_epoch: i32,
+    ) -> Option<Found> {
+        let node = &self.nodes[leader];
+        let machine = node.machine.as_ref()?;
+        if !machine.is_leader() || machine.epoch() != epoch {
+            return None;
+        }
+        let bounds = LogBounds { start_offset: 0, earliest_snapshot: None, latest_snapshot: None };
+        let judged = bounds.judge(offset as i64, last_epoch, |epoch| end_of(&node.log, epoch));
+        let (diverging, entries) = match judged {
+            FetchPosition::Valid => {
+                let most = 1 + self.below(4) as usize;
+                self.step(leader, Event::Fetched { replica: key(from), offset: offset as i64 });
+                let log = &self.nodes[leader].log;
+                (None, log[offset..].iter().copied().take(most).collect())
+            }
+            FetchPosition::Diverging(end) => (Some(end), Vec::new()),
+            FetchPosition::Snapshot(id) => panic!("there are no snapshots here: {id:?}"),
+        };
+        let machine = self.nodes[leader].machine.as_ref()?;
+        let high_watermark = machine.high_watermark().unwrap_or(-1);
+        Some(Found { diverging, entries, high_watermark })
+    }
+
+    fn take(&mut self, to: usize, leader_id: Option<i32>, epoch: i32, found: Option<Found>) {
+        let node = &mut self.nodes[to];
+        let Some(machine) = &node.machine else { return };
+        let follows = matches!(machine.role(), Role::Follower { .. })
+            && machine.epoch() == epoch
+            && machine.leader_id() == leader_id;
+        let Some(found) = found.filter(|_| follows) else { return self.fetch(to) };
+        if let Some(end) = found.diverging {
+            let offset = truncation_offset(end, |epoch| end_of(&node.log, epoch));
+            assert!(offset >= node.high_watermark, "what is committed would be cut off");
+            node.log.truncate(offset as usize);
+            node.durable = node.durable.min(node.log.len());
+            let end = node.end();
+            self.step(to, Event::Truncated { end });
+            self.step(to, Event::FetchAnswered { high_watermark: None });
+            return;
+        }
+        if !found.entries.is_empty() {
+            node.log.extend(found.entries);
+            let end = node.end();
+            self.flush(to);
+            self.step(to, Event::Appended { end });
+        }
+        let high_watermark = Some(found.high_watermark).filter(|offset| *offset >= 0);
+        self.step(to, Event::FetchAnswered { high_watermark });
+    }
+
+    /// One of the things that may happen.
+    fn trouble(&mut self) {
+        let nodes = self.nodes.len() as u64;
+        let (one, other) = (self.below(nodes) as usize, self.below(nodes) as usize);
+        match self.below(12) {
+            0 if self.nodes[one].machine.is_some() => self.crash(one),
+            1 => drop(self.cut.insert((one, other))),
+            2 => {
+                for peer in 0..self.nodes.len() {
+                    self.cut.extend([(one, peer), (peer, one)]);
+                }
+            }
+            3 | 4 => self.cut.clear(),
+            5 if self.nodes[one].leads() => self.step(one, Event::Resign),
+            _ => self.propose(),
+        }
+    }
+
+    fn propose(&mut self) {
+        for index in 0..self.nodes.len() {
+            let Some(machine) = &self.nodes[index].machine else { continue };
+            if machine.is_leader() {
+                let epoch = machine.epoch();
+                let appended = self.append(index, epoch);
+                self.step(index, appended);
+            }
+        }
+    }
+
+    fn run_until(&mut self, until: u64) {
+        while self.now < until {
+            let next = self.queue.first_key_value().map_or(u64::MAX, |((at, _), _)| *at);
+            let trouble = self.now + 1 + self.below(200);
+            if next <= trouble {
+                let Some(((at, _), (to, message))) = self.queue.pop_first() else { return };
+                self.now = self.now.max(at);
+                self.deliver(to, message);
+            } else {
+                self.now = trouble;
+                if self.calm { self.propose() } else { self.trouble() }
+            }
+        }
+    }
+}
+
+fn run(seed: u64, voters: usize, observers: usize) -> (usize, usize) {
+    let mut world = World::new(seed, voters, observers);
+    world.run_until(TROUBLE_MS);
+    (world.calm, world.cut) = (true, BTreeSet::new());
+    // A leader that was told to resign for good starts anew, as a process that stopped does.
+    for index in 0..world.nodes.len() {
+        let role = world.nodes[index].machine.as_ref().map(Consensus::role);
+        if matches!(role, Some(Role::Resigned { deadline: None, .. })) {
+            world.crash(index);
+        }
+    }
+    let before = world.committed.len();
+    world.run_until(TROUBLE_MS + CALM_MS);
+    assert!(world.committed.len() > before + 10, "nothing is committed in calm times");
+    for (index, node) in world.nodes.iter().enumerate() {
+        assert!(node.high_watermark > before as i64, "node {index} is left behind");
+    }
+    (world.leaders.len(), world.committed.len())
+}
+
+#[test]
+fn what_is_committed_stays_through_crashes_and_splits() {
+    let (mut leaders, mut committed) = (0, 0);
+    for seed in 0..60 {
+        let voters = [3, 3, 4, 5, 2][seed as usize % 5];
+        let observers = usize::from(seed % 3 == 0);
+        let run = std::panic::catch_unwind(|| run(seed, voters, observers));
+        let (led, kept) = run.unwrap_or_else(|_| panic!("seed {seed}: see above"));
+        leaders += led;
+        committed += kept;
+    }
+    assert!(leaders > 250, "{leaders} elections were won: too few to mean much");
+    assert!(committed > 5_000, "{committed} entries were committed: too few to mean much");
+}
