@@ -5,7 +5,7 @@ use crate::manifest::{Crate, workspace};
 
 /// Folder, and the workspace's crates it may use. Within the middle row, coordinators and quorum may lead to partitions,
 /// whose logs they keep their records in, and to nothing else beside them.
-const ARROWS: [(&str, &str); 12] = [
+const ARROWS: [(&str, &str); 13] = [
     ("protocol/model", ""),
     ("protocol/wire", "model"),
     ("protocol/machines", "model wire"),
@@ -21,6 +21,7 @@ const ARROWS: [(&str, &str); 12] = [
         "supervisors",
         "model wire machines disk log runtime client partitions coordinators quorum network",
     ),
+    ("tests/bench", "wire"),
 ];
 
 /// protocol/ is pure: from outside it takes data structures, checksums and codecs, nothing that runs, waits or does IO.

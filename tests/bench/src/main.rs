@@ -1,0 +1,61 @@
+//! Brokers in turn under one light client, and a bare loop beside them that does the least the machine allows. What counts
+//! is the ratio of what they spend in one run: figures of two machines, or of two days, do not compare.
+#![allow(
+    clippy::disallowed_types,
+    clippy::disallowed_methods,
+    reason = "this is the world outside of the node"
+)]
+
+mod broker;
+mod floor;
+mod frames;
+mod load;
+mod memory;
+mod rounds;
+
+use broker::Broker;
+use clap::{Args, Parser};
+use load::Load;
+use std::process::ExitCode;
+
+#[derive(Parser)]
+#[command(name = "bench", about)]
+enum Command {
+    /// Produces to each broker in turn, and to the bare loop, and tells the CPU seconds of each per GB
+    Produce(Produce),
+    /// Serves the bare loop until it is killed: thread per connection, CRC, pwrite, answer
+    #[command(hide = true)]
+    Floor { directory: std::path::PathBuf },
+}
+
+#[derive(Args)]
+struct Produce {
+    /// NAME=HOST:PORT@PID of a broker on this machine, whose topic is there; for each broker once
+    #[arg(long = "broker", required = true)]
+    brokers: Vec<Broker>,
+    #[command(flatten)]
+    load: Load,
+    /// Rounds, each over all brokers
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+    /// GB that each broker takes before it is measured
+    #[arg(long, default_value_t = 1.0)]
+    warm_gb: f64,
+    /// GB that each broker takes in each round
+    #[arg(long, default_value_t = 1.0)]
+    gb: f64,
+}
+
+fn main() -> ExitCode {
+    let done = match Command::parse() {
+        Command::Produce(produce) => rounds::run(&produce),
+        Command::Floor { directory } => floor::serve(&directory),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
