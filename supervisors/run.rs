@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::node_config::NodeConfig;
+use model::node_config::{ClusterId, NodeConfig};
 use runtime::{ActorTree, Bulkhead, BulkheadSizes, Bulkheads, World};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -38,6 +38,10 @@ pub enum RunError {
         "the console cannot listen on {address}: {source}; --console HOST:PORT names another, --console off goes without"
     )]
     Console { address: String, source: std::io::Error },
+    #[error(
+        "--cluster-id {given} is not the cluster of the file, {cluster_id}: leave it out, or give [cluster] id = \"{given}\" there"
+    )]
+    OtherCluster { given: String, cluster_id: String },
     #[error("threads cannot be started: {0}")]
     Threads(std::io::Error),
     #[error("signals cannot be watched: {0}")]
@@ -89,7 +93,7 @@ fn format_node(format: &cli::Format) -> Result<(), RunError> {
     let (_bulkheads, world) = real_world(BulkheadSizes::for_cores(1))?;
     let features: BTreeMap<String, i16> = format.feature.iter().cloned().collect();
     for config in configs {
-        let cluster_id = format.cluster_id.clone();
+        let cluster_id = cluster_to_format(format, &config)?;
         let (standalone, ignore) = (format.standalone, format.ignore_formatted);
         let formatted = format_for(&world, &config, cluster_id, &features, standalone, ignore)?;
         for (dir, id) in formatted.dirs {
@@ -101,6 +105,19 @@ fn format_node(format: &cli::Format) -> Result<(), RunError> {
         }
     }
     Ok(())
+}
+
+/// The file's own, where it has one: the node would not start on another's directories.
+fn cluster_to_format(format: &cli::Format, config: &NodeConfig) -> Result<String, RunError> {
+    let given = format.cluster_id.clone();
+    match (&config.cluster_id, given) {
+        (ClusterId::Given(id), Some(given)) if *id != given => {
+            Err(RunError::OtherCluster { given, cluster_id: id.clone() })
+        }
+        (ClusterId::Given(id), _) => Ok(id.clone()),
+        (ClusterId::Derived(id), given) => Ok(given.unwrap_or_else(|| id.clone())),
+        (ClusterId::FromDirectories, given) => Ok(given.unwrap_or_default()),
+    }
 }
 
 fn start_nodes(start: &cli::Start) -> Result<(), RunError> {
@@ -164,9 +181,9 @@ async fn serve(start: &cli::Start, configs: Vec<NodeConfig>, world: World) -> Re
         );
     }
     if let Some(console) = console {
-        let worlds = nodes.iter().map(|node| node.world().clone()).collect();
+        let serving = console.serve(&nodes.iter().collect::<Vec<_>>());
         let task = async move {
-            if let Err(error) = console.serve(worlds).await {
+            if let Err(error) = serving.await {
                 tracing::warn!(%error, "the console ended");
             }
         };

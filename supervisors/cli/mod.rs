@@ -89,10 +89,11 @@ pub struct Format {
     /// The node of the file whose directories are formatted
     #[arg(long, value_name = "ID", requires = "config")]
     pub node: Option<i32>,
-    /// The cluster the directories will belong to
-    #[arg(long, value_name = "ID")]
-    pub cluster_id: String,
-    /// Make this controller the only voter, kept in the metadata log
+    /// The cluster the directories will belong to; a cluster's file says it itself
+    #[arg(long, value_name = "ID", required_unless_present = "config")]
+    pub cluster_id: Option<String>,
+    /// Make this controller the only voter, kept in the metadata log: needed where controller.quorum.voters is not set, refused where
+    /// it is (a cluster's file sets it)
     #[arg(long)]
     pub standalone: bool,
     /// The level of a feature, other than its latest

@@ -51,7 +51,7 @@ fn format_and_tree() {
         --feature kraft.version=1 --feature metadata.version=30 --ignore-formatted";
     let Ok(Command::Format(format)) = parse(line) else { panic!("{line}") };
     assert_eq!(format.source(), Some(Source::Cluster { file: "c.toml".into(), node: Some(1) }));
-    assert_eq!(format.cluster_id, "x");
+    assert_eq!(format.cluster_id.as_deref(), Some("x"));
     assert!(format.standalone && format.ignore_formatted);
     assert_eq!(format.feature, [("kraft.version".into(), 1), ("metadata.version".into(), 30)]);
 

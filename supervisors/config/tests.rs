@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use model::NodeId;
 use model::node_config::Roles;
 
@@ -161,6 +163,25 @@ fn the_documented_file_works() {
     assert_eq!(nodes.len(), 2);
     assert_eq!(strings(&nodes[0].advertised), ["PLAINTEXT://localhost:9092"]);
     assert_eq!(nodes[1].values.int("default.replication.factor"), 3);
+}
+
+/// Its config/server.properties as Kafka 4.4 ships it, each line of it.
+#[test]
+fn kafkas_own_file_is_taken_as_it_is_shipped() {
+    let shipped = include_str!("../../tests/conformance/kafka/server.properties");
+    let node = properties(shipped).unwrap();
+    assert_eq!(node.roles, Roles { broker: true, controller: true });
+    assert!(node.voters.is_empty(), "its quorum is kept in its log");
+    assert_eq!(strings(&node.bootstrap_servers), ["localhost:9093"]);
+    assert_eq!(strings(&node.listeners), ["PLAINTEXT://:9092", "CONTROLLER://:9093"]);
+    assert_eq!(strings(&node.advertised), ["PLAINTEXT://localhost:9092"]);
+    assert_eq!(strings(&node.advertised_controller), ["CONTROLLER://localhost:9093"]);
+    assert_eq!(node.log_dirs, [PathBuf::from("/tmp/kraft-combined-logs")]);
+    assert_eq!((node.network.threads, node.network.io_threads), (Some(3), Some(8)));
+    let read: BTreeMap<&str, &str> = node.values.fixed().collect();
+    for property in parse_properties(shipped).unwrap() {
+        assert_eq!(read.get(&*property.key), Some(&&*property.value), "{}", property.key);
+    }
 }
 
 #[test]

@@ -11,7 +11,9 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use axum::routing::get;
 use axum::{Json, Router};
-use runtime::{ActorTree, World};
+use runtime::{ActorTree, World, prometheus};
+
+use crate::node::Node;
 
 pub use draw::draw;
 pub use fetch::{FetchError, fetch_tree};
@@ -39,27 +41,31 @@ impl Console {
         self.listener.local_addr()
     }
 
-    /// Serves the nodes of these worlds until it is dropped.
+    /// Serves these nodes until it is dropped.
     ///
     /// # Errors
     /// The socket is gone.
-    pub async fn serve(self, worlds: Vec<World>) -> io::Result<()> {
+    pub fn serve(self, nodes: &[&Node]) -> impl Future<Output = io::Result<()>> + use<> {
+        let nodes = nodes.iter().map(|n| (n.config().node_id.to_string(), n.world().clone()));
         let router = Router::new()
             .route("/metrics", get(metrics))
             .route("/tree", get(tree))
-            .with_state(worlds);
-        axum::serve(self.listener, router).await
+            .with_state(nodes.collect::<Worlds>());
+        async move { axum::serve(self.listener, router).await }
     }
 }
 
-async fn metrics(State(worlds): State<Vec<World>>) -> impl IntoResponse {
-    let text: String = worlds.iter().map(|world| world.registry().prometheus()).collect();
+/// Each node's world, by the node's id.
+type Worlds = Vec<(String, World)>;
+
+async fn metrics(State(worlds): State<Worlds>) -> impl IntoResponse {
+    let text = prometheus(worlds.iter().map(|(id, world)| (id.as_str(), world.registry())));
     ([(CONTENT_TYPE, "text/plain; version=0.0.4")], text)
 }
 
-async fn tree(State(worlds): State<Vec<World>>) -> Json<Vec<ActorTree>> {
+async fn tree(State(worlds): State<Worlds>) -> Json<Vec<ActorTree>> {
     let mut forest = Vec::new();
-    for world in &worlds {
+    for (_, world) in &worlds {
         forest.extend(world.registry().look(world).await);
     }
     Json(forest)

@@ -24,6 +24,16 @@ pub enum DirectoriesError {
     Feature(#[from] FeatureError),
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    #[error(
+        "the node is a controller and controller.quorum.voters is not set: --standalone is needed, which makes it the only voter"
+    )]
+    NoVoters,
+    #[error(
+        "--standalone cannot be given where controller.quorum.voters is set (a cluster's file sets it, from its nodes with the role controller): leave it out, or take controller.quorum.voters out and set controller.quorum.bootstrap.servers"
+    )]
+    StaticVoters,
+    #[error("--standalone is for a controller, and process.roles has none")]
+    NoController,
     #[error("{dir} is in use by another process", dir = .0.display())]
     Locked(PathBuf),
     #[error("{dir} is to hold the metadata log and cannot be used: {source}", dir = .dir.display())]
@@ -159,7 +169,8 @@ fn load_or_format(
 /// Formats the directories of a node: `standalone` makes it the sole voter of a quorum kept in the metadata log.
 ///
 /// # Errors
-/// See [`format_directories`]; also a feature level that does not exist or does not fit.
+/// See [`format_directories`]; also a feature level that does not exist or does not fit, and voters that are named twice or not at
+/// all (as Kafka's `StorageTool`).
 pub(crate) fn format_for(
     world: &World,
     config: &NodeConfig,
@@ -168,6 +179,12 @@ pub(crate) fn format_for(
     standalone: bool,
     ignore_formatted: bool,
 ) -> Result<Formatted, DirectoriesError> {
+    match (standalone, config.roles.controller, config.voters.is_empty()) {
+        (false, true, true) => return Err(DirectoriesError::NoVoters),
+        (true, _, false) => return Err(DirectoriesError::StaticVoters),
+        (true, false, true) => return Err(DirectoriesError::NoController),
+        _ => {}
+    }
     let levels = initial_feature_levels(features, config.voters.is_empty())?;
     let mut random = world.random("directory ids");
     let mut spec = FormatSpec {

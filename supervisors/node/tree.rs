@@ -455,6 +455,7 @@ fn network_members(cx: &Cx<NodeActor>, shared: &Shared, groups: Groups) -> Vec<S
         cluster_id: shared.cluster_id.clone(),
         limits,
         metadata: shared.images.subscribe(),
+        quorum: shared.raft_status.subscribe(),
         applied: shared.applied.subscribe(),
         settings: shared.settings.subscribe(),
         hosted: shared.hosted.clone(),

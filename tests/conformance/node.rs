@@ -26,7 +26,8 @@ struct Process {
     child: Child,
     output: Output,
     home: TempDir,
-    settings: Vec<String>,
+    /// Of the command line, behind the program's name.
+    args: Vec<String>,
 }
 
 /// What the process says, kept to be shown when a test fails.
@@ -57,13 +58,31 @@ impl Node {
             return Node { address, process: None };
         }
         let home = TempDir::new().expect("a temporary directory");
-        let settings: Vec<String> =
-            SETTINGS.iter().chain(settings).map(|text| (*text).to_owned()).collect();
         let address = free_address();
-        let (child, output) = spawn(address, home.path(), &settings);
-        let mut process = Process { child, output, home, settings };
+        let data = home.path().join("data");
+        let mut args = start_args(&address.to_string(), &data);
+        for setting in SETTINGS.iter().chain(settings) {
+            args.extend(["--set".to_owned(), (*setting).to_owned()]);
+        }
+        Node::start_by(home, address, args)
+    }
+
+    /// A node by a command line of the test's own, which makes it listen on `address`.
+    pub fn start_by(home: TempDir, address: SocketAddr, args: Vec<String>) -> Node {
+        let (child, output) = spawn(&args);
+        let mut process = Process { child, output, home, args };
         process.wait_until_it_serves(address);
         Node { address, process: Some(process) }
+    }
+
+    /// SIGTERM; answers how it ended, all it said, and its home.
+    pub fn terminate(mut self) -> (ExitStatus, String, TempDir) {
+        let process = self.process.as_ref().expect("a process of the test's own");
+        let id = rustix::process::Pid::from_child(&process.child);
+        rustix::process::kill_process(id, rustix::process::Signal::TERM).expect("a signal");
+        let (status, said) = self.wait_for_its_end();
+        let process = self.process.take().expect("a process of the test's own");
+        (status, said, process.home)
     }
 
     /// A node of the test's own with these log directories under its home, the metadata log in the first; none where the
@@ -76,15 +95,15 @@ impl Node {
         let home = TempDir::new().expect("a temporary directory");
         let paths: Vec<String> =
             dirs.iter().map(|dir| home.path().join(dir).to_string_lossy().into_owned()).collect();
-        let mut settings: Vec<String> =
-            SETTINGS.iter().chain(settings).map(|text| (*text).to_owned()).collect();
-        settings.push(format!("log.dirs={}", paths.join(",")));
-        settings.push(format!("metadata.log.dir={}", paths[0]));
         let address = free_address();
-        let (child, output) = spawn(address, home.path(), &settings);
-        let mut process = Process { child, output, home, settings };
-        process.wait_until_it_serves(address);
-        Some(Node { address, process: Some(process) })
+        let data = home.path().join("data");
+        let mut args = start_args(&address.to_string(), &data);
+        let dirs =
+            [&*format!("log.dirs={}", paths.join(",")), &*format!("metadata.log.dir={}", paths[0])];
+        for setting in SETTINGS.iter().chain(settings).chain(&dirs) {
+            args.extend(["--set".to_owned(), (*setting).to_owned()]);
+        }
+        Some(Node::start_by(home, address, args))
     }
 
     /// kill -9, and a start that must fail; answers all that was said.
@@ -92,8 +111,7 @@ impl Node {
         let process = self.process.as_mut().expect("a process of the test's own");
         process.child.kill().expect("SIGKILL");
         process.child.wait().expect("a dead process");
-        (process.child, process.output) =
-            spawn(self.address, process.home.path(), &process.settings);
+        (process.child, process.output) = spawn(&process.args);
         let (status, said) = self.wait_for_its_end();
         assert!(!status.success());
         said
@@ -158,7 +176,7 @@ impl Node {
         process.child.kill().expect("SIGKILL");
         process.child.wait().expect("a dead process");
         let begin = Instant::now();
-        (process.child, process.output) = spawn(address, process.home.path(), &process.settings);
+        (process.child, process.output) = spawn(&process.args);
         process.wait_until_it_serves(address);
         begin.elapsed()
     }
@@ -243,20 +261,23 @@ fn forward(from: impl Read + Send + 'static, to: Sender<String>) {
     });
 }
 
-fn spawn(address: SocketAddr, home: &Path, settings: &[String]) -> (Child, Output) {
-    let data = home.join("data");
-    let mut command = start_command(&address.to_string(), &data);
-    for setting in settings {
-        command.args(["--set", setting]);
-    }
+fn spawn(args: &[String]) -> (Child, Output) {
+    let mut command = Command::new(OTTLA);
+    command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("the ottla binary");
     let output = Output::of(&mut child);
     (child, output)
 }
 
+fn start_args(listen: &str, data: &Path) -> Vec<String> {
+    let data = data.to_string_lossy();
+    let args = ["start", "--listen", listen, "--console", "off", "--data", &data];
+    args.map(str::to_owned).to_vec()
+}
+
 pub fn start_command(listen: &str, data: &Path) -> Command {
     let mut command = Command::new(OTTLA);
-    command.args(["start", "--listen", listen, "--console", "off", "--data"]).arg(data);
+    command.args(start_args(listen, data));
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
@@ -271,8 +292,14 @@ fn crash_foreign() -> Duration {
 
 /// Runs a start that must fail; answers how it ended and all it said.
 pub fn failing_start(listen: &str, data: &Path, more: &[&str]) -> (ExitStatus, String) {
-    let mut child = start_command(listen, data).args(more).spawn().expect("the ottla binary");
-    let mut output = Output::of(&mut child);
+    let mut args = start_args(listen, data);
+    args.extend(more.iter().map(|text| (*text).to_owned()));
+    ended(&args)
+}
+
+/// Runs a command that must end by itself; answers how it ended and all it said.
+pub fn ended(args: &[String]) -> (ExitStatus, String) {
+    let (mut child, mut output) = spawn(args);
     let begin = Instant::now();
     loop {
         if let Some(status) = child.try_wait().expect("a child") {

@@ -10,11 +10,11 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-fn home() -> TempDir {
+pub fn home() -> TempDir {
     TempDir::new().expect("a temporary directory")
 }
 
-fn assert_refused(said: &str, names: &[&str]) {
+pub fn assert_refused(said: &str, names: &[&str]) {
     for name in names {
         assert!(said.contains(name), "the message does not name {name:?}:\n{said}");
     }

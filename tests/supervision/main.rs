@@ -14,6 +14,7 @@ mod raw;
 #[expect(dead_code, reason = "the conformance tests use all of it")]
 #[path = "../conformance/requests.rs"]
 mod requests;
+mod several;
 mod window;
 
 use std::time::Duration;

@@ -137,7 +137,7 @@ fn a_partition_that_panics_is_soon_back_and_its_neighbours_do_not_notice() {
     let node = runtime.block_on(starting).expect("a node");
     let console = runtime.block_on(Console::bind("127.0.0.1", 0)).expect("a console");
     let port = console.address().expect("its address").port();
-    let serving = runtime.spawn(console.serve(vec![node.world().clone()]));
+    let serving = runtime.spawn(console.serve(&[&node]));
     requests::create_topic(&mut Connection::open(node.bootstrap()), TOPIC, PARTITIONS);
 
     for (partition, answers) in (0..).zip(answers_around_a_panic(&runtime, &node)) {

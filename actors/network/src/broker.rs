@@ -9,7 +9,7 @@ use machines::metadata::MetadataImage;
 use model::NodeId;
 use model::settings::Values;
 use partitions::{Hosted, LogDirs, PartitionsMsg};
-use quorum::ControllerHandle;
+use quorum::{ControllerHandle, RaftStatus};
 use runtime::{Address, Credits, RandomStream, Watch, World};
 
 use crate::connection::RequestMemory;
@@ -39,6 +39,7 @@ pub struct BrokerParts {
     pub cluster_id: String,
     pub limits: Limits,
     pub metadata: Watch<MetadataImage>,
+    pub quorum: Watch<RaftStatus>,
     /// The metadata offset up to which this node's replicas were started, told and removed.
     pub applied: Watch<i64>,
     /// The node's settings, dynamic ones included.

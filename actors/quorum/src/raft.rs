@@ -54,6 +54,8 @@ pub struct RaftStatus {
     pub leader_id: Option<i32>,
     pub epoch: i32,
     pub high_watermark: i64,
+    /// The level of `kraft.version`: 0 where the voters are fixed.
+    pub kraft_version: i16,
 }
 
 #[derive(Debug, Clone, thiserror::Error)]

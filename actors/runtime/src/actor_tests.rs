@@ -196,10 +196,17 @@ async fn what_is_sent_and_handled_is_counted_by_name() {
     let count = |name| forest[0].messages.iter().find(|m| m.name == name).unwrap().handled;
     assert_eq!((count("Note"), count("Forget"), count("Panic")), (40, 1, 0));
     assert_eq!(forest[0].numbers["held"], 1);
-    let text = world.registry().prometheus();
-    assert!(text.contains("ottla_messages_handled_total{kind=\"clerk\",message=\"Note\"} 40\n"));
-    assert!(text.contains("ottla_actor_number{kind=\"clerk\",name=\"held\"} 1\n"));
-    assert!(text.contains("ottla_handling_seconds_count{kind=\"clerk\"} 48\n"), "{text}");
+    let text = prometheus([("7", world.registry())]);
+    assert!(
+        text.contains(
+            "ottla_messages_handled_total{node=\"7\",kind=\"clerk\",message=\"Note\"} 40\n"
+        )
+    );
+    assert!(text.contains("ottla_actor_number{node=\"7\",kind=\"clerk\",name=\"held\"} 1\n"));
+    assert!(
+        text.contains("ottla_handling_seconds_count{node=\"7\",kind=\"clerk\"} 48\n"),
+        "{text}"
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -72,7 +72,7 @@ pub use cx::Cx;
 pub use directory::Directory;
 pub use lifecycle::{Exit, Phase};
 pub use map::{FastMap, FixedHasher, Map};
-pub use metrics::{ActorTree, Counter, Gauge, MessageCount, Registry, Watchdog};
+pub use metrics::{ActorTree, Counter, Gauge, MessageCount, Registry, Watchdog, prometheus};
 pub use model::{Decision, DecisionOf, Now, Persist, Replicated, StoredRecord, Ticket, TimerOp};
 pub use policy::{
     Backoff, ChangeHook, ChildChange, ChildEvent, ChildSpec, GiveUp, Intensity, Restart,

@@ -5,7 +5,9 @@
 
 use std::sync::Arc;
 
-use machines::metadata::{LevelRange, METADATA_VERSION, MetadataImage, supported_features};
+use machines::metadata::{
+    KRAFT_VERSION, LevelRange, METADATA_VERSION, MetadataImage, supported_features,
+};
 use model::ErrorCode;
 use wire::api_versions_response::{ApiVersion, FinalizedFeatureKey, SupportedFeatureKey};
 use wire::{ApiKey, ApiVersionsRequest, ApiVersionsResponse};
@@ -45,7 +47,7 @@ impl Api for ApiVersions {
             api_keys,
             supported_features: supported(cx.version),
             finalized_features_epoch: image.provenance.offset,
-            finalized_features: finalized(&image),
+            finalized_features: finalized(&image, broker.quorum.get().kraft_version),
             ..Default::default()
         }
     }
@@ -111,11 +113,13 @@ fn supported(version: i16) -> Vec<SupportedFeatureKey> {
         .collect()
 }
 
-fn finalized(image: &MetadataImage) -> Vec<FinalizedFeatureKey> {
+/// The quorum's own level is in its log and not in the metadata.
+fn finalized(image: &MetadataImage, kraft_version: i16) -> Vec<FinalizedFeatureKey> {
     let metadata = (METADATA_VERSION.to_owned(), image.feature_level(METADATA_VERSION));
+    let quorum = (KRAFT_VERSION.to_owned(), kraft_version);
     let others = image.features.iter().map(|(name, level)| (name.clone(), *level));
     others
-        .chain([metadata])
+        .chain([metadata, quorum])
         .filter(|(_, level)| *level > 0)
         .map(|(name, level)| FinalizedFeatureKey {
             name,

@@ -1,5 +1,6 @@
 //! A broker's insides without a quorum: real disk and sockets, partitions that follow an image which the test publishes.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -19,7 +20,7 @@ use partitions::{
     Assignments, Checkpoints, Hosted, LogCleaner, LogCleanerArgs, LogDirState, LogDirs,
     PartitionHandle, Partitions, PartitionsArgs, Standing,
 };
-use quorum::{ControllerHandle, LifecycleState};
+use quorum::{ControllerHandle, LifecycleState, RaftStatus};
 use runtime::{
     Actor, Address, ChildSpec, Handles, ListenOptions, NetStream, Publisher, Root, Seed, Strategy,
     Supervisor, SupervisorArgs, Waiter, Watch, World, spawn_root, watch,
@@ -45,7 +46,7 @@ pub struct Rig {
     pub hosted: Arc<Hosted>,
     pub log_dirs: LogDirs,
     pub assignments: Arc<Assignments>,
-    address: std::net::SocketAddr,
+    address: SocketAddr,
     ledger: Arc<Ledger>,
     settings: Publisher<Values>,
     _roots: (Root<Supervisor>, Root<ListenerActor>, Root<Supervisor>, Root<Coordinators>),
@@ -53,7 +54,7 @@ pub struct Rig {
     _dir: tempfile::TempDir,
 }
 
-async fn listen(world: &World, broker: Arc<Broker>) -> (Root<ListenerActor>, std::net::SocketAddr) {
+async fn listen(world: &World, broker: Arc<Broker>) -> (Root<ListenerActor>, SocketAddr) {
     let quotas = ConnectionQuotas::new(broker.settings.clone());
     let bound = Bound::open(world, listener_spec()).await.unwrap();
     let address = bound.address();
@@ -80,6 +81,11 @@ async fn alone<A: Actor>(
 fn log_cleaner(world: &World, hosted: &Arc<Hosted>, settings: &Watch<Values>) -> Root<LogCleaner> {
     let args = LogCleanerArgs { hosted: hosted.clone(), settings: settings.clone() };
     spawn_root::<LogCleaner>(world, "log-cleaner", args).unwrap()
+}
+
+fn first_records(address: SocketAddr, dirs: u8) -> impl Iterator<Item = MetadataRecord> {
+    let several = (dirs > 1).then(keeps_track_of_directories);
+    [registration(address.port())].into_iter().chain(several)
 }
 
 fn keeps_track_of_directories() -> MetadataRecord {
@@ -144,6 +150,7 @@ impl Rig {
             cluster_id: "rig".into(),
             limits: limits(),
             metadata: image,
+            quorum: watch(RaftStatus::default()).1,
             applied,
             settings: values,
             hosted: hosted.clone(),
@@ -166,8 +173,7 @@ impl Rig {
             _cleaner: cleaner,
             _dir: dir,
         };
-        let several = (dirs > 1).then(keeps_track_of_directories);
-        rig.publish([registration(address.port())].into_iter().chain(several));
+        rig.publish(first_records(address, dirs));
         rig
     }
 

@@ -68,6 +68,7 @@ impl Raft {
             leader_id: self.consensus.leader_id(),
             epoch: self.consensus.epoch(),
             high_watermark: self.committed,
+            kraft_version: self.consensus.kraft_version(),
         });
     }
 

@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use super::{Registry, Status, Totals, bucket_limit_micros, lock};
+use crate::credits::Credits;
 
 /// Sums over the actors of one kind: the number of series does not grow with partitions or connections.
 #[derive(Default)]
@@ -16,13 +17,20 @@ struct Kind {
 /// Name, help, and the value for one kind.
 type Series<T> = (&'static str, &'static str, fn(&T) -> u64);
 
-impl Registry {
-    /// All numbers in Prometheus' text format.
-    pub fn prometheus(&self) -> String {
+/// What one node counts.
+struct Sums {
+    node: String,
+    kinds: BTreeMap<&'static str, Kind>,
+    numbers: BTreeMap<(&'static str, &'static str), i64>,
+    credits: BTreeMap<String, Credits>,
+}
+
+impl Sums {
+    fn of(node: &str, registry: &Registry) -> Sums {
         let mut kinds: BTreeMap<&'static str, Kind> = BTreeMap::new();
         let mut numbers: BTreeMap<(&'static str, &'static str), i64> = BTreeMap::new();
         {
-            let past = lock(&self.0.past);
+            let past = lock(&registry.0.past);
             for (kind, totals) in &past.kinds {
                 kinds.entry(kind).or_default().totals.add(totals);
             }
@@ -30,7 +38,7 @@ impl Registry {
                 *numbers.entry(*key).or_default() += *count as i64;
             }
         }
-        for entry in self.entries() {
+        for entry in registry.entries() {
             let state = lock(&entry.state);
             let kind = kinds.entry(entry.kind).or_default();
             kind.actors += 1;
@@ -47,12 +55,27 @@ impl Registry {
                 *numbers.entry((entry.kind, name)).or_default() += gauge.get();
             }
         }
-        let mut text = Text(String::new());
-        text.kinds(&kinds);
-        text.numbers(&numbers);
-        text.credits(self);
-        text.0
+        let credits = lock(&registry.0.credits).clone();
+        Sums { node: node.to_owned(), kinds, numbers, credits }
     }
+}
+
+/// All numbers of nodes, each by its name and what it counts, in Prometheus' text format: a family is there once, whatever the number of
+/// nodes, and its lines have the label `node`.
+pub fn prometheus<'a>(nodes: impl IntoIterator<Item = (&'a str, &'a Registry)>) -> String {
+    let nodes: Vec<Sums> = nodes.into_iter().map(|(node, its)| Sums::of(node, its)).collect();
+    let mut text = Text(String::new());
+    text.kinds(&nodes);
+    text.numbers(&nodes);
+    text.credits(&nodes);
+    text.0
+}
+
+/// Each kind of actor of each node, with its labels.
+fn kinds(nodes: &[Sums]) -> impl Iterator<Item = (String, &Kind)> {
+    nodes.iter().flat_map(|Sums { node, kinds, .. }| {
+        kinds.iter().map(move |(kind, sums)| (format!("node=\"{node}\",kind=\"{kind}\""), sums))
+    })
 }
 
 struct Text(String);
@@ -66,7 +89,7 @@ impl Text {
         let _ = writeln!(self.0, "{name}{{{labels}}} {value}");
     }
 
-    fn kinds(&mut self, kinds: &BTreeMap<&'static str, Kind>) {
+    fn kinds(&mut self, nodes: &[Sums]) {
         let gauges: [Series<Kind>; 4] = [
             ("ottla_actors", "Actors of this kind.", |k| k.actors),
             ("ottla_actors_offline", "Actors that were given up.", |k| k.offline),
@@ -75,8 +98,8 @@ impl Text {
         ];
         for (name, help, value) in gauges {
             self.head(name, "gauge", help);
-            for (kind, sums) in kinds {
-                self.line(name, &format!("kind=\"{kind}\""), value(sums));
+            for (labels, sums) in kinds(nodes) {
+                self.line(name, &labels, value(sums));
             }
         }
         let counters: [Series<Totals>; 2] = [
@@ -85,67 +108,69 @@ impl Text {
         ];
         for (name, help, value) in counters {
             self.head(name, "counter", help);
-            for (kind, sums) in kinds {
-                self.line(name, &format!("kind=\"{kind}\""), value(&sums.totals));
+            for (labels, sums) in kinds(nodes) {
+                self.line(name, &labels, value(&sums.totals));
             }
         }
         self.head("ottla_messages_handled_total", "counter", "Messages handled.");
-        for (kind, sums) in kinds {
+        for (labels, sums) in kinds(nodes) {
             for (message, count) in &sums.totals.handled {
-                let labels = format!("kind=\"{kind}\",message=\"{message}\"");
+                let labels = format!("{labels},message=\"{message}\"");
                 self.line("ottla_messages_handled_total", &labels, count);
             }
         }
-        self.histogram(kinds);
+        self.histogram(nodes);
     }
 
-    fn histogram(&mut self, kinds: &BTreeMap<&'static str, Kind>) {
+    fn histogram(&mut self, nodes: &[Sums]) {
         let name = "ottla_handling_seconds";
         self.head(name, "histogram", "Time to handle a message, estimated from a sample.");
-        for (kind, sums) in kinds {
+        for (labels, sums) in kinds(nodes) {
             let mut below = 0;
             let last = sums.totals.histogram.len() - 1;
             for (bucket, count) in sums.totals.histogram[..last].iter().enumerate() {
                 below += count;
                 let limit = bucket_limit_micros(bucket) as f64 / 1e6;
-                let labels = format!("kind=\"{kind}\",le=\"{limit}\"");
+                let labels = format!("{labels},le=\"{limit}\"");
                 self.line("ottla_handling_seconds_bucket", &labels, below);
             }
             let all = below + sums.totals.histogram[last];
-            let kind = format!("kind=\"{kind}\"");
-            self.line("ottla_handling_seconds_bucket", &format!("{kind},le=\"+Inf\""), all);
+            self.line("ottla_handling_seconds_bucket", &format!("{labels},le=\"+Inf\""), all);
             let busy = sums.totals.busy_micros as f64 / 1e6;
-            self.line("ottla_handling_seconds_sum", &kind, busy);
-            self.line("ottla_handling_seconds_count", &kind, all);
+            self.line("ottla_handling_seconds_sum", &labels, busy);
+            self.line("ottla_handling_seconds_count", &labels, all);
         }
     }
 
-    fn numbers(&mut self, numbers: &BTreeMap<(&'static str, &'static str), i64>) {
+    fn numbers(&mut self, nodes: &[Sums]) {
         self.head("ottla_actor_number", "gauge", "What actors count for themselves.");
-        for ((kind, name), value) in numbers {
-            self.line("ottla_actor_number", &format!("kind=\"{kind}\",name=\"{name}\""), value);
+        for Sums { node, numbers, .. } in nodes {
+            for ((kind, name), value) in numbers {
+                let labels = format!("node=\"{node}\",kind=\"{kind}\",name=\"{name}\"");
+                self.line("ottla_actor_number", &labels, value);
+            }
         }
     }
 
-    fn credits(&mut self, registry: &Registry) {
-        let credits = lock(&registry.0.credits).clone();
-        let limits = credits.iter().map(|(name, c)| (name, c.limit()));
-        let used = credits.iter().map(|(name, c)| (name, c.used()));
-        let waits = credits.iter().map(|(name, c)| (name, c.waits()));
-        let series: [(&str, &str, &str, Vec<_>); 3] = [
-            ("ottla_credits_limit", "gauge", "The budget.", limits.collect()),
-            ("ottla_credits_used", "gauge", "What of it is taken.", used.collect()),
+    fn credits(&mut self, nodes: &[Sums]) {
+        type Value = fn(&Credits) -> u64;
+        let series: [(&str, &str, &str, Value); 3] = [
+            ("ottla_credits_limit", "gauge", "The budget.", Credits::limit),
+            ("ottla_credits_used", "gauge", "What of it is taken.", Credits::used),
             (
                 "ottla_credits_waits_total",
                 "counter",
                 "How often it had to be waited for.",
-                waits.collect(),
+                Credits::waits,
             ),
         ];
-        for (name, kind, help, values) in series {
+        for (name, kind, help, value) in series {
             self.head(name, kind, help);
-            for (credits, value) in values {
-                self.line(name, &format!("name=\"{credits}\""), value);
+            for Sums { node, credits, .. } in nodes {
+                for (budget, credits) in credits {
+                    let labels = format!("node=\"{node}\",name=\"{budget}\"");
+                    self.line(name, &labels, value(credits));
+                }
             }
         }
     }

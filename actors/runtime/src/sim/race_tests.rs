@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::*;
 use crate::{
     Actor, Address, ChildSpec, Cx, Failure, Outcome, Supervisor, SupervisorArgs, messages,
-    spawn_root,
+    prometheus, spawn_root,
 };
 
 /// Receives a write and a read; believes that the write is always first, as its way is shorter.
@@ -162,7 +162,7 @@ fn a_planned_panic_hits_handling_or_sending_and_is_supervised() {
         let path_contains = "node/write".to_owned();
         simulation.inject(SimFault::Panic { node, path_contains, skip });
         simulation.run_for(Duration::from_secs(5));
-        let tree = simulation.world(node).unwrap().registry().prometheus();
+        let tree = prometheus([("one", simulation.world(node).unwrap().registry())]);
         let restarts = tree.lines().find(|line| line.contains("restarts") && line.ends_with(" 1"));
         assert!(restarts.is_some_and(|line| line.contains("relay")), "{tree}");
     }
