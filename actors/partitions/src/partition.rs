@@ -17,7 +17,7 @@ use log::{DeletedSegments, Log, SyncJob};
 use machines::partition::{Effect, Event, Leadership, Partition};
 use model::settings::TopicConfig;
 use model::{LeaderEpoch, Ticket};
-use runtime::{Actor, Counter, Cx, Failure, Map, Outcome, RandomStream, Reply, TimerId};
+use runtime::{Actor, Counter, Cx, Failure, Held, Map, Outcome, RandomStream, Reply, TimerId};
 use wire::batch::RecordBatch;
 
 use crate::cleaner::{CleanRequest, PassFailed};
@@ -47,7 +47,7 @@ pub enum PartitionMsg {
     /// From `partitions`: the topic's settings changed.
     Configure { config: Arc<TopicConfig> },
     /// Moves the log start offset up; answers with where it is.
-    DeleteRecords { offset: i64, reply: Reply<Result<i64, DeleteRecordsError>> },
+    DeleteRecords { offset: i64, held: Held, reply: Reply<Result<i64, DeleteRecordsError>> },
     /// From `partitions`, periodic: forget idle producers.
     Tick { producer_id_expiration_ms: i64 },
     /// From `partitions`, periodic: delete old segments.
@@ -153,7 +153,7 @@ impl Actor for PartitionActor {
                 self.publish_standing();
             }
             PartitionMsg::Configure { config } => self.configure(cx, config),
-            PartitionMsg::DeleteRecords { offset, reply } => {
+            PartitionMsg::DeleteRecords { offset, held: _held, reply } => {
                 reply.send(self.delete_records(cx, offset)?)
             }
             PartitionMsg::Tick { producer_id_expiration_ms } => {

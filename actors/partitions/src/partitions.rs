@@ -19,7 +19,7 @@ use machines::partition::Leadership;
 use model::settings::{Resource, TopicConfig, Values};
 use model::{LeaderEpoch, NodeId, TopicPartition, Uuid};
 use runtime::{
-    Actor, Address, ChildChange, ChildEvent, ChildSpec, Cx, Failure, Map, Outcome, Publisher,
+    Actor, Address, ChildChange, ChildEvent, ChildSpec, Cx, Failure, Held, Map, Outcome, Publisher,
     Reply, Seed, Watch,
 };
 
@@ -66,7 +66,7 @@ pub enum PartitionsMsg {
     /// Idle producers are looked for.
     Expire,
     /// Moves replicas to log directories; answers in the same order when they have begun.
-    AlterDirs { moves: Arc<DirMoves>, reply: Reply<Vec<Result<(), AlterDirError>>> },
+    AlterDirs { moves: Arc<DirMoves>, held: Held, reply: Reply<Vec<Result<(), AlterDirError>>> },
     /// A copy of a replica has all that the replica has.
     FutureCaughtUp { partition: TopicPartition },
     /// It has taken the replica's place, or could not.
@@ -160,7 +160,7 @@ impl Actor for Partitions {
                 self.tell_all(|| PartitionMsg::Tick { producer_id_expiration_ms }).await;
                 Ok(())
             }
-            PartitionsMsg::AlterDirs { moves, reply } => {
+            PartitionsMsg::AlterDirs { moves, held: _held, reply } => {
                 let mut answers = Vec::new();
                 for (topic, partitions) in &*moves {
                     for (partition, to) in partitions {

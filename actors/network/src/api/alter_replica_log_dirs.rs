@@ -15,6 +15,7 @@ use wire::{AlterReplicaLogDirsRequest, AlterReplicaLogDirsResponse};
 
 use super::{Answer, Answering, RequestContext, Staged, too_many};
 use crate::Broker;
+use crate::connection::Credit;
 
 pub(crate) struct AlterReplicaLogDirs;
 
@@ -23,25 +24,27 @@ impl Staged for AlterReplicaLogDirs {
 
     async fn begin(
         broker: &Arc<Broker>,
-        _cx: RequestContext,
+        cx: RequestContext,
         request: AlterReplicaLogDirsRequest,
     ) -> Answering<AlterReplicaLogDirsResponse> {
         let topics = request.dirs.iter().flat_map(|dir| &dir.topics);
         if let Some(why) = too_many(topics.map(|topic| topic.partitions.len()).sum()) {
             return Box::pin(std::future::ready(Answer::Close(why)));
         }
-        Box::pin(alter(broker.clone(), request.dirs))
+        Box::pin(alter(broker.clone(), cx.credit, request.dirs))
     }
 }
 
 async fn alter(
     broker: Arc<Broker>,
+    held: Credit,
     dirs: Vec<AlterReplicaLogDir>,
 ) -> Answer<AlterReplicaLogDirsResponse> {
     let moves = Arc::new(last_named(dirs));
     let (reply, answer) = Reply::new();
     // Where it is down the reply is dropped, which is an answer.
-    let _ = broker.partitions.send(PartitionsMsg::AlterDirs { moves: moves.clone(), reply }).await;
+    let ask = PartitionsMsg::AlterDirs { moves: moves.clone(), held, reply };
+    let _ = broker.partitions.send(ask).await;
     let mut answers = answer.get().await.ok().map(Vec::into_iter);
     let mut code = || match &mut answers {
         Some(answers) => match answers.next() {

@@ -32,9 +32,8 @@ impl Api for ApiVersions {
             return refuse(ErrorCode::RebootstrapRequired);
         }
         if cx.version >= 3 {
-            let software = (request.client_software_name, request.client_software_version);
-            // Told again, it stays what it was first.
-            let _ = cx.connection.software.set(software);
+            let (name, version) = (&request.client_software_name, &request.client_software_version);
+            cx.connection.tell_software(name, version);
         }
         let listener = &cx.connection.listener;
         let api_keys = SERVED

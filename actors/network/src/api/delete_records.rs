@@ -1,13 +1,13 @@
 //! DeleteRecords, API key 21.
 //!
 //! Versions: 0–2. Source: `ReplicaManager.deleteRecords`, `Partition.deleteRecordsOnLeader`.
+//! As in Kafka the leader itself is waited for; `timeout_ms` is for the followers, which no partition has yet.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use model::ErrorCode;
-use partitions::{DeleteRecordsError, PartitionMsg};
+use partitions::{DeleteRecordsError, PartitionHandle, PartitionMsg, Standing};
 use runtime::{Dropped, Reply};
 use wire::delete_records_request::DeleteRecordsTopic;
 use wire::delete_records_response::{DeleteRecordsPartitionResult, DeleteRecordsTopicResult};
@@ -16,6 +16,7 @@ use wire::{DeleteRecordsRequest, DeleteRecordsResponse};
 use super::leaders::{NotHere, TopicRef, find};
 use super::{Answer, Answering, RequestContext, Staged, too_many};
 use crate::Broker;
+use crate::connection::Credit;
 
 pub(crate) struct DeleteRecords;
 
@@ -30,10 +31,10 @@ enum Refusal {
     InternalTopic,
     #[error("the replica is offline")]
     Offline,
+    #[error("this replica does not lead the partition")]
+    NotLeader,
     #[error("the leader was lost before it answered")]
     Gone,
-    #[error("it took longer than the request allows")]
-    TimedOut,
     #[error(transparent)]
     Refused(#[from] DeleteRecordsError),
 }
@@ -44,8 +45,7 @@ impl Refusal {
             Refusal::NotHere(not_here) => not_here.code(),
             Refusal::InternalTopic => ErrorCode::InvalidTopicException,
             Refusal::Offline => ErrorCode::KafkaStorageError,
-            Refusal::Gone => ErrorCode::NotLeaderOrFollower,
-            Refusal::TimedOut => ErrorCode::RequestTimedOut,
+            Refusal::NotLeader | Refusal::Gone => ErrorCode::NotLeaderOrFollower,
             Refusal::Refused(error) => error.code(),
         }
     }
@@ -56,30 +56,32 @@ impl Staged for DeleteRecords {
 
     async fn begin(
         broker: &Arc<Broker>,
-        _cx: RequestContext,
+        cx: RequestContext,
         request: DeleteRecordsRequest,
     ) -> Answering<DeleteRecordsResponse> {
         let count = request.topics.iter().map(|topic| topic.partitions.len()).sum();
         if let Some(why) = too_many(count) {
             return Box::pin(std::future::ready(Answer::Close(why)));
         }
-        let limit = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
-        Box::pin(delete(broker.clone(), limit, request.topics))
+        Box::pin(delete(broker.clone(), cx.credit, request.topics))
     }
 }
 
 /// All leaders are asked before the first is waited for.
 async fn delete(
     broker: Arc<Broker>,
-    limit: Duration,
+    held: Credit,
     asked: Vec<DeleteRecordsTopic>,
 ) -> Answer<DeleteRecordsResponse> {
-    let deadline = broker.world.mono() + limit;
     let mut waiting = Vec::with_capacity(asked.len());
     for (topic, offsets) in last_asked(asked) {
         let mut partitions = Vec::with_capacity(offsets.len());
         for (index, offset) in offsets {
-            partitions.push((index, ask(&broker, &topic, index, offset).await));
+            let answer = match find_leader(&broker, &topic, index) {
+                Ok(leader) => ask(&leader, offset, held.clone()).await,
+                Err(refusal) => Err(refusal),
+            };
+            partitions.push((index, answer));
         }
         waiting.push((topic, partitions));
     }
@@ -87,7 +89,7 @@ async fn delete(
     for (name, asked) in waiting {
         let mut partitions = Vec::with_capacity(asked.len());
         for (index, answer) in asked {
-            partitions.push(answered(index, settle(&broker, deadline, answer).await));
+            partitions.push(answered(index, settle(answer).await));
         }
         topics.push(DeleteRecordsTopicResult { name, partitions, ..Default::default() });
     }
@@ -104,12 +106,11 @@ fn last_asked(asked: Vec<DeleteRecordsTopic>) -> BTreeMap<String, BTreeMap<i32, 
     last
 }
 
-async fn ask(
+fn find_leader(
     broker: &Broker,
     topic: &str,
     partition: i32,
-    offset: i64,
-) -> Result<runtime::Answer<Deleted>, Refusal> {
+) -> Result<Arc<PartitionHandle>, Refusal> {
     let found = find(broker, TopicRef::Name(topic), partition);
     match &found {
         Err(not_here) if not_here.is_unknown() => return Err((*not_here).into()),
@@ -117,25 +118,29 @@ async fn ask(
         _ => {}
     }
     let handle = found?;
-    if !handle.log_dir().is_online() {
-        return Err(Refusal::Offline);
+    match &*handle.standing() {
+        Standing::Leader(_) => Ok(handle),
+        // One that recovers its log answers nobody before it is done.
+        Standing::Starting | Standing::Follower(_) => Err(Refusal::NotLeader),
+        Standing::Offline { .. } => Err(Refusal::Offline),
     }
+}
+
+async fn ask(
+    leader: &PartitionHandle,
+    offset: i64,
+    held: Credit,
+) -> Result<runtime::Answer<Deleted>, Refusal> {
     let (reply, answer) = Reply::new();
-    let sent = handle.address().send(PartitionMsg::DeleteRecords { offset, reply }).await;
+    let sent = leader.address().send(PartitionMsg::DeleteRecords { offset, held, reply }).await;
     sent.map_err(|_| Refusal::Gone)?;
     Ok(answer)
 }
 
-async fn settle(
-    broker: &Broker,
-    deadline: Duration,
-    answer: Result<runtime::Answer<Deleted>, Refusal>,
-) -> Result<i64, Refusal> {
-    let left = deadline.saturating_sub(broker.world.mono());
-    match broker.world.timeout(left, answer?.get()).await {
-        Ok(Ok(deleted)) => Ok(deleted?),
-        Ok(Err(Dropped)) => Err(Refusal::Gone),
-        Err(_) => Err(Refusal::TimedOut),
+async fn settle(answer: Result<runtime::Answer<Deleted>, Refusal>) -> Result<i64, Refusal> {
+    match answer?.get().await {
+        Ok(deleted) => Ok(deleted?),
+        Err(Dropped) => Err(Refusal::Gone),
     }
 }
 

@@ -231,13 +231,16 @@ fn served(key: ApiKey, unstable: bool) -> Option<VersionRange> {
     if unstable { Some(key.versions()) } else { key.stable_versions() }
 }
 
+/// In characters.
+const MAX_SOFTWARE: usize = 64;
+
 /// What is known of a connection.
 #[derive(Debug)]
 pub(crate) struct ConnectionInfo {
     pub(crate) listener: Arc<ListenerInfo>,
     pub(crate) peer: SocketAddr,
-    /// Name and version of the client's software, once ApiVersions told them (KIP-511).
-    pub(crate) software: OnceLock<(String, String)>,
+    /// Name and version of the client's software, once ApiVersions told them (KIP-511), for the tree.
+    software: OnceLock<Box<str>>,
     /// In milliseconds of the node's monotonic clock.
     last_active: AtomicU64,
 }
@@ -252,6 +255,18 @@ impl ConnectionInfo {
         let info = ConnectionInfo { listener, peer, software, last_active };
         info.was_active(now);
         info
+    }
+
+    /// Told again, it stays what it was first. What is longer than any software's name is cut.
+    pub(crate) fn tell_software(&self, name: &str, version: &str) {
+        self.software.get_or_init(|| {
+            format!("{name:.MAX_SOFTWARE$} {version:.MAX_SOFTWARE$}").into_boxed_str()
+        });
+    }
+
+    /// Empty where it is not known.
+    pub(crate) fn software(&self) -> &str {
+        self.software.get().map_or("", |software| software)
     }
 
     pub(crate) fn was_active(&self, now: Duration) {

@@ -29,7 +29,7 @@ const PIPELINED: usize = 64;
 /// How long a peer may pause inside a frame that the node holds memory for.
 const STALLED_FRAME: Duration = Duration::from_secs(30);
 
-pub(crate) struct Connection;
+pub(crate) struct Connection(Arc<ConnectionInfo>);
 
 /// The stream is handed over once: a connection is never restarted.
 #[derive(Clone)]
@@ -57,12 +57,13 @@ impl Actor for Connection {
         let serving =
             Serving { world: cx.world().clone(), stream, requests: cx.counter("requests"), args };
         let ended = EndNotice { me: cx.me().clone(), why: None };
+        let info = serving.args.info.clone();
         cx.spawn_task(async move {
             let mut ended = ended;
             ended.why = Some("the connection's task panicked".into());
             ended.why = serving.run().await.err().map(|end| end.to_string());
         });
-        Ok(Connection)
+        Ok(Connection(info))
     }
 
     async fn handle(&mut self, cx: &mut Cx<Self>, msg: ConnectionMsg) -> Outcome {
@@ -72,6 +73,10 @@ impl Actor for Connection {
         }
         cx.stop();
         Ok(())
+    }
+
+    fn state_line(&self) -> String {
+        self.0.software().to_owned()
     }
 }
 

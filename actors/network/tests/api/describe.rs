@@ -4,8 +4,8 @@ use model::{ErrorCode, Uuid};
 use wire::describe_topic_partitions_request::{Cursor, TopicRequest};
 use wire::metadata_request::MetadataRequestTopic;
 use wire::{
-    DescribeClusterRequest, DescribeTopicPartitionsRequest, Message, MetadataRequest,
-    MetadataResponse,
+    ApiVersionsRequest, DescribeClusterRequest, DescribeTopicPartitionsRequest, Message,
+    MetadataRequest, MetadataResponse,
 };
 
 use crate::rig::{NODE, Rig, topic_id};
@@ -230,4 +230,28 @@ async fn a_cursor_outside_of_the_topics_is_refused() {
     let invalid = ErrorCode::InvalidTopicException.code();
     assert_eq!(codes, [0, invalid, ErrorCode::UnknownTopicOrPartition.code()]);
     assert_eq!(response.topics[0].partitions[0].eligible_leader_replicas, Some(Vec::new()));
+}
+
+#[tokio::test]
+async fn the_tree_shows_what_software_a_client_is_and_no_more_of_it_than_fits_a_line() {
+    let rig = Rig::start().await;
+    let mut client = rig.client().await;
+    for name in ["apache-kafka-java".to_owned(), "told.again".to_owned()] {
+        let request = ApiVersionsRequest {
+            client_software_name: name,
+            client_software_version: "4".repeat(30_000),
+            ..Default::default()
+        };
+        assert_eq!(client.call(&request, 3).await.error_code, 0);
+    }
+    let shown = format!("apache-kafka-java {}", "4".repeat(64));
+    let mut tree = rig.world.registry().look(&rig.world).await;
+    while let Some(actor) = tree.pop() {
+        if actor.kind == "connection" {
+            assert_eq!(actor.state, shown);
+            return;
+        }
+        tree.extend(actor.children);
+    }
+    panic!("no connection in the tree");
 }

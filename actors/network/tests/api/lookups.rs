@@ -1,6 +1,9 @@
 //! ListOffsets, OffsetForLeaderEpoch, DeleteRecords, InitProducerId.
 
+use std::time::Duration;
+
 use model::ErrorCode;
+use partitions::Standing;
 use wire::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
 use wire::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use wire::list_offsets_response::ListOffsetsPartitionResponse;
@@ -146,7 +149,8 @@ fn delete_request(topic: &str, offsets: &[i64]) -> DeleteRecordsRequest {
     let partition = |offset: &i64| DeleteRecordsPartition { offset: *offset, ..Default::default() };
     let partitions = offsets.iter().map(partition).collect();
     let topic = DeleteRecordsTopic { name: topic.into(), partitions, ..Default::default() };
-    DeleteRecordsRequest { timeout_ms: 30_000, topics: vec![topic], ..Default::default() }
+    // The leader is waited for, whatever it says.
+    DeleteRecordsRequest { timeout_ms: 0, topics: vec![topic], ..Default::default() }
 }
 
 async fn delete(client: &mut Client, topic: &str, version: i16, offset: i64) -> (ErrorCode, i64) {
@@ -180,6 +184,33 @@ async fn deleted_records_are_gone_for_readers() {
     assert_eq!(delete(&mut client, "t", 2, -1).await, (ErrorCode::None, 6));
     assert_eq!(list(&mut client, "t", 4, -2).await.offset, 6);
     assert_eq!(delete(&mut client, "none", 2, 1).await, (ErrorCode::UnknownTopicOrPartition, -1));
+}
+
+/// Its mailbox is open from the first: what is sent to it then would only be handled, and its memory given back, much later.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_still_opens_its_log_is_not_asked_to_delete() {
+    let mut rig = Rig::start().await;
+    // What is found before is set aside: no topic's.
+    rig.topic("first", 1, &[]).await;
+    let dir = rig.log_dirs.0[0].path.join("t-0");
+    let (pipe, held) = (dir.with_extension("pipe"), dir.join("partition.metadata"));
+    std::fs::create_dir(&dir).unwrap();
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
+    assert!(made.success());
+    // Who reads it waits until somebody writes.
+    std::fs::hard_link(&pipe, &held).unwrap();
+    let world = rig.world.clone();
+    let led = world.timeout(Duration::ZERO, rig.topic("t", 1, &[])).await;
+    assert!(led.is_err());
+    rig.wait_for("it begins", || rig.hosted.get("t", 0).is_some()).await;
+    let mut client = rig.client().await;
+    let refused = (ErrorCode::NotLeaderOrFollower, -1);
+    assert_eq!(delete(&mut client, "t", 2, -1).await, refused);
+    let written = std::fs::OpenOptions::new().write(true).open(&pipe).unwrap();
+    std::fs::remove_file(&held).unwrap();
+    drop(written);
+    rig.until("t", 0, |handle| matches!(*handle.standing(), Standing::Leader(_))).await;
+    assert_eq!(delete(&mut client, "t", 2, -1).await, (ErrorCode::None, 0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
