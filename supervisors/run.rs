@@ -14,7 +14,7 @@ use crate::cli::{self, Cli, Command};
 use crate::config::{self, ConfigErrors};
 use crate::console::{Console, FetchError, draw, fetch_tree};
 use crate::dump_log::{self, DumpError};
-use crate::node::{DirectoriesError, Node, NodeBuilder, StartError, format_for, real_disk};
+use crate::node::{self, DirectoriesError, Node, NodeBuilder, StartError, format_for};
 
 /// How long threads may take to end after everything has stopped.
 const THREADS_END: Duration = Duration::from_secs(2);
@@ -157,7 +157,7 @@ async fn serve(start: &cli::Start, configs: Vec<NodeConfig>, world: World) -> Re
     let mut nodes = Vec::new();
     let count = configs.len();
     for config in configs {
-        let own = World::real(world.handles().clone(), real_disk(count));
+        let own = node::real_world(world.handles().clone(), count);
         let node = builder(own, config).launch().await?;
         let outcome = tokio::select! {
             biased;

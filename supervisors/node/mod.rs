@@ -113,10 +113,11 @@ fn load_one(source: &Source, set: &[(String, String)]) -> Result<Option<NodeConf
     config::load(source, set, &config::machine_name()).map(|mut nodes| nodes.pop())
 }
 
-/// The file system, for one of so many nodes that share this process's descriptors.
-pub(crate) fn real_disk(nodes: usize) -> Arc<dyn disk::Disk> {
-    let limit = disk::descriptors_for_files() / nodes.max(1);
-    Arc::new(disk::PooledDisk::new(Arc::new(disk::RealDisk::new()), limit))
+/// The real world, for one of so many nodes that share this process's descriptors.
+pub(crate) fn real_world(handles: runtime::Handles, nodes: usize) -> World {
+    let share = disk::Descriptors::of_process().share(nodes);
+    let disk = disk::PooledDisk::new(Arc::new(disk::RealDisk::new()), share.files);
+    World::real_with(handles, Arc::new(disk), share.connections)
 }
 
 /// A running node.
@@ -129,7 +130,7 @@ pub struct Node {
 impl Node {
     /// Builds a node on the runtime that runs the caller.
     pub fn builder() -> NodeBuilder {
-        Self::builder_in(World::real(runtime::Handles::current(), real_disk(1)))
+        Self::builder_in(real_world(runtime::Handles::current(), 1))
     }
 
     /// Builds a node in a world: on runtimes of one's own, or a simulated one.

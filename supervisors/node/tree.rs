@@ -34,6 +34,8 @@ use super::{policy, producer_ids};
 const STUCK: Duration = Duration::from_secs(10);
 const WATCHDOG_PERIOD: Duration = Duration::from_secs(1);
 /// Where `queued.max.request.bytes` sets no limit.
+/// So much of what can be held open is for listeners of controllers.
+const CONTROLLERS_SHARE: usize = 8;
 const REQUEST_MEMORY: u64 = 256 << 20;
 
 /// What a node's actors share, and what the outside asks them through.
@@ -470,8 +472,10 @@ fn network_members(cx: &Cx<NodeActor>, shared: &Shared, groups: Groups) -> Vec<S
         ),
     });
     // As in Kafka, where each role has its socket server.
-    let quotas = |_| ConnectionQuotas::new(shared.settings.subscribe());
-    let [of_brokers, of_controllers] = [(), ()].map(quotas);
+    let quotas = |most| ConnectionQuotas::new(shared.settings.subscribe(), most);
+    let most = cx.world().net().most_accepted();
+    let of_controllers = quotas(most / CONTROLLERS_SHARE);
+    let of_brokers = quotas(most - most / CONTROLLERS_SHARE);
     let seeds = shared.bound.iter().map(|bound| {
         let controllers = shared.config.is_controller_listener(bound.name());
         let args = ListenerArgs {

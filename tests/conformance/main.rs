@@ -26,6 +26,7 @@ mod node;
 mod raw;
 mod requests;
 mod round_trip;
+mod shortage;
 mod starting;
 
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -26,8 +26,8 @@ struct Process {
     child: Child,
     output: Output,
     home: TempDir,
-    /// Of the command line, behind the program's name.
-    args: Vec<String>,
+    /// The program's name first.
+    command: Vec<String>,
 }
 
 /// What the process says, kept to be shown when a test fails.
@@ -69,10 +69,31 @@ impl Node {
 
     /// A node by a command line of the test's own, which makes it listen on `address`.
     pub fn start_by(home: TempDir, address: SocketAddr, args: Vec<String>) -> Node {
-        let (child, output) = spawn(&args);
-        let mut process = Process { child, output, home, args };
+        Node::launch(home, address, [vec![OTTLA.to_owned()], args].concat())
+    }
+
+    fn launch(home: TempDir, address: SocketAddr, command: Vec<String>) -> Node {
+        let (child, output) = spawn(&command);
+        let mut process = Process { child, output, home, command };
         process.wait_until_it_serves(address);
         Node { address, process: Some(process) }
+    }
+
+    /// A node of the test's own that has no more descriptors than this.
+    pub fn start_limited(test: &str, descriptors: u32, settings: &[&str]) -> Option<Node> {
+        if env::var_os("OTTLA_BOOTSTRAP").is_some() {
+            eprintln!("SKIPPED {test}: it needs a process of its own, OTTLA_BOOTSTRAP is set");
+            return None;
+        }
+        let home = TempDir::new().expect("a temporary directory");
+        let address = free_address();
+        let limited = format!("ulimit -n {descriptors}; exec \"$0\" \"$@\"");
+        let mut command = vec!["sh".to_owned(), "-c".to_owned(), limited, OTTLA.to_owned()];
+        command.extend(start_args(&address.to_string(), &home.path().join("data")));
+        for setting in SETTINGS.iter().chain(settings) {
+            command.extend(["--set".to_owned(), (*setting).to_owned()]);
+        }
+        Some(Node::launch(home, address, command))
     }
 
     /// SIGTERM; answers how it ended, all it said, and its home.
@@ -111,7 +132,7 @@ impl Node {
         let process = self.process.as_mut().expect("a process of the test's own");
         process.child.kill().expect("SIGKILL");
         process.child.wait().expect("a dead process");
-        (process.child, process.output) = spawn(&process.args);
+        (process.child, process.output) = spawn(&process.command);
         let (status, said) = self.wait_for_its_end();
         assert!(!status.success());
         said
@@ -176,7 +197,7 @@ impl Node {
         process.child.kill().expect("SIGKILL");
         process.child.wait().expect("a dead process");
         let begin = Instant::now();
-        (process.child, process.output) = spawn(&process.args);
+        (process.child, process.output) = spawn(&process.command);
         process.wait_until_it_serves(address);
         begin.elapsed()
     }
@@ -261,8 +282,9 @@ fn forward(from: impl Read + Send + 'static, to: Sender<String>) {
     });
 }
 
-fn spawn(args: &[String]) -> (Child, Output) {
-    let mut command = Command::new(OTTLA);
+fn spawn(command: &[String]) -> (Child, Output) {
+    let (program, args) = command.split_first().expect("a program");
+    let mut command = Command::new(program);
     command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("the ottla binary");
     let output = Output::of(&mut child);
@@ -299,7 +321,7 @@ pub fn failing_start(listen: &str, data: &Path, more: &[&str]) -> (ExitStatus, S
 
 /// Runs a command that must end by itself; answers how it ended and all it said.
 pub fn ended(args: &[String]) -> (ExitStatus, String) {
-    let (mut child, mut output) = spawn(args);
+    let (mut child, mut output) = spawn(&[&[OTTLA.to_owned()], args].concat());
     let begin = Instant::now();
     loop {
         if let Some(status) = child.try_wait().expect("a child") {

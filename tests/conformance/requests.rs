@@ -35,7 +35,7 @@ pub fn create_topic_with(
 }
 
 /// Kafka answers CreateTopics before the brokers have come to lead: until then they say 3 or 6.
-fn wait_for_leaders(connection: &mut Connection, name: &str, partitions: i32) {
+pub fn wait_for_leaders(connection: &mut Connection, name: &str, partitions: i32) {
     let begin = Instant::now();
     for partition in 0..partitions {
         while list_offsets(connection, name, partition).0 != 0 {

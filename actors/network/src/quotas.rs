@@ -7,11 +7,16 @@ use model::node_config::ConnectionLimits;
 use model::settings::Values;
 use runtime::{Map, Pulse, Waiter, Watch};
 
+/// Of what the process can hold open, this part is for the listener of brokers alone, so that others can close for it.
+const BROKERS_SHARE: usize = 16;
+
 /// Counts the connections of several listeners against `max.connections`, `max.connections.per.ip` and its overrides, as they
-/// are set at the moment.
+/// are set at the moment, and against what the process can hold open.
 #[derive(Debug)]
 pub struct ConnectionQuotas {
     settings: Watch<Values>,
+    /// Whatever is set. A part of it is for the listener of brokers alone.
+    most: usize,
     counts: Mutex<Counts>,
     /// There may be room for one more.
     freed: Pulse,
@@ -40,9 +45,10 @@ pub(crate) struct Slot {
 pub(crate) struct TooMany;
 
 impl ConnectionQuotas {
-    pub fn new(settings: Watch<Values>) -> Arc<ConnectionQuotas> {
+    /// Of connections that are not more than `most` at any time, whatever the settings allow.
+    pub fn new(settings: Watch<Values>, most: usize) -> Arc<ConnectionQuotas> {
         let (counts, freed, beyond) = (Mutex::default(), Pulse::new(), Pulse::new());
-        Arc::new(ConnectionQuotas { settings, counts, freed, beyond })
+        Arc::new(ConnectionQuotas { settings, most: most.max(1), counts, freed, beyond })
     }
 
     fn counts(&self) -> MutexGuard<'_, Counts> {
@@ -50,10 +56,11 @@ impl ConnectionQuotas {
     }
 
     fn limits(&self) -> ConnectionLimits {
-        ConnectionLimits::new(&self.settings.get())
+        ConnectionLimits::new(&self.settings.get()).at_most(self.most - self.most / BROKERS_SHARE)
     }
 
-    /// Waits while there are `max.connections`. A connection that is `protected` does not wait: another closes for it.
+    /// Waits while there are `max.connections`, or more cannot be held open. A connection that is `protected` does not wait for
+    /// the former: another closes for it.
     pub(crate) async fn take(
         self: &Arc<Self>,
         ip: IpAddr,
@@ -74,7 +81,7 @@ impl ConnectionQuotas {
     fn try_take(self: &Arc<Self>, ip: IpAddr, protected: bool) -> Option<Result<Slot, TooMany>> {
         let limits = self.limits();
         let mut counts = self.counts();
-        if counts.open >= limits.in_all && !protected {
+        if counts.open >= self.most || (counts.open >= limits.in_all && !protected) {
             return None;
         }
         if counts.by_ip.get(&ip).copied().unwrap_or(0) >= limits.of(ip) {
@@ -155,7 +162,7 @@ mod tests {
     #[tokio::test]
     async fn the_listener_of_brokers_goes_beyond_and_others_make_room() {
         let (_settings, watch) = watch(values(&[("max.connections", "1")]));
-        let quotas = ConnectionQuotas::new(watch);
+        let quotas = ConnectionQuotas::new(watch, usize::MAX);
         let mut client = quotas.take(A, false).await.unwrap();
         assert!(!quotas.exceeded() && !client.must_close());
         assert!(quotas.try_take(A, false).is_none());
@@ -169,10 +176,28 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn no_more_are_taken_than_can_be_held_open() {
+        let (_settings, watch) = watch(Values::default());
+        let quotas = ConnectionQuotas::new(watch, 32);
+        let mut clients = Vec::new();
+        while let Some(client) = quotas.try_take(A, false) {
+            clients.push(client.unwrap());
+        }
+        assert_eq!(clients.len(), 30);
+        let brokers = [quotas.take(A, true).await.unwrap(), quotas.take(A, true).await.unwrap()];
+        assert!(quotas.try_take(A, true).is_none(), "also the brokers' wait");
+        assert!(clients.iter_mut().filter_map(|c| c.must_close().then_some(())).count() == 2);
+        drop(clients.pop());
+        assert!(quotas.try_take(A, false).is_none());
+        let _third = quotas.take(A, true).await.unwrap();
+        drop(brokers);
+    }
+
+    #[tokio::test]
     async fn addresses_are_counted_apart_whatever_they_are_written_as() {
         let overrides = ("max.connections.per.ip.overrides", "10.0.0.1:9,10.0.0.1:2, [::1]:0");
         let (settings, watch) = watch(values(&[("max.connections.per.ip", "1"), overrides]));
-        let quotas = ConnectionQuotas::new(watch);
+        let quotas = ConnectionQuotas::new(watch, usize::MAX);
         let mapped = "::ffff:10.0.0.1".parse().unwrap();
         let _two = [quotas.take(A, false).await, quotas.take(mapped, false).await];
         assert_eq!(quotas.take(A, false).await.err(), Some(TooMany));

@@ -10,7 +10,6 @@ mod throttle;
 use std::sync::Arc;
 use std::time::Duration;
 
-use disk::DiskError;
 use log::{CleanerStats, CompactionError, LogToClean, ReadError};
 use model::node_config::CleanerConfig;
 use model::settings::Values;
@@ -67,10 +66,9 @@ pub enum PassFailed {
 
 impl From<CompactionError> for PassFailed {
     fn from(error: CompactionError) -> PassFailed {
-        let full = |error: &DiskError| error.is_full();
         match &error {
             CompactionError::Disk(inner) | CompactionError::Read(ReadError::Disk(inner))
-                if full(inner) =>
+                if inner.may_pass() =>
             {
                 PassFailed::NoRoom(error.to_string())
             }

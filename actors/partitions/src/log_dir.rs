@@ -282,16 +282,17 @@ impl LogDir {
         run(cx, checkpoint.file_name(), move || write(&*disk, &path, checkpoint, &now));
     }
 
-    /// A directory that cannot keep its checkpoints is of no use; where it is merely full they are written again when there is
-    /// room.
+    /// A directory that cannot keep its checkpoints is of no use; where it is merely full, or descriptors are short, they are
+    /// written again later.
     fn done(&mut self, result: Result<(), DiskError>) {
         let Err(error) = result else { return };
         self.written = Checkpoints::default();
+        if !error.may_pass() {
+            return self.args.state.fail(error);
+        }
+        tracing::warn!(%error, "tried again later");
         if error.is_full() {
-            tracing::warn!(%error, "no room");
             self.args.state.set_room(Room::Full);
-        } else {
-            self.args.state.fail(error);
         }
     }
 }

@@ -69,11 +69,16 @@ impl World {
 
     /// The real clock, network, random numbers and blocking pool, running on `handles`.
     pub fn real(handles: Handles, disk: Arc<dyn Disk>) -> World {
+        World::real_with(handles, disk, usize::MAX)
+    }
+
+    /// As [`World::real`], where so many connections at most are to be accepted and open at a time.
+    pub fn real_with(handles: Handles, disk: Arc<dyn Disk>, most_accepted: usize) -> World {
         let jobs = Arc::new(RealJobs::new(handles.get(Bulkhead::Storage).clone(), handles.jobs));
         World::new(Parts {
             clock: Arc::new(RealClock::new()),
             random: Arc::new(RealRandom),
-            net: Arc::new(RealNet),
+            net: Arc::new(RealNet { most_accepted }),
             disk,
             jobs,
             handles,

@@ -4,6 +4,8 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustix::io::Errno;
+
 pub type Result<T> = std::result::Result<T, DiskError>;
 
 /// The operation that failed, by the name it has in messages.
@@ -98,6 +100,18 @@ impl DiskError {
     /// No room is left: the file system's, or the user's quota.
     pub fn is_full(&self) -> bool {
         matches!(self.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
+    }
+
+    /// The process, or the machine, has no descriptor or no memory to spare just now: the disk has nothing to do with it.
+    pub fn is_shortage(&self) -> bool {
+        let lacking = [Errno::MFILE, Errno::NFILE, Errno::NOMEM];
+        let errno = self.source.raw_os_error().map(Errno::from_raw_os_error);
+        errno.is_some_and(|errno| lacking.contains(&errno))
+    }
+
+    /// The same may succeed later, when there is more room, or less is held.
+    pub fn may_pass(&self) -> bool {
+        self.is_full() || self.is_shortage()
     }
 
     /// Another process, or another holder in this one, has the lock.

@@ -10,6 +10,7 @@
 //! - a rename is atomic: after a crash there is the old state or the new one;
 //! - a failed sync may have lost the bytes for good: a later sync that succeeds says nothing about them.
 
+mod descriptors;
 mod error;
 mod maps;
 mod pooled;
@@ -29,9 +30,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+pub use descriptors::Descriptors;
 pub use error::{DiskError, DiskOp, Result};
 pub use maps::Map;
-pub use pooled::{PooledDisk, descriptors_for_files};
+pub use pooled::PooledDisk;
 pub use real::{HeldFd, RealDisk};
 pub use sim::{Crash, Fault, FaultKind, SimDisk, SimDiskOptions};
 pub use watched::{DiskWatch, WatchedDisk};
@@ -218,8 +220,9 @@ pub trait DiskFile: Debug + Send + Sync + 'static {
 
     /// The contents as a slice. For files that are no longer written (the indexes of closed segments): the handle must
     /// be [`Open::Read`], no handle that writes to the file may be open, and none can be opened while a map lives
-    /// ([`DiskError::is_busy`]). To change such a file, remove it and make it anew.
-    fn map(&self) -> Result<Map>;
+    /// ([`DiskError::is_busy`]). To change such a file, remove it and make it anew. Asked for again whenever it is needed,
+    /// and not kept: a disk that bounds its descriptors bounds its maps too.
+    fn map(&self) -> Result<Arc<Map>>;
 
     /// The descriptor, for handing to the kernel (`sendfile`); `None` in simulation: read the bytes instead.
     fn held_fd(&self) -> Option<HeldFd>;

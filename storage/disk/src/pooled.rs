@@ -8,7 +8,7 @@ use std::sync::{
     Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak,
 };
 
-use crate::error::Result;
+use crate::error::{DiskError, Result};
 use crate::{DirEntry, Disk, DiskFile, DiskLock, HeldFd, Map, Metadata, Open, Space};
 
 /// So many files are looked at for one to close, each time one is opened.
@@ -17,8 +17,8 @@ const LOOKS: usize = 64;
 /// Another disk, with a bound on the files that [`Disk::keep`] holds open. A file that was closed behaves as if it were open:
 /// it is found again under its new name when it, or a directory above it, is renamed, and is read on when it is removed.
 ///
-/// The bound is exceeded where more files than that have writes that were not synced: closing one of those could lose
-/// the error of its sync.
+/// A file whose writes were not synced is synced before it is closed, which whoever opens the next one waits for. Where that
+/// sync fails, its owner's next one does.
 #[derive(Debug)]
 pub struct PooledDisk {
     inner: Arc<dyn Disk>,
@@ -34,8 +34,9 @@ struct Pool {
     next: AtomicU64,
     /// A file that was used since it was last looked at goes to the back.
     open: Mutex<VecDeque<Weak<Kept>>>,
-    /// Held for writing while a name changes, for reading while a file is opened by its name. Taken before a file's slot.
-    names: RwLock<Names>,
+    /// Held for writing while a name changes, for reading while a file is opened by its name. Taken before all others.
+    naming: RwLock<()>,
+    names: Mutex<Names>,
     /// Entries of files that are dropped are removed when the names have grown to this many.
     sweep_at: Mutex<usize>,
 }
@@ -52,11 +53,15 @@ struct Kept {
     used: AtomicBool,
     writes: AtomicU64,
     synced: AtomicU64,
+    /// Why the sync before it was closed failed, which its owner is not told yet. Held during each sync: the kernel tells
+    /// of an error once.
+    sync_error: Mutex<Option<DiskError>>,
 }
 
 #[derive(Debug)]
 struct Slot {
     file: Option<Arc<dyn DiskFile>>,
+    map: Option<Arc<Map>>,
     path: Arc<Path>,
     /// It has no name any more, and stays open.
     removed: bool,
@@ -69,50 +74,92 @@ impl PooledDisk {
             limit: limit.max(1),
             next: AtomicU64::new(0),
             open: Mutex::default(),
-            names: RwLock::default(),
+            naming: RwLock::default(),
+            names: Mutex::default(),
             sweep_at: Mutex::new(1024),
         };
         PooledDisk { inner, pool: Arc::new(pool) }
     }
 
-    /// Opens what is closed and lies at or below `path`, which is about to lose its name.
-    fn hold(&self, names: &Names, path: &Path) -> Result<()> {
-        for kept in below(names, path) {
-            let opened = {
-                let mut slot = write(&kept.slot);
-                let opened = slot.file.is_none() && !slot.removed;
-                if opened {
-                    slot.file = Some(kept.disk.open(&slot.path, kept.mode)?);
-                }
-                slot.removed = true;
-                opened
-            };
-            if opened {
-                self.pool.admit(&kept);
+    /// Opens what is closed and lies at or below `path`, which is about to lose its name: no name may change meanwhile.
+    fn hold(&self, path: &Path) -> Result<()> {
+        for kept in self.pool.below(path) {
+            let mut slot = write(&kept.slot);
+            if slot.file.is_none() && !slot.removed {
+                slot.file = Some(self.pool.open(&*kept.disk, &slot.path, kept.mode)?);
+                lock(&self.pool.open).push_back(kept.me.clone());
             }
+            slot.removed = true;
         }
         Ok(())
+    }
+
+    /// Removing takes long where the file is large, and what is held needs its name no more: other names may change meanwhile.
+    fn hold_removed(&self, path: &Path) -> Result<()> {
+        let _names = write(&self.pool.naming);
+        self.hold(path)
     }
 }
 
 impl Pool {
     /// Takes in a file that was opened, and closes another where there are too many.
     fn admit(&self, kept: &Kept) {
-        let mut open = lock(&self.open);
-        open.push_back(kept.me.clone());
-        for _ in 0..LOOKS {
-            if open.len() <= self.limit {
-                return;
+        lock(&self.open).push_back(kept.me.clone());
+        self.close_down_to(self.limit);
+    }
+
+    /// Closes idle files until so many are open, or it has looked at enough of them.
+    fn close_down_to(&self, limit: usize) {
+        let mut unsynced = None;
+        {
+            let mut open = lock(&self.open);
+            for _ in 0..LOOKS {
+                if open.len() <= limit {
+                    break;
+                }
+                let Some(front) = open.pop_front() else { break };
+                let Some(kept) = front.upgrade() else { continue };
+                match kept.close_if_idle() {
+                    Closed::Yes => {}
+                    // Found as the first, it is the one that rests for longest.
+                    Closed::Unsynced if unsynced.is_none() => unsynced = Some(kept),
+                    Closed::Unsynced | Closed::No => open.push_back(front),
+                }
             }
-            let Some(front) = open.pop_front() else { return };
-            if front.upgrade().is_some_and(|kept| !kept.close_if_idle()) {
-                open.push_back(front);
-            }
+        }
+        if let Some(kept) = unsynced
+            && !kept.sync_and_close()
+        {
+            lock(&self.open).push_back(kept.me.clone());
         }
     }
 
+    /// Where descriptors or memory are short, files at rest give way to this one.
+    fn relieved<T>(&self, run: impl Fn() -> Result<T>) -> Result<T> {
+        match run() {
+            Err(error) if error.is_shortage() => {
+                let fewer = lock(&self.open).len().saturating_sub(LOOKS / 2);
+                self.close_down_to(fewer);
+                run()
+            }
+            done => done,
+        }
+    }
+
+    fn open(&self, disk: &dyn Disk, path: &Path, mode: Open) -> Result<Arc<dyn DiskFile>> {
+        self.relieved(|| disk.open(path, mode))
+    }
+
+    /// The live files at or below a path.
+    fn below(&self, path: &Path) -> Vec<Arc<Kept>> {
+        let from = (Arc::<Path>::from(path), 0);
+        let names = lock(&self.names);
+        let found = names.range(from..).take_while(|((name, _), _)| name.starts_with(path));
+        found.filter_map(|(_, kept)| kept.upgrade()).collect()
+    }
+
     fn name(&self, kept: &Arc<Kept>) {
-        let mut names = write(&self.names);
+        let mut names = lock(&self.names);
         names.insert((kept.opened_as.clone(), kept.serial), Arc::downgrade(kept));
         let mut sweep_at = lock(&self.sweep_at);
         if names.len() >= *sweep_at {
@@ -120,13 +167,6 @@ impl Pool {
             *sweep_at = (2 * names.len()).max(1024);
         }
     }
-}
-
-/// The live files at or below a path.
-fn below(names: &Names, path: &Path) -> Vec<Arc<Kept>> {
-    let from = (Arc::<Path>::from(path), 0);
-    let found = names.range(from..).take_while(|((name, _), _)| name.starts_with(path));
-    found.filter_map(|(_, kept)| kept.upgrade()).collect()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -143,7 +183,8 @@ fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
 
 impl Disk for PooledDisk {
     fn keep(&self, path: &Path, mode: Open) -> Result<Arc<dyn DiskFile>> {
-        let file = self.inner.open(path, mode)?;
+        let naming = read(&self.pool.naming);
+        let file = self.pool.open(&*self.inner, path, mode)?;
         let path: Arc<Path> = path.into();
         let kept = Arc::new_cyclic(|me| Kept {
             me: me.clone(),
@@ -152,21 +193,23 @@ impl Disk for PooledDisk {
             serial: self.pool.next.fetch_add(1, Ordering::Relaxed),
             opened_as: path.clone(),
             mode: if mode.writes() { Open::ReadWrite } else { Open::Read },
-            slot: RwLock::new(Slot { file: Some(file), path, removed: false }),
+            slot: RwLock::new(Slot { file: Some(file), map: None, path, removed: false }),
             used: AtomicBool::new(true),
             writes: AtomicU64::new(u64::from(mode == Open::Truncate)),
             synced: AtomicU64::new(0),
+            sync_error: Mutex::default(),
         });
         self.pool.name(&kept);
+        drop(naming);
         self.pool.admit(&kept);
         Ok(kept)
     }
 
     fn rename(&self, from: &Path, to: &Path) -> Result<()> {
-        let mut names = write(&self.pool.names);
-        self.hold(&names, to)?;
+        let _names = write(&self.pool.naming);
+        self.hold(to)?;
         self.inner.rename(from, to)?;
-        for kept in below(&names, from) {
+        for kept in self.pool.below(from) {
             let mut slot = write(&kept.slot);
             if slot.removed {
                 continue;
@@ -177,6 +220,7 @@ impl Disk for PooledDisk {
                 Err(_) => continue,
             };
             let before = std::mem::replace(&mut slot.path, path.clone());
+            let mut names = lock(&self.pool.names);
             if let Some(weak) = names.remove(&(before, kept.serial)) {
                 names.insert((path, kept.serial), weak);
             }
@@ -185,14 +229,12 @@ impl Disk for PooledDisk {
     }
 
     fn remove_file(&self, path: &Path) -> Result<()> {
-        let names = write(&self.pool.names);
-        self.hold(&names, path)?;
+        self.hold_removed(path)?;
         self.inner.remove_file(path)
     }
 
     fn remove_dir_all(&self, path: &Path) -> Result<()> {
-        let names = write(&self.pool.names);
-        self.hold(&names, path)?;
+        self.hold_removed(path)?;
         self.inner.remove_dir_all(path)
     }
 
@@ -201,11 +243,11 @@ impl Disk for PooledDisk {
     }
 
     fn open(&self, path: &Path, mode: Open) -> Result<Arc<dyn DiskFile>> {
-        self.inner.open(path, mode)
+        self.pool.open(&*self.inner, path, mode)
     }
 
     fn list(&self, path: &Path) -> Result<Vec<DirEntry>> {
-        self.inner.list(path)
+        self.pool.relieved(|| self.inner.list(path))
     }
 
     fn metadata(&self, path: &Path) -> Result<Metadata> {
@@ -213,7 +255,7 @@ impl Disk for PooledDisk {
     }
 
     fn sync_dir(&self, path: &Path) -> Result<()> {
-        self.inner.sync_dir(path)
+        self.pool.relieved(|| self.inner.sync_dir(path))
     }
 
     fn space(&self, path: &Path) -> Result<Space> {
@@ -229,22 +271,34 @@ impl Disk for PooledDisk {
     }
 }
 
+/// Whether a file was closed that was to be closed if it rests.
+enum Closed {
+    Yes,
+    No,
+    /// It rests, and holds writes that were not synced.
+    Unsynced,
+}
+
 impl Kept {
-    fn file(&self) -> Result<Arc<dyn DiskFile>> {
+    fn note_use(&self) {
         // A store that changes nothing would still take the cache line.
         if !self.used.load(Ordering::Relaxed) {
             self.used.store(true, Ordering::Relaxed);
         }
+    }
+
+    fn file(&self) -> Result<Arc<dyn DiskFile>> {
+        self.note_use();
         if let Some(file) = &read(&self.slot).file {
             return Ok(file.clone());
         }
-        let _names = read(&self.pool.names);
         let file = {
+            let _names = read(&self.pool.naming);
             let mut slot = write(&self.slot);
             if let Some(file) = &slot.file {
                 return Ok(file.clone());
             }
-            let file = self.disk.open(&slot.path, self.mode)?;
+            let file = self.pool.open(&*self.disk, &slot.path, self.mode)?;
             slot.file = Some(file.clone());
             file
         };
@@ -252,20 +306,43 @@ impl Kept {
         Ok(file)
     }
 
-    /// Whether it is closed afterwards.
-    fn close_if_idle(&self) -> bool {
-        let unsynced = self.writes.load(Ordering::Acquire) > self.synced.load(Ordering::Acquire);
-        if self.used.swap(false, Ordering::Relaxed) || unsynced {
-            return false;
+    fn close_if_idle(&self) -> Closed {
+        if self.used.swap(false, Ordering::Relaxed) {
+            return Closed::No;
         }
-        let Ok(mut slot) = self.slot.try_write() else { return false };
+        let Ok(mut slot) = self.slot.try_write() else { return Closed::No };
         // Whoever has taken the file may be about to write to it.
-        let in_use = slot.file.as_ref().is_some_and(|file| Arc::strong_count(file) > 1);
+        let in_use = slot.file.as_ref().is_some_and(|file| Arc::strong_count(file) > 1)
+            || slot.map.as_ref().is_some_and(|map| Arc::strong_count(map) > 1);
         if slot.removed || in_use {
-            return false;
+            return Closed::No;
         }
-        slot.file = None;
-        true
+        if self.writes.load(Ordering::Acquire) > self.synced.load(Ordering::Acquire) {
+            return Closed::Unsynced;
+        }
+        (slot.file, slot.map) = (None, None);
+        Closed::Yes
+    }
+
+    /// Whether it is closed afterwards.
+    fn sync_and_close(&self) -> bool {
+        // Whoever holds it opens or renames it: it does not rest.
+        let Ok(slot) = self.slot.try_read() else { return false };
+        let Some(file) = slot.file.clone() else { return true };
+        drop(slot);
+        {
+            let mut failed = lock(&self.sync_error);
+            let writes = self.writes.load(Ordering::Acquire);
+            match file.sync_data() {
+                Ok(()) => self.synced.fetch_max(writes, Ordering::AcqRel),
+                Err(error) => {
+                    failed.get_or_insert(error);
+                    return false;
+                }
+            };
+        }
+        drop(file);
+        matches!(self.close_if_idle(), Closed::Yes)
     }
 
     fn changes<T>(&self, change: impl FnOnce(&dyn DiskFile) -> Result<T>) -> Result<T> {
@@ -276,6 +353,10 @@ impl Kept {
 
     fn syncs(&self, sync: impl FnOnce(&dyn DiskFile) -> Result<()>) -> Result<()> {
         let file = self.file()?;
+        let mut failed = lock(&self.sync_error);
+        if let Some(error) = failed.take() {
+            return Err(error);
+        }
         let writes = self.writes.load(Ordering::Acquire);
         sync(&*file)?;
         self.synced.fetch_max(writes, Ordering::AcqRel);
@@ -320,8 +401,18 @@ impl DiskFile for Kept {
         self.file()?.set_modified_ms(modified_ms)
     }
 
-    fn map(&self) -> Result<Map> {
-        self.file()?.map()
+    fn map(&self) -> Result<Arc<Map>> {
+        if let Some(map) = &read(&self.slot).map {
+            self.note_use();
+            return Ok(map.clone());
+        }
+        let file = self.file()?;
+        let map = self.pool.relieved(|| file.map())?;
+        let mut slot = write(&self.slot);
+        Ok(match slot.file {
+            Some(_) => slot.map.get_or_insert(map).clone(),
+            None => map,
+        })
     }
 
     fn held_fd(&self) -> Option<HeldFd> {
@@ -330,108 +421,6 @@ impl DiskFile for Kept {
     }
 }
 
-/// For the descriptors of a process: half of them, once the soft limit is raised to the hard one. The other half is for
-/// connections.
-pub fn descriptors_for_files() -> usize {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let limits = getrlimit(Resource::Nofile);
-    let raised = Rlimit { current: limits.maximum, maximum: limits.maximum };
-    // Where it cannot be raised it stays as it is.
-    let _ = setrlimit(Resource::Nofile, raised);
-    let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    usize::try_from(limit / 2).unwrap_or(usize::MAX).min(1 << 16)
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::RealDisk;
-
-    fn pooled(limit: usize) -> (tempfile::TempDir, PooledDisk) {
-        let dir = tempfile::tempdir().unwrap();
-        (dir, PooledDisk::new(Arc::new(RealDisk::new()), limit))
-    }
-
-    fn open_now(disk: &PooledDisk) -> usize {
-        let names = read(&disk.pool.names);
-        names.values().filter_map(Weak::upgrade).filter(|k| read(&k.slot).file.is_some()).count()
-    }
-
-    fn text(file: &Arc<dyn DiskFile>) -> String {
-        let mut bytes = vec![0; file.len().unwrap() as usize];
-        file.read_exact_at(&mut bytes, 0).unwrap();
-        String::from_utf8(bytes).unwrap()
-    }
-
-    /// Files that all hold their own name, synced, more than stay open.
-    fn files(disk: &PooledDisk, dir: &Path, count: usize) -> Vec<Arc<dyn DiskFile>> {
-        let make = |index: usize| {
-            let file = disk.keep(&dir.join(format!("{index:02}")), Open::CreateNew).unwrap();
-            file.write_at(format!("{index:02}").as_bytes(), 0).unwrap();
-            file.sync_data().unwrap();
-            file
-        };
-        (0..count).map(make).collect()
-    }
-
-    #[test]
-    fn only_so_many_stay_open_and_all_are_read() {
-        let (dir, disk) = pooled(4);
-        let files = files(&disk, dir.path(), 40);
-        for _ in 0..3 {
-            for (index, file) in files.iter().enumerate() {
-                assert_eq!(text(file), format!("{index:02}"));
-                assert!(open_now(&disk) <= 5, "{} are open", open_now(&disk));
-            }
-        }
-    }
-
-    #[test]
-    fn what_is_not_synced_stays_open() {
-        let (dir, disk) = pooled(2);
-        let files = files(&disk, dir.path(), 3);
-        files[0].write_at(b"more", 2).unwrap();
-        let others: Vec<_> = files[1..].iter().chain(&files[1..]).map(text).collect();
-        assert_eq!(others, ["01", "02", "01", "02"]);
-        let is_open = || {
-            let first = read(&disk.pool.names).values().next().unwrap().upgrade().unwrap();
-            read(&first.slot).file.is_some()
-        };
-        assert!(is_open());
-        files[0].sync_data().unwrap();
-        let _: Vec<_> = files[1..].iter().chain(&files[1..]).map(text).collect();
-        assert!(!is_open());
-    }
-
-    #[test]
-    fn closed_files_follow_their_names() {
-        let (dir, disk) = pooled(1);
-        let below = dir.path().join("t-0");
-        disk.create_dir_all(&below).unwrap();
-        let files = files(&disk, &below, 6);
-        let away = dir.path().join("t-0.delete");
-        disk.rename(&below, &away).unwrap();
-        disk.rename(&away.join("03"), &away.join("03.deleted")).unwrap();
-        let read: Vec<_> = files.iter().map(text).collect();
-        assert_eq!(read, ["00", "01", "02", "03", "04", "05"]);
-        files[3].write_at(b"33", 0).unwrap();
-        assert_eq!(disk.read(&away.join("03.deleted"), 9).unwrap(), b"33");
-    }
-
-    #[test]
-    fn removed_and_replaced_files_are_read_on() {
-        let (dir, disk) = pooled(1);
-        let files = files(&disk, dir.path(), 6);
-        disk.remove_file(&dir.path().join("00")).unwrap();
-        let again = disk.keep(&dir.path().join("00"), Open::CreateNew).unwrap();
-        again.write_at(b"new", 0).unwrap();
-        disk.rename(&dir.path().join("01"), &dir.path().join("02")).unwrap();
-        for _ in 0..2 {
-            let read: Vec<_> = files.iter().map(text).collect();
-            assert_eq!(read, ["00", "01", "02", "03", "04", "05"]);
-        }
-        assert_eq!(text(&again), "new");
-        disk.remove_dir_all(dir.path()).unwrap();
-        assert_eq!(text(&files[4]), "04");
-    }
-}
+#[path = "pooled_tests.rs"]
+mod tests;

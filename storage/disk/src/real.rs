@@ -257,7 +257,7 @@ impl DiskFile for RealFile {
         }
     }
 
-    fn map(&self) -> Result<Map> {
+    fn map(&self) -> Result<Arc<Map>> {
         let fail = self.fail(DiskOp::Map);
         if self.writer.is_some() {
             let why = "the handle is open for writing";
@@ -270,7 +270,7 @@ impl DiskFile for RealFile {
         // data directory is held under; other disks in this process likewise, as the lock excludes them too.
         #[allow(unsafe_code, reason = "mapping a file has no safe form; the proof is above")]
         let map = unsafe { memmap2::Mmap::map(&*self.file) }.map_err(&fail)?;
-        Ok(Map::mapped(map, file_use))
+        Ok(Arc::new(Map::mapped(map, file_use)))
     }
 
     fn held_fd(&self) -> Option<HeldFd> {

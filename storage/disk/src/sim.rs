@@ -190,6 +190,7 @@ impl State {
             Some(FaultKind::ReadFlip) => Ok(Go::Flip),
             Some(FaultKind::WriteError | FaultKind::SyncError) => Ok(Go::Torn),
             Some(FaultKind::ReadError) => Err(io::Error::other("input/output error")),
+            Some(FaultKind::Shortage) => Err(rustix::io::Errno::MFILE.into()),
         }
     }
 

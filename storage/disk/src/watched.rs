@@ -85,7 +85,7 @@ fn is_the_devices(error: &DiskError) -> bool {
     );
     // What lists a directory knows that it is there.
     let vanished = error.is_not_found() && error.op() == DiskOp::List;
-    !borne && !error.is_full() && (!asked || vanished)
+    !borne && !error.may_pass() && (!asked || vanished)
 }
 
 impl<W: DiskWatch> Disk for WatchedDisk<W> {
@@ -177,7 +177,7 @@ impl<W: DiskWatch> DiskFile for WatchedFile<W> {
         self.run(DiskOp::Preallocate, |file| file.preallocate(len))
     }
 
-    fn map(&self) -> Result<Map> {
+    fn map(&self) -> Result<Arc<Map>> {
         self.run(DiskOp::Map, |file| file.map())
     }
 

@@ -75,6 +75,20 @@ fn what_the_request_is_to_blame_for_changes_nothing() {
 }
 
 #[test]
+fn what_the_process_lacks_is_not_the_directorys_fault() {
+    let (sim, disk, watch) = simulated();
+    let path = Path::new("/d/f");
+    drop(disk.open(path, Open::CreateNew).unwrap());
+    let reader = disk.open(path, Open::Read).unwrap();
+    fault(&sim, FaultKind::Shortage);
+    assert!(disk.open(path, Open::ReadWrite).unwrap_err().is_shortage());
+    fault(&sim, FaultKind::Shortage);
+    assert!(reader.map().unwrap_err().is_shortage());
+    assert_eq!(watch.ended(), None);
+    assert!(disk.open(path, Open::ReadWrite).is_ok());
+}
+
+#[test]
 fn a_sync_that_fails_is_its_callers_to_bear() {
     let (sim, disk, watch) = simulated();
     let file = disk.open(Path::new("/d/f"), Open::Create).unwrap();

@@ -7,7 +7,7 @@ use wire::batch::BatchHeader;
 
 use crate::epochs::LeaderEpochs;
 use crate::error::ReadError;
-use crate::index::Index;
+use crate::index::{Index, Offsets};
 use crate::scan::HeaderScan;
 
 /// Adds the epochs up to the batch of the index's last entry, and with `size` those behind it, to what is known.
@@ -17,7 +17,8 @@ pub(crate) fn collect_epochs(
     size: Option<u64>,
     epochs: &mut LeaderEpochs,
 ) -> Result<(), ReadError> {
-    let entries = index.offset_len();
+    let index = index.offsets();
+    let entries = index.len();
     let mut search = Search { file, index, end: size.map_or_else(|| file.len(), Ok)?, epochs };
     if entries > 0 {
         let first = search.batch(0)?;
@@ -32,7 +33,7 @@ pub(crate) fn collect_epochs(
 
 struct Search<'a> {
     file: &'a dyn DiskFile,
-    index: &'a Index,
+    index: Offsets<'a>,
     end: u64,
     epochs: &'a mut LeaderEpochs,
 }
@@ -40,7 +41,7 @@ struct Search<'a> {
 impl Search<'_> {
     /// Of the segment's first batch, and then of the index's entries.
     fn position(&self, point: usize) -> u64 {
-        let entry = point.checked_sub(1).map(|entry| self.index.offset_entry(entry));
+        let entry = point.checked_sub(1).map(|entry| self.index.get(entry));
         entry.map_or(0, |entry| u64::from(entry.position))
     }
 

@@ -1,14 +1,14 @@
 //! Offset and time index of a segment. The offsets in the files are relative to the segment's base offset.
 //!
 //! The index of the segment in use lives in memory and goes to its files when the segment is synced, rolled or closed;
-//! that of a closed segment is mapped when first asked. An index only shortens the way: where it is missing, reading
+//! that of a closed segment is mapped when asked. An index only shortens the way: where it is missing, reading
 //! begins at the segment's start.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use disk::{Disk, DiskError, Map, Open};
+use disk::{Disk, DiskError, DiskFile, Map, Open};
 
 use crate::names::{OFFSET_INDEX, TIME_INDEX, file_name};
 use crate::truncate::remove_if_there;
@@ -45,68 +45,109 @@ pub(crate) enum Index {
 impl Index {
     /// The last entry at or below `relative`.
     pub fn floor_offset(&self, relative: u32) -> Option<OffsetEntry> {
-        let entry = |index| self.offset_entry(index);
-        floor(self.offset_len(), |index| entry(index).relative <= relative).map(entry)
+        let entries = self.offsets();
+        let below = |at| entries.get(at).relative <= relative;
+        floor(entries.len(), below).map(|at| entries.get(at))
     }
 
     /// The last entry with a timestamp at or below `timestamp`.
     pub fn floor_time(&self, timestamp: i64) -> Option<TimeEntry> {
-        let entry = |index| self.time_entry(index);
-        floor(self.time_len(), |index| entry(index).timestamp <= timestamp).map(entry)
+        let entries = self.times();
+        let below = |at| entries.get(at).timestamp <= timestamp;
+        floor(entries.len(), below).map(|at| entries.get(at))
     }
 
     /// The first entry at or behind `position`.
     pub fn ceiling_position(&self, position: u64) -> Option<OffsetEntry> {
-        let len = self.offset_len();
-        let before = |index| u64::from(self.offset_entry(index).position) < position;
-        let at = floor(len, before).map_or(0, |last| last + 1);
-        (at < len).then(|| self.offset_entry(at))
+        let entries = self.offsets();
+        let before = |at| u64::from(entries.get(at).position) < position;
+        let at = floor(entries.len(), before).map_or(0, |last| last + 1);
+        (at < entries.len()).then(|| entries.get(at))
     }
 
     pub fn last_offset_entry(&self) -> Option<OffsetEntry> {
-        self.offset_len().checked_sub(1).map(|last| self.offset_entry(last))
+        let entries = self.offsets();
+        entries.len().checked_sub(1).map(|last| entries.get(last))
     }
 
     pub fn last_time_entry(&self) -> Option<TimeEntry> {
-        self.time_len().checked_sub(1).map(|last| self.time_entry(last))
+        let entries = self.times();
+        entries.len().checked_sub(1).map(|last| entries.get(last))
     }
 
     /// Whether the time index is there to be asked.
     pub fn has_times(&self) -> bool {
         match self {
             Index::Active(_) => true,
-            Index::Closed(closed) => closed.map(&closed.times, TIME_INDEX).is_some(),
+            Index::Closed(closed) => closed.times().is_some(),
         }
     }
 
     pub fn offset_len(&self) -> usize {
-        match self {
-            Index::Active(active) => active.offsets.len(),
-            Index::Closed(closed) => closed.offsets().len() / OFFSET_ENTRY,
-        }
+        self.offsets().len()
     }
 
     pub fn time_len(&self) -> usize {
+        self.times().len()
+    }
+
+    pub fn offsets(&self) -> Offsets<'_> {
         match self {
-            Index::Active(active) => active.times.len() / 2,
-            Index::Closed(closed) => closed.times().len() / TIME_ENTRY,
+            Index::Active(active) => Offsets(Entries::Active(&active.offsets)),
+            Index::Closed(closed) => Offsets(Entries::Closed(closed.offsets())),
         }
     }
 
-    pub fn offset_entry(&self, index: usize) -> OffsetEntry {
+    pub fn times(&self) -> Times<'_> {
         match self {
-            Index::Active(active) => unpack(active.offsets.get(index)),
-            Index::Closed(closed) => read_offset_entry(closed.offsets(), index),
+            Index::Active(active) => Times(Entries::Active(&active.times)),
+            Index::Closed(closed) => Times(Entries::Closed(closed.times())),
+        }
+    }
+}
+
+/// An index at hand: once asked for, it does not go away.
+enum Entries<'a> {
+    Active(&'a Words),
+    /// None where there is no file to ask.
+    Closed(Option<Arc<Map>>),
+}
+
+pub(crate) struct Offsets<'a>(Entries<'a>);
+
+impl Offsets<'_> {
+    pub fn len(&self) -> usize {
+        match &self.0 {
+            Entries::Active(words) => words.len(),
+            Entries::Closed(map) => map.as_ref().map_or(0, |map| map.len() / OFFSET_ENTRY),
         }
     }
 
-    pub fn time_entry(&self, index: usize) -> TimeEntry {
-        match self {
-            Index::Active(active) => TimeEntry {
-                timestamp: active.times.get(2 * index) as i64,
-                relative: active.times.get(2 * index + 1) as u32,
+    pub fn get(&self, at: usize) -> OffsetEntry {
+        match &self.0 {
+            Entries::Active(words) => unpack(words.get(at)),
+            Entries::Closed(map) => read_offset_entry(map.as_deref().map_or(&[], |m| m), at),
+        }
+    }
+}
+
+pub(crate) struct Times<'a>(Entries<'a>);
+
+impl Times<'_> {
+    pub fn len(&self) -> usize {
+        match &self.0 {
+            Entries::Active(words) => words.len() / 2,
+            Entries::Closed(map) => map.as_ref().map_or(0, |map| map.len() / TIME_ENTRY),
+        }
+    }
+
+    pub fn get(&self, at: usize) -> TimeEntry {
+        match &self.0 {
+            Entries::Active(words) => TimeEntry {
+                timestamp: words.get(2 * at) as i64,
+                relative: words.get(2 * at + 1) as u32,
             },
-            Index::Closed(closed) => read_time_entry(closed.times(), index),
+            Entries::Closed(map) => read_time_entry(map.as_deref().map_or(&[], |m| m), at),
         }
     }
 }
@@ -283,8 +324,8 @@ pub(crate) struct ClosedIndex {
     disk: Arc<dyn Disk>,
     dir: PathBuf,
     base: i64,
-    offsets: OnceLock<Map>,
-    times: OnceLock<Map>,
+    offsets: OnceLock<Arc<dyn DiskFile>>,
+    times: OnceLock<Arc<dyn DiskFile>>,
     /// Its files' names belong to another segment, or will soon.
     replaced: AtomicBool,
 }
@@ -295,35 +336,35 @@ impl ClosedIndex {
         ClosedIndex { disk, dir, base, offsets, times, replaced: AtomicBool::new(false) }
     }
 
-    /// One that is mapped already, from files of whatever name.
-    pub fn mapped(self, offsets: Map, times: Map) -> ClosedIndex {
+    /// One whose files are open already, under whatever name.
+    pub fn opened(self, offsets: Arc<dyn DiskFile>, times: Arc<dyn DiskFile>) -> ClosedIndex {
         ClosedIndex { offsets: offsets.into(), times: times.into(), ..self }
     }
 
-    /// From now on nothing is mapped by its files' names.
+    /// From now on nothing is opened by its files' names.
     pub fn replace(&self) {
         self.replaced.store(true, Ordering::Release);
     }
 
-    fn offsets(&self) -> &[u8] {
-        self.map(&self.offsets, OFFSET_INDEX).unwrap_or_default()
+    fn offsets(&self) -> Option<Arc<Map>> {
+        self.map(&self.offsets, OFFSET_INDEX)
     }
 
-    fn times(&self) -> &[u8] {
-        self.map(&self.times, TIME_INDEX).unwrap_or_default()
+    fn times(&self) -> Option<Arc<Map>> {
+        self.map(&self.times, TIME_INDEX)
     }
 
     /// `None` where the file cannot be mapped, or is gone because the segment was deleted under its readers.
-    fn map<'a>(&self, place: &'a OnceLock<Map>, suffix: &str) -> Option<&'a [u8]> {
-        if place.get().is_none() {
-            let path = self.dir.join(file_name(self.base, suffix));
-            let map = self.disk.open(&path, Open::Read).and_then(|file| file.map()).ok()?;
-            // Asked after it was opened: whoever renames files says so before.
-            if self.replaced.load(Ordering::Acquire) {
-                return None;
-            }
-            place.get_or_init(|| map);
+    fn map(&self, place: &OnceLock<Arc<dyn DiskFile>>, suffix: &str) -> Option<Arc<Map>> {
+        if let Some(file) = place.get() {
+            return file.map().ok();
         }
-        place.get().map(|map| &**map)
+        let path = self.dir.join(file_name(self.base, suffix));
+        let file = self.disk.keep(&path, Open::Read).ok()?;
+        // Asked after it was opened: whoever renames files says so before.
+        if self.replaced.load(Ordering::Acquire) {
+            return None;
+        }
+        place.get_or_init(|| file).map().ok()
     }
 }

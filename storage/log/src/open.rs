@@ -410,16 +410,17 @@ impl Log {
     ) -> Result<Scanned, OpenError> {
         let index = ActiveIndex::default();
         let mut last = None;
-        for at in 0..segment.index.offset_len() {
-            let entry = segment.index.offset_entry(at);
+        let (offsets, times) = (segment.index.offsets(), segment.index.times());
+        for at in 0..offsets.len() {
+            let entry = offsets.get(at);
             if u64::from(entry.position) >= size {
                 break;
             }
             index.push_offset(entry);
             last = Some(entry.relative);
         }
-        for at in 0..segment.index.time_len() {
-            let entry = segment.index.time_entry(at);
+        for at in 0..times.len() {
+            let entry = times.get(at);
             if last.is_none_or(|last| entry.relative > last) {
                 break;
             }

@@ -70,7 +70,7 @@ impl Log {
         let snapshot = encode_producer_snapshot(&self.producers);
         match write_producer_snapshot(&*self.disk, &self.dir, offset, &snapshot) {
             // It would only have shortened a recovery.
-            Err(error) if error.is_full() => {
+            Err(error) if error.may_pass() => {
                 return remove_if_there(&*self.disk, &self.dir.join(file_name(offset, SNAPSHOT)));
             }
             written => written?,

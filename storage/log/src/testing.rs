@@ -152,10 +152,10 @@ pub fn check_indexes(log: &Log) {
             made.active.index_timestamp(index, segment.base);
         }
         let offsets = |index: &Index| -> Vec<_> {
-            (0..index.offset_len()).map(|at| index.offset_entry(at)).collect()
+            (0..index.offset_len()).map(|at| index.offsets().get(at)).collect()
         };
         let times = |index: &Index| -> Vec<_> {
-            (0..index.time_len()).map(|at| index.time_entry(at)).collect()
+            (0..index.time_len()).map(|at| index.times().get(at)).collect()
         };
         assert_eq!(offsets(known), offsets(&made.index), "segment {}", segment.base);
         let mut largest = Vec::new();

@@ -1,7 +1,6 @@
 //! Writing responses: many in one vectored write, record bytes from files by sendfile.
 
 use std::io::{self, IoSlice};
-use std::os::fd::{AsFd, BorrowedFd};
 
 use bytes::{Buf, Bytes};
 use log::FileSlice;
@@ -26,13 +25,11 @@ pub(crate) async fn write_all(stream: &mut NetStream, responses: Vec<Outgoing>) 
                     let file = response.files.get(token as usize).ok_or_else(|| {
                         io::Error::other("a response names a file slice that it does not have")
                     })?;
-                    if stream.sends_files()
-                        && let Some(fd) = file.file.held_fd()
-                    {
+                    if stream.sends_files() && file.file.held_fd().is_some() {
                         for part in bytes.drain(..) {
                             stream.write_before_more(&part).await?;
                         }
-                        send_file(stream, fd.as_fd(), file).await?;
+                        send_file(stream, file).await?;
                     } else {
                         write_bytes(stream, &mut bytes).await?;
                         copy_file(stream, file).await?;
@@ -65,14 +62,11 @@ async fn write_bytes(stream: &mut NetStream, bytes: &mut Vec<Bytes>) -> io::Resu
     Ok(())
 }
 
-async fn send_file(
-    stream: &mut NetStream,
-    fd: BorrowedFd<'_>,
-    slice: &FileSlice,
-) -> io::Result<()> {
+async fn send_file(stream: &mut NetStream, slice: &FileSlice) -> io::Result<()> {
+    let held = || slice.file.held_fd().ok_or_else(|| io::Error::other("a file cannot be opened"));
     let (mut pos, mut left) = (slice.position, slice.len);
     while left > 0 {
-        let sent = stream.send_file(fd, pos, left).await?;
+        let sent = stream.send_file(held, pos, left).await?;
         if sent == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }

@@ -55,7 +55,7 @@ pub struct Rig {
 }
 
 async fn listen(world: &World, broker: Arc<Broker>) -> (Root<ListenerActor>, SocketAddr) {
-    let quotas = ConnectionQuotas::new(broker.settings.clone());
+    let quotas = ConnectionQuotas::new(broker.settings.clone(), usize::MAX);
     let bound = Bound::open(world, listener_spec()).await.unwrap();
     let address = bound.address();
     let (_, open) = watch(LifecycleState::Serving);

@@ -27,6 +27,8 @@ const ROOM_RETRY: Duration = Duration::from_secs(1);
 pub struct SyncFailed {
     /// Files beside the records found no room.
     full: bool,
+    /// It may succeed later, and is not the disk's fault.
+    may_pass: bool,
     why: String,
 }
 
@@ -38,7 +40,7 @@ impl PartitionActor {
             return Ok(());
         }
         let appended = match self.log.append(&self.pending, cx.world().now().wall_ms) {
-            Err(AppendError::Disk(error)) if error.is_full() => {
+            Err(AppendError::Disk(error)) if error.may_pass() => {
                 return self.out_of_room(cx, error).await;
             }
             appended => appended?,
@@ -66,8 +68,10 @@ impl PartitionActor {
     /// What waits cannot be written, and its senders try again. The log is opened as after a failure, without being one: of
     /// those a partition may have few.
     async fn out_of_room(&mut self, cx: &mut Cx<Self>, error: DiskError) -> Outcome {
-        tracing::error!(partition = cx.path(), %error, "no room");
-        self.handle.log_dir().set_room(Room::Full);
+        tracing::error!(partition = cx.path(), %error, "not written");
+        if error.is_full() {
+            self.handle.log_dir().set_room(Room::Full);
+        }
         if self.cleaning.is_some() {
             // A job works in the directory; a restart waits for its end.
             return Err(error.into());
@@ -113,13 +117,16 @@ impl PartitionActor {
         cx.job(
             "sync",
             move || {
-                job.run()
-                    .map(|()| Box::new(job))
-                    .map_err(|error| SyncFailed { full: error.is_full(), why: error.to_string() })
+                job.run().map(|()| Box::new(job)).map_err(|error| SyncFailed {
+                    full: error.is_full(),
+                    may_pass: error.may_pass(),
+                    why: error.to_string(),
+                })
             },
             |result| PartitionMsg::Synced {
-                result: result
-                    .unwrap_or_else(|lost| Err(SyncFailed { full: false, why: lost.to_string() })),
+                result: result.unwrap_or_else(|lost| {
+                    Err(SyncFailed { full: false, may_pass: false, why: lost.to_string() })
+                }),
             },
         );
     }
@@ -146,8 +153,8 @@ impl PartitionActor {
 
     /// A later sync would pass over what this one left: it is written again.
     fn sync_failed(&mut self, cx: &mut Cx<Self>, failed: SyncFailed) -> Outcome {
-        let SyncFailed { full, why } = failed;
-        self.failed_syncs += u32::from(!full);
+        let SyncFailed { full, may_pass, why } = failed;
+        self.failed_syncs += u32::from(!may_pass);
         if self.failed_syncs > MAX_FAILED_SYNCS {
             self.handle.log_dir().fail(&why);
             return Err(Failure::new(why));
@@ -159,6 +166,8 @@ impl PartitionActor {
         self.log.rewrite_unsynced()?;
         if full {
             self.handle.log_dir().set_room(Room::Full);
+        }
+        if may_pass {
             cx.send_after(ROOM_RETRY, PartitionMsg::SyncDue);
         } else {
             self.sync(cx);

@@ -1,7 +1,7 @@
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
-use std::os::fd::BorrowedFd;
+use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -20,6 +20,11 @@ pub trait Net: Send + Sync + 'static {
     ) -> BoxFuture<'a, io::Result<Listener>>;
 
     fn connect<'a>(&'a self, host: &'a str, port: u16) -> BoxFuture<'a, io::Result<NetStream>>;
+
+    /// So many connections may be accepted and open at a time; what opens more takes descriptors that others need.
+    fn most_accepted(&self) -> usize {
+        usize::MAX
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,17 +112,18 @@ impl NetStream {
         matches!(self, NetStream::Tcp(_))
     }
 
-    /// Hands up to `len` bytes of a file from `pos` on to the kernel; how many it took, 0 at the file's end.
-    pub async fn send_file(
+    /// Hands up to `len` bytes of a file from `pos` on to the kernel; how many it took, 0 at the file's end. The file is asked
+    /// for when the socket has room, and is held no longer than that: a peer that does not read keeps no file open.
+    pub async fn send_file<F: AsFd>(
         &mut self,
-        file: BorrowedFd<'_>,
+        file: impl Fn() -> io::Result<F>,
         pos: u64,
         len: usize,
     ) -> io::Result<usize> {
         let NetStream::Tcp(stream) = self else { return Err(io::ErrorKind::Unsupported.into()) };
         let send = || {
             let mut pos = pos;
-            Ok(rustix::fs::sendfile(&*stream, file, Some(&mut pos), len)?)
+            Ok(rustix::fs::sendfile(&*stream, file()?, Some(&mut pos), len)?)
         };
         stream.async_io(Interest::WRITABLE, send).await
     }
@@ -204,10 +210,17 @@ impl AsyncWrite for NetStream {
     }
 }
 
+/// The operating system's network.
 #[derive(Debug)]
-pub struct RealNet;
+pub struct RealNet {
+    pub most_accepted: usize,
+}
 
 impl Net for RealNet {
+    fn most_accepted(&self) -> usize {
+        self.most_accepted
+    }
+
     fn listen<'a>(
         &'a self,
         host: &'a str,

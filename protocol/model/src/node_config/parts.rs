@@ -75,6 +75,12 @@ impl ConnectionLimits {
         }
     }
 
+    /// The same, with no more connections in all than this.
+    #[must_use]
+    pub fn at_most(self, connections: usize) -> ConnectionLimits {
+        ConnectionLimits { in_all: self.in_all.min(connections), ..self }
+    }
+
     pub fn of(&self, ip: IpAddr) -> usize {
         let own = self.per_ip_overrides.iter().rev().find(|(address, _)| *address == ip);
         own.map_or(self.per_ip, |(_, limit)| *limit)

@@ -13,6 +13,8 @@ pub enum FaultKind {
     WriteError,
     /// A sync fails. A file's unsynced bytes are then lost at the next power loss, whatever later syncs say.
     SyncError,
+    /// The process has no descriptor left for a file that is to be opened, or no memory for a map.
+    Shortage,
 }
 
 impl FaultKind {
@@ -20,6 +22,7 @@ impl FaultKind {
         match self {
             FaultKind::ReadError | FaultKind::ReadFlip => op == DiskOp::Read,
             FaultKind::WriteError => op == DiskOp::Write,
+            FaultKind::Shortage => matches!(op, DiskOp::Open | DiskOp::Map),
             FaultKind::SyncError => matches!(op, DiskOp::Sync | DiskOp::SyncDir),
         }
     }

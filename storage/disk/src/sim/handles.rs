@@ -281,14 +281,14 @@ impl DiskFile for SimFile {
         })
     }
 
-    fn map(&self) -> Result<Map> {
+    fn map(&self) -> Result<Arc<Map>> {
         self.run(DiskOp::Map, |state, _| {
             if self.writer.is_some() {
                 let why = "the handle is open for writing";
                 return Err(io::Error::new(ErrorKind::ResourceBusy, why));
             }
             let file_use = state.uses.map((0, self.ino))?;
-            Ok(Map::copied(state.tree.file(self.ino)?.to_vec(), file_use))
+            Ok(Arc::new(Map::copied(state.tree.file(self.ino)?.to_vec(), file_use)))
         })
     }
 

@@ -126,9 +126,9 @@ impl CleanedWriter {
             file.sync_all()?;
         }
         self.txn_index.sync()?;
-        let map = |suffix| disk.open(&cleaned_path(dir, self.base, suffix), Open::Read)?.map();
+        let open = |suffix| disk.keep(&cleaned_path(dir, self.base, suffix), Open::Read);
         let index = ClosedIndex::new(disk.clone(), dir.to_owned(), self.base)
-            .mapped(map(OFFSET_INDEX)?, map(TIME_INDEX)?);
+            .opened(open(OFFSET_INDEX)?, open(TIME_INDEX)?);
         let segment = Segment {
             base: self.base,
             file: self.file,

@@ -1,0 +1,166 @@
+//! Files that are closed and opened again behind their users.
+
+use super::*;
+use crate::{Crash, DiskOp, Fault, FaultKind, RealDisk, SimDisk, SimDiskOptions};
+
+fn pooled(limit: usize) -> (tempfile::TempDir, PooledDisk) {
+    let dir = tempfile::tempdir().unwrap();
+    (dir, PooledDisk::new(Arc::new(RealDisk::new()), limit))
+}
+
+fn open_now(disk: &PooledDisk) -> usize {
+    let names = lock(&disk.pool.names);
+    names.values().filter_map(Weak::upgrade).filter(|k| read(&k.slot).file.is_some()).count()
+}
+
+fn text(file: &Arc<dyn DiskFile>) -> String {
+    let mut bytes = vec![0; file.len().unwrap() as usize];
+    file.read_exact_at(&mut bytes, 0).unwrap();
+    String::from_utf8(bytes).unwrap()
+}
+
+/// Files that all hold their own name, synced, more than stay open.
+fn files(disk: &PooledDisk, dir: &Path, count: usize) -> Vec<Arc<dyn DiskFile>> {
+    let make = |index: usize| {
+        let file = disk.keep(&dir.join(format!("{index:02}")), Open::CreateNew).unwrap();
+        file.write_at(format!("{index:02}").as_bytes(), 0).unwrap();
+        file.sync_data().unwrap();
+        file
+    };
+    (0..count).map(make).collect()
+}
+
+#[test]
+fn only_so_many_stay_open_and_all_are_read() {
+    let (dir, disk) = pooled(4);
+    let files = files(&disk, dir.path(), 40);
+    for _ in 0..3 {
+        for (index, file) in files.iter().enumerate() {
+            assert_eq!(text(file), format!("{index:02}"));
+            assert!(open_now(&disk) <= 5, "{} are open", open_now(&disk));
+        }
+    }
+}
+
+fn simulated(limit: usize) -> (SimDisk, PooledDisk) {
+    let sim = SimDisk::new(SimDiskOptions::default());
+    let disk = PooledDisk::new(sim.mount(), limit);
+    disk.create_dir_all(Path::new("/d")).unwrap();
+    disk.sync_dir(Path::new("/")).unwrap();
+    (sim, disk)
+}
+
+fn fault(sim: &SimDisk, kind: FaultKind, times: u64) {
+    sim.plan(Fault { kind, path_contains: String::new(), skip: 0, times });
+}
+
+#[test]
+fn what_is_not_synced_is_synced_before_it_is_closed() {
+    let (sim, disk) = simulated(2);
+    let files = files(&disk, Path::new("/d"), 8);
+    disk.sync_dir(Path::new("/d")).unwrap();
+    for file in &files {
+        file.write_at(b"!", 2).unwrap();
+    }
+    for file in &files[6..] {
+        file.sync_data().unwrap();
+    }
+    for _ in 0..2 {
+        let _: Vec<_> = files[..2].iter().map(text).collect();
+    }
+    assert!(open_now(&disk) <= 3, "{} are open", open_now(&disk));
+    sim.crash(Crash::PowerLoss);
+    let after = sim.mount();
+    for index in 2..8 {
+        let kept = after.read(&Path::new("/d").join(format!("{index:02}")), 9).unwrap();
+        assert_eq!(String::from_utf8(kept).unwrap(), format!("{index:02}!"));
+    }
+}
+
+#[test]
+fn the_owner_of_a_file_is_told_that_it_could_not_be_synced() {
+    let (sim, disk) = simulated(1);
+    let files = files(&disk, Path::new("/d"), 3);
+    fault(&sim, FaultKind::SyncError, 1);
+    files[0].write_at(b"!", 2).unwrap();
+    // It is looked at, and then synced in vain; after that it is closed as any other.
+    for _ in 0..3 {
+        let _: Vec<_> = files[1..].iter().map(text).collect();
+    }
+    let told = files[0].sync_data().unwrap_err();
+    assert_eq!((told.op(), told.path()), (DiskOp::Sync, files[0].path()));
+    files[0].write_at(b"!", 2).unwrap();
+    files[0].sync_data().unwrap();
+    assert_eq!(text(&files[0]), "00!");
+}
+
+#[test]
+fn files_at_rest_give_way_where_descriptors_are_short() {
+    let (sim, disk) = simulated(100);
+    let files = files(&disk, Path::new("/d"), 40);
+    assert_eq!(open_now(&disk), 40);
+    fault(&sim, FaultKind::Shortage, 1);
+    let more = disk.keep(Path::new("/d/more"), Open::CreateNew).unwrap();
+    assert!(open_now(&disk) < 41, "{} are open", open_now(&disk));
+    fault(&sim, FaultKind::Shortage, 1);
+    let passing = disk.open(Path::new("/d/passing"), Open::Create).unwrap();
+    passing.write_at(b"also", 0).unwrap();
+    fault(&sim, FaultKind::Shortage, 2);
+    let refused = disk.open(Path::new("/d/third"), Open::Create).unwrap_err();
+    assert!(refused.is_shortage() && refused.may_pass() && !refused.is_full(), "{refused}");
+    drop((more, passing));
+    let read: Vec<_> = files.iter().map(text).collect();
+    assert_eq!(read[39], "39");
+}
+
+#[test]
+fn maps_go_with_the_files_they_are_of() {
+    let (dir, disk) = pooled(2);
+    drop(files(&disk, dir.path(), 6));
+    let open = |index| disk.keep(&dir.path().join(format!("{index:02}")), Open::Read).unwrap();
+    let readers: Vec<_> = (0..6).map(open).collect();
+    let held = readers[0].map().unwrap();
+    for _ in 0..2 {
+        for (index, reader) in readers.iter().enumerate() {
+            assert_eq!(reader.map().unwrap()[..], *format!("{index:02}").as_bytes());
+        }
+    }
+    let mapped = |disk: &PooledDisk| {
+        let names = lock(&disk.pool.names);
+        names.values().filter_map(Weak::upgrade).filter(|k| read(&k.slot).map.is_some()).count()
+    };
+    assert!(mapped(&disk) <= 4, "{} are mapped", mapped(&disk));
+    assert_eq!(&held[..], b"00", "one that is used stays");
+}
+
+#[test]
+fn closed_files_follow_their_names() {
+    let (dir, disk) = pooled(1);
+    let below = dir.path().join("t-0");
+    disk.create_dir_all(&below).unwrap();
+    let files = files(&disk, &below, 6);
+    let away = dir.path().join("t-0.delete");
+    disk.rename(&below, &away).unwrap();
+    disk.rename(&away.join("03"), &away.join("03.deleted")).unwrap();
+    let read: Vec<_> = files.iter().map(text).collect();
+    assert_eq!(read, ["00", "01", "02", "03", "04", "05"]);
+    files[3].write_at(b"33", 0).unwrap();
+    assert_eq!(disk.read(&away.join("03.deleted"), 9).unwrap(), b"33");
+}
+
+#[test]
+fn removed_and_replaced_files_are_read_on() {
+    let (dir, disk) = pooled(1);
+    let files = files(&disk, dir.path(), 6);
+    disk.remove_file(&dir.path().join("00")).unwrap();
+    let again = disk.keep(&dir.path().join("00"), Open::CreateNew).unwrap();
+    again.write_at(b"new", 0).unwrap();
+    disk.rename(&dir.path().join("01"), &dir.path().join("02")).unwrap();
+    for _ in 0..2 {
+        let read: Vec<_> = files.iter().map(text).collect();
+        assert_eq!(read, ["00", "01", "02", "03", "04", "05"]);
+    }
+    assert_eq!(text(&again), "new");
+    disk.remove_dir_all(dir.path()).unwrap();
+    assert_eq!(text(&files[4]), "04");
+}
