@@ -103,7 +103,10 @@ impl NodeBuilder {
     }
 
     /// Starts the node and does not wait: it can be stopped while it recovers.
-    pub(crate) async fn launch(self) -> Result<Node, StartError> {
+    ///
+    /// # Errors
+    /// As [`NodeBuilder::start`], but for what happens after its actors began.
+    pub async fn launch(self) -> Result<Node, StartError> {
         let config = self.config?.ok_or(StartError::Nothing)?;
         Node::launch(self.world, config).await
     }

@@ -1,6 +1,7 @@
 //! The broker under test: an `ottla` process of the test's own, or whatever serves at OTTLA_BOOTSTRAP.
 
 use crate::raw::Connection;
+use rustix::process::{Pid, Signal, kill_process};
 use std::env;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
@@ -200,6 +201,25 @@ impl Node {
         (process.child, process.output) = spawn(&process.command);
         process.wait_until_it_serves(address);
         begin.elapsed()
+    }
+
+    /// kill -9, and a start on the same directory that is told to stop as soon as it has looked at it.
+    pub fn kill_and_stop_while_it_starts(&mut self) {
+        let kernel = self.data().expect("a process of the test's own").join(".ottla_kernel");
+        let process = self.process.as_mut().expect("a process of the test's own");
+        process.child.kill().expect("SIGKILL");
+        process.child.wait().expect("a dead process");
+        let written = || fs::metadata(&kernel).and_then(|kernel| kernel.modified()).ok();
+        let before = written();
+        (process.child, process.output) = spawn(&process.command);
+        let begin = Instant::now();
+        while written() == before {
+            assert!(begin.elapsed() < START_LIMIT, "it does not begin");
+        }
+        let id = Pid::from_child(&process.child);
+        kill_process(id, Signal::TERM).expect("the signal is sent");
+        let (status, said) = self.wait_for_its_end();
+        assert!(status.success(), "{status}: {said}");
     }
 
     /// Resident memory in bytes, where the process is ours or OTTLA_PID names it.

@@ -9,6 +9,7 @@ pub const LIST_OFFSETS: i16 = 2;
 pub const METADATA: i16 = 3;
 pub const API_VERSIONS: i16 = 18;
 pub const CREATE_TOPICS: i16 = 19;
+pub const DELETE_RECORDS: i16 = 21;
 pub const INIT_PRODUCER_ID: i16 = 22;
 
 pub fn create_topic(connection: &mut Connection, name: &str, partitions: i32) {
@@ -113,9 +114,28 @@ pub fn fetch(connection: &mut Connection, topic: &str, offset: i64) -> (i16, Vec
     (error, body.rest()[..length].to_vec())
 }
 
+pub fn delete_records(connection: &mut Connection, topic: &str, partition: i32, below: i64) {
+    let head = Bytes::new().i32(1).string(topic).i32(1).i32(partition).i64(below);
+    let mut body = connection.ask(DELETE_RECORDS, 1, &head.i32(10_000).done()).body();
+    body.i32();
+    skip_names(&mut body);
+    body.i64();
+    assert_eq!(body.i16(), 0, "DeleteRecords {topic}");
+}
+
+/// Error code and the offset after the last.
 pub fn list_offsets(connection: &mut Connection, topic: &str, partition: i32) -> (i16, i64) {
+    offset_of(connection, topic, partition, -1)
+}
+
+/// Error code and the first offset.
+pub fn earliest(connection: &mut Connection, topic: &str, partition: i32) -> (i16, i64) {
+    offset_of(connection, topic, partition, -2)
+}
+
+fn offset_of(connection: &mut Connection, topic: &str, partition: i32, time: i64) -> (i16, i64) {
     let head = Bytes::new().i32(-1).i32(1).string(topic).i32(1);
-    let mut body = connection.ask(LIST_OFFSETS, 1, &head.i32(partition).i64(-1).done()).body();
+    let mut body = connection.ask(LIST_OFFSETS, 1, &head.i32(partition).i64(time).done()).body();
     skip_names(&mut body);
     let error = body.i16();
     body.i64();

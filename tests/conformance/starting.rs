@@ -70,7 +70,44 @@ fn a_node_that_is_told_to_stop_while_it_starts_stops_in_order() {
     let said = String::from_utf8_lossy(&ended.stdout);
     assert!(ended.status.success(), "{}: {said}", ended.status);
     assert_refused(&said, &["stopped"]);
-    assert!(data.join(".kafka_cleanshutdown").exists(), "its logs were closed");
+    assert!(data.join(".kafka_cleanshutdown").exists(), "there is nothing to recover");
+}
+
+/// What the last life's checkpoints say is not lost on one that ends before it has looked at its logs.
+#[test]
+fn a_node_that_is_told_to_stop_while_it_starts_leaves_the_checkpoints() {
+    let test = "a_node_that_is_told_to_stop_while_it_starts_leaves_the_checkpoints";
+    let Some(mut node) = Node::start_own_with(
+        test,
+        &["log.flush.start.offset.checkpoint.interval.ms=20", "log.flush.interval.messages=1"],
+    ) else {
+        return;
+    };
+    let data = node.data().expect("a process of the test's own");
+    let topic = crate::unique("trimmed");
+    let mut connection = node.connect();
+    requests::create_topic(&mut connection, &topic, 1);
+    let record = batch::of(&[b"one"]).bytes();
+    for _ in 0..4 {
+        assert_eq!(requests::produce(&mut connection, &topic, 0, &record).error, 0);
+    }
+    requests::delete_records(&mut connection, &topic, 0, 3);
+    let file = data.join("log-start-offset-checkpoint");
+    let entry = format!("{topic} 0 3\n");
+    let has_entry = || fs::read_to_string(&file).is_ok_and(|text| text.contains(&entry));
+    let begin = Instant::now();
+    while !has_entry() {
+        assert!(begin.elapsed() < Duration::from_secs(20), "the log's start is not written");
+    }
+    for _ in 0..5 {
+        node.kill_and_stop_while_it_starts();
+        assert!(has_entry(), "{:?}", fs::read_to_string(&file));
+    }
+    node.kill_and_restart();
+    let begin = Instant::now();
+    while requests::earliest(&mut node.connect(), &topic, 0) != (0, 3) {
+        assert!(begin.elapsed() < Duration::from_secs(20), "what was deleted is back");
+    }
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod boot;
 mod broker;
+mod checkpoints;
 mod compaction;
 mod directories;
 mod faults;

@@ -66,7 +66,7 @@ fn judge(seed: u64) -> Result<String, String> {
     replayed.map(|log| format!("{summary}, {} steps", log.count)).map_err(|error| error.to_string())
 }
 
-fn number(name: &str) -> Option<u64> {
+pub fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 

@@ -14,13 +14,16 @@ use model::settings::Values;
 use runtime::{Actor, Cx, Failure, Outcome, Ref, Waiter, Watch};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::checkpoints::{Checkpoint, Offsets};
 use crate::handle::PartitionHandle;
 use crate::log_dirs::LogDirState;
-use crate::partition::{log_config, must_belong};
+use crate::partition::{log_config, open_log};
 use crate::partitions::PartitionsMsg;
 
 /// Copied at once.
 const PIECE: usize = 1 << 20;
+/// What was copied since reaches the disk: after a crash the copy goes on from there.
+const SYNC_EVERY: u64 = 64 << 20;
 /// While the log that is copied cannot be read.
 const RETRY: Duration = Duration::from_millis(100);
 
@@ -33,19 +36,28 @@ pub struct FutureLog {
     pub(crate) cleaned: Option<i64>,
     size: AtomicU64,
     log_end: AtomicI64,
+    recovery_point: AtomicI64,
     caught_up: AtomicBool,
     /// Its log was closed in order.
     closed: AtomicBool,
 }
 
 impl FutureLog {
-    pub(crate) fn new(dir: Arc<LogDirState>, path: PathBuf, cleaned: Option<i64>) -> FutureLog {
+    /// One that begins, or of which something is known from before.
+    pub(crate) fn new(
+        dir: Arc<LogDirState>,
+        path: PathBuf,
+        cleaned: Option<i64>,
+        known: Offsets,
+    ) -> FutureLog {
+        let known = |checkpoint| AtomicI64::new(known.get(checkpoint).unwrap_or(0));
         FutureLog {
             dir,
             path,
             cleaned,
             size: AtomicU64::new(0),
-            log_end: AtomicI64::new(0),
+            log_end: known(Checkpoint::HighWatermarks),
+            recovery_point: known(Checkpoint::RecoveryPoints),
             caught_up: AtomicBool::new(false),
             closed: AtomicBool::new(false),
         }
@@ -57,6 +69,17 @@ impl FutureLog {
 
     pub fn log_end_offset(&self) -> i64 {
         self.log_end.load(Ordering::Acquire)
+    }
+
+    /// What the checkpoint files of its directory should say of it: so that it goes on there, and begins where the replica does
+    /// when it takes its place.
+    pub(crate) fn offsets(&self, replica: &PartitionHandle) -> Offsets {
+        Offsets::new(|checkpoint| match checkpoint {
+            Checkpoint::RecoveryPoints => Some(self.recovery_point.load(Ordering::Acquire)),
+            Checkpoint::HighWatermarks => Some(replica.high_watermark().min(self.log_end_offset())),
+            Checkpoint::LogStarts => replica.offsets().get(checkpoint),
+            Checkpoint::Cleaned => self.cleaned,
+        })
     }
 
     /// It had everything at some moment; since then it follows.
@@ -115,6 +138,8 @@ pub(crate) struct FutureReplica {
     log: Log,
     /// While it copies what was there when it began.
     permit: Option<OwnedSemaphorePermit>,
+    /// Bytes that were copied since the last sync.
+    unsynced: u64,
 }
 
 impl Actor for FutureReplica {
@@ -128,15 +153,13 @@ impl Actor for FutureReplica {
         let config = log_config(handle, &handle.config(), &mut jitter);
         let options = OpenOptions {
             log_start_offset: handle.log_start_offset(),
+            recovery_point: future.recovery_point.load(Ordering::Acquire),
             now_ms: cx.world().now().wall_ms,
             ..OpenOptions::default()
         };
         let topic_id = handle.topic_id;
         let job = move || {
-            let disk = future.dir.disk();
-            let (log, _) = Log::open(disk.clone(), future.path.clone(), config, options)?;
-            must_belong(&**disk, &future.path, topic_id)?;
-            Ok::<Log, Failure>(log)
+            open_log(future.dir.disk().clone(), future.path.clone(), config, options, topic_id)
         };
         let log = cx.world().blocking("open future log", job).await??;
         let (me, slots) = (cx.me().clone(), args.quota.slots.clone());
@@ -145,7 +168,7 @@ impl Actor for FutureReplica {
                 let _ = me.send(FutureReplicaMsg::Permitted { permit }).await;
             }
         });
-        let replica = FutureReplica { args, log, permit: None };
+        let replica = FutureReplica { args, log, permit: None, unsynced: 0 };
         replica.show();
         Ok(replica)
     }
@@ -159,6 +182,10 @@ impl Actor for FutureReplica {
             return Ok(());
         };
         let copied = copy_piece(&mut self.log, &source, cx.world().now().wall_ms)?;
+        self.unsynced += copied;
+        if self.unsynced >= SYNC_EVERY {
+            self.sync(cx).await?;
+        }
         self.show();
         if self.log.log_end_offset() >= source.log_end_offset() {
             return self.caught_up(cx).await;
@@ -196,16 +223,24 @@ impl FutureReplica {
         let future = &self.args.future;
         future.size.store(self.log.size(), Ordering::Release);
         future.log_end.store(self.log.log_end_offset(), Ordering::Release);
+        future.recovery_point.store(self.log.recovery_point(), Ordering::Release);
+    }
+
+    async fn sync(&mut self, cx: &mut Cx<Self>) -> Outcome {
+        self.unsynced = 0;
+        if let Some(job) = self.log.sync_job() {
+            let synced = cx.world().blocking("sync", move || job.run().map(|()| job)).await??;
+            self.log.synced(&synced);
+        }
+        Ok(())
     }
 
     /// The next wait for a place is another's; what is appended from now on is followed.
     async fn caught_up(&mut self, cx: &mut Cx<Self>) -> Outcome {
         self.permit = None;
         if !self.args.future.caught_up.swap(true, Ordering::AcqRel) {
-            if let Some(job) = self.log.sync_job() {
-                let synced = cx.world().blocking("sync", move || job.run().map(|()| job)).await??;
-                self.log.synced(&synced);
-            }
+            self.sync(cx).await?;
+            self.show();
             let partition = &self.args.handle.topic_partition;
             let told = PartitionsMsg::FutureCaughtUp { partition: partition.clone() };
             // Where it has ended, so does this one.

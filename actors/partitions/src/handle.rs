@@ -12,8 +12,9 @@ use model::{LeaderEpoch, TopicPartition, Uuid};
 use runtime::{Address, Answer, Dead, Held, Pulse, Reply};
 use wire::batch::RecordBatch;
 
+use crate::checkpoints::{Checkpoint, Offsets};
 use crate::future::FutureLog;
-use crate::log_dirs::{Checkpoint, LogDirState};
+use crate::log_dirs::LogDirState;
 use crate::partition::PartitionMsg;
 
 /// One batch for a leader.
@@ -75,6 +76,8 @@ pub struct PartitionHandle {
     role: ArcSwapOption<Role>,
     /// An actor of this process has opened the log before: what it wrote needs no recovery from a crash.
     opened: AtomicBool,
+    /// Nobody has to do with the log, and it needs no recovery.
+    closed: AtomicBool,
     deleted: AtomicBool,
 }
 
@@ -107,6 +110,7 @@ impl PartitionHandle {
             pulse: Pulse::new(),
             recovery_point: AtomicI64::new(0),
             cleaned: AtomicI64::new(-1),
+            closed: AtomicBool::new(log_dir.clean),
             log_dir: ArcSwap::new(log_dir),
             future: ArcSwapOption::empty(),
             role: ArcSwapOption::empty(),
@@ -206,14 +210,22 @@ impl PartitionHandle {
         self.recovery_point.load(Ordering::Acquire)
     }
 
-    /// What a checkpoint file should say of it.
-    pub(crate) fn checkpointed(&self, checkpoint: Checkpoint) -> Option<i64> {
-        match checkpoint {
+    /// What the checkpoint files should say of it.
+    pub(crate) fn offsets(&self) -> Offsets {
+        Offsets::new(|checkpoint| match checkpoint {
             Checkpoint::RecoveryPoints => Some(self.recovery_point()),
             Checkpoint::LogStarts => Some(self.log_start_offset()).filter(|offset| *offset > 0),
             Checkpoint::HighWatermarks => Some(self.high_watermark()),
             Checkpoint::Cleaned => self.cleaned(),
-        }
+        })
+    }
+
+    /// What they said of it, until its log is opened.
+    pub(crate) fn recall(&self, known: Offsets) {
+        self.set_recovery_point(known.get(Checkpoint::RecoveryPoints).unwrap_or(0));
+        self.set_log_start(known.get(Checkpoint::LogStarts).unwrap_or(0));
+        self.set_high_watermark(known.get(Checkpoint::HighWatermarks).unwrap_or(0));
+        self.set_cleaned(known.get(Checkpoint::Cleaned).unwrap_or(-1));
     }
 
     /// Where the part of a compacted log begins that was not compacted yet.
@@ -240,6 +252,14 @@ impl PartitionHandle {
 
     pub(crate) fn set_opened(&self) {
         self.opened.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_closed(&self, closed: bool) {
+        self.closed.store(closed, Ordering::Release);
     }
 
     pub(crate) fn is_deleted(&self) -> bool {

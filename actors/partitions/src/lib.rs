@@ -1,6 +1,7 @@
 //! Partition actors, log dirs, and the directory through which others find them.
 
 mod assignments;
+mod checkpoints;
 mod cleaner;
 mod future;
 mod handle;
@@ -14,6 +15,7 @@ mod recovery;
 mod room;
 
 pub use assignments::{Assignments, ReplicaName};
+pub use checkpoints::{Checkpoint, Checkpoints};
 pub use cleaner::{
     CleanRequest, LogCleaner, LogCleanerArgs, LogCleanerMsg, PassFailed, PassResult,
 };
@@ -21,7 +23,7 @@ pub use future::FutureLog;
 pub use handle::{Append, AppendResult, PartitionHandle, Role, Serving, Standing};
 pub use hosted::{Hosted, HostedTopic};
 pub use log_dir::{LogDir, LogDirArgs, LogDirMsg, read_log_dir};
-pub use log_dirs::{Checkpoint, Checkpoints, LogDirState, LogDirs};
+pub use log_dirs::{LogDirState, LogDirs};
 pub use partition::{DeleteRecordsError, PartitionActor, PartitionArgs, PartitionMsg};
 pub use partitions::{AlterDirError, DirMoves, Partitions, PartitionsArgs, PartitionsMsg};
 #[cfg(test)]

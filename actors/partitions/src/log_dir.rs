@@ -12,16 +12,17 @@ use std::time::Duration;
 use disk::{Disk, DiskError, Space};
 use log::{
     CheckpointError, CleanShutdown, DirKind, PartitionDir, expect_writes_lost,
-    expect_writes_to_survive, read_offset_checkpoint, write_offset_checkpoint, writes_survived,
+    expect_writes_to_survive, writes_survived,
 };
 use model::node_config::RoomConfig;
 use model::settings::Values;
 use model::{BrokerEpoch, TopicPartition, Uuid};
-use runtime::{Actor, Cx, Failure, Gauge, JobLost, Map, Outcome, Watch};
+use runtime::{Actor, Cx, Failure, Gauge, JobLost, Outcome, Watch};
 
+use crate::checkpoints::{Checkpoint, Checkpoints};
 use crate::handle::PartitionHandle;
 use crate::hosted::Hosted;
-use crate::log_dirs::{Checkpoint, Checkpoints, LogDirState};
+use crate::log_dirs::LogDirState;
 use crate::partition::PartitionMsg;
 use crate::recovery::Recovery;
 use crate::room::{Room, rung};
@@ -82,7 +83,6 @@ runtime::messages!(LogDirMsg {
 
 pub struct LogDir {
     args: LogDirArgs,
-    written: Checkpoints,
     /// Directories that wait to be deleted.
     waiting: BTreeSet<PathBuf>,
     sync_failed: bool,
@@ -97,7 +97,6 @@ impl Actor for LogDir {
     async fn start(cx: &mut Cx<Self>, args: LogDirArgs) -> Result<Self, Failure> {
         let mut dir = LogDir {
             args,
-            written: Checkpoints::default(),
             waiting: BTreeSet::new(),
             sync_failed: false,
             free_bytes: cx.gauge("free_bytes"),
@@ -144,16 +143,13 @@ impl Actor for LogDir {
         if !self.args.state.is_online() {
             return;
         }
-        let (state, now) = (self.args.state.clone(), self.offsets());
+        let (state, hosted) = (self.args.state.clone(), self.args.hosted.clone());
         let epoch = self.args.broker_epoch.load(Ordering::Acquire);
-        let disk = state.disk().clone();
         let last = cx.world().blocking("last checkpoints", move || {
-            for checkpoint in Checkpoint::ALL {
-                write(&*disk, &state.path, checkpoint, now.of(checkpoint))?;
-            }
-            if !state.is_unclean() {
+            state.write_checkpoints(&hosted, &Checkpoint::ALL)?;
+            if state.is_closed(&hosted) {
                 CleanShutdown { broker_epoch: (epoch >= 0).then_some(BrokerEpoch(epoch)) }
-                    .write(&*disk, &state.path)?;
+                    .write(&**state.disk(), &state.path)?;
             }
             Ok::<(), DiskError>(())
         });
@@ -244,55 +240,14 @@ impl LogDir {
         self.args.hosted.all().into_iter().filter(move |handle| handle.log_dir().id == id)
     }
 
-    fn offsets(&self) -> Checkpoints {
-        let mut offsets = Checkpoints::default();
-        for handle in self.here() {
-            let name = handle.topic_partition.clone();
-            for checkpoint in Checkpoint::ALL {
-                let offset = match handle.was_opened() {
-                    true => handle.checkpointed(checkpoint),
-                    // Not known yet: what the files said stays.
-                    false => self.args.state.checkpoints.of(checkpoint).get(&name).copied(),
-                };
-                if let Some(offset) = offset {
-                    offsets.of_mut(checkpoint).insert(name.clone(), offset);
-                }
-            }
-        }
-        // Of a replica that moves here: so that it starts there when it is here.
-        for handle in self.args.hosted.all() {
-            let moves_here = handle.future().is_some_and(|f| f.dir.id == self.args.state.id);
-            let start = handle.checkpointed(Checkpoint::LogStarts);
-            if let Some(start) = start.filter(|_| moves_here) {
-                offsets.of_mut(Checkpoint::LogStarts).insert(handle.topic_partition.clone(), start);
-            }
-        }
-        offsets
-    }
-
-    /// Where anything is new in it.
     fn write(&mut self, cx: &mut Cx<Self>, checkpoint: Checkpoint) {
-        let now = std::mem::take(self.offsets().of_mut(checkpoint));
-        let known = self.written.of_mut(checkpoint);
-        if *known == now {
-            return;
-        }
-        known.clone_from(&now);
-        let (disk, path) = (self.args.state.disk().clone(), self.args.state.path.clone());
-        run(cx, checkpoint.file_name(), move || write(&*disk, &path, checkpoint, &now));
+        let (state, hosted) = (self.args.state.clone(), self.args.hosted.clone());
+        run(cx, checkpoint.file_name(), move || state.write_checkpoints(&hosted, &[checkpoint]));
     }
 
-    /// A directory that cannot keep its checkpoints is of no use; where it is merely full, or descriptors are short, they are
-    /// written again later.
-    fn done(&mut self, result: Result<(), DiskError>) {
-        let Err(error) = result else { return };
-        self.written = Checkpoints::default();
-        if !error.may_pass() {
-            return self.args.state.fail(error);
-        }
-        tracing::warn!(%error, "tried again later");
-        if error.is_full() {
-            self.args.state.set_room(Room::Full);
+    fn done(&self, result: Result<(), DiskError>) {
+        if let Err(error) = result {
+            self.args.state.checkpoints_failed(&error);
         }
     }
 }
@@ -303,16 +258,6 @@ fn run(
     job: impl FnOnce() -> Result<(), DiskError> + Send + 'static,
 ) {
     cx.job(what, job, |result| LogDirMsg::Done { result });
-}
-
-fn write(
-    disk: &dyn Disk,
-    dir: &Path,
-    checkpoint: Checkpoint,
-    offsets: &Map<TopicPartition, i64>,
-) -> Result<(), DiskError> {
-    let offsets = offsets.iter().map(|(partition, offset)| (partition, *offset));
-    write_offset_checkpoint(disk, &dir.join(checkpoint.file_name()), offsets)
 }
 
 /// The metadata log, which its own actor opens.
@@ -328,22 +273,8 @@ pub fn read_log_dir(
     recovery_threads: usize,
 ) -> Result<(LogDirState, i64), CheckpointError> {
     let marker = CleanShutdown::read(&**disk, path)?;
-    let mut clean = marker.is_some();
-    let mut checkpoints = Checkpoints::default();
-    for checkpoint in Checkpoint::ALL {
-        let read = read_offset_checkpoint(&**disk, &path.join(checkpoint.file_name()));
-        *checkpoints.of_mut(checkpoint) = match read {
-            // Without the others, logs are recovered from their beginning.
-            Err(error @ CheckpointError::Malformed { .. })
-                if checkpoint != Checkpoint::HighWatermarks =>
-            {
-                tracing::warn!(%error, "the checkpoint is made anew");
-                clean &= checkpoint == Checkpoint::Cleaned;
-                Map::new()
-            }
-            other => other?,
-        };
-    }
+    let (checkpoints, whole) = Checkpoints::read(&**disk, path)?;
+    let clean = marker.is_some() && whole;
     let survived = !clean && writes_survived(&**disk, path)?;
     let left = if clean { BTreeSet::new() } else { logs_in(&**disk, path)? };
     // Until what a power loss left is recovered, the next start must not take it for whole.

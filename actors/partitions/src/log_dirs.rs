@@ -7,15 +7,13 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use disk::{Disk, DiskError, DiskWatch, WatchedDisk};
-use log::{
-    CLEANER_OFFSET_CHECKPOINT, HIGH_WATERMARK_CHECKPOINT, LOG_START_OFFSET_CHECKPOINT,
-    RECOVERY_POINT_CHECKPOINT,
-};
 use model::node_config::cordoned_log_dirs;
 use model::settings::Values;
 use model::{TopicPartition, Uuid};
-use runtime::{Address, Map, Publisher, Watch};
+use runtime::{Address, Publisher, Watch};
 
+use crate::checkpoints::{Checkpoint, CheckpointFiles, Checkpoints, Offsets};
+use crate::hosted::Hosted;
 use crate::log_dir::LogDirMsg;
 use crate::recovery::Recovery;
 use crate::room::Room;
@@ -32,58 +30,16 @@ pub struct LogDirState {
     /// If not: the kernel went on, and all that was written is there.
     pub(crate) writes_survived: bool,
     recovery: Recovery,
-    pub checkpoints: Checkpoints,
+    checkpoints: CheckpointFiles,
     health: Arc<Health>,
     disk: Arc<dyn Disk>,
     /// `cordoned.log.dirs` has it: new replicas go elsewhere.
     cordoned: AtomicBool,
-    /// A log in it was not closed: the next start must recover.
+    /// A log in it that nobody stands for any more was not closed: the next start must recover.
     unclean: AtomicBool,
     replicas: AtomicU64,
     room: AtomicU8,
     address: Address<LogDirMsg>,
-}
-
-/// A file in each log directory with one offset for each partition.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Checkpoint {
-    RecoveryPoints,
-    LogStarts,
-    HighWatermarks,
-    /// How far compacted logs are clean.
-    Cleaned,
-}
-
-impl Checkpoint {
-    pub(crate) const ALL: [Checkpoint; 4] = [
-        Checkpoint::RecoveryPoints,
-        Checkpoint::LogStarts,
-        Checkpoint::HighWatermarks,
-        Checkpoint::Cleaned,
-    ];
-
-    pub(crate) fn file_name(self) -> &'static str {
-        match self {
-            Checkpoint::RecoveryPoints => RECOVERY_POINT_CHECKPOINT,
-            Checkpoint::LogStarts => LOG_START_OFFSET_CHECKPOINT,
-            Checkpoint::HighWatermarks => HIGH_WATERMARK_CHECKPOINT,
-            Checkpoint::Cleaned => CLEANER_OFFSET_CHECKPOINT,
-        }
-    }
-}
-
-/// What the checkpoint files say, by partition.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub struct Checkpoints([Map<TopicPartition, i64>; Checkpoint::ALL.len()]);
-
-impl Checkpoints {
-    pub fn of(&self, checkpoint: Checkpoint) -> &Map<TopicPartition, i64> {
-        &self.0[checkpoint as usize]
-    }
-
-    pub fn of_mut(&mut self, checkpoint: Checkpoint) -> &mut Map<TopicPartition, i64> {
-        &mut self.0[checkpoint as usize]
-    }
 }
 
 /// Whether a directory can be used.
@@ -132,7 +88,7 @@ impl LogDirState {
             clean,
             writes_survived: false,
             recovery: Recovery::of(BTreeSet::new(), 1),
-            checkpoints,
+            checkpoints: CheckpointFiles::new(checkpoints),
             disk: Arc::new(WatchedDisk::new(disk, health.clone())),
             health,
             cordoned: AtomicBool::new(false),
@@ -228,8 +184,73 @@ impl LogDirState {
         self.unclean.store(true, Ordering::Release);
     }
 
-    pub(crate) fn is_unclean(&self) -> bool {
-        self.unclean.load(Ordering::Acquire)
+    /// No log in it needs recovery: each is closed, or nobody has touched it since a clean stop.
+    pub(crate) fn is_closed(&self, hosted: &Hosted) -> bool {
+        let recovered = self.recovery.progress().is_none();
+        let left_open = self.unclean.load(Ordering::Acquire);
+        let closed = || hosted.all().iter().all(|h| !self.is(&h.log_dir()) || h.is_closed());
+        recovered && !left_open && closed()
+    }
+
+    fn is(&self, other: &Arc<LogDirState>) -> bool {
+        std::ptr::eq(self, &**other)
+    }
+
+    /// What the checkpoint files said of a log, or its copy, that nobody has claimed.
+    pub(crate) fn known_of(&self, log: &TopicPartition) -> Offsets {
+        self.checkpoints.unclaimed().offsets(log)
+    }
+
+    /// From now on somebody else knows.
+    pub(crate) fn claimed(&self, log: &TopicPartition) {
+        self.checkpoints.unclaimed().set(log, Offsets::default());
+    }
+
+    /// Nobody stands for a log any more for now, but it is still there.
+    pub(crate) fn remember(&self, log: &TopicPartition, offsets: Offsets) {
+        self.checkpoints.unclaimed().set(log, offsets);
+    }
+
+    /// Forgets what the checkpoint files said of all unclaimed logs but these. Whether there were any.
+    pub(crate) fn forget_but(&self, keep: impl Fn(&TopicPartition) -> bool) -> bool {
+        self.checkpoints.retain(keep)
+    }
+
+    /// Brings checkpoint files up to date: a job that blocks.
+    pub(crate) fn write_checkpoints(
+        &self,
+        hosted: &Hosted,
+        which: &[Checkpoint],
+    ) -> Result<(), DiskError> {
+        let now = || self.offsets(hosted);
+        self.checkpoints.write(&*self.disk, &self.path, which, now)
+    }
+
+    /// A directory that cannot keep its checkpoints is of no use; where it is merely full, or descriptors are short, they are
+    /// written again later.
+    pub(crate) fn checkpoints_failed(&self, error: &DiskError) {
+        if !error.may_pass() {
+            return self.fail(error);
+        }
+        tracing::warn!(%error, "tried again later");
+        if error.is_full() {
+            self.set_room(Room::Full);
+        }
+    }
+
+    fn offsets(&self, hosted: &Hosted) -> Checkpoints {
+        let unclaimed = self.checkpoints.unclaimed();
+        let mut offsets = unclaimed.clone();
+        for handle in hosted.all() {
+            let future = handle.future().filter(|future| self.is(&future.dir));
+            let known = match future {
+                Some(future) => future.offsets(&handle),
+                None if self.is(&handle.log_dir()) => handle.offsets(),
+                None => continue,
+            };
+            offsets.set(&handle.topic_partition, known);
+        }
+        offsets
     }
 
     pub(crate) fn count_replica(&self) {

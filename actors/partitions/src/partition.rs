@@ -27,7 +27,7 @@ pub use clean::CleanStep;
 use clean::Cleaning;
 pub use flush::SyncFailed;
 pub use open::PartitionArgs;
-pub(crate) use open::{log_config, must_belong};
+pub(crate) use open::{log_config, open_log};
 pub use trim::DeleteRecordsError;
 
 /// Kept small: the actor's future, of which there are as many as partitions, holds several.

@@ -3,6 +3,7 @@
 //!
 //! Supervisor: the node. Its children are one-for-one; one that fails too often goes offline alone.
 
+mod found;
 mod moves;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,8 +11,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use disk::DirEntry;
-use log::{DirKind, PartitionDir, delete_dir_name, partition_dir_name};
+use log::{DirKind, partition_dir_name};
 use machines::metadata::{
     ConfigResource, MetadataDelta, MetadataImage, PartitionDelta, PartitionRegistration, TopicImage,
 };
@@ -27,7 +27,6 @@ use crate::assignments::Assignments;
 use crate::future::MoveQuota;
 use crate::handle::{PartitionHandle, Role, Standing};
 use crate::hosted::Hosted;
-use crate::log_dir::{CLUSTER_METADATA, LogDirMsg};
 use crate::log_dirs::{LogDirState, LogDirs};
 use crate::partition::{PartitionActor, PartitionArgs, PartitionMsg};
 pub use moves::AlterDirError;
@@ -90,6 +89,10 @@ pub struct Partitions {
     /// Copies that were found when the node started, until their replicas are.
     futures: Map<TopicPartition, Vec<(Arc<LogDirState>, PathBuf)>>,
     promoting: BTreeSet<TopicPartition>,
+    /// What a predecessor hosted, until it is started anew.
+    earlier: Map<(Uuid, i32), Arc<PartitionHandle>>,
+    /// Directories whose checkpoint files still name logs that are gone.
+    rewritten: Vec<Arc<LogDirState>>,
 }
 
 impl Actor for Partitions {
@@ -98,11 +101,7 @@ impl Actor for Partitions {
     type Args = PartitionsArgs;
 
     async fn start(cx: &mut Cx<Self>, args: PartitionsArgs) -> Result<Self, Failure> {
-        // What a predecessor hosted died with it: it is started anew.
-        for handle in args.hosted.all() {
-            handle.log_dir().uncount_replica();
-            args.hosted.remove(&handle);
-        }
+        let earlier = found::take_over(&args.hosted);
         let me = cx.me().clone();
         let mut metadata = args.metadata.clone();
         let mut settings = args.settings.clone();
@@ -143,6 +142,8 @@ impl Actor for Partitions {
             preferred: Map::new(),
             futures: Map::new(),
             promoting: BTreeSet::new(),
+            earlier,
+            rewritten: Vec::new(),
         })
     }
 
@@ -208,16 +209,25 @@ impl Partitions {
         for topic in &delta.deleted_topics {
             self.configs.remove(&topic.id);
             for handle in self.hosted_of(topic.id) {
-                self.remove(cx, &handle, DirKind::Delete).await?;
+                self.remove(cx, &handle, DirKind::Delete).await;
             }
         }
-        if self.first && image.provenance.offset >= 0 {
+        let first = self.first && image.provenance.offset >= 0;
+        if first {
             self.first = false;
-            self.set_strays_aside(cx, &image).await?;
+            self.look_at_logs(cx, &image).await?;
         }
+        // Before a log of the same name is made.
+        self.rewrite_checkpoints(cx).await?;
         for change in &delta.partitions {
             self.apply_partition(cx, &image, change).await?;
         }
+        if first {
+            for dir in &self.args.log_dirs.0 {
+                dir.forget_but(|_| false);
+            }
+        }
+        self.rewrite_checkpoints(cx).await?;
         self.reconfigure(&image, &delta.configs, resettled).await;
         self.applied = image;
         self.args.applied.publish(self.applied.provenance.offset);
@@ -262,16 +272,17 @@ impl Partitions {
     ) -> Outcome {
         let hosted = self.args.hosted.get_by_id(change.topic.id, change.partition);
         if !change.after.replicas.contains(&self.args.node.0) {
-            return match hosted {
-                Some(handle) => self.remove(cx, &handle, DirKind::Delete).await,
-                None => Ok(()),
-            };
+            if let Some(handle) = hosted {
+                self.remove(cx, &handle, DirKind::Delete).await;
+            }
+            return Ok(());
         }
         let config = self.config_of(image, &change.topic);
         let role = role_of(self.args.node, &change.after, &config);
+        let earlier = self.earlier.remove(&(change.topic.id, change.partition));
         match hosted {
-            Some(handle) => tell(&handle, role).await,
-            None => self.host(cx, change, config, role)?,
+            Some(handle) if earlier.is_none() => tell(&handle, role).await,
+            _ => self.host(cx, change, config, role, earlier)?,
         }
         self.compare_directory(cx, image, change).await;
         Ok(())
@@ -286,15 +297,51 @@ impl Partitions {
         config
     }
 
-    /// Starts a replica that is new here.
+    /// Starts a replica that is new here, or goes on with one that a predecessor had.
     fn host(
         &mut self,
         cx: &mut Cx<Self>,
         change: &PartitionDelta,
         config: Arc<TopicConfig>,
         role: Role,
+        earlier: Option<Arc<PartitionHandle>>,
     ) -> Outcome {
         let topic_partition = TopicPartition::new(change.topic.name.clone(), change.partition);
+        let handle = match earlier {
+            Some(handle) => {
+                handle.set_config(config);
+                handle
+            }
+            None => match self.place(change, topic_partition, config) {
+                Some(handle) => handle,
+                None => return Ok(()),
+            },
+        };
+        handle.log_dir().count_replica();
+        handle.set_role(role);
+        if !handle.log_dir().is_online() {
+            return Ok(());
+        }
+        self.set_copies_aside(cx, &handle)?;
+        self.resume_move(cx, &handle);
+        let spec = self.args.replica.clone();
+        let watched = handle.clone();
+        let spec = spec.on_change(move |event| follow_actor(&watched, &event.change));
+        let producer_id_expiration_ms = i64::from(self.settings.int("producer.id.expiration.ms"));
+        let (name, address) = (handle.dir_name(), handle.address().clone());
+        let args = PartitionArgs { handle, producer_id_expiration_ms };
+        let seed = Seed::at::<PartitionActor>(name, spec, args, &address);
+        cx.spawn_seed(seed)?;
+        Ok(())
+    }
+
+    /// Finds a replica its log directory, and shows it to others.
+    fn place(
+        &mut self,
+        change: &PartitionDelta,
+        topic_partition: TopicPartition,
+        config: Arc<TopicConfig>,
+    ) -> Option<Arc<PartitionHandle>> {
         let name = partition_dir_name(&topic_partition);
         let assigned = change.after.directory(self.args.node.0);
         let assigned = assigned.unwrap_or(Uuid::UNASSIGNED_DIRECTORY);
@@ -303,42 +350,21 @@ impl Partitions {
         let preferred = self.preferred.remove(&topic_partition);
         let Some(dir) = self.args.log_dirs.place(assigned, preferred.as_ref(), holds) else {
             tracing::error!(partition = name, "no log directory is online");
-            return Ok(());
+            return None;
         };
-        dir.count_replica();
-        let topic_id = change.topic.id;
-        let spec = self.args.replica.clone();
-        let hosted = self.args.hosted.clone();
-        let watched = topic_partition.clone();
-        let spec = spec.on_change(move |event| {
-            if let Some(handle) = hosted.get_by_id(topic_id, watched.partition) {
-                follow_actor(&handle, &event.change);
-            }
-        });
-        let address = Address::vacant();
-        let handle = PartitionHandle::new(topic_partition, topic_id, config, dir, address.clone());
+        let known = dir.known_of(&topic_partition);
+        let (log, topic_id, address) =
+            (topic_partition.clone(), change.topic.id, Address::vacant());
+        let handle = PartitionHandle::new(topic_partition, topic_id, config, dir.clone(), address);
+        handle.recall(known);
         let handle = Arc::new(handle);
-        handle.set_role(role);
         self.args.hosted.insert(handle.clone());
-        if !handle.log_dir().is_online() {
-            return Ok(());
-        }
-        self.set_copies_aside(cx, &handle)?;
-        self.resume_move(cx, &handle);
-        let producer_id_expiration_ms = i64::from(self.settings.int("producer.id.expiration.ms"));
-        let args = PartitionArgs { handle, producer_id_expiration_ms };
-        let seed = Seed::at::<PartitionActor>(name, spec, args, &address);
-        cx.spawn_seed(seed)?;
-        Ok(())
+        dir.claimed(&log);
+        Some(handle)
     }
 
     /// Stops a replica and puts its directory out of the way, to be deleted later.
-    async fn remove(
-        &mut self,
-        cx: &mut Cx<Self>,
-        handle: &Arc<PartitionHandle>,
-        kind: DirKind,
-    ) -> Outcome {
+    async fn remove(&mut self, cx: &mut Cx<Self>, handle: &Arc<PartitionHandle>, kind: DirKind) {
         handle.set_deleted();
         self.call_off(cx, handle, true).await;
         self.args.hosted.remove(handle);
@@ -346,57 +372,7 @@ impl Partitions {
         cx.stop_child(&name).await;
         let dir = handle.log_dir();
         dir.uncount_replica();
-        self.set_aside(cx, &dir, &handle.topic_partition, kind)
-    }
-
-    fn set_aside(
-        &self,
-        cx: &Cx<Self>,
-        dir: &LogDirState,
-        partition: &TopicPartition,
-        kind: DirKind,
-    ) -> Outcome {
-        let from = dir.path.join(partition_dir_name(partition));
-        let unique = cx.world().random("directory names").uuid();
-        let to = dir.path.join(delete_dir_name(partition, kind, unique));
-        dir.recovered(partition);
-        let disk = dir.disk();
-        match disk.rename(&from, &to).and_then(|()| disk.sync_dir(&dir.path)) {
-            Err(error) if error.is_not_found() || !dir.is_online() => return Ok(()),
-            other => other?,
-        }
-        if kind == DirKind::Delete {
-            // Where the directory's actor is down, the next start removes it.
-            let _ = dir.address().send_now(LogDirMsg::Remove { path: to });
-        }
-        Ok(())
-    }
-
-    /// Directories of partitions that the metadata does not put here: kept under another name, as Kafka does.
-    async fn set_strays_aside(&mut self, cx: &mut Cx<Self>, image: &MetadataImage) -> Outcome {
-        for dir in self.args.log_dirs.0.clone() {
-            let here = self.args.node.0;
-            // One that cannot be read is offline by that.
-            let entries = dir.disk().list(&dir.path).unwrap_or_default();
-            let parsed =
-                |entry: &DirEntry| Some((entry.clone(), PartitionDir::parse(&entry.name)?));
-            for (entry, found) in entries.iter().filter_map(parsed) {
-                let partition = &found.topic_partition;
-                let topic = image.topics.by_name(&partition.topic);
-                let known = topic.and_then(|topic| topic.partition(partition.partition));
-                let internal = partition.topic == CLUSTER_METADATA;
-                let expected = known.is_some_and(|known| known.replicas.contains(&here));
-                if found.kind == DirKind::Future {
-                    let future = (dir.clone(), dir.path.join(&entry.name));
-                    self.futures.entry(partition.clone()).or_default().push(future);
-                }
-                if found.kind == DirKind::Current && !internal && !expected {
-                    tracing::warn!(%partition, "the metadata does not know this replica: set aside");
-                    self.set_aside(cx, &dir, partition, DirKind::Stray)?;
-                }
-            }
-        }
-        Ok(())
+        self.set_aside(cx, &dir, &handle.topic_partition, kind);
     }
 
     async fn reconfigure(
@@ -468,12 +444,8 @@ fn role_of(node: NodeId, partition: &PartitionRegistration, config: &TopicConfig
 /// While its actor is down, a replica refuses; when it is given up, it says why.
 fn follow_actor(handle: &PartitionHandle, change: &ChildChange) {
     match change {
-        ChildChange::Restarting { .. } => {
-            handle.log_dir().set_unclean();
-            handle.set_standing(Standing::Starting);
-        }
+        ChildChange::Restarting { .. } => handle.set_standing(Standing::Starting),
         ChildChange::Offline { cause } => {
-            handle.log_dir().set_unclean();
             handle.set_standing(Standing::Offline { reason: cause.to_string() });
         }
         ChildChange::Spawned { .. } | ChildChange::Stopped { .. } => {}

@@ -14,9 +14,9 @@ use log::{
 use runtime::{Cx, JobLost, Outcome, Reply};
 
 use super::{PartitionActor, PartitionMsg};
+use crate::checkpoints::Checkpoint;
 use crate::cleaner::{CleanRequest, PassFailed, PassResult, Throttle};
 use crate::log_dir::LogDirMsg;
-use crate::log_dirs::Checkpoint;
 
 /// A job of a pass ends after so many bytes, to be paced, and to end soon where the actor must.
 const STEP_BYTES: u64 = 8 << 20;

@@ -12,7 +12,7 @@ use runtime::{Cx, Failure, Map, RandomStream};
 
 use super::PartitionActor;
 use crate::handle::{PartitionHandle, Role};
-use crate::log_dirs::{Checkpoint, LogDirState};
+use crate::log_dirs::LogDirState;
 
 #[derive(Clone)]
 pub struct PartitionArgs {
@@ -26,6 +26,7 @@ pub(super) async fn open(
     args: PartitionArgs,
 ) -> Result<PartitionActor, Failure> {
     let PartitionArgs { handle, producer_id_expiration_ms } = args;
+    handle.set_closed(false);
     let config = handle.config();
     let mut jitter = cx.world().random("segment jitter");
     let now_ms = cx.world().now().wall_ms;
@@ -103,7 +104,7 @@ async fn resume_role(cx: &mut Cx<PartitionActor>, handle: &PartitionHandle) {
     }
 }
 
-/// What is known of the log before it is opened: from this process's own earlier actor, else from the checkpoints.
+/// How the log was left: by this process's own earlier actor, else by the process before.
 fn found(handle: &PartitionHandle) -> OpenOptions {
     if handle.was_opened() {
         return OpenOptions {
@@ -117,18 +118,13 @@ fn found(handle: &PartitionHandle) -> OpenOptions {
             ..OpenOptions::default()
         };
     }
-    let (dir, name) = (handle.log_dir(), &handle.topic_partition);
-    let stored = |checkpoint| dir.checkpoints.of(checkpoint).get(name).copied();
-    if let Some(cleaned) = stored(Checkpoint::Cleaned) {
-        handle.set_cleaned(cleaned);
-    }
-    let of = |checkpoint| stored(checkpoint).unwrap_or(0);
+    let dir = handle.log_dir();
     OpenOptions {
         clean: dir.clean,
         writes_survived: dir.writes_survived,
-        recovery_point: of(Checkpoint::RecoveryPoints),
-        log_start_offset: of(Checkpoint::LogStarts),
-        high_watermark: of(Checkpoint::HighWatermarks),
+        recovery_point: handle.recovery_point(),
+        log_start_offset: handle.log_start_offset(),
+        high_watermark: handle.high_watermark(),
         ..OpenOptions::default()
     }
 }
@@ -167,31 +163,27 @@ fn must_be_there(dir: &LogDirState, path: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-fn open_log(
+/// Opens the log of a topic. What is another's is left alone: what is known of this one is not true of that.
+pub(crate) fn open_log(
     disk: Arc<dyn Disk>,
     path: PathBuf,
     config: LogConfig,
     options: OpenOptions,
     topic_id: Uuid,
 ) -> Result<Log, Failure> {
+    let known = read_partition_metadata(&*disk, &path)?;
+    if let Some(found) = known.filter(|found| *found != topic_id) {
+        let path = path.display();
+        return Err(Failure::new(format!("{path} belongs to topic id {found}, not {topic_id}")));
+    }
     let (log, recovered) = Log::open(disk.clone(), path.clone(), config, options)?;
     if recovered.truncated_bytes > 0 || recovered.removed_segments > 0 {
         tracing::warn!(log = %path.display(), ?recovered, "the end of the log was not whole");
     }
-    must_belong(&*disk, &path, topic_id)?;
-    Ok(log)
-}
-
-/// The directory says which topic's it is; a new one is told.
-pub(crate) fn must_belong(disk: &dyn Disk, path: &Path, topic_id: Uuid) -> Result<(), Failure> {
-    match read_partition_metadata(disk, path)? {
-        Some(found) if found != topic_id => Err(Failure::new(format!(
-            "{} belongs to topic id {found}, not {topic_id}",
-            path.display()
-        ))),
-        Some(_) => Ok(()),
-        None => Ok(write_partition_metadata(disk, path, topic_id)?),
+    if known.is_none() {
+        write_partition_metadata(&*disk, &path, topic_id)?;
     }
+    Ok(log)
 }
 
 impl PartitionActor {
@@ -209,10 +201,12 @@ impl PartitionActor {
             self.handle.set_recovery_point(self.log.recovery_point());
             Ok::<(), Failure>(())
         };
-        if let Err(error) = closed.await {
-            self.handle.log_dir().set_unclean();
-            let partition = &self.handle.topic_partition;
-            tracing::warn!(%partition, %error, "the log was not closed; it will be recovered");
+        match closed.await {
+            Ok(()) => self.handle.set_closed(true),
+            Err(error) => {
+                let partition = &self.handle.topic_partition;
+                tracing::warn!(%partition, %error, "the log was not closed; it will be recovered");
+            }
         }
     }
 }

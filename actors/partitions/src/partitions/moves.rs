@@ -1,6 +1,6 @@
 //! Replicas that move between this node's log directories: asked for, resumed at a start, called off, brought to their end.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use log::{DirKind, delete_dir_name, partition_dir_name};
@@ -9,9 +9,9 @@ use model::{ErrorCode, TopicPartition, Uuid};
 use runtime::{Cx, Dropped, Outcome, Reply};
 
 use super::{Partitions, PartitionsMsg};
+use crate::checkpoints::Offsets;
 use crate::future::{FutureLog, FutureReplica, FutureReplicaArgs};
 use crate::handle::{PartitionHandle, Standing};
-use crate::log_dir::LogDirMsg;
 use crate::log_dirs::LogDirState;
 use crate::partition::PartitionMsg;
 
@@ -113,7 +113,7 @@ impl Partitions {
         }
         self.preferred.remove(partition);
         let path = dir.path.join(path);
-        self.begin_move(cx, &handle, dir, path);
+        self.begin_move(cx, &handle, dir, path, Offsets::default());
         Ok(())
     }
 
@@ -123,10 +123,11 @@ impl Partitions {
         handle: &Arc<PartitionHandle>,
         dir: Arc<LogDirState>,
         path: PathBuf,
+        known: Offsets,
     ) {
         tracing::info!(partition = %handle.topic_partition, to = %path.display(), "begins to move");
         dir.count_replica();
-        let future = Arc::new(FutureLog::new(dir, path, handle.cleaned()));
+        let future = Arc::new(FutureLog::new(dir, path, handle.cleaned(), known));
         handle.set_future(Some(future.clone()));
         self.copy(cx, handle, future);
     }
@@ -157,28 +158,10 @@ impl Partitions {
         cx.stop_child(&child_name(handle)).await;
         future.dir.uncount_replica();
         if delete {
-            self.delete_dir(cx, &future.dir, &future.path, &handle.topic_partition);
+            self.put_aside(cx, &future.dir, &future.path, &handle.topic_partition, DirKind::Delete);
         }
         if self.applied.metadata_version().directory_assignment() {
             self.args.assignments.push(name_of(handle), handle.log_dir().id);
-        }
-    }
-
-    /// Puts a directory out of the way, to be deleted later. One that cannot be is found at the next start.
-    fn delete_dir(
-        &self,
-        cx: &Cx<Self>,
-        dir: &LogDirState,
-        path: &Path,
-        partition: &TopicPartition,
-    ) {
-        let unique = cx.world().random("directory names").uuid();
-        let to = dir.path.join(delete_dir_name(partition, DirKind::Delete, unique));
-        let disk = dir.disk();
-        match disk.rename(path, &to).and_then(|()| disk.sync_dir(&dir.path)) {
-            Ok(()) => drop(dir.address().send_now(LogDirMsg::Remove { path: to })),
-            Err(error) if error.is_not_found() => {}
-            Err(error) => tracing::warn!(%error, "a copy is left behind"),
         }
     }
 
@@ -243,8 +226,9 @@ impl Partitions {
         cx.stop_child(&child_name(handle)).await;
         if !future.is_closed() {
             self.promoting.remove(&handle.topic_partition);
-            let again = FutureLog::new(future.dir.clone(), future.path.clone(), future.cleaned);
-            let again = Arc::new(again);
+            let known = future.offsets(handle);
+            let (dir, path) = (future.dir.clone(), future.path.clone());
+            let again = Arc::new(FutureLog::new(dir, path, future.cleaned, known));
             handle.set_future(Some(again.clone()));
             return self.copy(cx, handle, again);
         }
@@ -275,7 +259,7 @@ impl Partitions {
                 self.call_off(cx, &handle, true).await;
                 // It may have had the replica's name already.
                 let named = to.path.join(handle.dir_name());
-                self.delete_dir(cx, to, &named, partition);
+                self.put_aside(cx, to, &named, partition, DirKind::Delete);
             }
             _ => {
                 tracing::info!(%partition, to = %to.path.display(), "has moved");
@@ -309,21 +293,24 @@ impl Partitions {
         for (dir, path) in self.futures.remove(partition).unwrap_or_default() {
             let elsewhere = !Arc::ptr_eq(&dir, &handle.log_dir());
             if elsewhere && handle.log_dir().is_online() && handle.future().is_none() {
-                self.begin_move(cx, handle, dir, path);
+                let known = dir.known_of(partition);
+                self.begin_move(cx, handle, dir.clone(), path, known);
+                dir.claimed(partition);
             } else if handle.log_dir().is_online() {
-                self.delete_dir(cx, &dir, &path, partition);
+                self.put_aside(cx, &dir, &path, partition, DirKind::Delete);
             }
         }
     }
 
     /// After a move that was cut short at its very end, both directories hold the replica, equal.
-    pub(super) fn set_copies_aside(&self, cx: &Cx<Self>, handle: &PartitionHandle) -> Outcome {
+    pub(super) fn set_copies_aside(&mut self, cx: &Cx<Self>, handle: &PartitionHandle) -> Outcome {
         let here = handle.log_dir();
-        for dir in self.args.log_dirs.online().filter(|dir| !Arc::ptr_eq(dir, &here)) {
+        let others = self.args.log_dirs.online().filter(|dir| !Arc::ptr_eq(dir, &here)).cloned();
+        for dir in others.collect::<Vec<_>>() {
             if here.is_online() && dir.disk().exists(&dir.path.join(handle.dir_name()))? {
                 let (partition, other) = (&handle.topic_partition, dir.path.display());
                 tracing::warn!(%partition, %other, "a second copy of the replica is set aside");
-                self.set_aside(cx, dir, partition, DirKind::Stray)?;
+                self.set_aside(cx, &dir, partition, DirKind::Stray);
             }
         }
         Ok(())

@@ -1,0 +1,170 @@
+//! What is there when this actor starts, of a predecessor and in the log directories; and what is put out of the way there.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+
+use log::{DirKind, PartitionDir, delete_dir_name, partition_dir_name, read_partition_metadata};
+use machines::metadata::MetadataImage;
+use model::{TopicPartition, Uuid};
+use runtime::{Cx, Map, Outcome};
+
+use super::Partitions;
+use crate::checkpoints::Checkpoint;
+use crate::handle::{PartitionHandle, Standing};
+use crate::hosted::Hosted;
+use crate::log_dir::{CLUSTER_METADATA, LogDirMsg};
+use crate::log_dirs::LogDirState;
+
+/// The directory of a log, or of a copy of one.
+struct FoundLog {
+    name: String,
+    parsed: PartitionDir,
+    /// What it says; none where it does not say, or cannot be read, which who opens it will find.
+    topic_id: Option<Uuid>,
+}
+
+/// What a predecessor hosted. Its actors died with it, but what is known of the logs is true: they are not what the last process
+/// left any more.
+pub(super) fn take_over(hosted: &Hosted) -> Map<(Uuid, i32), Arc<PartitionHandle>> {
+    let mut earlier = Map::new();
+    for handle in hosted.all() {
+        handle.log_dir().uncount_replica();
+        if let Some(future) = handle.future() {
+            future.dir.uncount_replica();
+            future.dir.remember(&handle.topic_partition, future.offsets(&handle));
+            handle.set_future(None);
+        }
+        if handle.is_deleted() {
+            hosted.remove(&handle);
+            continue;
+        }
+        handle.set_standing(Standing::Starting);
+        earlier.insert((handle.topic_id, handle.topic_partition.partition), handle);
+    }
+    earlier
+}
+
+/// One that cannot be read is offline by that.
+fn look(dir: &LogDirState) -> Vec<FoundLog> {
+    let disk = dir.disk();
+    let entries = disk.list(&dir.path).unwrap_or_default().into_iter();
+    let found = entries.filter_map(|entry| Some((PartitionDir::parse(&entry.name)?, entry.name)));
+    let logs = found.filter(|(parsed, _)| {
+        let kept = matches!(parsed.kind, DirKind::Current | DirKind::Future);
+        kept && parsed.topic_partition.topic != CLUSTER_METADATA
+    });
+    let logs = logs.map(|(parsed, name)| {
+        let topic_id = read_partition_metadata(&**disk, &dir.path.join(&name)).ok().flatten();
+        FoundLog { name, parsed, topic_id }
+    });
+    logs.collect()
+}
+
+impl Partitions {
+    /// Logs that the metadata does not put here are kept under another name, as Kafka does, by `LogManager.isStrayReplica`. What
+    /// checkpoints say counts for those logs alone that are there, and that are the topic's which has the name now.
+    pub(super) async fn look_at_logs(
+        &mut self,
+        cx: &mut Cx<Self>,
+        image: &MetadataImage,
+    ) -> Outcome {
+        self.earlier.retain(|(topic, partition), handle| {
+            let known = image.topics.by_id(*topic).and_then(|topic| topic.partition(*partition));
+            let stays = known.is_some_and(|known| known.replicas.contains(&self.args.node.0));
+            if !stays {
+                self.args.hosted.remove(handle);
+            }
+            stays
+        });
+        for dir in self.args.log_dirs.0.clone() {
+            let looked_at = dir.clone();
+            let found = cx.world().blocking("look at logs", move || look(&looked_at)).await?;
+            let mut known = BTreeSet::new();
+            for FoundLog { name, parsed, topic_id } in found {
+                let partition = parsed.topic_partition;
+                let topic = image.topics.by_name(&partition.topic);
+                let topic = topic.filter(|topic| topic_id.is_none_or(|id| id == topic.id));
+                let known_here = topic.and_then(|topic| topic.partition(partition.partition));
+                if !known_here.is_some_and(|p| p.replicas.contains(&self.args.node.0)) {
+                    if parsed.kind == DirKind::Current {
+                        dir.recovered(&partition);
+                    }
+                    tracing::warn!(%partition, name, "the metadata does not know this replica: set aside");
+                    let path = dir.path.join(name);
+                    self.put_aside(cx, &dir, &path, &partition, DirKind::Stray);
+                    continue;
+                }
+                if topic_id.is_some() {
+                    known.insert(partition.clone());
+                }
+                if parsed.kind == DirKind::Future {
+                    let future = (dir.clone(), dir.path.join(name));
+                    self.futures.entry(partition).or_default().push(future);
+                }
+            }
+            if dir.forget_but(|log| known.contains(log)) {
+                self.rewritten.push(dir);
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn set_aside(
+        &mut self,
+        cx: &Cx<Self>,
+        dir: &Arc<LogDirState>,
+        partition: &TopicPartition,
+        kind: DirKind,
+    ) {
+        let path = dir.path.join(partition_dir_name(partition));
+        self.put_aside(cx, dir, &path, partition, kind);
+        dir.recovered(partition);
+        self.rewritten.push(dir.clone());
+    }
+
+    /// Under a name of this kind, of which those that are to be deleted are, later. What cannot be put aside is left for the next
+    /// start.
+    pub(super) fn put_aside(
+        &self,
+        cx: &Cx<Self>,
+        dir: &LogDirState,
+        path: &Path,
+        partition: &TopicPartition,
+        kind: DirKind,
+    ) {
+        let unique = cx.world().random("directory names").uuid();
+        let to = dir.path.join(delete_dir_name(partition, kind, unique));
+        match dir.disk().rename(path, &to) {
+            Err(error) if error.is_not_found() => return,
+            Err(error) => {
+                dir.set_unclean();
+                return tracing::error!(%partition, %error, "left behind until the next start");
+            }
+            Ok(()) => {}
+        }
+        if let Err(error) = dir.disk().sync_dir(&dir.path) {
+            // If it comes back, the next start finds that it is nobody's.
+            tracing::warn!(%partition, %error, "a log may come back when the power goes");
+        }
+        if kind == DirKind::Delete {
+            // Where the directory's actor is down, the next start removes it.
+            let _ = dir.address().send_now(LogDirMsg::Remove { path: to });
+        }
+    }
+
+    /// Where logs have gone: else what is known of them would be taken for what is known of others of the same name.
+    pub(super) async fn rewrite_checkpoints(&mut self, cx: &mut Cx<Self>) -> Outcome {
+        let mut dirs = std::mem::take(&mut self.rewritten);
+        dirs.sort_by_key(|dir| dir.id);
+        dirs.dedup_by_key(|dir| dir.id);
+        for dir in dirs.into_iter().filter(|dir| dir.is_online()) {
+            let (written, hosted) = (dir.clone(), self.args.hosted.clone());
+            let job = move || written.write_checkpoints(&hosted, &Checkpoint::ALL);
+            if let Err(error) = cx.world().blocking("checkpoints", job).await? {
+                dir.checkpoints_failed(&error);
+            }
+        }
+        Ok(())
+    }
+}
