@@ -220,6 +220,7 @@ impl LogCleaner {
         self.uncleanable.retain(|partition, (topic, _)| {
             hosted.get_by_id(*topic, partition.partition).is_some()
         });
+        self.count_uncleanable();
         let candidates: Vec<Candidate> = hosted
             .all()
             .into_iter()
@@ -324,6 +325,10 @@ impl LogCleaner {
         let partition = &handle.topic_partition;
         tracing::error!(%partition, why, "the log cannot be compacted, and is left alone");
         self.uncleanable.insert(partition.clone(), (handle.topic_id, why));
+        self.count_uncleanable();
+    }
+
+    fn count_uncleanable(&self) {
         let count = i64::try_from(self.uncleanable.len()).unwrap_or(i64::MAX);
         self.numbers.uncleanable_partitions.set(count);
     }

@@ -6,11 +6,13 @@ use model::ErrorCode;
 use runtime::ActorTree;
 use wire::batch::{BatchBuilder, RecordBatch};
 use wire::compression::{Codec, Compression};
+use wire::{MetadataRecord, RemoveTopicRecord};
 
 use crate::configs::set_topic;
 use crate::fetch::fetch;
+use crate::log_dirs::alter;
 use crate::produce::produce;
-use crate::rig::{Client, LIMIT, Rig};
+use crate::rig::{Client, LIMIT, Rig, dir_id, topic_id};
 
 /// Looks for dirty logs all the time.
 const EAGER: (&str, &str) = ("log.cleaner.backoff.ms", "2");
@@ -229,12 +231,41 @@ async fn one_log_that_cannot_be_compacted_is_left_alone_and_told_of() {
         set_topic(&mut client, topic, COMPACT.0, COMPACT.1).await;
     }
     until_left(&rig, &mut client, "good", |left| left.len() < 4 * KEYS).await;
-    until_says(&rig, |cleaner| {
+    let counts = |cleaner: &ActorTree, expected| {
         let count = cleaner.numbers.iter().find(|(name, _)| *name == "uncleanable_partitions");
-        cleaner.state.contains("UNCLEANABLE bad-0") && count.is_some_and(|(_, count)| *count == 1)
-    })
-    .await;
+        count.is_some_and(|(_, count)| *count == expected)
+    };
+    until_says(&rig, |cleaner| cleaner.state.contains("UNCLEANABLE bad-0") && counts(cleaner, 1))
+        .await;
     put(&mut client, "bad", &keyed(Codec::None, "k0", Some("still written"), 1)).await;
+    rig.publish([MetadataRecord::RemoveTopic(RemoveTopicRecord {
+        topic_id: topic_id("bad"),
+        ..Default::default()
+    })]);
+    until_says(&rig, |cleaner| !cleaner.state.contains("UNCLEANABLE") && counts(cleaner, 0)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_log_that_moves_keeps_no_other_from_being_compacted() {
+    let mut rig = Rig::with_dirs(2, &[EAGER, ("log.cleaner.threads", "1")]).await;
+    let mut client = rig.client().await;
+    // As dirty as the other, and before it.
+    for topic in ["moved", "stays"] {
+        rig.topic(topic, 1, &[SMALL, ALWAYS]).await;
+        fill(&mut client, topic, 20).await;
+    }
+    let to = rig.log_dirs.0[1].absolute_path().to_owned();
+    assert_eq!(alter(&mut client, &[(&to, "moved", 0)], 2).await, [0]);
+    let handle = rig.handle("moved", 0);
+    rig.wait_for("it is copied", || !rig.assignments.is_empty()).await;
+    for topic in ["moved", "stays"] {
+        set_topic(&mut client, topic, COMPACT.0, COMPACT.1).await;
+    }
+    until_left(&rig, &mut client, "stays", |left| left.len() < 4 * KEYS).await;
+    assert_eq!(all(&mut client, "moved").await.len(), 20 * KEYS);
+    rig.assign("moved", 0, dir_id(1));
+    rig.wait_for("it is there", || handle.log_dir().id == dir_id(1)).await;
+    until_left(&rig, &mut client, "moved", |left| left.len() < 4 * KEYS).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

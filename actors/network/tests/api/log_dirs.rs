@@ -128,7 +128,7 @@ async fn replicas_in_a_directory_that_failed_are_refused_and_the_others_serve() 
     rig.world.timeout(LIMIT, gone).await.expect("its actor ends");
 }
 
-async fn alter(client: &mut Client, moves: &[(&str, &str, i32)], version: i16) -> Vec<i16> {
+pub async fn alter(client: &mut Client, moves: &[(&str, &str, i32)], version: i16) -> Vec<i16> {
     let dir = |(path, topic, partition): &(&str, &str, i32)| AlterReplicaLogDir {
         path: (*path).to_owned(),
         topics: vec![AlterReplicaLogDirTopic {

@@ -29,7 +29,8 @@ impl Candidate {
         let config = handle.config();
         // A pass needs room for what it writes, before it gives any back.
         let fit = handle.log_dir().is_online() && handle.log_dir().room() < Room::Full;
-        if !config.cleanup_policy.compact || !fit {
+        // One that is being copied stays as it is, and would only stand before others.
+        if !config.cleanup_policy.compact || !fit || handle.future().is_some() {
             return None;
         }
         // Before the view: it never lies beyond the view that is loaded after it.
