@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::fs::{
-    FallocateFlags, FlockOperation, Timespec, Timestamps, fallocate, fcntl_lock, futimens, statvfs,
+    AtFlags, CWD, FallocateFlags, FlockOperation, StatxFlags, Timespec, Timestamps, fallocate,
+    fcntl_lock, futimens, statvfs, statx,
 };
 use rustix::io::{Errno, pwritev};
 
@@ -136,9 +137,28 @@ impl Disk for RealDisk {
         let Ok(boot) = fs::read_to_string("/proc/sys/kernel/random/boot_id") else {
             return Ok(None);
         };
+        let mount = match mount_id(dir) {
+            Ok(Some(mount)) => mount,
+            Ok(None) => return Ok(None),
+            Err(e) => return Err(DiskError::new(DiskOp::Kernel, dir, e)),
+        };
         let found = fs::metadata(dir).map_err(|e| DiskError::new(DiskOp::Kernel, dir, e))?;
         let (device, inode) = file_id(&found);
-        Ok(Some(format!("{} {device} {inode}", boot.trim())))
+        Ok(Some(format!("{} {mount} {device} {inode}", boot.trim())))
+    }
+}
+
+/// Of the mount that holds a directory, what no other has while the kernel lives: a file system that is shut down on an error
+/// and mounted again has lost what was not on the disk. Kernels before 6.8 cannot say.
+fn mount_id(dir: &Path) -> io::Result<Option<u64>> {
+    const MNT_ID_UNIQUE: StatxFlags = StatxFlags::from_bits_retain(0x4000);
+    match statx(CWD, dir, AtFlags::empty(), MNT_ID_UNIQUE) {
+        Ok(found) => {
+            let told = found.stx_mask & MNT_ID_UNIQUE.bits() != 0;
+            Ok(told.then_some(found.stx_mnt_id))
+        }
+        Err(Errno::NOSYS) => Ok(None),
+        Err(e) => Err(e.into()),
     }
 }
 

@@ -166,6 +166,8 @@ enum Go {
     Torn,
     /// All of it, but with one bit of the answer turned.
     Flip,
+    /// Fail, and forget what was not synced.
+    Lose,
 }
 
 impl State {
@@ -189,6 +191,7 @@ impl State {
             None => Ok(go),
             Some(FaultKind::ReadFlip) => Ok(Go::Flip),
             Some(FaultKind::WriteError | FaultKind::SyncError) => Ok(Go::Torn),
+            Some(FaultKind::SyncLoss) => Ok(Go::Lose),
             Some(FaultKind::ReadError) => Err(io::Error::other("input/output error")),
             Some(FaultKind::Shortage) => Err(rustix::io::Errno::MFILE.into()),
         }

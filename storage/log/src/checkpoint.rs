@@ -16,7 +16,10 @@ pub const HIGH_WATERMARK_CHECKPOINT: &str = "replication-offset-checkpoint";
 pub const CLEANER_OFFSET_CHECKPOINT: &str = "cleaner-offset-checkpoint";
 const LEADER_EPOCH_CHECKPOINT: &str = "leader-epoch-checkpoint";
 
+/// Of a log directory's checkpoints.
 const MAX_FILE: usize = 256 << 20;
+/// A hundred thousand epochs and more.
+const MAX_EPOCHS_FILE: usize = 4 << 20;
 
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum CheckpointError {
@@ -31,7 +34,7 @@ pub fn read_offset_checkpoint(
     disk: &dyn Disk,
     path: &Path,
 ) -> Result<BTreeMap<TopicPartition, i64>, CheckpointError> {
-    read_lines(disk, path, |fields| match fields {
+    read_lines(disk, path, MAX_FILE, |fields| match fields {
         [topic, partition, offset] => {
             let partition = TopicPartition::new(*topic, partition.parse().ok()?);
             Some((partition, offset.parse().ok()?))
@@ -54,13 +57,14 @@ pub fn write_offset_checkpoint<'a>(
 
 pub(crate) fn read_epochs(disk: &dyn Disk, dir: &Path) -> Result<LeaderEpochs, CheckpointError> {
     let path = dir.join(LEADER_EPOCH_CHECKPOINT);
-    let entries: Vec<EpochEntry> = read_lines(disk, &path, |fields| match fields {
-        [epoch, start] => {
-            let epoch = LeaderEpoch(epoch.parse().ok()?);
-            Some(EpochEntry { epoch, start_offset: start.parse().ok()? })
-        }
-        _ => None,
-    })?;
+    let entries: Vec<EpochEntry> =
+        read_lines(disk, &path, MAX_EPOCHS_FILE, |fields| match fields {
+            [epoch, start] => {
+                let epoch = LeaderEpoch(epoch.parse().ok()?);
+                Some(EpochEntry { epoch, start_offset: start.parse().ok()? })
+            }
+            _ => None,
+        })?;
     Ok(LeaderEpochs::from_entries(entries))
 }
 
@@ -76,9 +80,10 @@ pub(crate) fn write_epochs(
 fn read_lines<T, C: FromIterator<T>>(
     disk: &dyn Disk,
     path: &Path,
+    max_len: usize,
     parse: impl Fn(&[&str]) -> Option<T>,
 ) -> Result<C, CheckpointError> {
-    let bytes = match disk.read(path, MAX_FILE) {
+    let bytes = match disk.read(path, max_len) {
         Ok(bytes) => bytes,
         Err(error) if error.is_not_found() => return Ok(std::iter::empty().collect()),
         Err(error) => return Err(error.into()),

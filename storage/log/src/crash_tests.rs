@@ -233,28 +233,25 @@ proptest! {
 }
 
 #[test]
-fn what_a_failed_sync_left_is_written_again() {
-    for seed in 0..30 {
-        let sim = SimDisk::new(SimDiskOptions { seed, ..SimDiskOptions::default() });
-        let disk = sim.mount();
-        disk.create_dir_all(Path::new("/data")).unwrap();
-        disk.sync_dir(Path::new("/")).unwrap();
-        let (mut log, _) = open(&disk, small(), false, 0);
-        fill(&mut log, 3, 1);
-        log.sync().unwrap();
-        let synced = log.recovery_point();
-        fill(&mut log, 5, 1);
-        let (kind, path_contains) = (disk::FaultKind::SyncError, ".log".to_owned());
-        sim.plan(disk::Fault { kind, path_contains, skip: 0, times: 1 });
-        log.sync().unwrap_err();
-        log.rewrite_unsynced().unwrap();
-        fill(&mut log, 2, 1);
-        log.sync().unwrap();
-        let end = log.log_end_offset();
-        drop(log);
-        sim.crash(Crash::PowerLoss);
-        let (log, _) = open(&sim.mount(), small(), false, synced);
-        assert_eq!(log.log_end_offset(), end, "seed {seed}");
-        check(&log.view());
-    }
+fn a_torn_index_of_transactions_keeps_nothing_that_its_segment_does_not_say() {
+    let append = || Step::Append { batches: 1, records: 1, codec: Codec::None };
+    run(
+        17887326311221746223,
+        0,
+        &[
+            (vec![append(), Step::Truncate { back: 1 }], 6, Crash::PowerLoss),
+            (vec![append(), Step::Roll, Step::Close], 28, Crash::PowerLoss),
+            (
+                vec![
+                    Step::Produce { id: 4, records: 1, transactional: true },
+                    Step::Close,
+                    Step::Produce { id: 3, records: 1, transactional: true },
+                    Step::End { id: 3, commit: false },
+                    Step::End { id: 4, commit: false },
+                ],
+                u64::MAX,
+                Crash::PowerLoss,
+            ),
+        ],
+    );
 }

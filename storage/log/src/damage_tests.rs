@@ -213,6 +213,49 @@ fn segments_that_were_being_deleted_are_no_loss() {
     }
 }
 
+#[test]
+fn a_batch_larger_than_what_is_read_at_once_is_checked_whole() {
+    let disk = sim();
+    let (mut log, _) = open(&disk, LogConfig::default(), true, 0);
+    let mut large = wire::batch::BatchBuilder::new(wire::compression::Compression::NONE);
+    large = large.base_offset(3).leader_epoch(1);
+    large.append(1000, None, Some(&vec![7; 5 << 20]), &[]);
+    log.append(&[batch(0, 3, 1, 1000), large.build().unwrap(), batch(4, 3, 1, 1000)], 0).unwrap();
+    log.close().unwrap();
+    let (log, report) = reopen(&disk, options(false, 0)).unwrap();
+    assert_eq!((log.log_end_offset(), report.truncated_bytes), (7, 0));
+    damage(&disk, 0, 3 << 20);
+    let (log, _) = reopen(&disk, options(false, 0)).unwrap();
+    assert_eq!(log.log_end_offset(), 3);
+}
+
+#[test]
+fn a_checkpoint_of_leader_epochs_has_its_bounds() {
+    let disk = sim();
+    closed(&disk);
+    let lines: String = (0..150_000)
+        .rev()
+        .map(|epoch| {
+            format!(
+                "{epoch} {epoch}
+"
+            )
+        })
+        .collect();
+    let checkpoint = format!(
+        "0
+150000
+{lines}"
+    );
+    disk.replace(&dir().join("leader-epoch-checkpoint"), checkpoint.as_bytes()).unwrap();
+    let (log, _) = reopen(&disk, options(true, 0)).unwrap();
+    assert_eq!(log.leader_epochs().entries().count(), 2);
+    let larger = checkpoint.repeat(3);
+    disk.replace(&dir().join("leader-epoch-checkpoint"), larger.as_bytes()).unwrap();
+    let opened = reopen(&disk, options(true, 0));
+    assert!(matches!(opened, Err(OpenError::Checkpoint(_))), "{opened:?}");
+}
+
 /// What may happen to a file's bytes.
 #[derive(Debug, Clone)]
 enum Damage {

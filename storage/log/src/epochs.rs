@@ -57,7 +57,12 @@ impl LeaderEpochs {
         {
             return false;
         }
-        self.starts.retain(|known, start| *known < epoch && *start < start_offset);
+        // Both ascend: what contradicts is at the end.
+        while let Some(last) = self.starts.last_entry()
+            && (*last.key() >= epoch || *last.get() >= start_offset)
+        {
+            last.remove();
+        }
         self.starts.insert(epoch, start_offset);
         true
     }

@@ -27,6 +27,7 @@ mod producer_snapshot;
 mod producers;
 mod recover;
 mod retention;
+mod rewrite;
 mod scan;
 mod segment;
 mod sync;
@@ -78,6 +79,8 @@ mod files_tests;
 mod log_tests;
 #[cfg(test)]
 mod producers_tests;
+#[cfg(test)]
+mod rewrite_tests;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]

@@ -155,7 +155,7 @@ impl Log {
     }
 
     /// The state that the newest whole snapshot has, and its offset; none, and the log's first, if there is none.
-    fn restore_producers(&mut self) -> Result<i64, DiskError> {
+    pub(crate) fn restore_producers(&mut self) -> Result<i64, DiskError> {
         while let Some(offset) = self.snapshots.last().copied() {
             match read_producer_snapshot(&*self.disk, &self.dir, offset) {
                 Ok(producers) => {
@@ -174,7 +174,7 @@ impl Log {
 
     /// Brings the state from `from` to the log's end: with a snapshot at the beginning of each segment on the way, and
     /// transaction indexes that say what the log says.
-    fn replay_producers(
+    pub(crate) fn replay_producers(
         &mut self,
         from: i64,
         mut completed: impl FnMut(CompletedTransaction),
@@ -201,6 +201,8 @@ impl Log {
                     completed(ended);
                 }
             }
+            // A segment that was read whole keeps nothing that it does not say.
+            let from = if segment.base < from { from } else { i64::MIN };
             if segment.txn_index.replace_from(&*self.disk, from, &aborted)? {
                 segment.txn_index.sync()?;
                 segment.name_synced.store(false, Ordering::Relaxed);

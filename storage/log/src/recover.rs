@@ -14,10 +14,8 @@ use crate::index::{
 };
 use crate::log::Active;
 use crate::names::{OFFSET_INDEX, TIME_INDEX, file_name};
-use crate::scan::BatchScan;
+use crate::scan::HeaderScan;
 use crate::view::TimestampOffset;
-
-const BLOCK: usize = 1 << 20;
 
 /// An index file that is longer was not cut after a crash and tells nothing.
 const MAX_INDEX_FILE: usize = 64 << 20;
@@ -53,10 +51,11 @@ impl Scan<'_> {
         mut epochs: Option<&mut LeaderEpochs>,
     ) -> Result<Scanned, OpenError> {
         let mut state = self.start(index)?;
-        let mut scan = BatchScan::new(self.file, state.active.size, self.size, BLOCK);
+        let scan = if self.verify { HeaderScan::verified } else { HeaderScan::new };
+        let mut scan = scan(self.file, state.active.size, self.size);
         loop {
-            let batch = match scan.next() {
-                Ok(Some((_, batch))) => batch,
+            let header = match scan.next() {
+                Ok(Some((_, header))) => header,
                 Ok(None) => break,
                 Err(ReadError::Corrupt { source: BatchError::LegacyMagic(magic), .. })
                     if legacy_is_whole(self.file, state.active.size, self.size)? =>
@@ -71,14 +70,13 @@ impl Scan<'_> {
                 Err(ReadError::Disk(error)) => return Err(error.into()),
                 Err(_) => break,
             };
-            let header = batch.header();
             let fits = header.base_offset >= state.active.next_offset
                 && header.last_offset() - self.base <= i64::from(i32::MAX)
                 && (header.leader_epoch < 0 || header.leader_epoch >= state.epoch);
-            if header.validate().is_err() || !fits || self.verify && batch.verify_crc().is_err() {
+            if header.validate().is_err() || !fits {
                 break;
             }
-            self.note(&mut state, header);
+            self.note(&mut state, &header);
             if let Some(epochs) = epochs.as_deref_mut()
                 && epochs.latest().is_none_or(|latest| latest.epoch.0 < header.leader_epoch)
             {

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use disk::DiskFile;
-use wire::batch::{BatchError, BatchHeader, Batches, HEADER_LEN, RecordBatch, batches};
+use wire::batch::{BatchError, BatchHeader, Batches, HEADER_LEN, RecordBatch, batches, crc};
 
 use crate::error::ReadError;
 
@@ -18,18 +18,32 @@ fn cut_off(file: &dyn DiskFile, position: u64, end: u64) -> ReadError {
 /// Reads at once this much, which at most index intervals holds the headers looked for.
 const HEADER_BLOCK: usize = 4096;
 
-/// Reads headers alone. `end` is the end of a batch.
+/// Where in a batch the bytes begin that its CRC covers.
+const CRC_FROM: u64 = 21;
+
+/// Where every byte is looked at.
+const VERIFIED_BLOCK: usize = 1 << 20;
+
+/// Reads headers, and perhaps CRCs, through one block, whatever sizes the headers tell of. `end` is the end of a batch.
 pub(crate) struct HeaderScan<'a> {
     file: &'a dyn DiskFile,
     at: u64,
     end: u64,
     block: Vec<u8>,
     block_at: u64,
+    max_block: usize,
+    verify: bool,
 }
 
 impl<'a> HeaderScan<'a> {
     pub fn new(file: &'a dyn DiskFile, at: u64, end: u64) -> Self {
-        HeaderScan { file, at, end, block: Vec::new(), block_at: 0 }
+        let (block, max_block) = (Vec::new(), HEADER_BLOCK);
+        HeaderScan { file, at, end, block, block_at: 0, max_block, verify: false }
+    }
+
+    /// Gives no batch that is not what was appended: by its header's own sense, and its CRC.
+    pub fn verified(file: &'a dyn DiskFile, at: u64, end: u64) -> Self {
+        HeaderScan { max_block: VERIFIED_BLOCK, verify: true, ..HeaderScan::new(file, at, end) }
     }
 
     /// The next batch's position and header.
@@ -38,23 +52,46 @@ impl<'a> HeaderScan<'a> {
             return Ok(None);
         }
         let position = self.at;
-        if position + HEADER_LEN as u64 > self.end {
-            return Err(cut_off(self.file, position, self.end));
-        }
-        let block_end = self.block_at + self.block.len() as u64;
-        if position < self.block_at || position + HEADER_LEN as u64 > block_end {
-            let len = (self.end - position).min(HEADER_BLOCK as u64) as usize;
-            self.block.resize(len, 0);
-            self.block_at = position;
-            self.file.read_exact_at(&mut self.block, position)?;
-        }
+        self.load(position, (self.end - position).min(HEADER_LEN as u64) as usize)?;
         let header = BatchHeader::parse(&self.block[(position - self.block_at) as usize..])
             .map_err(|source| corrupt(self.file, position, source))?;
         self.at = position + header.size() as u64;
         if self.at > self.end {
             return Err(cut_off(self.file, position, self.end));
         }
+        if self.verify {
+            header.validate().map_err(|source| corrupt(self.file, position, source))?;
+            let computed = self.crc(position + CRC_FROM)?;
+            if computed != header.crc {
+                let source = BatchError::Crc { stored: header.crc, computed };
+                return Err(corrupt(self.file, position, source));
+            }
+        }
         Ok(Some((position, header)))
+    }
+
+    /// Has `len` bytes from `position` on in the block.
+    fn load(&mut self, position: u64, len: usize) -> Result<(), ReadError> {
+        let block_end = self.block_at + self.block.len() as u64;
+        if position < self.block_at || position + len as u64 > block_end {
+            let len = (self.end - position).min(self.max_block as u64) as usize;
+            self.block.resize(len, 0);
+            self.block_at = position;
+            self.file.read_exact_at(&mut self.block, position)?;
+        }
+        Ok(())
+    }
+
+    /// Of what lies from `at` to the end of the batch at hand.
+    fn crc(&mut self, mut at: u64) -> Result<u32, ReadError> {
+        let mut crc = 0;
+        while at < self.at {
+            self.load(at, 1)?;
+            let to = self.block.len().min((self.at - self.block_at) as usize);
+            crc = crc::crc32c_append(crc, &self.block[(at - self.block_at) as usize..to]);
+            at = self.block_at + to as u64;
+        }
+        Ok(crc)
     }
 }
 

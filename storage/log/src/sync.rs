@@ -9,14 +9,11 @@ use disk::{Disk, DiskError, Open};
 use crate::checkpoint::write_epochs;
 use crate::compact::SegmentSwap;
 use crate::epochs::LeaderEpochs;
-use crate::error::ReadError;
 use crate::index::{Index, IndexFiles};
 use crate::log::Log;
 use crate::names::{OFFSET_INDEX, SNAPSHOT, TIME_INDEX, file_name};
 use crate::producer_snapshot::{encode_producer_snapshot, write_producer_snapshot};
 use crate::segment::Segment;
-
-const REWRITE_PIECE: usize = 1 << 20;
 
 /// What the jobs of one log share.
 #[derive(Debug, Default)]
@@ -75,26 +72,9 @@ impl Log {
         Ok(())
     }
 
-    /// Writes again what is not known to be durable. After a sync that failed the kernel takes it for written, and no later
-    /// sync would bring it to the disk.
-    pub fn rewrite_unsynced(&self) -> Result<(), ReadError> {
-        let view = self.view();
-        let first = view.segment_index(self.recovery_point);
-        let mut piece = vec![0; REWRITE_PIECE];
-        for (index, segment) in self.segments.iter().enumerate().skip(first) {
-            let size = view.size_of(index);
-            let found = segment.locate(self.recovery_point, size)?;
-            let mut position = found.map_or(size, |(position, _)| position);
-            while position < size {
-                let count = (size - position).min(REWRITE_PIECE as u64);
-                let piece = &mut piece[..count as usize];
-                segment.file.read_exact_at(piece, position)?;
-                segment.file.write_at(piece, position)?;
-                position += count;
-            }
-            segment.txn_index.rewrite()?;
-        }
-        Ok(())
+    /// The first segment that reaches to the recovery point: also where it ends there, its index may be of later.
+    pub(crate) fn first_unsynced(&self) -> usize {
+        self.segments[1..].partition_point(|next| next.base < self.recovery_point)
     }
 
     fn epochs_unsynced(&self) -> bool {
@@ -104,12 +84,9 @@ impl Log {
 
     /// Of the segments that reach beyond the recovery point, or were never synced.
     pub(crate) fn sync_job_for(&self, closing: bool) -> SyncJob {
-        let last = self.segments.len() - 1;
+        let first = self.first_unsynced();
         let unsynced = self.segments.iter().enumerate().filter(|(index, segment)| {
-            *index == last
-                // Also where they meet: its index may be of later than the recovery point.
-                || self.segments[index + 1].base >= self.recovery_point
-                || !segment.name_synced.load(Ordering::Relaxed)
+            *index >= first || !segment.name_synced.load(Ordering::Relaxed)
         });
         SyncJob {
             disk: self.disk.clone(),
@@ -192,7 +169,11 @@ impl SyncJob {
             write_producer_snapshot(&*self.disk, &self.dir, self.end, snapshot)?;
             offsets.push(self.end);
         }
-        offsets.iter().try_for_each(|offset| self.sync_if_there(&file_name(*offset, SNAPSHOT)))
+        let synced =
+            offsets.iter().try_for_each(|offset| self.sync_if_there(&file_name(*offset, SNAPSHOT)));
+        synced.inspect_err(|_| {
+            unsynced.lock().unwrap_or_else(PoisonError::into_inner).append(&mut offsets);
+        })
     }
 
     /// It may have been removed with its segment.

@@ -83,6 +83,10 @@ impl TxnIndex {
         Ok(TxnIndex { path, file: OnceLock::from(file), len, synced: AtomicU64::new(0) })
     }
 
+    pub fn exists(&self) -> bool {
+        self.file.get().is_some()
+    }
+
     /// Adds a transaction whose marker lies behind those that are there. True if that made the file.
     pub fn append(&self, disk: &dyn Disk, txn: AbortedTransaction) -> Result<bool, DiskError> {
         let mut writer = Writer::new();
@@ -188,21 +192,6 @@ impl TxnIndex {
             self.append(disk, *txn)?;
         }
         Ok(true)
-    }
-
-    /// Writes again what a failed sync may have left in the kernel's hands only.
-    pub fn rewrite(&self) -> Result<(), DiskError> {
-        let len = self.len.load(Ordering::Relaxed);
-        let Some(file) = self.file.get() else { return Ok(()) };
-        let mut at = 0;
-        while at < len {
-            let mut block = vec![0; (len - at).min(BLOCK as u64) as usize];
-            file.read_exact_at(&mut block, at)?;
-            file.write_at(&block, at)?;
-            at += block.len() as u64;
-        }
-        self.synced.store(u64::MAX, Ordering::Relaxed);
-        Ok(())
     }
 
     /// Makes durable what was changed since the last call.

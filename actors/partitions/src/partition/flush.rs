@@ -16,8 +16,8 @@ use crate::room::Room;
 /// So many in a row are borne.
 const MAX_FAILED_SYNCS: u32 = 3;
 
-/// A `flush.ms` from here on needs no timer.
-const NEVER_MS: i64 = u32::MAX as i64;
+/// The `flush.ms` that means never.
+const NEVER_MS: i64 = i64::MAX;
 
 /// Where a sync found no room, another is tried after this.
 const ROOM_RETRY: Duration = Duration::from_secs(1);
@@ -30,6 +30,10 @@ pub struct SyncFailed {
     /// It may succeed later, and is not the disk's fault.
     may_pass: bool,
     why: String,
+}
+
+fn flush_after(flush_ms: i64) -> Option<Duration> {
+    (flush_ms != NEVER_MS).then(|| Duration::from_millis(flush_ms.max(0).unsigned_abs()))
 }
 
 impl PartitionActor {
@@ -93,8 +97,10 @@ impl PartitionActor {
     /// `flush.ms`: a write waits no longer for the disk.
     pub(super) fn await_sync(&mut self, cx: &mut Cx<Self>) {
         let waits = self.log.recovery_point() < self.log.log_end_offset();
-        if waits && self.sync_timer.is_none() && self.config.flush_ms < NEVER_MS {
-            let after = Duration::from_millis(self.config.flush_ms.max(0).unsigned_abs());
+        if let Some(after) = flush_after(self.config.flush_ms)
+            && waits
+            && self.sync_timer.is_none()
+        {
             self.sync_timer = Some(cx.send_after(after, PartitionMsg::SyncDue));
         }
     }
@@ -163,7 +169,12 @@ impl PartitionActor {
         tracing::error!(partition, why, "a sync failed; what it left is written again");
         // Without the directory's actor nobody could be told either.
         let _ = self.handle.log_dir().address().send_now(LogDirMsg::SyncFailed);
-        self.log.rewrite_unsynced()?;
+        if let Err(error) = self.log.rewrite_unsynced() {
+            // What was written is no longer there to be written again.
+            self.handle.log_dir().fail(&error);
+            return Err(error.into());
+        }
+        self.publish_standing();
         if full {
             self.handle.log_dir().set_room(Room::Full);
         }
@@ -173,5 +184,18 @@ impl PartitionActor {
             self.sync(cx);
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_largest_flush_ms_means_never() {
+        assert_eq!(flush_after(i64::MAX), None);
+        for ms in [0, 1000, i64::from(u32::MAX), i64::MAX - 1] {
+            assert_eq!(flush_after(ms), Some(Duration::from_millis(ms as u64)));
+        }
     }
 }

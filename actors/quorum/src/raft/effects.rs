@@ -150,7 +150,10 @@ impl Raft {
             return Err(Failure::new(error));
         }
         tracing::error!(error, "a sync failed; what it left is written again");
-        Ok(self.log.rewrite_unsynced()?)
+        self.log.rewrite_unsynced().map_err(|error| {
+            self.args.log_dir.fail(&error);
+            error.into()
+        })
     }
 
     pub(super) fn write_snapshot(

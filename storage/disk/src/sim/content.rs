@@ -142,9 +142,20 @@ impl Content {
         self.pending_bytes = 0;
     }
 
-    /// A sync that failed: the kernel has marked the pages clean, so no later sync writes them.
-    pub(super) fn fail_sync(&mut self) {
-        self.pending.clear();
+    /// A sync that failed: the kernel has marked the pages clean, so no later sync writes them, and it may have let them go.
+    pub(super) fn fail_sync(&mut self, drop_pages: bool) {
+        for change in self.pending.drain(..) {
+            let Change::Write { pos, bytes } = change else { continue };
+            if drop_pages && !bytes.is_empty() {
+                let last = (pos + bytes.len() as u64 - 1) / BLOCK;
+                for block in pos / BLOCK..=last {
+                    match self.durable.blocks.get(&block) {
+                        Some(bytes) => self.seen.blocks.insert(block, bytes.clone()),
+                        None => self.seen.blocks.remove(&block),
+                    };
+                }
+            }
+        }
         self.pending_bytes = 0;
     }
 

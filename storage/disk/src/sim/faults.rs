@@ -15,6 +15,8 @@ pub enum FaultKind {
     SyncError,
     /// The process has no descriptor left for a file that is to be opened, or no memory for a map.
     Shortage,
+    /// As [`FaultKind::SyncError`], and the kernel drops the file's unsynced pages: what is read is what the disk has.
+    SyncLoss,
 }
 
 impl FaultKind {
@@ -23,6 +25,7 @@ impl FaultKind {
             FaultKind::ReadError | FaultKind::ReadFlip => op == DiskOp::Read,
             FaultKind::WriteError => op == DiskOp::Write,
             FaultKind::Shortage => matches!(op, DiskOp::Open | DiskOp::Map),
+            FaultKind::SyncLoss => op == DiskOp::Sync,
             FaultKind::SyncError => matches!(op, DiskOp::Sync | DiskOp::SyncDir),
         }
     }

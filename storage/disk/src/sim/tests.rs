@@ -125,6 +125,19 @@ fn what_a_failed_sync_lost_stays_lost() {
 }
 
 #[test]
+fn what_the_kernel_let_go_is_read_as_the_disk_has_it() {
+    let (sim, disk) = disk_with(0, 1 << 30);
+    let log = file(&disk, "/log");
+    log.write_at(b"one", 0).unwrap();
+    log.sync_all().unwrap();
+    log.write_at(b"two", 3).unwrap();
+    let kind = FaultKind::SyncLoss;
+    sim.plan(Fault { kind, path_contains: String::new(), skip: 0, times: 1 });
+    log.sync_data().unwrap_err();
+    assert_eq!(disk.read(Path::new("/log"), 10).unwrap(), b"one\0\0\0");
+}
+
+#[test]
 fn files_carry_the_time_of_their_change() {
     let (sim, disk) = disk_with(6, 1 << 30);
     sim.set_now_ms(1000);

@@ -7,6 +7,7 @@ use disk::DiskFile;
 use wire::batch::{BatchError, BatchHeader, HEADER_LEN, crc};
 
 use crate::error::ReadError;
+use crate::scan::HeaderScan;
 
 /// Where the bytes begin that the CRC covers.
 const CRC_FROM: usize = 21;
@@ -65,6 +66,9 @@ impl BatchReader {
                 let have = left as usize;
                 return Err(self.corrupt(BatchError::Truncated { need: header.size(), have }));
             }
+            // No memory for a length that is not a whole batch's.
+            let end = self.position + header.size() as u64;
+            HeaderScan::verified(&*self.file, self.position, end).next()?;
             self.read(header.size())?;
         } else if self.buffer.len() > self.io_buffer {
             self.buffer.truncate(self.io_buffer);

@@ -7,8 +7,8 @@ use wire::compression::{Codec, decompress_into};
 
 use super::offset_map::{KeyHash, OffsetMap};
 
-/// What was appended was validated within the owner's own, lower bound.
-const MAX_UNCOMPRESSED: usize = 1 << 30;
+/// A batch that grows to more keeps its log from being compacted, as a corrupt one does.
+const MAX_UNCOMPRESSED: usize = 128 << 20;
 
 /// So many records are hashed before the first is looked up: the memory of their slots is then fetched side by side.
 pub(crate) const RUN: usize = 32;

@@ -15,7 +15,7 @@ pub(super) const LOG: Area = Area {
         Long "log.dir.failure.timeout.ms" = "30000", AtLeast(1), Node + honoured:
             "A broker that cannot report a failed log directory to the controller for this long stops.";
         Int "num.recovery.threads.per.data.dir" = "2", AtLeast(1), Cluster + honoured_at_start:
-            "Threads for each log directory that recover logs at start and flush them at stop.";
+            "Threads for each log directory that recover logs at start; at stop all logs are flushed side by side.";
         Int "num.replica.alter.log.dirs.threads" = null, Any, Node + honoured:
             "Threads that move replicas between log directories; one for each directory unless given.";
         Int "log.segment.bytes" = "1073741824", AtLeast(1048576), Cluster + honoured:
