@@ -113,6 +113,8 @@ pub struct PartitionActor {
     syncing: bool,
     /// In a row.
     failed_syncs: u32,
+    /// What a failed sync left is still to be written again.
+    rewrite_due: bool,
     /// The log's end at the last tick.
     ticked_end: i64,
     /// Runs from the first write that is not on the disk.
@@ -143,10 +145,7 @@ impl Actor for PartitionActor {
             PartitionMsg::Append { append, reply } => self.append(cx, *append, reply)?,
             PartitionMsg::Flush => self.flush(cx).await?,
             PartitionMsg::Synced { result } => self.synced(cx, result)?,
-            PartitionMsg::SyncDue => {
-                self.sync_timer = None;
-                self.sync(cx);
-            }
+            PartitionMsg::SyncDue => self.sync_due(cx)?,
             PartitionMsg::Lead { leadership } => self.step(cx, Event::Lead(*leadership))?,
             PartitionMsg::Follow { leader_epoch, partition_epoch } => {
                 self.step(cx, Event::Follow { leader_epoch, partition_epoch })?;

@@ -30,6 +30,16 @@ pub enum OpenError {
     Checkpoint(#[from] CheckpointError),
 }
 
+impl OpenError {
+    /// As [`DiskError::may_pass`].
+    pub fn may_pass(&self) -> bool {
+        match self {
+            OpenError::Disk(error) | OpenError::Read(ReadError::Disk(error)) => error.may_pass(),
+            _ => false,
+        }
+    }
+}
+
 /// Why nothing (or, after a disk error, not everything) was appended.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum AppendError {

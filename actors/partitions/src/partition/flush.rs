@@ -115,7 +115,7 @@ impl PartitionActor {
 
     /// Begins to bring the log to the disk, unless that is under way.
     pub(super) fn sync(&mut self, cx: &mut Cx<Self>) {
-        if self.syncing {
+        if self.syncing || self.rewrite_due {
             return;
         }
         let Some(job) = self.log.sync_job() else { return };
@@ -169,21 +169,47 @@ impl PartitionActor {
         tracing::error!(partition, why, "a sync failed; what it left is written again");
         // Without the directory's actor nobody could be told either.
         let _ = self.handle.log_dir().address().send_now(LogDirMsg::SyncFailed);
-        if let Err(error) = self.log.rewrite_unsynced() {
-            // What was written is no longer there to be written again.
-            self.handle.log_dir().fail(&error);
-            return Err(error.into());
-        }
-        self.publish_standing();
         if full {
             self.handle.log_dir().set_room(Room::Full);
         }
+        self.rewrite_due = true;
         if may_pass {
+            self.rewrite()?;
+            cx.send_after(ROOM_RETRY, PartitionMsg::SyncDue);
+            return Ok(());
+        }
+        self.sync_due(cx)
+    }
+
+    pub(super) fn sync_due(&mut self, cx: &mut Cx<Self>) -> Outcome {
+        self.sync_timer = None;
+        self.rewrite()?;
+        if self.rewrite_due {
             cx.send_after(ROOM_RETRY, PartitionMsg::SyncDue);
         } else {
             self.sync(cx);
         }
         Ok(())
+    }
+
+    /// Before anything else is synced; where there is no room for it, later.
+    fn rewrite(&mut self) -> Outcome {
+        if !self.rewrite_due {
+            return Ok(());
+        }
+        match self.log.rewrite_unsynced() {
+            Ok(()) => {
+                self.rewrite_due = false;
+                self.publish_standing();
+                Ok(())
+            }
+            Err(error) if error.may_pass() => Ok(()),
+            Err(error) => {
+                // What was written is no longer there to be written again.
+                self.handle.log_dir().fail(&error);
+                Err(error.into())
+            }
+        }
     }
 }
 

@@ -77,6 +77,7 @@ pub(super) async fn open(
         flush_queued: false,
         syncing: false,
         failed_syncs: 0,
+        rewrite_due: false,
         ticked_end: -1,
         sync_timer: None,
         jitter,
@@ -194,6 +195,9 @@ impl PartitionActor {
         }
         let closed = async {
             self.flush(cx).await?;
+            if self.rewrite_due {
+                self.log.rewrite_unsynced()?;
+            }
             let settled = self.log.closing()?;
             let job = move || settled.run().map(|()| settled);
             let settled = cx.world().blocking("close log", job).await??;

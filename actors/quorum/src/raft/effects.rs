@@ -151,7 +151,9 @@ impl Raft {
         }
         tracing::error!(error, "a sync failed; what it left is written again");
         self.log.rewrite_unsynced().map_err(|error| {
-            self.args.log_dir.fail(&error);
+            if !error.may_pass() {
+                self.args.log_dir.fail(&error);
+            }
             error.into()
         })
     }
