@@ -4,6 +4,7 @@ mod boot;
 mod broker;
 mod checkpoints;
 mod compaction;
+mod connections;
 mod directories;
 mod faults;
 mod full_disk;

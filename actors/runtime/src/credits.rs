@@ -93,6 +93,30 @@ pub struct Credit {
     above: Option<Box<Credit>>,
 }
 
+impl Credit {
+    /// How much was taken.
+    pub fn amount(&self) -> u32 {
+        self.own
+    }
+
+    /// Takes `n` out of this, or what there is: it is given back on its own.
+    pub fn split(&mut self, n: u32) -> Credit {
+        let own = n.min(self.own);
+        self.own -= own;
+        let above = self.above.as_mut().map(|above| Box::new(above.split(n)));
+        Credit { pool: self.pool.clone(), own, above }
+    }
+
+    /// Adds what was taken from the same budget: both are given back together.
+    pub fn merge(&mut self, mut other: Credit) {
+        debug_assert!(Arc::ptr_eq(&self.pool.0, &other.pool.0), "credits of two budgets");
+        self.own += std::mem::take(&mut other.own);
+        if let (Some(above), Some(more)) = (&mut self.above, other.above.take()) {
+            above.merge(*more);
+        }
+    }
+}
+
 impl Drop for Credit {
     fn drop(&mut self) {
         self.pool.0.free.add_permits(self.own as usize);

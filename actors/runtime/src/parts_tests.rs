@@ -91,6 +91,21 @@ fn what_the_budget_above_lacks_is_not_taken_below() {
 }
 
 #[test]
+fn what_was_taken_may_be_given_back_in_parts() {
+    let node = Credits::new(100);
+    let credits = node.nested(10);
+    let mut credit = credits.try_take(6).unwrap();
+    credit.merge(credits.try_take(3).unwrap());
+    assert_eq!((credit.amount(), credits.used(), node.used()), (9, 9, 9));
+    let part = credit.split(4);
+    assert_eq!((part.amount(), credit.amount(), credits.used()), (4, 5, 9));
+    drop(credit);
+    assert_eq!((credits.used(), node.used()), (4, 4));
+    drop(part);
+    assert_eq!((credits.used(), node.used()), (0, 0));
+}
+
+#[test]
 fn few_cores_share_their_threads() {
     let sizes = BulkheadSizes::for_cores(2);
     assert_eq!((sizes.network, sizes.storage, sizes.control), (2, 0, 0));
@@ -112,7 +127,7 @@ async fn a_real_connection_carries_bytes_vectors_and_files() {
     let sender = world.spawn(Bulkhead::Network, async move {
         let (mut stream, _) = listener.accept().await.unwrap();
         assert!(stream.sends_files() && stream.is_write_vectored());
-        stream.write_before_more(b"head").await.unwrap();
+        assert_eq!(stream.write_before_more(b"head").await.unwrap(), 4);
         let (fd, mut pos) = (|| Ok(file.held_fd().unwrap()), 1);
         while pos < 300_000 {
             pos += stream.send_file(fd, pos, 300_000 - pos as usize).await.unwrap() as u64;

@@ -51,8 +51,13 @@ impl FrameBuffer {
         }
     }
 
-    /// What the frame that the buffer begins with lacks.
-    fn missing(&self) -> usize {
+    /// Whether the buffer begins with a whole frame.
+    pub(crate) fn is_whole(&self) -> bool {
+        matches!(self.promised(), Ok(Some(length)) if self.buffer.len() >= LENGTH + length)
+    }
+
+    /// What the frame that the buffer begins with lacks, as far as it is known.
+    pub(crate) fn missing(&self) -> usize {
         match self.promised() {
             Ok(Some(length)) => (LENGTH + length).saturating_sub(self.buffer.len()),
             _ => 0,
@@ -62,11 +67,6 @@ impl FrameBuffer {
     /// As much again as has arrived, however much was promised.
     fn next_read(&self) -> usize {
         self.buffer.len().max(self.read_size)
-    }
-
-    /// The most that the buffer holds after the next read.
-    pub(crate) fn len_after_read(&self) -> usize {
-        self.buffer.len() + self.next_read()
     }
 
     /// Room for the next read.
@@ -85,12 +85,15 @@ impl FrameBuffer {
         &mut self.buffer
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.buffer.len()
+    /// The most that the next read takes, once there is room for it.
+    pub(crate) fn wanted(&mut self) -> usize {
+        let space = self.space();
+        let room = space.capacity() - space.len();
+        room.min(self.next_read())
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.buffer.is_empty()
+    pub(crate) fn len(&self) -> usize {
+        self.buffer.len()
     }
 
     /// Gives the memory back while nothing is under way.
@@ -123,7 +126,7 @@ mod tests {
                 }
             }
             assert_eq!(out, bodies, "in steps of {step}");
-            assert!(frames.is_empty());
+            assert_eq!(frames.len(), 0);
         }
     }
 

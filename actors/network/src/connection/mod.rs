@@ -6,28 +6,32 @@
 
 mod frames;
 mod memory;
+mod patience;
 mod responses;
 mod write;
 
+use std::future::{Future, pending, poll_fn};
 use std::io;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::task::ready;
 
+use bytes::{BufMut, Bytes};
 use runtime::{Actor, Counter, Cx, Failure, NetStream, Outcome, World};
 use tokio::io::AsyncReadExt;
 
 use crate::Broker;
 use crate::api::{self, ConnectionInfo, Request, RequestError};
-use frames::{BadLength, FIRST_READ, FrameBuffer, READ_SIZE};
+use frames::{BadLength, FIRST_READ, FrameBuffer};
 pub(crate) use memory::RequestMemory;
 use memory::{FrameCredit, Held};
+use patience::{Lost, Patience, Standing};
 use responses::Responses;
 pub(crate) use responses::{Answered, Outgoing, Pending};
+use write::Writer;
 
 /// Requests that may be under way at once; only Produce requests overlap.
 const PIPELINED: usize = 64;
-/// How long a peer may pause inside a frame that the node holds memory for.
-const STALLED_FRAME: Duration = Duration::from_secs(30);
 
 pub(crate) struct Connection(Arc<ConnectionInfo>);
 
@@ -103,10 +107,8 @@ enum End {
     BadRequest(#[from] RequestError),
     #[error("{0}")]
     Closed(String),
-    #[error("idle for too long")]
-    Idle,
-    #[error("stalled inside a frame")]
-    Stalled,
+    #[error(transparent)]
+    Lost(#[from] Lost),
 }
 
 struct Serving {
@@ -116,128 +118,244 @@ struct Serving {
     args: ConnectionArgs,
 }
 
-/// Where one connection's requests stand.
-struct Flow {
+/// What a connection does while answers are worked on: one thing at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    /// Nothing else happens before an answer is out: who does not read is not served.
+    Write,
+    /// Waits for the memory of a whole frame.
+    Cover,
+    Read,
+    Rest,
+}
+
+/// What has come and has not begun to be served.
+struct Input {
     frames: FrameBuffer,
     held: Held,
-    responses: Responses,
+    /// A whole frame that is not covered yet.
+    whole: Option<Bytes>,
     /// A request that must wait until those before it are answered.
-    next: Option<Request>,
-    /// Whether the requests under way are ones that others may overlap.
-    overlapping: bool,
+    next: Option<(Request, Credit)>,
     /// The peer sends nothing more. What it sent whole is still done: with acks=0 nobody waits for an answer.
     ended: bool,
+}
+
+/// Where one connection's requests stand.
+struct Flow {
+    input: Input,
+    responses: Responses,
+    /// Whether the requests under way are ones that others may overlap.
+    overlapping: bool,
+    writer: Writer,
+    /// Why the connection closes once all is written.
+    close: Option<String>,
 }
 
 impl Serving {
     async fn run(mut self) -> Result<(), End> {
         let broker = self.args.broker.clone();
-        let mut flow = Flow {
-            frames: FrameBuffer::new(broker.limits.max_request_bytes),
-            held: broker.memory.held(),
-            responses: Responses::default(),
-            next: None,
-            overlapping: false,
-            ended: false,
-        };
-        let mut last_active = self.world.mono();
-        let idle_after = broker.limits.max_idle;
         let world = self.world.clone();
-        let mut alarm =
-            std::pin::pin!(world.sleep_until(last_active + idle_after.min(STALLED_FRAME)));
+        let mut flow = Flow::new(&broker);
+        let mut now = world.mono();
+        let mut patience = Patience::new(now, broker.limits.max_idle);
+        let mut alarm = pin!(world.sleep_until(patience.alarm()));
         loop {
-            self.begin_requests(&mut flow).await?;
-            if flow.ended && flow.responses.is_empty() {
-                return Ok(());
+            if flow.writer.is_empty() {
+                if let Some(why) = flow.close.take() {
+                    return Err(End::Closed(why));
+                }
+                if self.begin_requests(&mut flow).await? {
+                    patience.began(now);
+                }
+                if flow.is_over() {
+                    return Ok(());
+                }
             }
-            let room = flow.next.is_none() || flow.frames.len() < READ_SIZE;
-            let reading = room && !flow.ended;
+            let step = flow.step();
+            if patience.set_alarm(now, flow.input.holds_memory()) {
+                alarm.set(world.sleep_until(patience.alarm()));
+            }
+            let answers = step != Step::Write && !flow.responses.is_empty();
             tokio::select! {
                 biased;
-                ready = flow.responses.ready(), if !flow.responses.is_empty() => {
-                    self.answer(ready).await?;
+                ready = flow.responses.ready(), if answers => {
+                    flow.take_answers(ready)?;
+                    now = world.mono();
                 }
-                read = read_some(&mut self.stream, &mut flow.frames, &mut flow.held), if reading => {
-                    flow.ended = !matches!(read, Ok(1..));
+                done = act(step, &mut self.stream, &mut flow.writer, &mut flow.input) => {
+                    done?;
+                    now = world.mono();
+                    match step {
+                        Step::Read => patience.heard(now),
+                        Step::Write => {}
+                        Step::Cover | Step::Rest => continue,
+                    }
                 }
                 () = &mut alarm => {
-                    let silent = world.mono().saturating_sub(last_active);
-                    let waits_for_peer = flow.responses.is_empty();
-                    if waits_for_peer && flow.held.any() && silent >= STALLED_FRAME {
-                        return Err(End::Stalled);
-                    }
-                    if waits_for_peer && silent >= idle_after {
-                        return Err(End::Idle);
-                    }
-                    alarm.set(world.sleep_until(world.mono() + idle_after.min(STALLED_FRAME)));
+                    now = world.mono();
+                    let (inside_frame, waits) = (flow.input.held.any(), flow.input.held.waits());
+                    let short = broker.memory.is_short_beside(waits);
+                    patience.check(now, Standing { step, inside_frame, waits, short })?;
                     continue;
                 }
             }
-            last_active = world.mono();
-            self.args.info.was_active(last_active);
+            patience.was_active(now);
+            self.args.info.was_active(now);
         }
     }
 
-    /// Begins every request that may run: Produce requests overlap each other, all others run alone.
-    async fn begin_requests(&mut self, flow: &mut Flow) -> Result<(), End> {
+    /// Begins every request that may run: Produce requests overlap each other, all others run alone. Whether any began.
+    async fn begin_requests(&mut self, flow: &mut Flow) -> Result<bool, End> {
+        let mut began = false;
         while flow.responses.len() < PIPELINED {
-            let request = match flow.next.take() {
-                Some(request) => request,
-                None => match flow.frames.next()? {
-                    Some(frame) => {
-                        // One small request of each connection goes on also where half frames hold all memory.
-                        let free = flow.responses.is_empty() && frame.len() <= FIRST_READ;
-                        let credit = flow.held.cover(if free { 0 } else { frame.len() }).await;
-                        Request::decode(frame, credit, &self.args.info)?
-                    }
-                    None => break,
-                },
+            let alone = flow.responses.is_empty();
+            let Some((request, credit)) = flow.input.next_request(alone, &self.args.info)? else {
+                break;
             };
             let overlaps = flow.overlapping && request.may_overlap();
-            if !flow.responses.is_empty() && !overlaps {
-                flow.next = Some(request);
+            if !alone && !overlaps {
+                flow.input.next = Some((request, credit));
                 break;
             }
+            drop(credit);
             flow.overlapping = request.may_overlap();
             self.requests.add(1);
             flow.responses.push(api::begin(&self.args.broker, request).await);
+            began = true;
         }
-        flow.frames.release();
-        Ok(())
+        flow.input.release();
+        Ok(began)
+    }
+}
+
+impl Flow {
+    fn new(broker: &Broker) -> Flow {
+        let input = Input {
+            frames: FrameBuffer::new(broker.limits.max_request_bytes),
+            held: broker.memory.held(),
+            whole: None,
+            next: None,
+            ended: false,
+        };
+        let (responses, writer) = (Responses::default(), Writer::default());
+        Flow { input, responses, overlapping: false, writer, close: None }
     }
 
-    async fn answer(&mut self, ready: Vec<Answered>) -> Result<(), End> {
-        let mut outgoing = Vec::with_capacity(ready.len());
-        let mut close = None;
+    fn is_over(&self) -> bool {
+        self.input.ended && self.input.whole.is_none() && self.responses.is_empty()
+    }
+
+    fn step(&mut self) -> Step {
+        let input = &mut self.input;
+        let step = if !self.writer.is_empty() {
+            Step::Write
+        } else if input.whole.is_some() {
+            Step::Cover
+        } else if input.ended || input.next.is_some() || input.frames.is_whole() {
+            Step::Rest
+        } else {
+            Step::Read
+        };
+        if matches!(step, Step::Write | Step::Rest) {
+            input.held.stop_waiting();
+        }
+        step
+    }
+
+    fn take_answers(&mut self, ready: Vec<Answered>) -> io::Result<()> {
         for answered in ready {
             match answered {
-                Answered::Response(response) => outgoing.push(response),
+                Answered::Response(response) => self.writer.push(response)?,
                 Answered::Nothing => {}
                 Answered::Close(why) => {
-                    close = Some(why);
+                    self.close = Some(why);
                     break;
                 }
             }
         }
-        let limit = self.args.broker.limits.max_idle;
-        let written = self.world.timeout(limit, write::write_all(&mut self.stream, outgoing)).await;
-        written.map_err(|_| End::Idle)??;
-        close.map_or(Ok(()), |why| Err(End::Closed(why)))
+        Ok(())
     }
 }
 
-/// Reads what is there. Without a frame under way it waits before it makes room, so that an idle connection holds none.
-async fn read_some(
-    stream: &mut NetStream,
-    frames: &mut FrameBuffer,
-    held: &mut Held,
-) -> io::Result<usize> {
-    if frames.is_empty() {
-        stream.readable().await?;
-    } else if frames.len() >= FIRST_READ {
-        held.extend_to(frames.len_after_read()).await;
+impl Input {
+    /// The next request that is there and covered. One small request of each connection goes on also where half frames hold all
+    /// memory: one that is `alone`.
+    fn next_request(
+        &mut self,
+        alone: bool,
+        info: &Arc<ConnectionInfo>,
+    ) -> Result<Option<(Request, Credit)>, End> {
+        if let Some(next) = self.next.take() {
+            return Ok(Some(next));
+        }
+        let frame = match self.whole.take() {
+            Some(frame) => frame,
+            None => match self.frames.next()? {
+                Some(frame) => frame,
+                None => return Ok(None),
+            },
+        };
+        let free = alone && frame.len() <= FIRST_READ;
+        let Some(credit) = self.held.try_cover(if free { 0 } else { frame.len() }) else {
+            self.whole = Some(frame);
+            return Ok(None);
+        };
+        let request = Request::decode(frame, credit.clone(), info)?;
+        Ok(Some((request, credit)))
     }
-    stream.read_buf(frames.space()).await
+
+    /// Gives back what nothing needs that is there now.
+    fn release(&mut self) {
+        let whole = self.whole.as_ref().map_or(0, Bytes::len);
+        self.held.trim_to(whole + self.frames.len());
+        self.frames.release();
+    }
+
+    /// Whether memory is held for requests that have not begun.
+    fn holds_memory(&self) -> bool {
+        self.held.any() || self.next.as_ref().is_some_and(|(_, credit)| credit.is_large())
+    }
+
+    /// Reads what is there. It waits before it makes room, so that an idle connection holds none.
+    async fn read_some(&mut self, stream: &mut NetStream) -> io::Result<usize> {
+        stream.readable().await?;
+        let (there, missing) = (self.frames.len(), self.frames.missing());
+        poll_fn(|cx| {
+            let wanted = self.frames.wanted();
+            let room = ready!(self.held.poll_room(cx, there, wanted, missing));
+            let mut space = self.frames.space().limit(room);
+            let read = pin!(stream.read_buf(&mut space)).poll(cx);
+            if read.is_pending() {
+                self.held.trim_to(there);
+            }
+            read
+        })
+        .await
+    }
+}
+
+/// Does this one thing, as far as it goes at once.
+async fn act(
+    step: Step,
+    stream: &mut NetStream,
+    writer: &mut Writer,
+    input: &mut Input,
+) -> io::Result<()> {
+    match step {
+        Step::Write => writer.write_some(stream).await,
+        Step::Cover => {
+            let length = input.whole.as_ref().map_or(0, Bytes::len);
+            input.held.grow(length).await;
+            Ok(())
+        }
+        Step::Read => {
+            let read = input.read_some(stream).await;
+            input.ended = !matches!(read, Ok(1..));
+            Ok(())
+        }
+        Step::Rest => pending().await,
+    }
 }
 
 /// Kept by a request until nothing of its frame is held any more.

@@ -343,6 +343,31 @@ async fn a_request_of_another_kind_waits_for_the_produces_before_it() {
     client.receive::<DeleteRecordsRequest>(2).await;
 }
 
+/// Were their memory kept for the one they wait behind, others would wait as long.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_done_holds_no_memory_while_its_answer_waits_for_those_before_it() {
+    let mut rig = Rig::start().await;
+    rig.topic("t", 1, &[]).await;
+    rig.topic("stuck", 1, &[]).await;
+    rig.adds_a_silent_replica("stuck", 0);
+    let mut client = rig.client().await;
+    let small = batch(&["a"], 1).to_bytes();
+    let never = ProduceRequest {
+        timeout_ms: i32::MAX,
+        ..produce_request("stuck", 9, ALL, vec![(0, small.clone())])
+    };
+    client.send(&never, 9).await;
+    let megabyte = batch(&[&"x".repeat(1_000_000)], 1).to_bytes();
+    for _ in 0..10 {
+        client.send(&produce_request("t", 9, 1, vec![(0, megabyte.clone())]), 9).await;
+    }
+    rig.until("t", 0, |handle| handle.log_end_offset() == 10).await;
+    let none = "ottla_credits_used{node=\"rig\",name=\"request-memory\"} 0\n";
+    let metrics = || runtime::prometheus([("rig", rig.world.registry())]);
+    rig.wait_for("memory is held", || metrics().contains(none)).await;
+    assert_eq!(rig.handle("stuck", 0).high_watermark(), 0, "the first still waits");
+}
+
 /// A frame that promises more than it holds, or nothing of sense, costs its connection and no other.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_that_cannot_be_read_closes_its_connection() {

@@ -231,6 +231,19 @@ impl Rig {
         })]);
     }
 
+    /// What is produced with acks=all from now on waits for a replica that never asks for it.
+    pub fn adds_a_silent_replica(&mut self, topic: &str, partition_id: i32) {
+        let both = || Some(vec![NODE, NODE + 1]);
+        self.publish([MetadataRecord::PartitionChange(PartitionChangeRecord {
+            topic_id: topic_id(topic),
+            partition_id,
+            replicas: both(),
+            isr: both(),
+            directories: Some(vec![dir_id(0), Uuid::ZERO]),
+            ..Default::default()
+        })]);
+    }
+
     /// Waits until this holds.
     pub async fn wait_for(&self, what: &str, holds: impl Fn() -> bool) {
         let waits = async {

@@ -128,24 +128,17 @@ impl NetStream {
         stream.async_io(Interest::WRITABLE, send).await
     }
 
-    /// Writes all of `bytes`, telling the kernel that more follows at once (a header before a file).
-    pub async fn write_before_more(&mut self, mut bytes: &[u8]) -> io::Result<()> {
-        while !bytes.is_empty() {
-            let wrote = match self {
-                NetStream::Tcp(stream) => {
-                    let send = || Ok(rustix::net::send(&*stream, bytes, MORE)?);
-                    stream.async_io(Interest::WRITABLE, send).await?
-                }
-                NetStream::Boxed(stream) => {
-                    poll_fn(|cx| Pin::new(&mut *stream).poll_write(cx, bytes)).await?
-                }
-            };
-            if wrote == 0 {
-                return Err(io::ErrorKind::WriteZero.into());
+    /// Writes some of `bytes`, telling the kernel that more follows at once (a header before a file); how many it took.
+    pub async fn write_before_more(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            NetStream::Tcp(stream) => {
+                let send = || Ok(rustix::net::send(&*stream, bytes, MORE)?);
+                stream.async_io(Interest::WRITABLE, send).await
             }
-            bytes = &bytes[wrote..];
+            NetStream::Boxed(stream) => {
+                poll_fn(|cx| Pin::new(&mut *stream).poll_write(cx, bytes)).await
+            }
         }
-        Ok(())
     }
 }
 

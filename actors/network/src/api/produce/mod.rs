@@ -93,7 +93,9 @@ impl Staged for Produce {
                 }
             }
         }
-        Box::pin(respond::respond(broker.clone(), cx, params, topics))
+        // What the leaders hold of the frame has its own share in the credit: an answer that waits for those before it has none.
+        let RequestContext { version, connection, .. } = cx;
+        Box::pin(respond::respond(broker.clone(), version, connection, params, topics))
     }
 }
 

@@ -14,18 +14,15 @@ use wire::produce_response::{
 use super::{Params, Refusal, Stage, Topic};
 use crate::Broker;
 use crate::api::leaders::{Leaders, TopicRef};
-use crate::api::{Answer, RequestContext};
+use crate::api::{Answer, ConnectionInfo};
 
 pub(super) async fn respond(
     broker: Arc<Broker>,
-    cx: RequestContext,
+    version: i16,
+    connection: Arc<ConnectionInfo>,
     params: Params,
     topics: Vec<Topic>,
 ) -> Answer<ProduceResponse> {
-    let connection = cx.connection.clone();
-    let version = cx.version;
-    // What the leaders hold of the frame has its own share in the credit.
-    drop(cx);
     let deadline = broker.world.mono() + params.timeout;
     let mut response = ProduceResponse::default();
     for topic in topics {
