@@ -3,14 +3,21 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use tracing_subscriber::EnvFilter;
+use ottla::logging;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let filter =
-        EnvFilter::try_from_env("OTTLA_LOG").unwrap_or_else(|_| EnvFilter::new("info,ractor=warn"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
-    ottla::run::run(ottla::cli::Cli::parse())
+    let cli = ottla::cli::Cli::parse();
+    match logging::loggers(&std::env::var(logging::VARIABLE).unwrap_or_default()) {
+        Ok(loggers) => {
+            logging::write_to_stderr(loggers.clone());
+            ottla::run::run(cli, &loggers)
+        }
+        Err(error) => {
+            eprintln!("ottla: {error}");
+            ExitCode::FAILURE
+        }
+    }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use model::node_config::{ClusterId, NodeConfig};
-use runtime::{ActorTree, Bulkhead, BulkheadSizes, Bulkheads, World};
+use runtime::{ActorTree, Bulkhead, BulkheadSizes, Bulkheads, Loggers, World};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::cli::{self, Cli, Command};
@@ -50,10 +50,10 @@ pub enum RunError {
     Ended(i32, String),
 }
 
-/// Does what the command line says.
-pub fn run(cli: Cli) -> ExitCode {
+/// Does what the command line says. Nodes alter these loggers when they are told to.
+pub fn run(cli: Cli, loggers: &Loggers) -> ExitCode {
     let done = match cli.command {
-        Command::Start(start) => start_nodes(&start),
+        Command::Start(start) => start_nodes(&start, loggers),
         Command::Format(format) => format_node(&format),
         Command::Tree(tree) => show_tree(&tree),
         Command::DumpLog(dump) => dump_log(&dump),
@@ -120,9 +120,10 @@ fn cluster_to_format(format: &cli::Format, config: &NodeConfig) -> Result<String
     }
 }
 
-fn start_nodes(start: &cli::Start) -> Result<(), RunError> {
+fn start_nodes(start: &cli::Start, loggers: &Loggers) -> Result<(), RunError> {
     let configs = config::load(&start.source(), &start.set, &config::machine_name())?;
     let (bulkheads, world) = real_world(sizes(&configs))?;
+    let world = world.with_loggers(loggers.clone());
     let outcome = bulkheads.block_on(serve(start, configs, world));
     bulkheads.shutdown(THREADS_END);
     outcome
@@ -158,6 +159,7 @@ async fn serve(start: &cli::Start, configs: Vec<NodeConfig>, world: World) -> Re
     let count = configs.len();
     for config in configs {
         let own = node::real_world(world.handles().clone(), count);
+        let own = own.with_loggers(world.loggers().clone());
         let node = builder(own, config).launch().await?;
         let outcome = tokio::select! {
             biased;

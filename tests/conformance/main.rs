@@ -21,6 +21,7 @@ mod flights;
 mod format;
 mod groups;
 mod limits;
+mod loggers;
 mod metadata_log;
 mod node;
 mod raw;

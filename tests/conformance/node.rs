@@ -153,6 +153,21 @@ impl Node {
         }
     }
 
+    /// All that the process has said, as far as it was heard.
+    pub fn said(&mut self) -> String {
+        self.process.as_mut().expect("a process of the test's own").output.all()
+    }
+
+    /// Waits until the process has said this.
+    pub fn wait_to_hear(&mut self, words: &str) {
+        let begin = Instant::now();
+        while !self.said().contains(words) {
+            assert!(begin.elapsed() < START_LIMIT, "it does not say {words:?}:\n{}", self.said());
+            let process = self.process.as_mut().expect("a process of the test's own");
+            process.output.listen(Duration::from_millis(5));
+        }
+    }
+
     pub fn home(&self) -> Option<PathBuf> {
         self.process.as_ref().map(|process| process.home.path().to_owned())
     }

@@ -15,6 +15,7 @@ use std::time::Duration;
 use disk::Disk;
 use model::Now;
 
+use crate::loggers::Loggers;
 use crate::metrics::Registry;
 
 pub use bulkheads::{Bulkhead, BulkheadSizes, Bulkheads, Handles};
@@ -58,13 +59,14 @@ pub struct Parts {
 pub struct World {
     parts: Arc<Parts>,
     registry: Registry,
+    loggers: Loggers,
 }
 
 impl World {
     pub fn new(parts: Parts) -> World {
         crate::panics::install_hook();
         let registry = Registry::new(parts.clock.clone());
-        World { parts: Arc::new(parts), registry }
+        World { parts: Arc::new(parts), registry, loggers: Loggers::default() }
     }
 
     /// The real clock, network, random numbers and blocking pool, running on `handles`.
@@ -143,6 +145,17 @@ impl World {
         future: impl Future<Output = ()> + Send + 'static,
     ) -> Task {
         Task(self.parts.handles.get(bulkhead).spawn(future))
+    }
+
+    /// The same world, in a process with these loggers.
+    #[must_use]
+    pub fn with_loggers(self, loggers: Loggers) -> World {
+        World { loggers, ..self }
+    }
+
+    /// Those of the process, which the node may alter.
+    pub fn loggers(&self) -> &Loggers {
+        &self.loggers
     }
 
     pub fn registry(&self) -> &Registry {

@@ -118,6 +118,23 @@ def configs(bootstrap):
     tool("topics", bootstrap, "--delete", "--topic", topic)
 
 
+def loggers(bootstrap):
+    broker = re.search(r"\(id: (\d+) rack", tool("broker-api-versions", bootstrap)).group(1)
+    of_loggers = ["--entity-type", "broker-loggers", "--entity-name", broker]
+    describe = [*of_loggers, "--describe"]
+    described = tool("configs", bootstrap, *describe)
+    logger = re.search(r"^  (ottla_network|kafka)=INFO sensitive=false", described, re.M).group(1)
+    expect(described, "^  root=")
+    expect(tool("configs", bootstrap, "--alter", *of_loggers, "--add-config", f"{logger}=DEBUG"), "Completed updating")
+    expect(tool("configs", bootstrap, *describe), f"^  {logger}=DEBUG sensitive=false synonyms=")
+    wrong = ["--add-config", f"{logger}=LOUD"]
+    expect(tool("configs", bootstrap, "--alter", *of_loggers, *wrong, expect=None), "not a supported log level")
+    unknown = ["--add-config", "nobody.at.all=DEBUG"]
+    expect(tool("configs", bootstrap, "--alter", *of_loggers, *unknown, expect=None), "nobody.at.all")
+    expect(tool("configs", bootstrap, "--alter", *of_loggers, "--delete-config", logger), "Completed updating")
+    expect(tool("configs", bootstrap, *describe), f"^  {logger}=INFO sensitive=false")
+
+
 def produce_and_consume(bootstrap):
     topic = name("console")
     lines = "".join(f"key{n % 3}:value {n}\n" for n in range(300))
@@ -269,6 +286,7 @@ def cluster_id(bootstrap):
 ALL = {
     "topics": topics,
     "configs": configs,
+    "loggers": loggers,
     "produce and consume": produce_and_consume,
     "offsets": offsets,
     "groups": groups,

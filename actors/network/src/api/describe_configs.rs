@@ -1,17 +1,18 @@
 //! DescribeConfigs, API key 32.
 //!
 //! Versions: 1–4 (v3 types and documentation).
-//! Source: `ConfigHelper`. Departs: a broker has no loggers whose levels could be shown.
+//! Source: `ConfigHelper`.
 
 use std::sync::Arc;
 
 use machines::metadata::{ConfigResource, Configs, MetadataImage};
 use model::ErrorCode;
 use model::settings::{
-    Described, Resource, Values, describe_broker, describe_brokers, describe_client_metrics,
-    describe_group, describe_topic,
+    ConfigSource, Described, Resource, Values, describe_broker, describe_brokers,
+    describe_client_metrics, describe_group, describe_topic,
 };
 use model::topic::{TopicNameError, validate_topic_name};
+use runtime::LogLevel;
 use wire::describe_configs_request::DescribeConfigsResource;
 use wire::describe_configs_response::{
     DescribeConfigsResourceResult, DescribeConfigsResult, DescribeConfigsSynonym,
@@ -64,10 +65,13 @@ async fn answer(
             resource_name: resource.resource_name.clone(),
             ..Default::default()
         };
-        let result = match describe(broker.node.0, &settings, &image, resource) {
-            Ok(described) => {
-                DescribeConfigsResult { configs: shown(described, resource, &request), ..named }
-            }
+        let described = match Resource::from_code(resource.resource_type) {
+            Some(Resource::BrokerLogger) => describe_loggers(&broker, resource),
+            _ => describe(broker.node.0, &settings, &image, resource)
+                .map(|described| shown(described, resource, &request)),
+        };
+        let result = match described {
+            Ok(configs) => DescribeConfigsResult { configs, ..named },
             Err(error) => DescribeConfigsResult {
                 error_code: error.code().code(),
                 error_message: error.message(),
@@ -169,19 +173,37 @@ fn describe(
             }
             Err(DescribeError::OtherBroker { here, name: name.to_owned() })
         }
-        Some(Resource::BrokerLogger) if name.is_empty() => Err(DescribeError::NoBroker),
-        Some(Resource::BrokerLogger) => {
-            if broker_id(name)? == here {
-                return Ok(Vec::new());
-            }
-            Err(DescribeError::OtherLoggers { here, name: name.to_owned() })
-        }
         Some(Resource::ClientMetrics) if name.is_empty() => Err(DescribeError::NoSubscription),
         Some(Resource::ClientMetrics) => Ok(describe_client_metrics(set(Resource::ClientMetrics))),
         Some(Resource::Group) if name.is_empty() => Err(DescribeError::NoGroup),
         Some(Resource::Group) => Ok(describe_group(settings, set(Resource::Group))),
-        None => Ok(Vec::new()),
+        // Loggers are no settings.
+        Some(Resource::BrokerLogger) | None => Ok(Vec::new()),
     }
+}
+
+/// Every logger of this process with its level, or those asked for.
+fn describe_loggers(
+    broker: &Broker,
+    asked: &DescribeConfigsResource,
+) -> Result<Vec<DescribeConfigsResourceResult>, DescribeError> {
+    let (here, name) = (broker.node.0, asked.resource_name.as_str());
+    if name.is_empty() {
+        return Err(DescribeError::NoBroker);
+    }
+    if broker_id(name)? != here {
+        return Err(DescribeError::OtherLoggers { here, name: name.to_owned() });
+    }
+    let keys = asked.configuration_keys.as_deref().unwrap_or_default();
+    let wanted = |name: &String| keys.is_empty() || keys.contains(name);
+    let levels = broker.world.loggers().levels().into_iter().filter(|(name, _)| wanted(name));
+    let logger = |(name, level): (String, LogLevel)| DescribeConfigsResourceResult {
+        name,
+        value: Some(level.to_string()),
+        config_source: ConfigSource::DynamicBrokerLogger.code(),
+        ..Default::default()
+    };
+    Ok(levels.map(logger).collect())
 }
 
 fn broker_id(name: &str) -> Result<i32, DescribeError> {

@@ -1,8 +1,7 @@
 //! IncrementalAlterConfigs, API key 44.
 //!
-//! Versions: 0–1. Checked here, then forwarded to the controller.
+//! Versions: 0–1. Checked here, then forwarded to the controller; levels of loggers are this broker's own business (KIP-412).
 //! Source: `KafkaApis.handleIncrementalAlterConfigsRequest`, `ConfigAdminManager`, `RuntimeLoggerManager`.
-//! Departs: no logger exists, so none can be altered.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -33,6 +32,9 @@ impl Api for IncrementalAlterConfigs {
         request: IncrementalAlterConfigsRequest,
     ) -> IncrementalAlterConfigsResponse {
         let checked = check(&broker, &request.resources);
+        if !request.validate_only {
+            set_levels(&broker, &request.resources, &checked);
+        }
         let passed = request.resources.iter().zip(&checked).filter(|(_, checked)| checked.is_ok());
         let resources: Vec<_> = passed.map(|(resource, _)| resource.clone()).collect();
         let decided = if needs_controller(&resources) {
@@ -104,9 +106,32 @@ fn check(broker: &Broker, resources: &[AlterConfigsResource]) -> Vec<Result<(), 
         if twice.contains(&(kind, name)) {
             return Err(ResourceError::Twice);
         }
-        let ops = resource.configs.iter();
-        let ops = ops.map(|c| (c.name.as_str(), c.config_operation, c.value.as_deref())).collect();
-        Alteration { kind, name, ops }.check(broker, false)
+        alteration(resource).check(broker, false)
     };
     resources.iter().map(check).collect()
+}
+
+fn alteration(resource: &AlterConfigsResource) -> Alteration<'_> {
+    let ops = resource.configs.iter();
+    let ops = ops.map(|c| (c.name.as_str(), c.config_operation, c.value.as_deref())).collect();
+    Alteration { kind: resource.resource_type, name: &resource.resource_name, ops }
+}
+
+fn set_levels(
+    broker: &Broker,
+    resources: &[AlterConfigsResource],
+    checked: &[Result<(), ResourceError>],
+) {
+    let passed = resources.iter().zip(checked).filter(|(each, ok)| ok.is_ok() && is_logger(each));
+    let loggers = broker.world.loggers();
+    for (resource, _) in passed {
+        for (name, level) in alteration(resource).logger_changes(loggers).unwrap_or_default() {
+            match level {
+                Some(level) => loggers.set(name, level),
+                None => loggers.unset(name),
+            }
+            let level = level.map(|level| level.to_string());
+            tracing::warn!(logger = name, level, "the level of a logger is altered");
+        }
+    }
 }

@@ -10,6 +10,8 @@ use model::settings::{
     validate_broker_change,
 };
 
+use runtime::{LogLevel, Loggers};
+
 use crate::Broker;
 
 /// Why a resource is refused by this broker.
@@ -35,6 +37,12 @@ pub(super) enum ResourceError {
     LoggerOp(&'static str),
     #[error("Logger {0} does not exist!")]
     NoLogger(String),
+    #[error(
+        "Cannot set the log level of {logger} to {level} as it is not a supported log level. Valid log levels are DEBUG, ERROR, FATAL, INFO, TRACE, WARN"
+    )]
+    NoLogLevel { logger: String, level: String },
+    #[error("Removing the log level of the root logger is not allowed")]
+    RootLogger,
     #[error("{0}")]
     CordonedLogDirs(String),
     #[error(transparent)]
@@ -44,7 +52,9 @@ pub(super) enum ResourceError {
 impl ResourceError {
     pub(super) fn code(&self) -> ErrorCode {
         match self {
-            ResourceError::NoLogger(_) => ErrorCode::InvalidConfig,
+            ResourceError::NoLogger(_) | ResourceError::NoLogLevel { .. } => {
+                ErrorCode::InvalidConfig
+            }
             ResourceError::Alter(error) => error.code(),
             _ => ErrorCode::InvalidRequest,
         }
@@ -70,7 +80,7 @@ pub(super) fn named_twice<'a>(
     counts.into_iter().filter(|(_, count)| *count > 1).map(|(key, _)| key).collect()
 }
 
-impl Alteration<'_> {
+impl<'a> Alteration<'a> {
     /// What every resource must satisfy.
     fn check_keys(&self) -> Result<(), ResourceError> {
         let mut seen = BTreeSet::new();
@@ -89,7 +99,7 @@ impl Alteration<'_> {
         match Resource::from_code(self.kind) {
             Some(Resource::Broker) => self.check_broker(broker, legacy),
             Some(Resource::Topic | Resource::ClientMetrics | Resource::Group) => Ok(()),
-            Some(Resource::BrokerLogger) if !legacy => self.check_loggers(broker.node.0),
+            Some(Resource::BrokerLogger) if !legacy => self.check_loggers(broker),
             Some(Resource::BrokerLogger) | None => Err(ResourceError::Unknown(self.kind)),
         }
     }
@@ -124,22 +134,57 @@ impl Alteration<'_> {
         Ok(refuse_unhonoured(Resource::Broker, set)?)
     }
 
-    /// There are no loggers whose levels could be set while the node runs.
-    fn check_loggers(&self, here: i32) -> Result<(), ResourceError> {
+    fn check_loggers(&self, broker: &Broker) -> Result<(), ResourceError> {
         let id: Option<i32> = self.name.parse().ok();
         let id = id.ok_or_else(|| ResourceError::NotANode(self.name.to_owned()))?;
-        if id != here {
-            return Err(ResourceError::OtherNode { here, id });
+        if id != broker.node.0 {
+            return Err(ResourceError::OtherNode { here: broker.node.0, id });
         }
-        let Some((name, op, _)) = self.ops.first() else { return Ok(()) };
-        Err(match Op::from_code(*op) {
-            Some(Op::Set | Op::Delete) => ResourceError::NoLogger((*name).to_owned()),
-            Some(Op::Append) => ResourceError::LoggerOp("APPEND"),
-            Some(Op::Subtract) => ResourceError::LoggerOp("SUBTRACT"),
-            None => ResourceError::LoggerOpUnknown(*op),
-        })
+        self.logger_changes(broker.world.loggers()).map(drop)
+    }
+
+    /// What the loggers' levels are to become; none is a level taken away. As `RuntimeLoggerManager` checks it.
+    pub(super) fn logger_changes(
+        &self,
+        loggers: &Loggers,
+    ) -> Result<Vec<(&'a str, Option<LogLevel>)>, ResourceError> {
+        let change = |(name, op, value): &(&'a str, i8, Option<&str>)| {
+            let exists = || match loggers.exists(name) {
+                true => Ok(()),
+                false => Err(ResourceError::NoLogger((*name).to_owned())),
+            };
+            match Op::from_code(*op) {
+                Some(Op::Set) => {
+                    exists()?;
+                    let level = value.unwrap_or_default();
+                    let found = LEVELS.into_iter().find(|known| known.to_string() == level);
+                    let (logger, level) = ((*name).to_owned(), level.to_owned());
+                    let found = found.ok_or(ResourceError::NoLogLevel { logger, level })?;
+                    Ok((*name, Some(found)))
+                }
+                Some(Op::Delete) => {
+                    exists()?;
+                    let is_root = *name == Loggers::ROOT;
+                    if is_root { Err(ResourceError::RootLogger) } else { Ok((*name, None)) }
+                }
+                Some(Op::Append) => Err(ResourceError::LoggerOp("APPEND")),
+                Some(Op::Subtract) => Err(ResourceError::LoggerOp("SUBTRACT")),
+                None => Err(ResourceError::LoggerOpUnknown(*op)),
+            }
+        };
+        self.ops.iter().map(change).collect()
     }
 }
+
+/// Those that can be set: `OFF` is none of them.
+const LEVELS: [LogLevel; 6] = [
+    LogLevel::Fatal,
+    LogLevel::Error,
+    LogLevel::Warn,
+    LogLevel::Info,
+    LogLevel::Debug,
+    LogLevel::Trace,
+];
 
 /// They are paths, of which the controller knows nothing.
 fn check_cordoned(broker: &Broker, text: &str) -> Result<(), ResourceError> {

@@ -154,6 +154,7 @@ async fn alterations_that_are_wrong_are_refused_one_by_one() {
             set(TOPIC, "none", "retention.ms", "1"),
             set(BROKER, "2", "log.retention.ms", "1"),
             set(BROKER, "1", "log.dirs", "/elsewhere"),
+            // Here the log is somebody else's: there are no loggers.
             set(BROKER_LOGGER, "1", "kafka.server", "DEBUG"),
             set(TOPIC, "twice", "retention.ms", "1"),
             set(TOPIC, "twice", "retention.ms", "2"),
