@@ -1,5 +1,7 @@
 //! A node of two log directories, one of which fails.
 
+mod moves;
+
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;

@@ -188,16 +188,16 @@ fn states(tree: &[ActorTree], kind: &str, into: &mut Vec<String>) {
 
 /// The tree of the broker's actors, as the last look found it.
 #[derive(Clone, Default)]
-struct Tree(Arc<Mutex<Vec<ActorTree>>>);
+pub struct Tree(Arc<Mutex<Vec<ActorTree>>>);
 
 impl Tree {
-    fn states(&self, kind: &str) -> Vec<String> {
+    pub fn states(&self, kind: &str) -> Vec<String> {
         let mut found = Vec::new();
         states(&self.0.lock().unwrap_or_else(PoisonError::into_inner), kind, &mut found);
         found
     }
 
-    async fn follow(self, world: World) {
+    pub async fn follow(self, world: World) {
         loop {
             let tree = world.registry().look(&world).await;
             *self.0.lock().unwrap_or_else(PoisonError::into_inner) = tree;

@@ -3,13 +3,15 @@
 //! Supervisor: `partitions`. It owns the log that grows, and reads the other one past its actor; the two change places while both
 //! rest: see `partition/promote`. Source: `ReplicaAlterLogDirsThread`.
 
+mod copy;
+
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use disk::{Disk, DiskError};
-use log::{AppendError, Log, LogConfig, LogView, OpenError, OpenOptions, ReadError, TruncateError};
+use disk::DiskError;
+use log::{Log, OpenOptions};
 use model::settings::Values;
 use runtime::{Actor, Cx, Failure, Outcome, Ref, Waiter, Watch};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -19,13 +21,16 @@ use crate::handle::PartitionHandle;
 use crate::log_dirs::LogDirState;
 use crate::partition::{log_config, open_log};
 use crate::partitions::PartitionsMsg;
+use crate::room::Room;
+pub(crate) use copy::finish_copy;
+use copy::{CopyError, copy_piece};
 
-/// Copied at once.
-const PIECE: usize = 1 << 20;
 /// What was copied since reaches the disk: after a crash the copy goes on from there.
-const SYNC_EVERY: u64 = 64 << 20;
+const SYNC_EVERY: u64 = 16 << 20;
 /// While the log that is copied cannot be read.
 const RETRY: Duration = Duration::from_millis(100);
+/// While there is no room for the copy.
+const ROOM_RETRY: Duration = Duration::from_secs(1);
 
 /// A copy that is to take a replica's place, as others see it.
 #[derive(Debug)]
@@ -82,6 +87,12 @@ impl FutureLog {
         })
     }
 
+    fn show(&self, log: &Log) {
+        self.size.store(log.size(), Ordering::Release);
+        self.log_end.store(log.log_end_offset(), Ordering::Release);
+        self.recovery_point.store(log.recovery_point(), Ordering::Release);
+    }
+
     /// It had everything at some moment; since then it follows.
     pub(crate) fn is_caught_up(&self) -> bool {
         self.caught_up.load(Ordering::Acquire)
@@ -135,11 +146,14 @@ runtime::messages!(FutureReplicaMsg { Permitted, Copy });
 
 pub(crate) struct FutureReplica {
     args: FutureReplicaArgs,
-    log: Log,
+    /// Where it is open.
+    log: Option<Log>,
     /// While it copies what was there when it began.
     permit: Option<OwnedSemaphorePermit>,
     /// Bytes that were copied since the last sync.
     unsynced: u64,
+    /// Why it does not go on for now.
+    waits: Option<String>,
 }
 
 impl Actor for FutureReplica {
@@ -148,7 +162,122 @@ impl Actor for FutureReplica {
     type Args = FutureReplicaArgs;
 
     async fn start(cx: &mut Cx<Self>, args: FutureReplicaArgs) -> Result<Self, Failure> {
-        let (handle, future) = (&args.handle, args.future.clone());
+        let replica = FutureReplica { args, log: None, permit: None, unsynced: 0, waits: None };
+        replica.ask_for_turn(cx);
+        Ok(replica)
+    }
+
+    async fn handle(&mut self, cx: &mut Cx<Self>, msg: FutureReplicaMsg) -> Outcome {
+        match msg {
+            FutureReplicaMsg::Permitted { permit } => self.permit = Some(permit),
+            FutureReplicaMsg::Copy if self.permit.is_none() && !self.args.future.is_caught_up() => {
+                self.ask_for_turn(cx);
+                return Ok(());
+            }
+            FutureReplicaMsg::Copy => {}
+        }
+        let dir = self.args.future.dir.clone();
+        if dir.room() == Room::Full {
+            self.wait(cx, "there is no room".to_owned());
+            return Ok(());
+        }
+        match self.go_on(cx).await {
+            Err(CopyFailed::ForNow(error)) => {
+                if error.is_full() {
+                    dir.set_room(Room::Full);
+                }
+                // What it was about to write may be there in part.
+                self.log = None;
+                self.wait(cx, error.to_string());
+                Ok(())
+            }
+            Err(CopyFailed::ForGood(failure)) => Err(failure),
+            Ok(()) => Ok(()),
+        }
+    }
+
+    async fn stop(&mut self, cx: &mut Cx<Self>) {
+        let Some(log) = &mut self.log else { return };
+        let closed = log
+            .closing()
+            .map(|job| (job.end_offset(), cx.world().blocking("close", move || job.run())));
+        let closed = match closed {
+            Ok((end, job)) => {
+                let closed = matches!(job.await, Ok(Ok(())));
+                self.args.future.log_end.store(end, Ordering::Release);
+                if closed {
+                    self.args.future.recovery_point.store(end, Ordering::Release);
+                }
+                closed
+            }
+            Err(_) => false,
+        };
+        self.args.future.closed.store(closed, Ordering::Release);
+    }
+
+    fn state_line(&self) -> String {
+        let (future, of) = (&self.args.future, self.args.handle.log_end_offset());
+        let waits = self.waits.as_ref().map(|why| format!(", WAITS: {why}")).unwrap_or_default();
+        format!("offset {} of {of}, to {}{waits}", future.log_end_offset(), future.path.display())
+    }
+}
+
+impl FutureReplica {
+    fn ask_for_turn(&self, cx: &mut Cx<Self>) {
+        let (me, slots) = (cx.me().clone(), self.args.quota.slots.clone());
+        cx.spawn_task(async move {
+            if let Ok(permit) = slots.acquire_owned().await {
+                let _ = me.send(FutureReplicaMsg::Permitted { permit }).await;
+            }
+        });
+    }
+
+    /// Others may have its turn meanwhile.
+    fn wait(&mut self, cx: &mut Cx<Self>, why: String) {
+        if self.waits.is_none() {
+            let (partition, to) =
+                (&self.args.handle.topic_partition, self.args.future.path.display());
+            tracing::warn!(%partition, %to, why, "the move waits");
+        }
+        self.waits = Some(why);
+        self.permit = None;
+        cx.send_after(ROOM_RETRY, FutureReplicaMsg::Copy);
+    }
+
+    /// Copies a piece, if there is anything to copy.
+    async fn go_on(&mut self, cx: &mut Cx<Self>) -> Result<(), CopyFailed> {
+        let mut log = match self.log.take() {
+            Some(log) => log,
+            None => self.open(cx).await?,
+        };
+        self.waits = None;
+        let Some(source) = self.args.handle.view() else {
+            self.log = Some(log);
+            cx.send_after(RETRY, FutureReplicaMsg::Copy);
+            return Ok(());
+        };
+        let copied = copy_piece(&mut log, &source, cx.world().now().wall_ms)?;
+        self.unsynced += copied;
+        let end = log.log_end_offset();
+        let caught_up = end >= source.log_end_offset();
+        if self.unsynced >= SYNC_EVERY || (caught_up && !self.args.future.is_caught_up()) {
+            self.unsynced = 0;
+            sync(cx, &mut log).await?;
+        }
+        self.args.future.show(&log);
+        self.log = Some(log);
+        if caught_up {
+            self.caught_up(cx, end).await;
+            return Ok(());
+        }
+        let rate = model::node_config::alter_log_dirs_rate(&self.args.settings.get());
+        let delay = self.args.quota.delay(copied, rate, cx.world().mono());
+        cx.send_after(delay, FutureReplicaMsg::Copy);
+        Ok(())
+    }
+
+    async fn open(&self, cx: &mut Cx<Self>) -> Result<Log, CopyFailed> {
+        let (handle, future) = (&self.args.handle, self.args.future.clone());
         let mut jitter = cx.world().random("segment jitter");
         let config = log_config(handle, &handle.config(), &mut jitter);
         let options = OpenOptions {
@@ -159,95 +288,30 @@ impl Actor for FutureReplica {
         };
         let topic_id = handle.topic_id;
         let job = move || {
-            open_log(future.dir.disk().clone(), future.path.clone(), config, options, topic_id)
-        };
-        let log = cx.world().blocking("open future log", job).await??;
-        let (me, slots) = (cx.me().clone(), args.quota.slots.clone());
-        cx.spawn_task(async move {
-            if let Ok(permit) = slots.acquire_owned().await {
-                let _ = me.send(FutureReplicaMsg::Permitted { permit }).await;
+            let (disk, path) = (future.dir.disk(), &future.path);
+            match open_log(disk.clone(), path.clone(), config.clone(), options, topic_id) {
+                Err(error) if error.disk().is_none() => {
+                    tracing::warn!(%error, "the copy is begun anew");
+                    disk.remove_dir_all(path)?;
+                    let options = OpenOptions { recovery_point: 0, ..options };
+                    open_log(disk.clone(), path.clone(), config, options, topic_id)
+                }
+                opened => opened,
             }
-        });
-        let replica = FutureReplica { args, log, permit: None, unsynced: 0 };
-        replica.show();
-        Ok(replica)
-    }
-
-    async fn handle(&mut self, cx: &mut Cx<Self>, msg: FutureReplicaMsg) -> Outcome {
-        if let FutureReplicaMsg::Permitted { permit } = msg {
-            self.permit = Some(permit);
-        }
-        let Some(source) = self.args.handle.view() else {
-            cx.send_after(RETRY, FutureReplicaMsg::Copy);
-            return Ok(());
         };
-        let copied = copy_piece(&mut self.log, &source, cx.world().now().wall_ms)?;
-        self.unsynced += copied;
-        if self.unsynced >= SYNC_EVERY {
-            self.sync(cx).await?;
-        }
-        self.show();
-        if self.log.log_end_offset() >= source.log_end_offset() {
-            return self.caught_up(cx).await;
-        }
-        let rate = model::node_config::alter_log_dirs_rate(&self.args.settings.get());
-        let delay = self.args.quota.delay(copied, rate, cx.world().mono());
-        cx.send_after(delay, FutureReplicaMsg::Copy);
-        Ok(())
-    }
-
-    async fn stop(&mut self, cx: &mut Cx<Self>) {
-        let closed = self
-            .log
-            .closing()
-            .map(|job| (job.end_offset(), cx.world().blocking("close", move || job.run())));
-        let closed = match closed {
-            Ok((end, job)) => {
-                let closed = matches!(job.await, Ok(Ok(())));
-                self.args.future.log_end.store(end, Ordering::Release);
-                closed
-            }
-            Err(_) => false,
-        };
-        self.args.future.closed.store(closed, Ordering::Release);
-    }
-
-    fn state_line(&self) -> String {
-        let (end, of) = (self.log.log_end_offset(), self.args.handle.log_end_offset());
-        format!("offset {end} of {of}, to {}", self.args.future.path.display())
-    }
-}
-
-impl FutureReplica {
-    fn show(&self) {
-        let future = &self.args.future;
-        future.size.store(self.log.size(), Ordering::Release);
-        future.log_end.store(self.log.log_end_offset(), Ordering::Release);
-        future.recovery_point.store(self.log.recovery_point(), Ordering::Release);
-    }
-
-    async fn sync(&mut self, cx: &mut Cx<Self>) -> Outcome {
-        self.unsynced = 0;
-        if let Some(job) = self.log.sync_job() {
-            let synced = cx.world().blocking("sync", move || job.run().map(|()| job)).await??;
-            self.log.synced(&synced);
-        }
-        Ok(())
+        let opened = cx.world().blocking("open future log", job).await;
+        Ok(opened.map_err(Failure::from)?.map_err(CopyError::Opened)?)
     }
 
     /// The next wait for a place is another's; what is appended from now on is followed.
-    async fn caught_up(&mut self, cx: &mut Cx<Self>) -> Outcome {
+    async fn caught_up(&mut self, cx: &mut Cx<Self>, end: i64) {
         self.permit = None;
         if !self.args.future.caught_up.swap(true, Ordering::AcqRel) {
-            self.sync(cx).await?;
-            self.show();
-            let partition = &self.args.handle.topic_partition;
-            let told = PartitionsMsg::FutureCaughtUp { partition: partition.clone() };
+            let partition = self.args.handle.topic_partition.clone();
             // Where it has ended, so does this one.
-            let _ = self.args.parent.send(told).await;
+            let _ = self.args.parent.send(PartitionsMsg::FutureCaughtUp { partition }).await;
         }
-        let (me, handle, end) =
-            (cx.me().clone(), self.args.handle.clone(), self.log.log_end_offset());
+        let (me, handle) = (cx.me().clone(), self.args.handle.clone());
         cx.spawn_task(async move {
             let mut waiter = Waiter::new();
             loop {
@@ -259,92 +323,35 @@ impl FutureReplica {
             }
             let _ = me.send(FutureReplicaMsg::Copy).await;
         });
-        Ok(())
     }
 }
 
-/// Why a log was not copied.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum CopyError {
-    #[error(transparent)]
-    Read(#[from] ReadError),
-    #[error(transparent)]
-    Append(#[from] AppendError),
-    #[error(transparent)]
-    Truncate(#[from] TruncateError),
-    #[error(transparent)]
-    Disk(#[from] DiskError),
-    #[error(transparent)]
-    Open(#[from] OpenError),
-    #[error("nothing follows offset {0}, which is not the end")]
-    Hole(i64),
+async fn sync(cx: &mut Cx<FutureReplica>, log: &mut Log) -> Result<(), CopyFailed> {
+    if let Some(job) = log.sync_job() {
+        let job = cx.world().blocking("sync", move || job.run().map(|()| job)).await;
+        log.synced(&job.map_err(Failure::from)?.map_err(CopyError::Disk)?);
+    }
+    Ok(())
 }
 
-/// Brings the copy nearer to the log: drops what that one does not have (any more), and appends what comes next. How many
-/// bytes that was.
-fn copy_piece(log: &mut Log, source: &LogView, now_ms: i64) -> Result<u64, CopyError> {
-    let (start, end) = (source.log_start_offset(), source.log_end_offset());
-    match log.leader_epochs().latest() {
-        Some(latest) => match source.end_offset_for_epoch(latest.epoch) {
-            Some(known)
-                if known.epoch < latest.epoch || known.end_offset < log.log_end_offset() =>
-            {
-                log.truncate_to(known.end_offset.min(log.log_end_offset()), now_ms)?;
-            }
-            Some(_) => {}
-            None => log.truncate_fully_and_start_at(start, now_ms)?,
-        },
-        None if log.log_end_offset() > end => log.truncate_fully_and_start_at(start, now_ms)?,
-        None => {}
-    }
-    if log.log_end_offset() < start {
-        log.truncate_fully_and_start_at(start, now_ms)?;
-    }
-    let mut copied = 0;
-    if log.log_end_offset() < end {
-        let from = log.log_end_offset();
-        let bytes = source.read_bytes(from, PIECE, true, end)?;
-        let mut batches = Vec::new();
-        for batch in wire::batch::batches(bytes) {
-            batches.extend(batch.ok().filter(|batch| batch.header().last_offset() >= from));
-        }
-        let first = batches.first().ok_or(CopyError::Hole(from))?.header().base_offset;
-        if first < from {
-            // The log starts within a batch.
-            log.truncate_fully_and_start_at(first, now_ms)?;
-        }
-        copied = batches.iter().map(|batch| batch.size() as u64).sum();
-        log.append(&batches, now_ms)?;
-    }
-    if log.log_start_offset() < start {
-        log.advance_log_start(start);
-    }
-    Ok(copied)
+/// Why a copy does not go on.
+enum CopyFailed {
+    /// It is tried again.
+    ForNow(DiskError),
+    ForGood(Failure),
 }
 
-/// What is left of a copy that was caught up, closed and rests: the rest of the log is appended, and everything is durable
-/// after it. Answers up to where.
-pub(crate) fn finish_copy(
-    disk: &Arc<dyn Disk>,
-    future: &FutureLog,
-    source: &LogView,
-    config: LogConfig,
-    now_ms: i64,
-) -> Result<i64, CopyError> {
-    let options = OpenOptions {
-        clean: true,
-        log_start_offset: source.log_start_offset(),
-        recovery_point: future.log_end_offset(),
-        now_ms,
-        ..OpenOptions::default()
-    };
-    let (mut log, _) = Log::open(disk.clone(), future.path.clone(), config, options)?;
-    loop {
-        copy_piece(&mut log, source, now_ms)?;
-        if log.log_end_offset() >= source.log_end_offset() {
-            let closing = log.closing()?;
-            closing.run()?;
-            return Ok(closing.end_offset());
+impl From<CopyError> for CopyFailed {
+    fn from(error: CopyError) -> CopyFailed {
+        match error.disk().filter(|error| error.may_pass()) {
+            Some(error) => CopyFailed::ForNow(error.clone()),
+            None => CopyFailed::ForGood(error.into()),
         }
+    }
+}
+
+impl From<Failure> for CopyFailed {
+    fn from(failure: Failure) -> CopyFailed {
+        CopyFailed::ForGood(failure)
     }
 }

@@ -72,6 +72,8 @@ pub struct PartitionHandle {
     log_dir: ArcSwap<LogDirState>,
     /// Where it is being moved to.
     future: ArcSwapOption<FutureLog>,
+    /// Why the last move was given up.
+    called_off: ArcSwapOption<String>,
     /// What the controller last said, for an actor that starts.
     role: ArcSwapOption<Role>,
     /// An actor of this process has opened the log before: what it wrote needs no recovery from a crash.
@@ -113,6 +115,7 @@ impl PartitionHandle {
             closed: AtomicBool::new(log_dir.clean),
             log_dir: ArcSwap::new(log_dir),
             future: ArcSwapOption::empty(),
+            called_off: ArcSwapOption::empty(),
             role: ArcSwapOption::empty(),
             opened: AtomicBool::new(false),
             deleted: AtomicBool::new(false),
@@ -188,6 +191,15 @@ impl PartitionHandle {
 
     pub(crate) fn set_future(&self, future: Option<Arc<FutureLog>>) {
         self.future.store(future);
+    }
+
+    /// Why the last move was given up, until another begins.
+    pub(crate) fn called_off(&self) -> Option<Arc<String>> {
+        self.called_off.load_full()
+    }
+
+    pub(crate) fn set_called_off(&self, why: Option<String>) {
+        self.called_off.store(why.map(Arc::new));
     }
 
     /// The copy is the replica's log from here on, and durable up to its end.

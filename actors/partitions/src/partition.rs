@@ -27,7 +27,7 @@ pub use clean::CleanStep;
 use clean::Cleaning;
 pub use flush::SyncFailed;
 pub use open::PartitionArgs;
-pub(crate) use open::{log_config, open_log};
+pub(crate) use open::{OpenLogError, log_config, open_log};
 pub use trim::DeleteRecordsError;
 
 /// Kept small: the actor's future, of which there are as many as partitions, holds several.
@@ -194,8 +194,10 @@ impl Actor for PartitionActor {
             (None, Some(offset)) => format!(", compacted to {offset}"),
             (None, None) => String::new(),
         };
+        let stays = self.handle.called_off();
+        let stays = stays.map(|why| format!(", MOVE CALLED OFF: {why}")).unwrap_or_default();
         format!(
-            "{role} epoch {}, offsets {} to {}, high watermark {}{clean}",
+            "{role} epoch {}, offsets {} to {}, high watermark {}{clean}{stays}",
             self.machine.leader_epoch(),
             self.log.log_start_offset(),
             self.log.log_end_offset(),

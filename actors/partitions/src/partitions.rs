@@ -182,8 +182,10 @@ impl Actor for Partitions {
         }
     }
 
-    async fn child_changed(&mut self, _cx: &mut Cx<Self>, event: ChildEvent) -> Outcome {
-        if let ChildChange::Offline { cause } = event.change {
+    async fn child_changed(&mut self, cx: &mut Cx<Self>, event: ChildEvent) -> Outcome {
+        if let ChildChange::Offline { cause } = event.change
+            && !self.copy_given_up(cx, &event.name, &cause).await
+        {
             tracing::error!(partition = event.name, %cause, "replica is offline");
         }
         Ok(())

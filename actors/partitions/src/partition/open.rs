@@ -3,8 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use disk::Disk;
-use log::{Log, LogConfig, OpenOptions, read_partition_metadata, write_partition_metadata};
+use disk::{Disk, DiskError};
+use log::{
+    CheckpointError, Log, LogConfig, OpenError, OpenOptions, PartitionMetadataError, ReadError,
+    read_partition_metadata, write_partition_metadata,
+};
 use machines::partition::{Opened, Partition};
 use model::Uuid;
 use model::settings::TopicConfig;
@@ -43,7 +46,7 @@ pub(super) async fn open(
         if had_it {
             must_be_there(&dir, &opened)?;
         }
-        open_log(dir.disk().clone(), opened, log_config, options, topic_id)
+        Ok::<Log, Failure>(open_log(dir.disk().clone(), opened, log_config, options, topic_id)?)
     };
     let mut log = {
         let _turn = log_dir.recovery().turn(&handle.topic_partition).await;
@@ -164,6 +167,35 @@ fn must_be_there(dir: &LogDirState, path: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Why a replica's log is not opened.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum OpenLogError {
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    #[error(transparent)]
+    Metadata(#[from] PartitionMetadataError),
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    #[error("{path:?} belongs to topic id {found}, not {topic_id}")]
+    Foreign { path: PathBuf, found: Uuid, topic_id: Uuid },
+}
+
+impl OpenLogError {
+    /// What the disk said, where that is why.
+    pub(crate) fn disk(&self) -> Option<&DiskError> {
+        match self {
+            OpenLogError::Disk(error)
+            | OpenLogError::Metadata(PartitionMetadataError::Disk(error))
+            | OpenLogError::Open(
+                OpenError::Disk(error)
+                | OpenError::Read(ReadError::Disk(error))
+                | OpenError::Checkpoint(CheckpointError::Disk(error)),
+            ) => Some(error),
+            _ => None,
+        }
+    }
+}
+
 /// Opens the log of a topic. What is another's is left alone: what is known of this one is not true of that.
 pub(crate) fn open_log(
     disk: Arc<dyn Disk>,
@@ -171,11 +203,10 @@ pub(crate) fn open_log(
     config: LogConfig,
     options: OpenOptions,
     topic_id: Uuid,
-) -> Result<Log, Failure> {
+) -> Result<Log, OpenLogError> {
     let known = read_partition_metadata(&*disk, &path)?;
     if let Some(found) = known.filter(|found| *found != topic_id) {
-        let path = path.display();
-        return Err(Failure::new(format!("{path} belongs to topic id {found}, not {topic_id}")));
+        return Err(OpenLogError::Foreign { path, found, topic_id });
     }
     let (log, recovered) = Log::open(disk.clone(), path.clone(), config, options)?;
     if recovered.truncated_bytes > 0 || recovered.removed_segments > 0 {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use log::{DirKind, delete_dir_name, partition_dir_name};
 use machines::metadata::{MetadataImage, PartitionDelta};
 use model::{ErrorCode, TopicPartition, Uuid};
-use runtime::{Cx, Dropped, Outcome, Reply};
+use runtime::{Cx, Dropped, Failure, Outcome, Reply};
 
 use super::{Partitions, PartitionsMsg};
 use crate::checkpoints::Offsets;
@@ -127,6 +127,7 @@ impl Partitions {
     ) {
         tracing::info!(partition = %handle.topic_partition, to = %path.display(), "begins to move");
         dir.count_replica();
+        handle.set_called_off(None);
         let future = Arc::new(FutureLog::new(dir, path, handle.cleaned(), known));
         handle.set_future(Some(future.clone()));
         self.copy(cx, handle, future);
@@ -163,6 +164,24 @@ impl Partitions {
         if self.applied.metadata_version().directory_assignment() {
             self.args.assignments.push(name_of(handle), handle.log_dir().id);
         }
+    }
+
+    /// A copy failed too often. Whether it was one.
+    pub(super) async fn copy_given_up(
+        &mut self,
+        cx: &mut Cx<Self>,
+        child: &str,
+        cause: &Failure,
+    ) -> bool {
+        let hosted = self.args.hosted.all();
+        let Some(handle) = hosted.iter().find(|handle| child_name(handle) == child) else {
+            return false;
+        };
+        let partition = &handle.topic_partition;
+        tracing::error!(%partition, %cause, "the move is called off: the replica stays where it is");
+        handle.set_called_off(Some(cause.to_string()));
+        self.call_off(cx, handle, true).await;
+        true
     }
 
     /// A copy has everything: the controller is told where the replica will be, and when the metadata says so, it is.
@@ -256,6 +275,7 @@ impl Partitions {
         let hosted = self.args.hosted.get(&partition.topic, partition.partition);
         match hosted {
             Some(handle) if !Arc::ptr_eq(&handle.log_dir(), to) => {
+                handle.set_called_off(Some("the copy could not be brought to its end".to_owned()));
                 self.call_off(cx, &handle, true).await;
                 // It may have had the replica's name already.
                 let named = to.path.join(handle.dir_name());

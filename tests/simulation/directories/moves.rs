@@ -1,0 +1,146 @@
+//! Moves to another directory that cannot go on, for now or for good.
+
+use std::path::Path;
+
+use disk::Disk;
+use model::TopicPartition;
+use ottla::runtime::Bulkhead;
+
+use super::*;
+use crate::full_disk::Tree;
+
+const MANY: usize = 48;
+/// `log.flush.offset.checkpoint.interval.ms`.
+const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(60);
+const RECORD_BYTES: usize = 500_000;
+
+impl Client {
+    async fn fill(&mut self) -> String {
+        self.create(false).await;
+        for n in 0..MANY {
+            self.produce(0, &format!("{n}-{}", "x".repeat(RECORD_BYTES))).await;
+        }
+        let from = self.places(0).await.remove(0).0;
+        if from == "/a" { "/b".to_owned() } else { "/a".to_owned() }
+    }
+
+    async fn until_it_is_in(&mut self, dir: &str) {
+        while self.places(0).await != [(dir.to_owned(), false)] {
+            self.life.world.sleep(BACKOFF).await;
+        }
+        let values = self.values_from(0).await;
+        self.expect(values.len() == MANY, || format!("{} are left", values.len()));
+    }
+
+    async fn the_target_is_full(mut self) {
+        let to = self.fill().await;
+        self.next_fault();
+        self.ask_to_move(0, &to).await;
+        self.until_it_is_in(&to).await;
+    }
+
+    async fn the_copy_fails(mut self) {
+        let to = self.fill().await;
+        self.next_fault();
+        self.ask_to_move(0, &to).await;
+        while self.places(0).await.len() > 1 {
+            self.life.world.sleep(BACKOFF).await;
+        }
+        self.next_fault();
+        // What was given up is begun anew when it is asked for.
+        self.ask_to_move(0, &to).await;
+        self.until_it_is_in(&to).await;
+    }
+}
+
+fn recovery_point(disk: &dyn Disk, dir: &str) -> i64 {
+    let file = Path::new(dir).join("recovery-point-offset-checkpoint");
+    let points = log::read_offset_checkpoint(disk, &file).expect("readable");
+    points.get(&TopicPartition::new(TOPIC, 0)).copied().unwrap_or(-1)
+}
+
+/// A node whose tree is looked at; at each of the client's faults this is done, and what the tree says is waited for.
+fn run_looked_at(
+    seed: u64,
+    scenario: Scenario,
+    mut at_fault: impl FnMut(&mut Simulation, NodeIndex, u32),
+    mut awaited: impl FnMut(&Tree, u32) -> bool,
+) {
+    let mut world = Simulation::new(SimOptions { keep_lines: true, ..SimOptions::seed(seed) });
+    let (script, tree) = (Arc::new(Script::default()), Tree::default());
+    let looked_at = tree.clone();
+    let node = world.add_node(broker::NAME, move |life| {
+        let (looking, of) = (looked_at.clone(), life.world.clone());
+        life.world.spawn(Bulkhead::Control, looking.follow(of));
+        broker::serve_with(life, Default::default(), &SETTINGS)
+    });
+    let told = script.clone();
+    world.add_node("client", move |life| {
+        let script = told.clone();
+        async move {
+            let wire = WireClient::new(&life.world, "client");
+            scenario(Client { name: TOPIC, wire, life, script: script.clone() }).await;
+            script.done.store(true, Ordering::Relaxed);
+        }
+    });
+    let mut faults = 0;
+    let mut seen = true;
+    while world.now() < LIMIT && !script.done.load(Ordering::Relaxed) {
+        if script.asked.load(Ordering::Relaxed) > faults {
+            faults += 1;
+            seen = false;
+            at_fault(&mut world, node, faults);
+        }
+        if !seen && awaited(&tree, faults) {
+            seen = true;
+            at_fault(&mut world, node, faults + 100);
+        }
+        world.run_for(Duration::from_millis(1));
+    }
+    assert!(seen, "seed {seed}: fault {faults}: {:#?}", tree.states("future-replica"));
+    assert!(script.done.load(Ordering::Relaxed), "seed {seed}: it does not come to its end");
+    let wrong = std::mem::take(&mut *script.wrong.lock().unwrap_or_else(PoisonError::into_inner));
+    assert!(wrong.is_empty(), "seed {seed}: {wrong:#?}");
+}
+
+#[test]
+fn a_move_to_a_full_directory_waits_for_room() {
+    for seed in seeds().step_by(5) {
+        let capacity = |world: &mut Simulation, node, fault| {
+            let used = world.disk(node).used_bytes();
+            if fault < 100 {
+                return world.inject(SimFault::DiskCapacity { node, bytes: used + (20 << 20) });
+            }
+            // There is room for the checkpoints alone; a crash then does not undo what was copied.
+            world.inject(SimFault::DiskCapacity { node, bytes: used + (300 << 10) });
+            world.run_for(CHECKPOINT_INTERVAL);
+            let points = ["/a", "/b"].map(|dir| recovery_point(&*world.disk(node).mount(), dir));
+            assert!(points.iter().all(|point| *point > 30), "seed {seed}: {points:?}");
+            world.inject(SimFault::DiskCapacity { node, bytes: 1 << 40 });
+            world.inject(SimFault::PowerLoss { node, down: Duration::from_millis(100) });
+        };
+        let waits = |tree: &Tree, _| {
+            tree.states("future-replica").iter().any(|state| state.contains("WAITS"))
+        };
+        let scenario: Scenario = |client| Box::pin(client.the_target_is_full());
+        run_looked_at(seed, scenario, capacity, waits);
+    }
+}
+
+#[test]
+fn a_move_whose_copy_fails_too_often_is_called_off_and_says_so() {
+    for seed in seeds().step_by(5) {
+        let panics = |world: &mut Simulation, node, fault| {
+            for skip in (0..4).filter(|_| fault == 1) {
+                let path_contains = ".future".to_owned();
+                world.inject(SimFault::Panic { node, path_contains, skip });
+            }
+        };
+        let says = |tree: &Tree, fault| {
+            let off = |state: &String| state.contains("MOVE CALLED OFF");
+            fault == 2 || tree.states("partition").iter().any(off)
+        };
+        let scenario: Scenario = |client| Box::pin(client.the_copy_fails());
+        run_looked_at(seed, scenario, panics, says);
+    }
+}
