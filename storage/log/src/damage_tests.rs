@@ -132,6 +132,28 @@ fn no_end_of_a_log_hides_that_a_segment_between_others_is_gone_or_shorter() {
 }
 
 #[test]
+fn a_log_without_any_segment_is_told_and_made_only_where_nothing_was() {
+    for (clean, writes_survived) in ENDS {
+        for whole_directory in [false, true] {
+            let disk = sim();
+            closed(&disk);
+            if whole_directory {
+                disk.remove_dir_all(&dir()).unwrap();
+            } else {
+                [0, 12, 24].iter().for_each(|base| disk.remove_file(&segment(*base)).unwrap());
+            }
+            let found = OpenOptions { writes_survived, ..options(clean, 36) };
+            let opened = reopen(&disk, found);
+            assert!(matches!(opened, Err(OpenError::NoSegments { .. })), "{opened:?}");
+            assert_eq!(disk.exists(&dir()).unwrap(), !whole_directory);
+            let emptied = OpenOptions { log_start_offset: 36, ..found };
+            let (log, _) = reopen(&disk, emptied).unwrap();
+            assert_eq!((log.log_start_offset(), log.log_end_offset()), (36, 36));
+        }
+    }
+}
+
+#[test]
 fn a_compacted_log_that_lost_its_last_segments_is_told() {
     let compacted = LogConfig { compacted: true, ..LogConfig::default() };
     for (clean, writes_survived) in ENDS {

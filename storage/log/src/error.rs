@@ -23,6 +23,12 @@ pub enum OpenError {
         to {recovery_point}: restore the files, or accept the loss by taking the partition's line out of recovery-point-offset-checkpoint"
     )]
     CommittedLost { path: PathBuf, position: u64, offset: i64, recovery_point: i64 },
+    /// There is no segment at all.
+    #[error(
+        "{dir:?} has no segments, but the log was durable up to {recovery_point}: restore the files, or accept the loss by taking \
+        the partition's line out of recovery-point-offset-checkpoint"
+    )]
+    NoSegments { dir: PathBuf, recovery_point: i64 },
     /// Segments follow it, so that it was whole once.
     #[error("{path:?} is whole up to position {position} only, and other segments follow it")]
     CorruptSegment { path: PathBuf, position: u64 },

@@ -43,6 +43,17 @@ pub struct OpenOptions {
     pub now_ms: i64,
 }
 
+impl OpenOptions {
+    /// Whether there may be nothing of the log.
+    fn check_empty(&self, dir: &Path) -> Result<(), OpenError> {
+        let recovery_point = self.recovery_point;
+        if recovery_point > self.log_start_offset {
+            return Err(OpenError::NoSegments { dir: dir.to_owned(), recovery_point });
+        }
+        Ok(())
+    }
+}
+
 /// What opening had to do.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Recovered {
@@ -63,6 +74,7 @@ impl Log {
         options: OpenOptions,
     ) -> Result<(Log, Recovered), OpenError> {
         if !disk.exists(&dir)? {
+            options.check_empty(&dir)?;
             disk.create_dir_all(&dir)?;
             disk.sync_dir(dir.parent().unwrap_or(Path::new(".")))?;
         }
@@ -258,7 +270,8 @@ impl Opening {
                 let path = self.dir.join(file_name(base, LOG));
                 Err(OpenError::CommittedLost { path, position, offset, recovery_point })
             }
-            _ => Ok(()),
+            Some(_) => Ok(()),
+            None => self.options.check_empty(&self.dir),
         }
     }
 

@@ -71,6 +71,7 @@ impl Opening {
             {
                 open(0)
             }
+            Err(OpenError::NoSegments { .. }) => open(0),
             opened => opened,
         };
         let (log, recovered) = opened?;
