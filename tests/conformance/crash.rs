@@ -175,3 +175,46 @@ fn topics_and_their_settings_outlive_a_crash() {
         }
     }
 }
+
+const KAFKA_STORAGE_ERROR: i16 = 56;
+
+#[test]
+fn a_log_that_was_durable_and_is_gone_is_offline_and_not_made_anew() {
+    let test = "a_log_that_was_durable_and_is_gone_is_offline_and_not_made_anew";
+    let settings = ["log.flush.interval.messages=1", "log.flush.offset.checkpoint.interval.ms=10"];
+    let Some(mut node) = Node::start_own_with(test, &settings) else { return };
+    let topics = [crate::unique("gone"), crate::unique("emptied")];
+    for topic in &topics {
+        requests::create_topic(&mut node.connect(), topic, 2);
+        for partition in 0..2 {
+            let record = crate::batch::of(&[topic.as_bytes()]).bytes();
+            assert_eq!(requests::produce(&mut node.connect(), topic, partition, &record).error, 0);
+        }
+    }
+    let checkpoint = node.data().expect("its own").join("recovery-point-offset-checkpoint");
+    let wanted: Vec<String> = topics.iter().map(|topic| format!("{topic} 1 1\n")).collect();
+    wait_for("the checkpoint", || {
+        let text = std::fs::read_to_string(&checkpoint).unwrap_or_default();
+        wanted.iter().all(|line| text.contains(line))
+    });
+    for restart in 0..2 {
+        node.kill_and_restart_after(|data| {
+            let [gone, emptied] = topics.each_ref().map(|topic| data.join(format!("{topic}-1")));
+            if restart == 0 {
+                std::fs::remove_dir_all(&gone).expect("removed");
+                std::fs::remove_file(emptied.join(format!("{:020}.log", 0))).expect("removed");
+            }
+            assert!(!gone.exists(), "it is not made anew");
+        });
+        for topic in &topics {
+            for (partition, expected) in [(0, 0), (1, KAFKA_STORAGE_ERROR)] {
+                let mut connection = node.connect();
+                wait_for("the answer", || {
+                    requests::list_offsets(&mut node.connect(), topic, partition).0 == expected
+                });
+                let found = requests::list_offsets(&mut connection, topic, partition).0;
+                assert_eq!(found, expected, "{topic}-{partition}");
+            }
+        }
+    }
+}

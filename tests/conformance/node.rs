@@ -208,10 +208,16 @@ impl Node {
 
     /// kill -9, and the same again on the same directory; answers how long until it served again.
     pub fn kill_and_restart(&mut self) -> Duration {
+        self.kill_and_restart_after(|_| {})
+    }
+
+    /// As [`Node::kill_and_restart`]; what is done meanwhile is told the data directory of a process of the test's own.
+    pub fn kill_and_restart_after(&mut self, meanwhile: impl FnOnce(&Path)) -> Duration {
         let address = self.address;
         let Some(process) = &mut self.process else { return crash_foreign() };
         process.child.kill().expect("SIGKILL");
         process.child.wait().expect("a dead process");
+        meanwhile(&process.home.path().join("data"));
         let begin = Instant::now();
         (process.child, process.output) = spawn(&process.command);
         process.wait_until_it_serves(address);

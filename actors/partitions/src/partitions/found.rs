@@ -50,10 +50,7 @@ fn look(dir: &LogDirState) -> Vec<FoundLog> {
     let disk = dir.disk();
     let entries = disk.list(&dir.path).unwrap_or_default().into_iter();
     let found = entries.filter_map(|entry| Some((PartitionDir::parse(&entry.name)?, entry.name)));
-    let logs = found.filter(|(parsed, _)| {
-        let kept = matches!(parsed.kind, DirKind::Current | DirKind::Future);
-        kept && parsed.topic_partition.topic != CLUSTER_METADATA
-    });
+    let logs = found.filter(|(parsed, _)| parsed.topic_partition.topic != CLUSTER_METADATA);
     let logs = logs.map(|(parsed, name)| {
         let topic_id = read_partition_metadata(&**disk, &dir.path.join(&name)).ok().flatten();
         FoundLog { name, parsed, topic_id }
@@ -77,11 +74,21 @@ impl Partitions {
             }
             stays
         });
+        let mut looked = Vec::new();
         for dir in self.args.log_dirs.0.clone() {
             let looked_at = dir.clone();
             let found = cx.world().blocking("look at logs", move || look(&looked_at)).await?;
+            looked.push((dir, found));
+        }
+        let all = looked.iter().flat_map(|(_, found)| found);
+        let here: BTreeSet<TopicPartition> =
+            all.map(|found| found.parsed.topic_partition.clone()).collect();
+        for (dir, found) in looked {
             let mut known = BTreeSet::new();
             for FoundLog { name, parsed, topic_id } in found {
+                if !matches!(parsed.kind, DirKind::Current | DirKind::Future) {
+                    continue;
+                }
                 let partition = parsed.topic_partition;
                 let topic = image.topics.by_name(&partition.topic);
                 let topic = topic.filter(|topic| topic_id.is_none_or(|id| id == topic.id));
@@ -103,7 +110,17 @@ impl Partitions {
                     self.futures.entry(partition).or_default().push(future);
                 }
             }
-            if dir.forget_but(|log| known.contains(log)) {
+            // Of one that is gone without a trace what was known counts: it says what was lost.
+            let lost = |log: &TopicPartition| {
+                let topic = image.topics.by_name(&log.topic);
+                let known = topic.and_then(|topic| topic.partition(log.partition));
+                let placed = known.is_some_and(|known| {
+                    let mut places = known.replicas.iter().zip(&known.directories);
+                    places.any(|place| place == (&self.args.node.0, &dir.id))
+                });
+                placed && !here.contains(log)
+            };
+            if dir.forget_but(|log| known.contains(log) || lost(log)) {
                 self.rewritten.push(dir);
             }
         }
