@@ -47,10 +47,11 @@ impl Actor for Shout {
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let node = Node::builder().quick("shout-data", "127.0.0.1:9092", &[]).start().await?;
+    let listen = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:9092".to_owned());
+    let node = Node::builder().quick("shout-data", &listen, &[]).start().await?;
     node.extend::<Shout>("shout", node.client()?).await?;
-    println!("listens: kcat -b {} -t shouted -C -u", node.bootstrap());
     println!("speaks:  kcat -b {} -t lines -P", node.bootstrap());
+    println!("listens: kcat -b {} -t shouted -C -u", node.bootstrap());
     node.ended().await;
     Ok(())
 }

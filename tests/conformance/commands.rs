@@ -13,12 +13,12 @@ use std::time::Duration;
 const SHIPPED: &str =
     concat!(env!("CARGO_MANIFEST_DIR"), "/tests/conformance/kafka/server.properties");
 
-struct Page {
+pub struct Page {
     head: String,
-    body: String,
+    pub body: String,
 }
 
-fn get(console: SocketAddr, path: &str) -> Page {
+pub fn get(console: SocketAddr, path: &str) -> Page {
     let mut stream = TcpStream::connect(console).expect("the console");
     stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a socket");
     write!(stream, "GET {path} HTTP/1.1\r\nHost: {console}\r\nConnection: close\r\n\r\n")

@@ -9,10 +9,22 @@ use std::io::Read;
 const INCREMENTAL_ALTER_CONFIGS: i16 = 44;
 const BROKER: i8 = 4;
 
-/// Sets a setting for all brokers.
-fn alter(admin: &mut Connection, name: &str, value: &str) {
-    let resource = Bytes::new().i32(1).i8(BROKER).string("").i32(1);
-    let body = resource.string(name).i8(0).string(value).i8(0).done();
+/// In place of the id of one.
+pub const ALL_BROKERS: &str = "";
+
+/// Sets a setting for a broker.
+pub fn alter(admin: &mut Connection, broker: &str, name: &str, value: &str) {
+    change(admin, broker, name, 0, value);
+}
+
+/// Takes a broker's setting away.
+pub fn reset(admin: &mut Connection, broker: &str, name: &str) {
+    change(admin, broker, name, 1, "");
+}
+
+fn change(admin: &mut Connection, broker: &str, name: &str, op: i8, value: &str) {
+    let resource = Bytes::new().i32(1).i8(BROKER).string(broker).i32(1);
+    let body = resource.string(name).i8(op).string(value).i8(0).done();
     let Answer::Body(answer) = admin.ask(INCREMENTAL_ALTER_CONFIGS, 0, &body) else {
         panic!("{name}={value} is not answered");
     };
@@ -53,7 +65,7 @@ fn limits_on_connections_hold_as_they_were_altered_last() {
         assert!(is_served(&ask(connection)));
     }
 
-    alter(&mut admin, "max.connections", "2");
+    alter(&mut admin, ALL_BROKERS, "max.connections", "2");
     assert_eq!(oldest.receive(), Answer::Closed, "the one that was longest unused makes room");
     assert!(is_served(&ask(&mut other)));
     let mut waiting = node.connect();
@@ -68,10 +80,10 @@ fn limits_on_connections_hold_as_they_were_altered_last() {
     drop(other);
     assert!(is_served(&waiting.receive()), "a place is free");
 
-    alter(&mut admin, "max.connections.per.ip", "2");
-    alter(&mut admin, "max.connections", "100");
+    alter(&mut admin, ALL_BROKERS, "max.connections.per.ip", "2");
+    alter(&mut admin, ALL_BROKERS, "max.connections", "100");
     until(&node, |answer| *answer == Answer::Closed);
-    alter(&mut admin, "max.connections.per.ip.overrides", "127.0.0.1:3");
+    alter(&mut admin, ALL_BROKERS, "max.connections.per.ip.overrides", "127.0.0.1:3");
     let _third = until(&node, is_served);
     assert_eq!(newcomer(&node).0, Answer::Closed);
     assert!(is_served(&ask(&mut admin)) && is_served(&ask(&mut waiting)));

@@ -27,6 +27,7 @@ mod node;
 mod raw;
 mod requests;
 mod round_trip;
+mod settings;
 mod shortage;
 mod starting;
 

@@ -243,10 +243,14 @@ impl Node {
         assert!(status.success(), "{status}: {said}");
     }
 
+    pub fn pid(&self) -> Option<u32> {
+        self.process.as_ref().map(|process| process.child.id())
+    }
+
     /// Resident memory in bytes, where the process is ours or OTTLA_PID names it.
     pub fn resident(&self) -> Option<u64> {
         let foreign = env::var("OTTLA_PID").ok().and_then(|text| text.parse().ok());
-        let pid = self.process.as_ref().map(|p| p.child.id()).or(foreign)?;
+        let pid = self.pid().or(foreign)?;
         let statm = fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
         let pages: u64 = statm.split(' ').nth(1)?.parse().ok()?;
         Some(pages * rustix::param::page_size() as u64)
@@ -254,7 +258,7 @@ impl Node {
 
     /// The most that was ever resident, in bytes, where the process is ours.
     pub fn peak(&self) -> Option<u64> {
-        let pid = self.process.as_ref()?.child.id();
+        let pid = self.pid()?;
         let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
         let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
         peak.trim().strip_suffix(" kB")?.parse::<u64>().ok().map(|kib| kib << 10)

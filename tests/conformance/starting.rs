@@ -5,7 +5,8 @@ use crate::node::{Node, failing_start, free_address, start_command};
 use crate::raw::{Answer, Bytes};
 use crate::requests::{self, METADATA};
 use rustix::process::{Pid, Signal, kill_process};
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -124,10 +125,19 @@ fn an_unwritable_data_directory_is_named() {
     let home = home();
     let file = home.path().join("a-file");
     fs::write(&file, "not a directory").expect("a file");
-    let data = file.join("data");
-    let (status, said) = failing_start(&free_address().to_string(), &data, &[]);
-    assert!(!status.success());
-    assert_refused(&said, &["a-file"]);
+    let read_only = home.path().join("read-only");
+    fs::create_dir(&read_only).expect("a directory");
+    fs::set_permissions(&read_only, Permissions::from_mode(0o555)).expect("its mode");
+    let mut places = vec![file.join("data"), file, "/proc/ottla-data".into()];
+    // Where permissions say anything to this user.
+    if fs::write(read_only.join("probe"), "").is_err() {
+        places.extend([read_only.clone(), read_only.join("data")]);
+    }
+    for data in places {
+        let (status, said) = failing_start(&free_address().to_string(), &data, &[]);
+        assert!(!status.success());
+        assert_refused(&said, &[&data.to_string_lossy()]);
+    }
 }
 
 #[test]
