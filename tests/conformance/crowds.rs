@@ -4,7 +4,7 @@ use crate::bad_frames::Bystander;
 use crate::batch;
 use crate::node::{self, Node};
 use crate::raw::{Answer, Connection, frame};
-use crate::requests::{self as ask, FETCH, METADATA, fetch_body};
+use crate::requests::{self as ask, API_VERSIONS, FETCH, METADATA, fetch_body};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socket2::SockRef;
 use std::io::{ErrorKind, Write};
@@ -76,15 +76,28 @@ fn frames_promised_and_never_sent_take_no_memory() {
 /// They are covered by the node's budget as they arrive: beyond it they are left to the kernel, and small requests go on.
 #[test]
 fn half_frames_are_held_only_within_the_budget() {
+    half_frames_are_held("half_frames_are_held_only_within_the_budget", |_| {});
+}
+
+/// What a connection has sent before gives it nothing on top.
+#[test]
+fn half_frames_behind_long_ones_are_held_only_within_the_budget() {
+    let test = "half_frames_behind_long_ones_are_held_only_within_the_budget";
+    half_frames_are_held(test, |connection| {
+        assert!(matches!(connection.ask(API_VERSIONS, 0, &[0; 100_000]), Answer::Body(_)));
+    });
+}
+
+fn half_frames_are_held(test: &str, before_that: impl Fn(&mut Connection)) {
     let _turn = node::turn();
     let count = room_for_connections(1_000);
-    let test = "half_frames_are_held_only_within_the_budget";
     let budget = ["queued.max.request.bytes=16777216", "socket.request.max.bytes=16777216"];
     let Some(node) = Node::start_own_with(test, &[BACKLOG, budget[0], budget[1]]) else { return };
     let mut bystander = Bystander::of(&node);
     let before = node.resident();
     let half = [&(16i32 << 20).to_be_bytes()[..], &[0; 126 * 1024]].concat();
-    let connections: Vec<Connection> = (0..count).map(|_| node.connect()).collect();
+    let mut connections: Vec<Connection> = (0..count).map(|_| node.connect()).collect();
+    connections.iter_mut().for_each(before_that);
     for connection in &connections {
         let mut stream = connection.stream();
         stream.set_nonblocking(true).expect("a socket that does not block");

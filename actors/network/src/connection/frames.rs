@@ -1,6 +1,7 @@
 //! Cutting frames out of what a socket gives: one buffer, no copies, and no room made for bytes that were only promised.
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::buf::Limit;
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 /// The most that is read at a time where no long frame is under way.
 pub(crate) const READ_SIZE: usize = 128 * 1024;
@@ -69,27 +70,30 @@ impl FrameBuffer {
         self.buffer.len().max(self.read_size)
     }
 
-    /// Room for the next read.
-    pub(crate) fn space(&mut self) -> &mut BytesMut {
-        let held = self.buffer.len();
-        let missing = self.missing();
-        let room = self.buffer.capacity() - held;
-        if held > 0 && room == 0 {
-            self.read_size = (self.read_size * 4).min(READ_SIZE);
-        }
-        if missing > room {
-            self.buffer.reserve(self.next_read().min(missing));
-        } else if missing == 0 && room < self.read_size / 4 {
-            self.buffer.reserve(self.read_size);
-        }
-        &mut self.buffer
+    fn spare(&self) -> usize {
+        self.buffer.capacity() - self.buffer.len()
     }
 
-    /// The most that the next read takes, once there is room for it.
-    pub(crate) fn wanted(&mut self) -> usize {
-        let space = self.space();
-        let room = space.capacity() - space.len();
-        room.min(self.next_read())
+    /// The most that the next read takes.
+    pub(crate) fn wanted(&self) -> usize {
+        let (spare, most) = (self.spare(), self.next_read());
+        match self.missing() {
+            0 if spare < self.read_size / 4 => self.read_size,
+            missing if missing > spare => most.min(missing),
+            _ => most.min(spare),
+        }
+    }
+
+    /// Room for so many bytes, and for no more: what is there may be resident, whether it is filled or not.
+    pub(crate) fn space(&mut self, room: usize) -> Limit<&mut BytesMut> {
+        let spare = self.spare();
+        if spare == 0 && !self.buffer.is_empty() {
+            self.read_size = (self.read_size * 4).min(READ_SIZE);
+        }
+        if spare < room {
+            self.buffer.reserve(room);
+        }
+        (&mut self.buffer).limit(room)
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -120,7 +124,7 @@ mod tests {
             let mut frames = FrameBuffer::new(1000);
             let mut out = Vec::new();
             for chunk in stream.chunks(step) {
-                frames.space().extend_from_slice(chunk);
+                frames.buffer.extend_from_slice(chunk);
                 while let Some(frame) = frames.next().unwrap() {
                     out.push(frame.to_vec());
                 }
@@ -134,7 +138,7 @@ mod tests {
     fn lengths_out_of_bounds_are_refused() {
         for length in [-1, i32::MIN, 1001, i32::MAX] {
             let mut frames = FrameBuffer::new(1000);
-            frames.space().extend_from_slice(&length.to_be_bytes());
+            frames.buffer.extend_from_slice(&length.to_be_bytes());
             assert_eq!(frames.next(), Err(BadLength { length, max: 1000 }));
         }
     }
@@ -142,16 +146,18 @@ mod tests {
     #[test]
     fn a_promise_takes_no_memory() {
         let mut frames = FrameBuffer::new(100 << 20);
-        frames.space().extend_from_slice(&(100_i32 << 20).to_be_bytes());
-        assert!(frames.space().capacity() <= 3 * FIRST_READ);
-        frames.space().extend_from_slice(&vec![0; 200_000]);
-        assert!(frames.space().capacity() <= 1 << 19, "it grows with what has arrived");
+        frames.buffer.extend_from_slice(&(100_i32 << 20).to_be_bytes());
+        frames.space(frames.wanted());
+        assert!(frames.buffer.capacity() <= 3 * FIRST_READ);
+        frames.buffer.extend_from_slice(&vec![0; 200_000]);
+        frames.space(frames.wanted());
+        assert!(frames.buffer.capacity() <= 1 << 19, "it grows with what has arrived");
     }
 
     #[test]
     fn memory_is_given_back_between_frames() {
         let mut frames = FrameBuffer::new(1000);
-        frames.space().extend_from_slice(&framed(b"x"));
+        frames.buffer.extend_from_slice(&framed(b"x"));
         frames.next().unwrap();
         frames.release();
         assert_eq!(frames.buffer.capacity(), 0);

@@ -16,7 +16,7 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::ready;
 
-use bytes::{BufMut, Bytes};
+use bytes::Bytes;
 use runtime::{Actor, Counter, Cx, Failure, NetStream, Outcome, World};
 use tokio::io::AsyncReadExt;
 
@@ -324,7 +324,7 @@ impl Input {
         poll_fn(|cx| {
             let wanted = self.frames.wanted();
             let room = ready!(self.held.poll_room(cx, there, wanted, missing));
-            let mut space = self.frames.space().limit(room);
+            let mut space = self.frames.space(room);
             let read = pin!(stream.read_buf(&mut space)).poll(cx);
             if read.is_pending() {
                 self.held.trim_to(there);
