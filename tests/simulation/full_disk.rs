@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use disk::{Fault, FaultKind};
 use model::ErrorCode;
 use ottla::runtime::sim::{
     Life, NodeIndex, SimFault, SimOptions, Simulation, TraceLog, check_replay,
@@ -51,10 +52,14 @@ struct Client {
 
 impl Client {
     async fn create(&mut self) {
+        self.create_with(&[]).await;
+    }
+
+    async fn create_with(&mut self, more: Settings) {
         let configs = [("segment.bytes", "1048576"), ("retention.ms", "-1")];
-        let configs = configs.into_iter().map(|(name, value)| CreatableTopicConfig {
-            name: name.into(),
-            value: Some(value.into()),
+        let configs = configs.iter().chain(more).map(|(name, value)| CreatableTopicConfig {
+            name: (*name).into(),
+            value: Some((*value).into()),
             ..Default::default()
         });
         let topic = CreatableTopic {
@@ -72,7 +77,7 @@ impl Client {
 
     async fn produce(&mut self) -> ErrorCode {
         let mut builder = BatchBuilder::new(Compression::NONE);
-        builder.append(1, None, Some(&[7; RECORD_BYTES]), &[]);
+        builder.append(1, Some(b"key"), Some(&[7; RECORD_BYTES]), &[]);
         let records = builder.build().expect("a batch").to_bytes();
         let partition = PartitionProduceData {
             index: 0,
@@ -106,7 +111,24 @@ impl Client {
         unreachable!()
     }
 
+    /// Once its partition is there again.
+    async fn read_at_last(&mut self, offset: i64) -> ErrorCode {
+        loop {
+            match self.try_read(offset).await {
+                ErrorCode::NotLeaderOrFollower => self.life.world.sleep(BACKOFF).await,
+                code => return code,
+            }
+        }
+    }
+
     async fn read(&mut self, offset: i64) -> ErrorCode {
+        let code = self.try_read(offset).await;
+        assert_eq!(code, ErrorCode::None, "something to read");
+        code
+    }
+
+    /// Without an error there is something.
+    async fn try_read(&mut self, offset: i64) -> ErrorCode {
         let partition = FetchPartition {
             fetch_offset: offset,
             partition_max_bytes: 1 << 20,
@@ -123,7 +145,8 @@ impl Client {
         let response = self.wire.ask_until_answered(&request, 12).await;
         let partition = &response.responses[0].partitions[0];
         let some = partition.records.as_ref().and_then(Records::as_bytes);
-        assert!(some.is_some_and(|bytes| bytes.len() > RECORD_BYTES), "something to read");
+        let some = some.is_some_and(|bytes| bytes.len() > RECORD_BYTES);
+        assert!(some || partition.error_code != 0, "something to read");
         ErrorCode::from_code(partition.error_code)
     }
 
@@ -206,12 +229,23 @@ impl Tree {
     }
 }
 
+type Settings = &'static [(&'static str, &'static str)];
+
 fn add_broker(world: &mut Simulation, tree: &Tree, ended: &Arc<AtomicBool>) -> NodeIndex {
+    add_broker_with(world, tree, ended, &[])
+}
+
+fn add_broker_with(
+    world: &mut Simulation,
+    tree: &Tree,
+    ended: &Arc<AtomicBool>,
+    settings: Settings,
+) -> NodeIndex {
     let (tree, ended) = (tree.clone(), ended.clone());
     world.add_node(broker::NAME, move |life| {
         let (looked_at, tree, ended) = (life.world.clone(), tree.clone(), ended.clone());
         life.world.spawn(Bulkhead::Control, tree.follow(looked_at));
-        broker::serve(life, ended)
+        broker::serve_with(life, ended, settings)
     })
 }
 
@@ -301,4 +335,139 @@ fn a_write_that_finds_no_room_costs_no_partition() {
     world.inject(SimFault::DiskCapacity { node: broker, bytes: 1 << 40 });
     stage.set("emptied");
     run_until(&mut world, &stage, "over");
+}
+
+/// The metadata log has room, as on a disk of its own.
+fn no_room_in_logs(node: NodeIndex) -> SimFault {
+    let path_contains = "/data/".to_owned();
+    let fault = Fault { kind: FaultKind::NoRoom, path_contains, skip: 0, times: u64::MAX };
+    SimFault::Disk { node, fault }
+}
+
+const APART: Settings = &[("metadata.log.dir", "/m"), ("log.dirs", "/data")];
+
+/// It serves what it has, and takes more when there is room.
+#[test]
+fn a_node_that_finds_its_disk_full_when_it_starts_serves_what_it_has() {
+    for power_loss in [false, true] {
+        let mut world = Simulation::new(SimOptions::seed(3));
+        let (tree, ended) = (Tree::default(), Arc::default());
+        let broker = add_broker_with(&mut world, &tree, &ended, APART);
+        let stage = Stage::default();
+        let told = stage.clone();
+        world.add_node("client", move |life| {
+            let mut client = client(life, told.clone());
+            async move {
+                client.create().await;
+                for _ in 0..30 {
+                    assert_eq!(client.produce().await, ErrorCode::None);
+                }
+                client.wait_for("to be filled").await;
+                for offset in [0, 7, 14] {
+                    assert_eq!(client.read_at_last(offset).await, ErrorCode::None);
+                }
+                for _ in 0..60 {
+                    assert_ne!(client.produce().await, ErrorCode::None);
+                    client.life.world.sleep(BACKOFF).await;
+                }
+                assert_eq!(client.read_at_last(7).await, ErrorCode::None);
+                client.wait_for("served").await;
+                while client.produce().await != ErrorCode::None {
+                    client.life.world.sleep(BACKOFF).await;
+                }
+                assert_eq!(client.read_at_last(7).await, ErrorCode::None);
+                client.wait_for("over").await;
+            }
+        });
+        run_until(&mut world, &stage, "to be filled");
+        let down = Duration::from_millis(100);
+        world.inject(match power_loss {
+            true => SimFault::PowerLoss { node: broker, down },
+            false => SimFault::Kill { node: broker, down },
+        });
+        world.inject(no_room_in_logs(broker));
+        stage.set("filled");
+        run_until(&mut world, &stage, "served");
+        world.disk(broker).forget_plan();
+        stage.set("emptied");
+        run_until(&mut world, &stage, "over");
+        assert!(!ended.load(Ordering::Relaxed), "the node goes on");
+    }
+}
+
+/// More often than a partition may fail.
+#[test]
+fn writes_that_find_no_room_while_a_log_is_compacted_cost_no_partition() {
+    let settings: Settings = &[
+        ("metadata.log.dir", "/m"),
+        ("log.dirs", "/data"),
+        ("log.cleaner.backoff.ms", "20"),
+        ("log.cleaner.io.max.bytes.per.second", "100000"),
+    ];
+    let mut world = Simulation::new(SimOptions::seed(4));
+    let (tree, ended) = (Tree::default(), Arc::default());
+    let broker = add_broker_with(&mut world, &tree, &ended, settings);
+    let stage = Stage::default();
+    let told = stage.clone();
+    world.add_node("client", move |life| {
+        let mut client = client(life, told.clone());
+        async move {
+            client.create_with(&[("cleanup.policy", "compact")]).await;
+            loop {
+                for _ in 0..12 {
+                    while client.produce().await != ErrorCode::None {
+                        client.life.world.sleep(BACKOFF).await;
+                    }
+                }
+                client.wait_for("dirty").await;
+                assert_ne!(client.produce().await, ErrorCode::None);
+                client.wait_for("refused").await;
+            }
+        }
+    });
+    for round in 0..6 {
+        run_until(&mut world, &stage, "dirty");
+        let compacted = || tree.states("partition").iter().any(|s| s.contains("being compacted"));
+        assert!(world.run_until(LIMIT, compacted), "round {round}: {:?}", tree.states("partition"));
+        world.inject(no_room_in_logs(broker));
+        stage.set("filled");
+        run_until(&mut world, &stage, "refused");
+        world.disk(broker).forget_plan();
+        stage.set("emptied");
+    }
+    run_until(&mut world, &stage, "dirty");
+    assert!(!ended.load(Ordering::Relaxed), "the node goes on");
+}
+
+/// Short of room, a topic keeps the share of its retention that `ottla.disk.early.retention` says.
+#[test]
+fn what_may_go_early_goes_where_room_is_short() {
+    let kept = |settings: Settings| {
+        let disk_capacity_bytes = CAPACITY;
+        let options = SimOptions { disk_capacity_bytes, ..SimOptions::seed(5) };
+        let mut world = Simulation::new(options);
+        let (tree, ended) = (Tree::default(), Arc::default());
+        let broker = add_broker_with(&mut world, &tree, &ended, settings);
+        let stage = Stage::default();
+        let told = stage.clone();
+        world.add_node("client", move |life| {
+            let mut client = client(life, told.clone());
+            async move {
+                client.create_with(&[("retention.bytes", "41943040")]).await;
+                // Until it is short, and a bit more: with what goes early there is room for it.
+                for _ in 0..315 {
+                    assert_eq!(client.produce().await, ErrorCode::None);
+                    client.life.world.sleep(BACKOFF).await;
+                }
+                client.wait_for("short").await;
+            }
+        });
+        run_until(&mut world, &stage, "short");
+        world.run_for(Duration::from_secs(15));
+        world.disk(broker).used_bytes() >> 20
+    };
+    let whole = kept(&[("ottla.disk.early.retention", "1.0")]);
+    assert!((38..45).contains(&whole), "{whole} MiB");
+    let early = kept(&[("ottla.disk.early.retention", "0.25")]);
+    assert!((9..25).contains(&early), "{early} MiB");
 }

@@ -88,6 +88,9 @@ pub enum FailureKind {
     Killed,
     /// It ended without failure although it is permanent.
     Ended,
+    /// It found no room on a disk, or no descriptor or memory: nothing is wrong with it. It is restarted until it finds
+    /// them, and that does not count.
+    Lacking,
 }
 
 impl Failure {
@@ -112,7 +115,7 @@ impl fmt::Display for Failure {
     }
 }
 
-impl<E: std::error::Error> From<E> for Failure {
+impl<E: std::error::Error + 'static> From<E> for Failure {
     fn from(error: E) -> Failure {
         let mut message = error.to_string();
         let mut source = error.source();
@@ -121,6 +124,7 @@ impl<E: std::error::Error> From<E> for Failure {
             message.push_str(&cause.to_string());
             source = cause.source();
         }
-        Failure::new(message)
+        let lacks = disk::DiskError::led_to_passing(&error);
+        Failure::of_kind(if lacks { FailureKind::Lacking } else { FailureKind::Error }, message)
     }
 }

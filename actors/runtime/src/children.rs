@@ -78,6 +78,8 @@ struct Child {
     generation: u64,
     live: Option<Live>,
     failures: Failures,
+    /// Those that do not count.
+    lacks: Failures,
     /// Down, and to be spawned again.
     due: bool,
     dismissed: bool,
@@ -134,6 +136,7 @@ impl Children {
             generation: 0,
             live: None,
             failures: Failures::default(),
+            lacks: Failures::default(),
             due: true,
             dismissed: false,
         };
@@ -276,8 +279,11 @@ impl Children {
             self.forget(key);
             return Ok((vec![event], None));
         };
-        let (failures, too_many) =
-            child.failures.note(self.world.mono(), child.seed.spec.intensity);
+        let (now, intensity) = (self.world.mono(), child.seed.spec.intensity);
+        let (failures, too_many) = match cause.kind {
+            FailureKind::Lacking => (child.lacks.note(now, intensity).0, false),
+            _ => child.failures.note(now, intensity),
+        };
         child.entry.failed(&cause);
         if too_many {
             return self.give_up(key, failures, cause).map(|event| (vec![event], None));

@@ -1,5 +1,6 @@
 //! One error for every disk operation: what was done, to which path, and why it failed.
 
+use std::error::Error;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -99,19 +100,31 @@ impl DiskError {
 
     /// No room is left: the file system's, or the user's quota.
     pub fn is_full(&self) -> bool {
-        matches!(self.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
+        is_full(&self.source)
     }
 
     /// The process, or the machine, has no descriptor or no memory to spare just now: the disk has nothing to do with it.
     pub fn is_shortage(&self) -> bool {
-        let lacking = [Errno::MFILE, Errno::NFILE, Errno::NOMEM];
-        let errno = self.source.raw_os_error().map(Errno::from_raw_os_error);
-        errno.is_some_and(|errno| lacking.contains(&errno))
+        is_shortage(&self.source)
     }
 
     /// The same may succeed later, when there is more room, or less is held.
     pub fn may_pass(&self) -> bool {
-        self.is_full() || self.is_shortage()
+        may_pass(&self.source)
+    }
+
+    /// Whether an error is of a disk, or was caused by one, and may pass.
+    pub fn led_to_passing(error: &(dyn Error + 'static)) -> bool {
+        let mut next = Some(error);
+        while let Some(error) = next {
+            // An error that is transparent has its disk error's cause for its own.
+            let cause = error.downcast_ref::<Arc<io::Error>>().is_some_and(|e| may_pass(e));
+            if cause || error.downcast_ref::<DiskError>().is_some_and(DiskError::may_pass) {
+                return true;
+            }
+            next = error.source();
+        }
+        false
     }
 
     /// Another process, or another holder in this one, has the lock.
@@ -133,6 +146,20 @@ impl DiskError {
     pub fn is_unexpected_end(&self) -> bool {
         self.kind() == ErrorKind::UnexpectedEof
     }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
+}
+
+fn is_shortage(error: &io::Error) -> bool {
+    let lacking = [Errno::MFILE, Errno::NFILE, Errno::NOMEM];
+    let errno = error.raw_os_error().map(Errno::from_raw_os_error);
+    errno.is_some_and(|errno| lacking.contains(&errno))
+}
+
+fn may_pass(error: &io::Error) -> bool {
+    is_full(error) || is_shortage(error)
 }
 
 impl From<DiskError> for io::Error {

@@ -12,7 +12,7 @@ mod durability_tests;
 mod tests;
 
 use std::collections::BTreeSet;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -134,6 +134,11 @@ impl SimDisk {
         self.state().plan.push(fault);
     }
 
+    /// Takes back all faults that were planned.
+    pub fn forget_plan(&self) {
+        self.state().plan.clear();
+    }
+
     /// The time that files changed from now on carry, unix milliseconds.
     pub fn set_now_ms(&self, now_ms: i64) {
         self.state().now_ms = now_ms;
@@ -193,6 +198,7 @@ impl State {
             Some(FaultKind::WriteError | FaultKind::SyncError) => Ok(Go::Torn),
             Some(FaultKind::SyncLoss) => Ok(Go::Lose),
             Some(FaultKind::ReadError) => Err(io::Error::other("input/output error")),
+            Some(FaultKind::NoRoom) => Err(ErrorKind::StorageFull.into()),
             Some(FaultKind::Shortage) => Err(rustix::io::Errno::MFILE.into()),
         }
     }

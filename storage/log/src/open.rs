@@ -173,7 +173,7 @@ impl Opening {
                 && let Some(end) = self.closed_end(base, &*file, size)?
             {
                 self.read = Some(SegmentEnd { base, position: size, offset: end });
-                let segment = self.closed_segment(base, file, size)?;
+                let segment = self.closed_segment(base, file, size, None)?;
                 if writes_survived && index >= unsynced {
                     let (file, index) = (&*segment.file, &segment.index);
                     collect_epochs(file, index, Some(size), &mut self.epochs)?;
@@ -322,12 +322,17 @@ impl Opening {
 
     fn close_tail(&mut self) -> Result<(), DiskError> {
         let Some(mut tail) = self.tail.take() else { return Ok(()) };
+        let mut kept = None;
         if let Index::Active(index) = &tail.scanned.index {
             tail.scanned.active.index_timestamp(index, tail.base);
-            index.write(&*self.disk, &self.dir, tail.base)?;
+            match index.write(&*self.disk, &self.dir, tail.base) {
+                // It stays in memory until a sync finds the room.
+                Err(error) if error.may_pass() => kept = Some(tail.scanned.index),
+                written => drop(written?),
+            }
         }
         let size = tail.scanned.active.size;
-        let segment = self.closed_segment(tail.base, tail.file, size)?;
+        let segment = self.closed_segment(tail.base, tail.file, size, kept)?;
         self.closed.push(segment);
         Ok(())
     }
@@ -346,10 +351,11 @@ impl Opening {
         base: i64,
         file: Arc<dyn DiskFile>,
         size: u64,
+        kept: Option<Index>,
     ) -> Result<Arc<Segment>, DiskError> {
-        let index = ClosedIndex::new(self.disk.clone(), self.dir.clone(), base);
-        let name_synced = Arc::new(AtomicBool::new(self.options.clean));
-        let (index, max) = (Index::Closed(index), OnceLock::new());
+        let name_synced = Arc::new(AtomicBool::new(self.options.clean && kept.is_none()));
+        let closed = || ClosedIndex::new(self.disk.clone(), self.dir.clone(), base);
+        let (index, max) = (kept.unwrap_or_else(|| Index::Closed(closed())), OnceLock::new());
         let txn_index = self.txn_index(base)?;
         Ok(Arc::new(Segment { base, file, index, txn_index, size, max, name_synced }))
     }

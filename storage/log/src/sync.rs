@@ -116,16 +116,25 @@ impl SyncJob {
     pub fn run(&self) -> Result<(), DiskError> {
         self.swaps.iter().try_for_each(SegmentSwap::run)?;
         self.sync_snapshots()?;
-        for segment in &self.segments {
+        let mut lacking = Vec::new();
+        for (at, segment) in self.segments.iter().enumerate() {
             if !self.records_synced {
                 segment.file.sync_data()?;
             }
             segment.txn_index.sync()?;
-            if self.writes_index(segment)? {
-                self.sync_index(segment)?;
+            let in_use = at + 1 == self.segments.len();
+            match self.writes_index(segment, in_use) {
+                Err(error) if !in_use && !self.closing && error.may_pass() => lacking.push(segment),
+                written => {
+                    if written? {
+                        self.sync_index(segment)?;
+                    }
+                }
             }
         }
         self.sync_names()?;
+        // What is not there yet is for the next job.
+        lacking.iter().for_each(|segment| segment.name_synced.store(false, Ordering::Release));
         self.write_epochs()
     }
 
@@ -144,10 +153,11 @@ impl SyncJob {
     }
 
     /// Whether a segment's index files are to be synced. Those of the segment in use serve to shorten a recovery: they are
-    /// written when they have fallen behind, and whoever did it, what a recovery trusts must be durable.
-    fn writes_index(&self, segment: &Segment) -> Result<bool, DiskError> {
+    /// written when they have fallen behind, those of another when it was opened without room for them. Whoever did it, what a
+    /// recovery trusts must be durable.
+    fn writes_index(&self, segment: &Segment, in_use: bool) -> Result<bool, DiskError> {
         let Index::Active(index) = &segment.index else { return Ok(true) };
-        if self.closing || index.is_behind(self.index_lag) {
+        if self.closing || !in_use || index.is_behind(self.index_lag) {
             let files = index.write(&*self.disk, &self.dir, segment.base)?;
             if files == IndexFiles::Made {
                 segment.name_synced.store(false, Ordering::Relaxed);

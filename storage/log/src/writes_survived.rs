@@ -21,11 +21,16 @@ pub fn writes_survived(disk: &dyn Disk, log_dir: &Path) -> Result<bool, DiskErro
     Ok(disk.kernel(log_dir)?.is_some_and(|kernel| kernel.as_bytes() == stored))
 }
 
-/// From now on the logs of `log_dir` hold nothing that a power loss may have left: they were recovered, or closed in order.
+/// From now on the logs of `log_dir` hold nothing that a power loss may have left: they were recovered, or closed in order. Where
+/// there is no room for saying so, the next start recovers what it need not.
 pub fn expect_writes_to_survive(disk: &dyn Disk, log_dir: &Path) -> Result<(), DiskError> {
     match disk.kernel(log_dir)? {
         Some(kernel) => {
-            disk.open(&log_dir.join(FILE), Open::Truncate)?.write_at(kernel.as_bytes(), 0)
+            let file = disk.open(&log_dir.join(FILE), Open::Truncate);
+            match file.and_then(|file| file.write_at(kernel.as_bytes(), 0)) {
+                Err(error) if error.may_pass() => expect_writes_lost(disk, log_dir),
+                written => written,
+            }
         }
         None => expect_writes_lost(disk, log_dir),
     }

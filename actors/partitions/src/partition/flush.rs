@@ -7,9 +7,7 @@ use log::{AppendError, SyncJob};
 use machines::partition::Event;
 use runtime::{Cx, Failure, Outcome};
 
-use super::open::open;
-use super::{PartitionActor, PartitionArgs, PartitionMsg};
-use crate::handle::Standing;
+use super::{PartitionActor, PartitionMsg};
 use crate::log_dir::LogDirMsg;
 use crate::room::Room;
 
@@ -45,7 +43,7 @@ impl PartitionActor {
         }
         let appended = match self.log.append(&self.pending, cx.world().now().wall_ms) {
             Err(AppendError::Disk(error)) if error.may_pass() => {
-                return self.out_of_room(cx, error).await;
+                return Err(self.out_of_room(cx, error));
             }
             appended => appended?,
         };
@@ -69,24 +67,13 @@ impl PartitionActor {
         Ok(())
     }
 
-    /// What waits cannot be written, and its senders try again. The log is opened as after a failure, without being one: of
-    /// those a partition may have few.
-    async fn out_of_room(&mut self, cx: &mut Cx<Self>, error: DiskError) -> Outcome {
+    /// What waits cannot be written, and its senders try again. Of the log only opening it tells how far it came.
+    fn out_of_room(&self, cx: &Cx<Self>, error: DiskError) -> Failure {
         tracing::error!(partition = cx.path(), %error, "not written");
         if error.is_full() {
             self.handle.log_dir().set_room(Room::Full);
         }
-        if self.cleaning.is_some() {
-            // A job works in the directory; a restart waits for its end.
-            return Err(error.into());
-        }
-        self.handle.set_standing(Standing::Starting);
-        let args = PartitionArgs {
-            handle: self.handle.clone(),
-            producer_id_expiration_ms: self.producer_id_expiration_ms,
-        };
-        *self = open(cx, args).await?;
-        Ok(())
+        error.into()
     }
 
     /// `flush.messages`: so many records may be answered before they are on the disk.

@@ -13,6 +13,8 @@ pub enum FaultKind {
     WriteError,
     /// A sync fails. A file's unsynced bytes are then lost at the next power loss, whatever later syncs say.
     SyncError,
+    /// A write finds no room, whatever the disk's capacity: as where other directories have disks of their own.
+    NoRoom,
     /// The process has no descriptor left for a file that is to be opened, or no memory for a map.
     Shortage,
     /// As [`FaultKind::SyncError`], and the kernel drops the file's unsynced pages: what is read is what the disk has.
@@ -23,7 +25,7 @@ impl FaultKind {
     fn hits(self, op: DiskOp) -> bool {
         match self {
             FaultKind::ReadError | FaultKind::ReadFlip => op == DiskOp::Read,
-            FaultKind::WriteError => op == DiskOp::Write,
+            FaultKind::WriteError | FaultKind::NoRoom => op == DiskOp::Write,
             FaultKind::Shortage => matches!(op, DiskOp::Open | DiskOp::Map),
             FaultKind::SyncLoss => op == DiskOp::Sync,
             FaultKind::SyncError => matches!(op, DiskOp::Sync | DiskOp::SyncDir),
