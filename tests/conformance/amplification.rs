@@ -287,3 +287,39 @@ fn a_long_group_is_not_copied_for_each_partition_that_it_commits() {
     let mut deleted = client.ask(OFFSET_DELETE, 0, &delete(1)).body();
     assert_eq!(deleted.i16(), 0);
 }
+
+/// Fetches of 200,000 partitions that wait for weeks. What they keep is bounded, and takes nobody else's memory.
+#[test]
+fn polls_that_wait_for_weeks() {
+    let _turn = node::turn();
+    let test = "polls_that_wait_for_weeks";
+    let limits = ["socket.request.max.bytes=33554432", "queued.max.request.bytes=33554432"];
+    let Some(node) = Node::start_own_with(test, &limits) else { return };
+    let mut client = node.connect();
+    let topic = crate::unique("quiet");
+    ask::create_topic(&mut client, &topic, 1);
+    let named = each_of(200_000, |body, index| body.i32(index).i64(0).i32(1_000));
+    let head = Bytes::new().i32(-1).i32(i32::MAX).i32(1).i32(1_000).i8(0).i32(1).string(&topic);
+    let body = head.raw(&named).done();
+    let mut polls: Vec<Connection> = (0..4).map(|_| node.connect()).collect();
+    polls.iter_mut().for_each(|poll| poll.send(ask::FETCH, 4, &body));
+    // More than a MiB when it is decoded, of one topic.
+    let names = repeated(Bytes::new(), 40_000, &Bytes::new().string(&topic).done(), &[]);
+    client.ask(METADATA, 1, &names).body();
+    // There is room for some of them to wait; the others are told at once that there is nothing yet.
+    let told = |poll: &&mut Connection| {
+        poll.stream().set_nonblocking(true).expect("a socket");
+        let told = poll.stream().peek(&mut [0]).is_ok();
+        poll.stream().set_nonblocking(false).expect("a socket");
+        told
+    };
+    let begin = Instant::now();
+    while !polls.iter_mut().any(|poll| told(&poll)) {
+        assert!(begin.elapsed() < Duration::from_secs(20), "they wait");
+    }
+    let record = crate::batch::of(&[b"news"]).bytes();
+    assert_eq!(ask::produce(&mut client, &topic, 0, &record).error, 0);
+    let answers = polls.iter_mut().map(|poll| poll.receive().body().rest().len());
+    let (least, most) = answers.fold((usize::MAX, 0), |(a, b), size| (a.min(size), b.max(size)));
+    assert_eq!(most - least, record.len(), "some have the record, some were told before");
+}

@@ -65,6 +65,23 @@ impl Groups {
         self.ask_partition(partition, request).await
     }
 
+    /// For what may wait for other members, as long as the group's own timers let it: `held` is kept until the coordinator
+    /// has decided, and what the request brought no longer than that.
+    pub async fn ask_and_wait(
+        &self,
+        group_id: &str,
+        request: GroupRequest,
+        held: Held,
+    ) -> GroupReply {
+        let emptied = request.emptied();
+        let owed = self.holding(held).send(self.partition_of(group_id), request).await;
+        let answer = match owed {
+            Ok(owed) => owed.get().await.map_err(|_| ErrorCode::NotCoordinator),
+            Err(code) => Err(code),
+        };
+        reply_to(&emptied, answer)
+    }
+
     /// Asks for several groups at once; the replies are in the order of the requests.
     pub async fn ask_several(&self, requests: Vec<(String, GroupRequest)>) -> Vec<GroupReply> {
         let requests =
@@ -145,21 +162,24 @@ impl Groups {
 
     async fn reply_of(&self, owed: Result<Owed, ErrorCode>, request: GroupRequest) -> GroupReply {
         let answer = match owed {
-            // These wait for other members, as long as the group's own timers let them.
-            Ok(owed) if matches!(request, GroupRequest::Join(_) | GroupRequest::Sync { .. }) => {
-                owed.get().await.map_err(|_| ErrorCode::NotCoordinator)
-            }
             Ok(owed) => match self.inner.world.timeout(self.inner.timeout, owed.get()).await {
                 Ok(answer) => answer.map_err(|_| ErrorCode::NotCoordinator),
                 Err(_) => Err(ErrorCode::RequestTimedOut),
             },
             Err(code) => Err(code),
         };
-        match answer {
-            Ok(Ok(reply)) => reply,
-            Ok(Err(refused)) => request.refuse(refused_code(refused)),
-            Err(code) => request.refuse(code),
-        }
+        reply_to(&request, answer)
+    }
+}
+
+fn reply_to(
+    request: &GroupRequest,
+    answer: Result<Result<GroupReply, Refused>, ErrorCode>,
+) -> GroupReply {
+    match answer {
+        Ok(Ok(reply)) => reply,
+        Ok(Err(refused)) => request.refuse(refused_code(refused)),
+        Err(code) => request.refuse(code),
     }
 }
 

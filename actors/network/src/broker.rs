@@ -72,6 +72,8 @@ pub struct Broker {
     pub(crate) large_bodies: Credits,
     /// What such values may take together, in bytes.
     pub(crate) decoded_memory: Credits,
+    /// What fetches may keep while they wait for records, in bytes.
+    pub(crate) waiting_polls: Credits,
 }
 
 impl Broker {
@@ -87,6 +89,8 @@ impl Broker {
         let (large_batches, large_bodies) = (Credits::new(1), Credits::new(1));
         let decoded_memory = Credits::new(limits.request_memory);
         parts.world.registry().show_credits("decoded-memory", &decoded_memory);
+        let waiting_polls = Credits::new(limits.request_memory);
+        parts.world.registry().show_credits("waiting-polls", &waiting_polls);
         Arc::new(Broker {
             limits,
             memory,
@@ -95,6 +99,7 @@ impl Broker {
             large_batches,
             large_bodies,
             decoded_memory,
+            waiting_polls,
             parts,
         })
     }

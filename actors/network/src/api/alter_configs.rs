@@ -9,6 +9,7 @@ use std::sync::Arc;
 use machines::controller::{ControllerReply, ControllerRequest};
 use model::ErrorCode;
 use model::settings::Op;
+use runtime::Held;
 use wire::alter_configs_request::AlterConfigsResource;
 use wire::alter_configs_response::AlterConfigsResourceResponse;
 use wire::{AlterConfigsRequest, AlterConfigsResponse};
@@ -16,7 +17,6 @@ use wire::{AlterConfigsRequest, AlterConfigsResponse};
 use super::resources::{Alteration, ResourceError, named_twice};
 use super::{Api, RequestContext, forward};
 use crate::Broker;
-use crate::connection::Credit;
 
 pub(crate) struct AlterConfigs;
 
@@ -69,7 +69,7 @@ type Decided = BTreeMap<(i8, String), (i16, Option<String>)>;
 
 async fn forwarded(
     broker: &Broker,
-    credit: &Credit,
+    credit: &Held,
     request: AlterConfigsRequest,
 ) -> Result<Decided, forward::ForwardError> {
     let limit = forward::request_timeout(broker);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use model::ErrorCode;
 use partitions::{DirMoves, PartitionsMsg};
-use runtime::Reply;
+use runtime::{Held, Reply};
 use wire::alter_replica_log_dirs_request::AlterReplicaLogDir;
 use wire::alter_replica_log_dirs_response::{
     AlterReplicaLogDirPartitionResult, AlterReplicaLogDirTopicResult,
@@ -15,7 +15,6 @@ use wire::{AlterReplicaLogDirsRequest, AlterReplicaLogDirsResponse};
 
 use super::{Answer, Answering, RequestContext, Staged, too_many};
 use crate::Broker;
-use crate::connection::Credit;
 
 pub(crate) struct AlterReplicaLogDirs;
 
@@ -37,7 +36,7 @@ impl Staged for AlterReplicaLogDirs {
 
 async fn alter(
     broker: Arc<Broker>,
-    held: Credit,
+    held: Held,
     dirs: Vec<AlterReplicaLogDir>,
 ) -> Answer<AlterReplicaLogDirsResponse> {
     let moves = Arc::new(last_named(dirs));

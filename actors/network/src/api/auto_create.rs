@@ -5,12 +5,12 @@ use std::time::Duration;
 use machines::controller::{ControllerReply, ControllerRequest, Permitted};
 use model::settings::Values;
 use model::topic::{CONSUMER_OFFSETS, SHARE_GROUP_STATE, TRANSACTION_STATE, validate_topic_name};
+use runtime::Held;
 use wire::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use wire::{CreateTopicsRequest, CreateTopicsResponse};
 
 use super::forward;
 use crate::Broker;
-use crate::connection::Credit;
 
 /// Longer than this nobody waits for a topic that is being created: it is answered as unknown, and asked for again.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -19,7 +19,7 @@ const DEFAULT: i32 = -1;
 
 /// Creates those that can be, and waits a moment until they are served. Who asks looks at the metadata again; why a topic
 /// could not be created is in the log alone, as with Kafka.
-pub(super) async fn create_topics(broker: &Broker, credit: &Credit, names: &[&str]) {
+pub(super) async fn create_topics(broker: &Broker, credit: &Held, names: &[&str]) {
     let settings = broker.settings.get();
     let creatable = names.iter().filter(|name| validate_topic_name(name).is_ok());
     let topics: Vec<CreatableTopic> =

@@ -21,7 +21,8 @@ pub(super) enum BodyError {
 }
 
 /// The decoded body, and what accounts for its memory until its answer is there. What is large is decoded on a blocking
-/// thread, one body of the node at a time, and waits there until there is room for it.
+/// thread, one body of the node at a time. Where there is no room for it, it is not kept: it waits for room without having
+/// a turn, and is decoded again.
 pub(super) async fn body<M: Message + Send + 'static>(
     broker: &Arc<Broker>,
     bytes: Bytes,
@@ -36,6 +37,25 @@ pub(super) async fn body<M: Message + Send + 'static>(
         Err(DecodeError::TooMuchMemory) if most > SMALL => {}
         decoded => return Ok((decoded?, None)),
     }
+    let mut room = None;
+    loop {
+        let (decoded, taken) = large::<M>(broker, bytes.clone(), version, most).await?;
+        room = room.or_else(|| broker.decoded_memory.try_take(taken));
+        if room.is_some() {
+            return Ok((decoded, room));
+        }
+        drop(decoded);
+        room = Some(broker.decoded_memory.take(taken).await);
+    }
+}
+
+/// A body whose values take much, and how many bytes they take.
+async fn large<M: Message + Send + 'static>(
+    broker: &Broker,
+    bytes: Bytes,
+    version: i16,
+    most: usize,
+) -> Result<(M, u32), BodyError> {
     let _turn = broker.large_bodies.take(1).await;
     let job = move || {
         let mut reader = Reader::with_memory(bytes, most);
@@ -43,6 +63,5 @@ pub(super) async fn body<M: Message + Send + 'static>(
         decoded.map(|decoded| (decoded, most - reader.memory_left()))
     };
     let (decoded, taken) = broker.world.blocking("decode", job).await??;
-    let taken = u32::try_from(taken).unwrap_or(u32::MAX);
-    Ok((decoded, Some(broker.decoded_memory.take(taken).await)))
+    Ok((decoded, u32::try_from(taken).unwrap_or(u32::MAX)))
 }

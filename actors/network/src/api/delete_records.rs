@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use model::ErrorCode;
 use partitions::{DeleteRecordsError, PartitionHandle, PartitionMsg, Standing};
-use runtime::{Dropped, Reply};
+use runtime::{Dropped, Held, Reply};
 use wire::delete_records_request::DeleteRecordsTopic;
 use wire::delete_records_response::{DeleteRecordsPartitionResult, DeleteRecordsTopicResult};
 use wire::{DeleteRecordsRequest, DeleteRecordsResponse};
@@ -16,7 +16,6 @@ use wire::{DeleteRecordsRequest, DeleteRecordsResponse};
 use super::leaders::{NotHere, TopicRef, find};
 use super::{Answer, Answering, RequestContext, Staged, too_many};
 use crate::Broker;
-use crate::connection::Credit;
 
 pub(crate) struct DeleteRecords;
 
@@ -70,7 +69,7 @@ impl Staged for DeleteRecords {
 /// All leaders are asked before the first is waited for.
 async fn delete(
     broker: Arc<Broker>,
-    held: Credit,
+    held: Held,
     asked: Vec<DeleteRecordsTopic>,
 ) -> Answer<DeleteRecordsResponse> {
     let mut waiting = Vec::with_capacity(asked.len());
@@ -129,7 +128,7 @@ fn find_leader(
 async fn ask(
     leader: &PartitionHandle,
     offset: i64,
-    held: Credit,
+    held: Held,
 ) -> Result<runtime::Answer<Deleted>, Refusal> {
     let (reply, answer) = Reply::new();
     let sent = leader.address().send(PartitionMsg::DeleteRecords { offset, held, reply }).await;

@@ -30,7 +30,7 @@ impl Staged for DescribeConfigs {
 
     async fn begin(
         broker: &Arc<Broker>,
-        _cx: RequestContext,
+        cx: RequestContext,
         request: DescribeConfigsRequest,
     ) -> Answering<DescribeConfigsResponse> {
         let named = request
@@ -40,13 +40,14 @@ impl Staged for DescribeConfigs {
         if let Some(why) = too_many(named.sum()) {
             return Box::pin(std::future::ready(Answer::Close(why)));
         }
-        bounded(answer(broker.clone(), request))
+        bounded(answer(broker.clone(), cx, request))
     }
 }
 
 /// What is named twice is described twice, as with Kafka.
 async fn answer(
     broker: Arc<Broker>,
+    _cx: RequestContext,
     request: DescribeConfigsRequest,
 ) -> Result<DescribeConfigsResponse, TooLong> {
     let unknown = |r: &DescribeConfigsResource| Resource::from_code(r.resource_type).is_none();

@@ -7,10 +7,9 @@ use machines::controller::{ControllerReply, ControllerRequest};
 use model::ErrorCode;
 use partitions::{PartitionHandle, Standing};
 use quorum::Unavailable;
-use runtime::Waiter;
+use runtime::{Held, Waiter};
 
 use crate::Broker;
-use crate::connection::Credit;
 
 /// After this long the controller is looked for again.
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
@@ -68,7 +67,7 @@ pub(super) fn seed(broker: &Broker) -> u64 {
 /// nobody answers.
 pub(super) async fn ask<R>(
     broker: &Broker,
-    credit: &Credit,
+    credit: &Held,
     request: ControllerRequest,
     limit: Duration,
     wanted: fn(ControllerReply) -> Option<R>,

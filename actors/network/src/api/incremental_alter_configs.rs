@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use machines::controller::{ControllerReply, ControllerRequest};
 use model::ErrorCode;
+use runtime::Held;
 use wire::incremental_alter_configs_request::AlterConfigsResource;
 use wire::incremental_alter_configs_response::AlterConfigsResourceResponse;
 use wire::{IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse};
@@ -15,7 +16,6 @@ use wire::{IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse};
 use super::resources::{Alteration, ResourceError, named_twice};
 use super::{Api, RequestContext, forward};
 use crate::Broker;
-use crate::connection::Credit;
 
 pub(crate) struct IncrementalAlterConfigs;
 
@@ -72,7 +72,7 @@ type Decided = BTreeMap<(i8, String), (i16, Option<String>)>;
 
 async fn forwarded(
     broker: &Broker,
-    credit: &Credit,
+    credit: &Held,
     request: IncrementalAlterConfigsRequest,
 ) -> Result<Decided, forward::ForwardError> {
     let limit = forward::request_timeout(broker);

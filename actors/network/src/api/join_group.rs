@@ -29,7 +29,7 @@ impl Api for JoinGroup {
             member_uuid: broker.groups.member_uuid(),
             request,
         }));
-        match broker.groups.holding(cx.credit.clone()).ask(&group_id, ask).await {
+        match broker.groups.ask_and_wait(&group_id, ask, cx.credit).await {
             GroupReply::Join(response) => response,
             _ => JoinGroupResponse { error_code: other_reply(), ..Default::default() },
         }

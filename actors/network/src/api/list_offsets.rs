@@ -118,12 +118,13 @@ impl Staged for ListOffsets {
                 _ => ReadFrom::Leader,
             },
         };
-        Box::pin(list(broker.clone(), params, request.topics))
+        Box::pin(list(broker.clone(), cx, params, request.topics))
     }
 }
 
 async fn list(
     broker: Arc<Broker>,
+    _cx: RequestContext,
     params: Params,
     asked: Vec<ListOffsetsTopic>,
 ) -> Answer<ListOffsetsResponse> {

@@ -45,11 +45,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use log::FileSlice;
-use runtime::BoxFuture;
+use runtime::{BoxFuture, Held};
 use wire::{ApiKey, DecodeError, ListenerKind, Reader, VersionRange};
 
 use crate::Broker;
-use crate::connection::{Answered, Credit, Outgoing, Pending};
+use crate::connection::{Answered, Outgoing, Pending};
 
 /// One API: how a request becomes a response.
 trait Api {
@@ -181,7 +181,7 @@ pub(crate) async fn begin(broker: &Arc<Broker>, request: Request) -> Pending {
 }
 
 async fn run<A: Staged>(broker: &Arc<Broker>, request: Request) -> Pending {
-    let Request { cx, body } = request;
+    let Request { mut cx, body } = request;
     let known = served(cx.key, cx.connection.listener.unstable_versions);
     if !known.is_some_and(|versions| versions.contains(cx.version)) {
         let answer = api_versions::unsupported_version();
@@ -192,10 +192,12 @@ async fn run<A: Staged>(broker: &Arc<Broker>, request: Request) -> Pending {
         Ok(decoded) => decoded,
         Err(error) => return close(format!("{}: {error}", cx.key)),
     };
+    if let Some(memory) = memory {
+        cx.credit = Arc::new((cx.credit, memory));
+    }
     let (version, correlation_id) = (cx.version, cx.correlation_id);
     let answer = A::begin(broker, cx, decoded).await;
     Box::pin(async move {
-        let _memory = memory;
         match answer.await {
             Answer::Response(response) => respond(&response, Vec::new(), version, correlation_id),
             Answer::WithFiles(response, files) => {
@@ -287,15 +289,16 @@ pub(crate) struct ListenerInfo {
 }
 
 /// What a handler knows of the request beside its body.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct RequestContext {
     pub(crate) key: ApiKey,
     pub(crate) version: i16,
     pub(crate) correlation_id: i32,
     pub(crate) client_id: Option<String>,
     pub(crate) connection: Arc<ConnectionInfo>,
-    /// The frame's memory; what keeps slices of the frame keeps this too.
-    pub(crate) credit: Credit,
+    /// The memory of the frame and of what was decoded from it: kept with slices of the frame, and with the request until
+    /// it is answered, or waits for somebody else than the node.
+    pub(crate) credit: Held,
 }
 
 /// A request whose header is read.
@@ -318,7 +321,7 @@ pub(crate) enum RequestError {
 impl Request {
     pub(crate) fn decode(
         frame: Bytes,
-        credit: Credit,
+        credit: Held,
         connection: &Arc<ConnectionInfo>,
     ) -> Result<Request, RequestError> {
         let mut body = Reader::new(frame);

@@ -24,7 +24,7 @@ impl Api for SyncGroup {
     ) -> SyncGroupResponse {
         let group_id = request.group_id.clone();
         let ask = GroupRequest::Sync { request, version: cx.version };
-        match broker.groups.holding(cx.credit.clone()).ask(&group_id, ask).await {
+        match broker.groups.ask_and_wait(&group_id, ask, cx.credit).await {
             GroupReply::Sync(response) => response,
             _ => SyncGroupResponse { error_code: other_reply(), ..Default::default() },
         }

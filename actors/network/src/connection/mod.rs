@@ -359,4 +359,4 @@ async fn act(
 }
 
 /// Kept by a request until nothing of its frame is held any more.
-pub(crate) type Credit = Arc<FrameCredit>;
+type Credit = Arc<FrameCredit>;

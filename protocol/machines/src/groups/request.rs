@@ -67,6 +67,23 @@ pub enum GroupRequest {
     },
 }
 
+impl GroupRequest {
+    /// As much of it as [`GroupRequest::refuse`] needs, where the rest is large and the answer may be long in coming.
+    pub fn emptied(&self) -> GroupRequest {
+        match self {
+            GroupRequest::Join(join) => GroupRequest::Join(Box::new(JoinGroup {
+                client: ClientContext::default(),
+                request: wire::JoinGroupRequest::default(),
+                ..**join
+            })),
+            GroupRequest::Sync { version, .. } => {
+                GroupRequest::Sync { request: wire::SyncGroupRequest::default(), version: *version }
+            }
+            other => other.clone(),
+        }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq)]
 pub struct JoinGroup {
     pub client: ClientContext,

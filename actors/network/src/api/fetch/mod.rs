@@ -3,7 +3,7 @@
 //! Versions: 4–18 (v7 sessions, v9 leader epochs, v11 any in-sync replica, v12 divergence, v13 topic ids, v16 the current leader).
 //! A fetch waits where there is less than `min_bytes`; records leave as slices of the log's files.
 //! Source: `KafkaApis.handleFetchRequest`, `ReplicaManager.fetchMessages`, `DelayedFetch`, `FetchManager`.
-//! Not supported: followers (they are told to retry), preferred read replicas, aborted transactions (there are none yet).
+//! Not supported: followers (they are told to retry), preferred read replicas.
 
 mod look;
 mod poll;
@@ -83,10 +83,8 @@ async fn serve(
     let wanted = std::mem::take(&mut session.partitions);
     let targets: Vec<Target> =
         wanted.into_iter().map(|wanted| Target::find(&broker, wanted)).collect();
-    // A long poll must not keep the request's memory.
-    let (version, connection) = (cx.version, cx.connection.clone());
-    drop(cx);
-    let looks = poll::poll(&broker.world, &params, &targets).await;
+    let RequestContext { version, connection, credit, .. } = cx;
+    let looks = poll::poll(&broker, &params, &targets, credit).await;
     respond::Responding { broker: &broker, version, listener: &connection.listener.name }
         .respond(&params, session, targets, looks)
 }

@@ -1,16 +1,36 @@
 //! The long poll: looks, and where that is not enough waits for its partitions to move, up to the request's time.
 
-use runtime::{Waiter, World};
+use runtime::{Held, Waiter};
 
 use super::look::{Looks, look, may_find_more};
 use super::{Params, Target};
+use crate::Broker;
 
-pub(super) async fn poll(world: &World, params: &Params, targets: &[Target]) -> Looks {
+/// What waits and keeps no more than this is not accounted for: each connection has one.
+const SMALL: usize = 64 << 10;
+
+/// A poll that waits gives back the request's memory, and takes for what it keeps itself. Where there is no room for that it
+/// does not wait: the client has its answer early, and asks again.
+pub(super) async fn poll(
+    broker: &Broker,
+    params: &Params,
+    targets: &[Target],
+    request: Held,
+) -> Looks {
     let found = look(params, targets);
     if params.max_wait.is_zero() || found.enough(params) {
         return found;
     }
-    let waited = world.timeout(params.max_wait, more(params, targets)).await;
+    let kept = size_of_val(targets);
+    let room = (kept > SMALL).then(|| {
+        let kept = u32::try_from(kept).unwrap_or(u32::MAX);
+        broker.waiting_polls.try_take(kept)
+    });
+    if let Some(None) = room {
+        return found;
+    }
+    drop((found, request));
+    let waited = broker.world.timeout(params.max_wait, more(params, targets)).await;
     waited.unwrap_or_else(|_| look(params, targets))
 }
 

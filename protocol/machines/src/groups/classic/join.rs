@@ -85,6 +85,9 @@ fn admitted<'a>(
         return Err(ErrorCode::InvalidGroupId);
     }
     let settings = &shard.settings;
+    if offered_bytes(request) > MAX_OFFERED.saturating_mul(settings.record_bytes()) {
+        return Err(ErrorCode::UnknownServerError);
+    }
     let bounds = settings.min_session_timeout_ms..=settings.max_session_timeout_ms;
     if !bounds.contains(&request.session_timeout_ms) {
         return Err(ErrorCode::InvalidSessionTimeout);
@@ -95,6 +98,17 @@ fn admitted<'a>(
         None if request.member_id.is_empty() => Ok(None),
         None => Err(ErrorCode::UnknownMemberId),
     }
+}
+
+/// Members offer a few protocols, and the group's record holds the one that is chosen. What could never be written is not
+/// kept until then either: in as many batches.
+const MAX_OFFERED: usize = 4;
+
+fn offered_bytes(request: &wire::JoinGroupRequest) -> usize {
+    let protocols = request.protocols.iter();
+    protocols
+        .map(|offered| size_of_val(offered) + offered.name.len() + offered.metadata.len())
+        .sum()
 }
 
 impl Draft<'_> {
@@ -214,8 +228,8 @@ impl Draft<'_> {
             awaiting_sync: None,
             is_new: true,
         });
-        // A connection whose request is parked is not read, so a client that went away is not noticed: without an
-        // end to the wait, each of its attempts would stay a member.
+        // The coordinator is not told of a client that went away while its request is parked: without an end to the
+        // wait, each of its attempts would stay a member.
         self.set_timer(self.member_timer(&member_id), NEW_MEMBER_JOIN_TIMEOUT_MS);
         self.rebalance_or_complete_join();
     }

@@ -2,6 +2,7 @@ use super::State;
 use crate::groups::rig::*;
 use crate::groups::{ClientContext, GroupRequest, GroupSettings, JoinGroup};
 use model::ErrorCode;
+use wire::join_group_request::JoinGroupRequestProtocol;
 
 fn join_with(rig: &mut Rig, change: impl FnOnce(&mut JoinGroup)) -> ErrorCode {
     let mut join = JoinGroup {
@@ -39,6 +40,24 @@ fn what_no_group_takes_in() {
     ];
     for (change, expected) in cases {
         assert_eq!(join_with(&mut Rig::new(), change), expected);
+    }
+}
+
+#[test]
+fn what_is_too_large_to_be_written_is_not_kept_until_then() {
+    let offer = |name: String, metadata: usize| JoinGroupRequestProtocol {
+        name,
+        metadata: vec![0; metadata].into(),
+        ..Default::default()
+    };
+    let batch = GroupSettings::default().max_batch_bytes;
+    for (protocols, expected) in [
+        (vec![offer("range".into(), 3 * batch)], ErrorCode::MemberIdRequired),
+        (vec![offer("range".into(), 4 * batch)], ErrorCode::UnknownServerError),
+        (vec![offer(String::new(), 0); batch], ErrorCode::UnknownServerError),
+    ] {
+        let offers = |join: &mut JoinGroup| join.request.protocols = protocols;
+        assert_eq!(join_with(&mut Rig::new(), offers), expected);
     }
 }
 
