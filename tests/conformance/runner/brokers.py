@@ -54,15 +54,20 @@ def started(name, command, port, home):
 NO_RETENTION = {"log.initial.task.delay.ms": 3_600_000, "log.retention.check.interval.ms": 3_600_000}
 
 
-def ottla(name="ottla-data", home=None):
-    """`home`: a directory of before, else a fresh one."""
+def ottla(name="ottla-data", home=None, dirs=()):
+    """`home`: a directory of before, else a fresh one; `dirs`: log directories in it."""
     run("cargo", "build", *RELEASE, limit=1800)
     home, port = home or fresh(name), free_port()
     command = [ROOT / "target" / PROFILE / "ottla", "start", "--data", home, "--listen", f"127.0.0.1:{port}",
                "--console", "off"]
-    for key, value in {"group.initial.rebalance.delay.ms": 0, **NO_RETENTION}.items():
+    for key, value in {"group.initial.rebalance.delay.ms": 0, **NO_RETENTION, **log_dirs(home, dirs)}.items():
         command += ["--set", f"{key}={value}"]
     return started(name.removesuffix("-data"), command, port, home)
+
+
+def log_dirs(home, dirs):
+    paths = [str(home / name) for name in dirs]
+    return {"log.dirs": ",".join(paths), "metadata.log.dir": paths[0]} if paths else {}
 
 
 def killed_and_started_again(node):
@@ -72,8 +77,8 @@ def killed_and_started_again(node):
     return started("ottla-again", node.command, node.port, node.home)
 
 
-def kafka(formatted=None, machine=(*install.LIGHT, "-Xmx700m")):
-    """On a directory that is there, or a fresh one."""
+def kafka(formatted=None, machine=(*install.LIGHT, "-Xmx700m"), dirs=()):
+    """On a directory that is there, or a fresh one; `dirs`: log directories in it."""
     home, port, controller = formatted or fresh("kafka-data"), free_port(), free_port()
     settings = {
         "process.roles": "broker,controller", "node.id": 1, "controller.quorum.voters": f"1@127.0.0.1:{controller}",
@@ -81,6 +86,7 @@ def kafka(formatted=None, machine=(*install.LIGHT, "-Xmx700m")):
         "controller.listener.names": "CONTROLLER", "log.dirs": home, "offsets.topic.replication.factor": 1,
         "transaction.state.log.replication.factor": 1, "transaction.state.log.min.isr": 1,
         "group.initial.rebalance.delay.ms": 0, "log.cleaner.backoff.ms": 500, **NO_RETENTION,
+        **log_dirs(home, dirs),
     }
     properties = CACHE / "kafka.properties"
     properties.write_text("".join(f"{key}={value}\n" for key, value in settings.items()))
