@@ -8,6 +8,8 @@
 //! - a name (created, renamed or removed) survives a crash only after [`Disk::sync_dir`] of the directory that holds it,
 //!   also when the name is that of a directory;
 //! - a rename is atomic: after a crash there is the old state or the new one;
+//! - of the changes to the names of one directory that were not synced a crash leaves the first ones, in their order, as the
+//!   journals of ext4, XFS and btrfs do;
 //! - a failed sync may have lost the bytes for good: a later sync that succeeds says nothing about them.
 
 mod descriptors;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use disk::{Crash, Disk, SimDisk, SimDiskOptions};
 use proptest::prelude::*;
+use wire::batch::{BatchHeader, RecordBatch};
 use wire::compression::Codec;
 
 use crate::testing::*;
@@ -12,13 +13,37 @@ use crate::*;
 
 #[derive(Debug, Clone)]
 enum Step {
-    Append { batches: usize, records: i64, codec: Codec },
-    Produce { id: i64, records: i64, transactional: bool },
-    End { id: i64, commit: bool },
+    Append {
+        batches: usize,
+        records: i64,
+        codec: Codec,
+    },
+    Produce {
+        id: i64,
+        records: i64,
+        transactional: bool,
+    },
+    End {
+        id: i64,
+        commit: bool,
+    },
     Sync,
     Roll,
     Epoch,
-    Truncate { back: i64 },
+    Truncate {
+        back: i64,
+    },
+    /// DeleteRecords: the log start moves, and whole segments stay for now.
+    Advance {
+        back: i64,
+    },
+    /// Retention, of the files too, or they wait.
+    Retain {
+        back: i64,
+        remove: bool,
+    },
+    /// The log start goes into its checkpoint.
+    Checkpoint,
     Close,
 }
 
@@ -34,45 +59,53 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Roll),
         1 => Just(Step::Epoch),
         1 => (0..40i64).prop_map(|back| Step::Truncate { back }),
+        1 => (0..40i64).prop_map(|back| Step::Advance { back }),
+        1 => (0..40i64, any::<bool>()).prop_map(|(back, remove)| Step::Retain { back, remove }),
+        1 => Just(Step::Checkpoint),
         1 => Just(Step::Close),
     ]
 }
 
-/// What a test knows of the log it writes: its batches, and how far they are durable.
+/// What a test knows of the log it writes: its batches, where it starts, and how far it is durable.
 #[derive(Default)]
 struct Model {
-    /// Base offset and leader epoch of each batch.
-    batches: Vec<(i64, i32)>,
+    /// Those that may be found.
+    batches: Vec<RecordBatch>,
+    /// Those that producers' state comes from: also batches that are deleted.
+    lineage: Vec<RecordBatch>,
     epoch: i32,
     durable: i64,
+    log_start: i64,
+    /// The highest that it ever was.
+    newest_start: i64,
+    /// What the checkpoint says of it.
+    start_checkpoint: i64,
+    /// Segments were deleted before what followed was durable: the snapshot that knows of them may be lost.
+    may_forget: bool,
+}
+
+fn ends_above(batch: &RecordBatch, offset: i64) -> bool {
+    batch.header().next_offset() > offset
 }
 
 impl Model {
     /// Does one step; an error of the disk ends this life.
     fn step(&mut self, log: &mut Option<Log>, disk: &Arc<dyn Disk>, step: &Step) -> Option<()> {
         let open = log.as_mut()?;
+        let base = open.log_end_offset();
         match step {
             Step::Append { batches, records, codec } => {
-                let mut base = open.log_end_offset();
-                let mut run = Vec::new();
-                for _ in 0..*batches {
-                    run.push(coded(*codec, base, *records, self.epoch, base));
-                    self.batches.push((base, self.epoch));
-                    base += records;
-                }
-                open.append(&run, 0).ok()?;
+                let bases = (0..*batches).map(|at| base + at as i64 * records);
+                let run = bases.map(|base| coded(*codec, base, *records, self.epoch, base));
+                self.append(open, run.collect())?;
             }
             Step::Produce { id, records, transactional } => {
-                let base = open.log_end_offset();
-                self.batches.push((base, self.epoch));
                 let producer = (*id, 0, base as i32);
                 let batch = produced(base, *records, self.epoch, producer, *transactional);
-                open.append(&[batch], 0).ok()?;
+                self.append(open, vec![batch])?;
             }
             Step::End { id, commit } => {
-                let base = open.log_end_offset();
-                self.batches.push((base, self.epoch));
-                open.append(&[marker(base, self.epoch, (*id, 0), *commit)], 0).ok()?;
+                self.append(open, vec![marker(base, self.epoch, (*id, 0), *commit)])?;
             }
             Step::Sync => {
                 open.sync().ok()?;
@@ -80,21 +113,23 @@ impl Model {
             }
             Step::Roll => open.roll(0).ok()?,
             Step::Epoch => self.epoch += 1,
-            Step::Truncate { back } => {
-                let to = (open.log_end_offset() - back).max(0);
-                let holder = self.batches.iter().rfind(|(base, _)| *base <= to);
-                self.durable = self.durable.min(holder.map_or(0, |(base, _)| *base));
-                open.truncate_to(to, 0).ok()?;
-                let end = open.log_end_offset();
-                self.durable = self.durable.min(end);
-                self.batches.retain(|(base, _)| *base < end);
-                self.epoch += 1;
+            Step::Truncate { back } => self.truncate(open, (base - back).max(self.log_start))?,
+            Step::Advance { back } => {
+                self.start_at(base - back);
+                open.advance_log_start(self.log_start);
             }
+            Step::Retain { back, remove } => {
+                self.start_at(base - back);
+                let deleted = open.delete_segments_below(self.log_start, 0).ok()?;
+                if *remove {
+                    open.remove(&deleted).ok()?;
+                }
+            }
+            Step::Checkpoint => self.start_checkpoint = open.log_start_offset(),
             Step::Close => {
                 let end = log.take()?.close().ok()?.offset;
-                self.durable = end;
-                let options =
-                    OpenOptions { clean: true, recovery_point: end, ..OpenOptions::default() };
+                (self.durable, self.start_checkpoint) = (end, self.log_start);
+                let options = OpenOptions { clean: true, ..self.options() };
                 let (again, report) = Log::open(disk.clone(), dir(), small(), options).ok()?;
                 assert_eq!((report, again.log_end_offset()), (Recovered::default(), end));
                 *log = Some(again);
@@ -102,20 +137,105 @@ impl Model {
         }
         Some(())
     }
+
+    fn start_at(&mut self, offset: i64) {
+        self.log_start = self.log_start.max(offset);
+        self.newest_start = self.newest_start.max(offset);
+    }
+
+    fn append(&mut self, log: &mut Log, run: Vec<RecordBatch>) -> Option<()> {
+        self.batches.extend(run.iter().cloned());
+        self.lineage.extend(run.iter().cloned());
+        log.append(&run, 0).ok().map(|_| ())
+    }
+
+    fn truncate(&mut self, log: &mut Log, to: i64) -> Option<()> {
+        self.durable = log.recovery_point_if_truncated_to(to).ok()?;
+        log.truncate_to(to, 0).ok()?;
+        let end = log.log_end_offset();
+        self.batches.retain(|batch| batch.header().base_offset < end);
+        self.lineage.retain(|batch| batch.header().base_offset < end);
+        self.log_start = self.log_start.min(end);
+        self.start_checkpoint = self.start_checkpoint.min(end);
+        self.epoch += 1;
+        Some(())
+    }
+
+    fn options(&self) -> OpenOptions {
+        OpenOptions {
+            recovery_point: self.durable,
+            log_start_offset: self.start_checkpoint,
+            ..OpenOptions::default()
+        }
+    }
+
+    /// Holds what was found after a crash against what may be there, and goes on from it.
+    fn check(&mut self, disk: &Arc<dyn Disk>, log: &Log, killed: bool, ended: Ended) {
+        let view = log.view();
+        check(&view);
+        check_indexes(log);
+        let (start, end) = (view.log_start_offset(), view.log_end_offset());
+        assert!(self.start_checkpoint <= start && start <= self.log_start, "starts at {start}");
+        assert!(end >= self.durable, "lost what was synced");
+        let found = bases(&view);
+        let base = |batch: &RecordBatch| batch.header().base_offset;
+        let from_start = |batches: &[RecordBatch]| -> Vec<i64> {
+            batches.iter().filter(|batch| ends_above(batch, start)).map(base).collect()
+        };
+        let written = match &ended {
+            Ended::InTruncation(before) => from_start(before),
+            _ => from_start(&self.batches),
+        };
+        assert!(written.starts_with(&found), "{found:?} is no prefix of {written:?}");
+        let full = killed && matches!(ended, Ended::Whole);
+        assert!(!full || found.len() == written.len(), "a killed process lost what it wrote");
+        if let Ended::InTruncation(before) = ended {
+            self.lineage.retain(|batch| base(batch) < base(&before[0]));
+            self.lineage.extend(before);
+        }
+        self.lineage.retain(|batch| base(batch) < end);
+        if found.is_empty() && start == end {
+            // It may have begun anew there.
+            self.may_forget = true;
+        }
+        let differ = producers_differ(disk, log, |end| replayed_of(&self.lineage, end));
+        if self.may_forget && differ.is_some() {
+            check_producers(disk, log);
+            self.lineage.retain(|batch| base(batch) >= log.segments[0].base);
+        } else {
+            assert_eq!(differ, None);
+        }
+        self.check_epochs(&view);
+        self.batches.retain(|batch| found.contains(&base(batch)));
+        self.may_forget = false;
+        self.log_start = start;
+        self.epoch += 1;
+    }
+
+    fn check_epochs(&self, view: &LogView) {
+        let epoch = |batch: &BatchHeader| batch.leader_epoch;
+        for entry in view.leader_epochs().entries() {
+            let mut batches = self.batches.iter().map(RecordBatch::header);
+            let first = batches.find(|batch| epoch(batch) == entry.epoch.0);
+            assert!(first.is_none_or(|first| first.base_offset <= entry.start_offset));
+        }
+        let each = |header: &BatchHeader| {
+            let known = view.leader_epochs().epoch_for_offset(header.last_offset());
+            // Epochs before the log start go at once; the checkpoint of that may come later.
+            assert!(known.is_some() || header.last_offset() < self.newest_start);
+            assert!(known.is_none_or(|known| known.0 == epoch(header)));
+            true
+        };
+        view.batches_from(view.log_start_offset()).for_each_header(each).unwrap();
+    }
 }
 
-fn open_again(disk: &Arc<dyn Disk>, model: &Model) -> (Log, Recovered) {
-    open(disk, small(), false, model.durable)
-}
-
-fn survived(disk: &Arc<dyn Disk>, model: &Model, truncated_whole: bool) -> (Log, Recovered) {
-    let options = OpenOptions {
-        writes_survived: true,
-        truncated_whole,
-        recovery_point: model.durable,
-        ..OpenOptions::default()
-    };
-    Log::open(disk.clone(), dir(), small(), options).unwrap()
+/// What the crash came into.
+enum Ended {
+    Whole,
+    InStep,
+    /// With the batches before it.
+    InTruncation(Vec<RecordBatch>),
 }
 
 /// Runs lives of steps; each ends by a budget of disk operations and a crash.
@@ -127,58 +247,30 @@ fn run(seed: u64, index_lag: u32, lives: &[(Vec<Step>, u64, Crash)]) {
     let mut model = Model::default();
     for (steps, budget, crash) in lives {
         let disk = sim.mount();
-        let (mut log, _) = open_again(&disk, &model);
+        let (mut log, _) = Log::open(disk.clone(), dir(), small(), model.options()).unwrap();
         log.index_lag = index_lag;
+        model.log_start = log.log_start_offset();
         sim.set_budget(Some(*budget));
         let mut log = Some(log);
-        let mut interrupted = None;
+        let mut ended = Ended::Whole;
         for step in steps {
             let before = model.batches.clone();
             if model.step(&mut log, &disk, step).is_none() {
-                interrupted = Some((step, before));
+                ended = match step {
+                    Step::Truncate { .. } if !before.is_empty() => Ended::InTruncation(before),
+                    _ => Ended::InStep,
+                };
                 break;
             }
         }
         drop(log);
         sim.crash(*crash);
         let disk = sim.mount();
-        let truncated_whole = !matches!(interrupted, Some((Step::Truncate { .. }, _)));
-        let (log, _) = match crash {
-            Crash::Kill => survived(&disk, &model, truncated_whole),
-            Crash::PowerLoss => open_again(&disk, &model),
-        };
-        let view = log.view();
-        check(&view);
-        check_producers(&disk, &log);
-        check_indexes(&log);
-        let found = bases(&view);
-        let written: Vec<i64> = model.batches.iter().map(|(base, _)| *base).collect();
-        assert!(view.log_end_offset() >= model.durable, "lost what was synced");
-        match &interrupted {
-            Some((Step::Truncate { .. }, before)) => {
-                let before: Vec<i64> = before.iter().map(|(base, _)| *base).collect();
-                assert!(before.starts_with(&found), "{found:?} is no prefix of {before:?}");
-            }
-            _ => assert!(written.starts_with(&found), "{found:?} is no prefix of {written:?}"),
-        }
-        let full = interrupted.is_none() && *crash == Crash::Kill;
-        assert!(!full || found.len() == written.len(), "a killed process lost what it wrote");
-        for entry in view.leader_epochs().entries() {
-            let batch = model.batches.iter().find(|(_, epoch)| *epoch == entry.epoch.0);
-            assert!(batch.is_none_or(|(base, _)| *base <= entry.start_offset));
-        }
-        let mut known = Vec::new();
-        view.batches_from(0)
-            .for_each_header(|header| {
-                known.push((header.base_offset, header.leader_epoch));
-                true
-            })
-            .unwrap();
-        for (base, epoch) in &known {
-            assert_eq!(view.leader_epochs().epoch_for_offset(*base).map(|e| e.0), Some(*epoch));
-        }
-        model.batches = known;
-        model.epoch += 1;
+        let killed = *crash == Crash::Kill;
+        let truncated_whole = !matches!(ended, Ended::InTruncation(_));
+        let options = OpenOptions { writes_survived: killed, truncated_whole, ..model.options() };
+        let (log, _) = Log::open(disk.clone(), dir(), small(), options).unwrap();
+        model.check(&disk, &log, killed, ended);
     }
 }
 
@@ -254,4 +346,51 @@ fn a_torn_index_of_transactions_keeps_nothing_that_its_segment_does_not_say() {
             ),
         ],
     );
+}
+
+/// With several segments each; the power goes, or the process, after any number of the steps on the disk.
+#[test]
+fn no_step_of_a_truncation_or_a_deletion_leaves_a_hole() {
+    type Change = fn(&mut Log) -> Option<()>;
+    let (to, below) = (30, 70);
+    let changes: [(i64, Change); 3] = [
+        (to, |log| log.truncate_to(30, 0).ok().map(|_| ())),
+        (0, |log| log.truncate_fully_and_start_at(200, 0).ok().map(|_| ())),
+        (i64::MAX, |log| log.delete_segments_below(70, 0).ok().map(|_| ())),
+    ];
+    for (seed, crash) in (0..8).flat_map(|n| [(n, Crash::PowerLoss), (n, Crash::Kill)]) {
+        for ((lowered, change), budget) in
+            changes.iter().flat_map(|change| (0..60).map(move |budget| (*change, budget)))
+        {
+            let sim = SimDisk::new(SimDiskOptions { seed, ..SimDiskOptions::default() });
+            let disk = sim.mount();
+            disk.create_dir_all(Path::new("/data")).unwrap();
+            disk.sync_dir(Path::new("/")).unwrap();
+            let config = LogConfig { segment_bytes: 1000, ..small() };
+            let (mut log, _) = open(&disk, config, true, 0);
+            fill(&mut log, 40, 1);
+            log.sync().unwrap();
+            assert!(log.segment_count() > 3);
+            let point = log.recovery_point_if_truncated_to(if lowered == to { to } else { 120 });
+            let point = point.unwrap().min(lowered);
+            sim.set_budget(Some(budget));
+            let whole = change(&mut log).is_some();
+            drop(log);
+            sim.crash(crash);
+            let writes_survived = crash == Crash::Kill;
+            let options =
+                OpenOptions { writes_survived, recovery_point: point, ..OpenOptions::default() };
+            let (log, _) = Log::open(sim.mount(), dir(), small(), options).unwrap();
+            check(&log.view());
+            let found = bases(&log.view());
+            assert!(found.windows(2).all(|pair| pair[0] + 3 == pair[1]), "{found:?}");
+            if lowered == i64::MAX {
+                assert!(log.log_start_offset() <= below && log.log_end_offset() == 120);
+            } else if whole && lowered == to {
+                assert_eq!(log.log_end_offset(), to);
+            } else if whole {
+                assert!([0, 200].contains(&log.log_end_offset()), "what was there is gone");
+            }
+        }
+    }
 }

@@ -152,7 +152,7 @@ fn truncation_leaves_a_log_that_goes_on() {
         let (mut log, _) = open(&disk, small(), true, 0);
         fill(&mut log, 10, 1);
         fill(&mut log, 10, 3);
-        assert_eq!(log.truncate_to(offset, 0).unwrap(), offset < 60);
+        assert_eq!(log.truncate_to(offset, 0).unwrap().is_some(), offset < 60);
         let end = offset / 3 * 3;
         assert_eq!(log.log_end_offset(), end);
         let expected = [(1, 0), (3, 30)].into_iter().filter(|(_, start)| *start < end);
@@ -174,7 +174,7 @@ fn an_epoch_without_records_goes_when_another_leads() {
     fill(&mut log, 2, 1);
     log.begin_epoch(LeaderEpoch(5));
     assert_eq!(log.leader_epochs().latest().unwrap().epoch, LeaderEpoch(5));
-    assert!(!log.truncate_to(6, 0).unwrap());
+    assert!(log.truncate_to(6, 0).unwrap().is_none());
     assert_eq!(log.leader_epochs().latest().unwrap().epoch, LeaderEpoch(1));
     fill(&mut log, 1, 4);
     let end = log.view().end_offset_for_epoch(LeaderEpoch(3)).unwrap();
@@ -199,7 +199,7 @@ fn truncating_everything_starts_anew() {
     let disk = sim();
     let (mut log, _) = open(&disk, small(), true, 0);
     fill(&mut log, 40, 1);
-    log.truncate_fully_and_start_at(1000, 0).unwrap();
+    log.truncate_fully_and_start_at(1000, 0).unwrap().remove(&*disk).unwrap();
     assert_eq!((log.log_start_offset(), log.log_end_offset()), (1000, 1000));
     assert!(log.leader_epochs().latest().is_none());
     fill(&mut log, 3, 2);
@@ -373,4 +373,21 @@ fn what_was_preallocated_and_not_used_is_given_back_with_the_segment() {
     log.set_config(LogConfig { preallocate: false, ..config });
     log.close().unwrap();
     assert!(sim.used_bytes() < 1 << 16, "{}", sim.used_bytes());
+}
+
+#[test]
+fn truncated_segments_are_set_aside_until_their_owner_removes_them() {
+    let disk = sim();
+    let (mut log, _) = open(&disk, small(), true, 0);
+    fill(&mut log, 40, 1);
+    let before = log.segment_count();
+    let aside = || disk.list(&dir()).unwrap().into_iter().filter(|e| e.name.ends_with(".deleted"));
+    let deleted = log.truncate_to(60, 0).unwrap().unwrap();
+    assert_eq!(deleted.count, before - log.segment_count());
+    assert!(aside().filter(|entry| entry.name.ends_with(".log.deleted")).count() == deleted.count);
+    fill(&mut log, 20, 2);
+    check(&log.view());
+    log.remove(&deleted).unwrap();
+    assert_eq!(aside().count(), 0);
+    check(&log.view());
 }

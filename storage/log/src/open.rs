@@ -399,7 +399,7 @@ impl Opening {
             swaps: Vec::new(),
         };
         if log.end < log.log_start {
-            log.truncate_fully_and_start_at(log.log_start, options.now_ms)?;
+            log.truncate_fully_and_start_at(log.log_start, options.now_ms)?.remove(&*log.disk)?;
         }
         let (start, end) = (log.log_start, log.end);
         log.change_epochs(|epochs| epochs.truncate_from_end(end));

@@ -8,7 +8,7 @@ use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use disk::{DiskError, DiskFile};
+use disk::{DiskError, DiskFile, Open};
 use model::producers::{BatchInfo, CompletedTransaction, Producers};
 use wire::batch::{BatchHeader, RecordBatch};
 
@@ -81,9 +81,21 @@ impl Log {
         Ok(())
     }
 
-    /// Whether anything came since the last snapshot, or the log's start.
+    /// Makes a snapshot durable, if it is not.
+    pub(crate) fn sync_snapshot(&self, offset: i64) -> Result<(), DiskError> {
+        let unsynced = &self.sync_state.snapshots;
+        let mut unsynced = unsynced.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(at) = unsynced.iter().position(|known| *known == offset) {
+            let path = self.dir.join(file_name(offset, SNAPSHOT));
+            self.disk.open(&path, Open::Read)?.sync_data()?;
+            unsynced.swap_remove(at);
+        }
+        Ok(())
+    }
+
+    /// Whether anything came since the last snapshot, or the first segment's beginning: also where the log start is behind it.
     pub(crate) fn needs_snapshot(&self, offset: i64) -> bool {
-        offset > self.snapshots.last().copied().unwrap_or(self.log_start)
+        offset > self.snapshots.last().copied().unwrap_or(self.segments[0].base)
     }
 
     /// Forgets everything: the log goes on empty.

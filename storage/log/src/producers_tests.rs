@@ -173,7 +173,7 @@ fn a_truncation_brings_the_state_back() {
     }
     let disk = sim();
     let mut log = with_transactions(&disk);
-    log.truncate_fully_and_start_at(50, 0).unwrap();
+    log.truncate_fully_and_start_at(50, 0).unwrap().remove(&*disk).unwrap();
     assert!(log.producers().is_empty());
     assert!(snapshots(&disk).is_empty());
 }

@@ -33,6 +33,11 @@ impl DeletedSegments {
 }
 
 impl Log {
+    /// Removes files that were set aside, here and now.
+    pub fn remove(&self, deleted: &DeletedSegments) -> Result<(), DiskError> {
+        deleted.remove(&*self.disk)
+    }
+
     /// Moves the log start forward, at most to the log's end. The owner keeps it in the checkpoint of the log directory.
     pub fn advance_log_start(&mut self, offset: i64) -> bool {
         let offset = offset.min(self.end);
@@ -102,6 +107,10 @@ impl Log {
         self.advance_log_start(offset);
         let keep = self.segments.partition_point(|segment| segment.base <= offset).max(1) - 1;
         let mut files = Vec::new();
+        if keep > 0 {
+            // It alone tells of what producers wrote in the segments that go.
+            self.sync_snapshot(self.segments[keep].base)?;
+        }
         for segment in &self.segments[..keep] {
             set_segment_files_aside(&*self.disk, &self.dir, segment.base, &mut files)?;
             self.snapshots.remove(&segment.base);

@@ -90,16 +90,23 @@ pub fn marker(
 
 /// The state that all batches below `end` give, from nothing, and the transactions that they aborted.
 pub fn replayed(view: &LogView, end: i64) -> (Producers, Vec<AbortedTransaction>) {
-    let (mut producers, mut aborted) = (Producers::default(), Vec::new());
+    let mut batches = Vec::new();
     view.batches_from(0)
         .for_each(|batch| {
-            let base = batch.header().base_offset;
-            let below = base < end;
-            let ended = below.then(|| producers.apply(&batch.info().unwrap(), base)).flatten();
-            aborted.extend(ended.filter(|ended| ended.aborted).map(AbortedTransaction::from));
-            below
+            batches.push(batch);
+            true
         })
         .unwrap();
+    replayed_of(&batches, end)
+}
+
+/// As [`replayed`], of these.
+pub fn replayed_of(batches: &[RecordBatch], end: i64) -> (Producers, Vec<AbortedTransaction>) {
+    let (mut producers, mut aborted) = (Producers::default(), Vec::new());
+    for batch in batches.iter().filter(|batch| batch.header().base_offset < end) {
+        let ended = producers.apply(&batch.info().unwrap(), batch.header().base_offset);
+        aborted.extend(ended.filter(|ended| ended.aborted).map(AbortedTransaction::from));
+    }
     (producers, aborted)
 }
 
@@ -109,15 +116,31 @@ pub fn snapshots(disk: &Arc<dyn Disk>) -> Vec<i64> {
     entries.filter_map(|entry| entry.name.strip_suffix(".snapshot")?.parse().ok()).collect()
 }
 
-/// LO-4: that producers, their snapshots and the transaction indexes are what the log's batches give from nothing. Only of a
-/// log that begins at offset 0.
+/// LO-4: that producers, their snapshots and the transaction indexes are what the log's batches give from nothing.
 pub fn check_producers(disk: &Arc<dyn Disk>, log: &Log) {
     let view = log.view();
-    let (producers, aborted) = replayed(&view, i64::MAX);
+    assert_eq!(producers_differ(disk, log, |end| replayed(&view, end)), None);
+}
+
+/// Where they are not what `replay` gives of all batches below an offset, which may be more than the log still has.
+pub fn producers_differ(
+    disk: &Arc<dyn Disk>,
+    log: &Log,
+    replay: impl Fn(i64) -> (Producers, Vec<AbortedTransaction>),
+) -> Option<String> {
+    let view = log.view();
+    let (producers, mut aborted) = replay(i64::MAX);
+    aborted.retain(|txn| txn.last_offset >= log.segments[0].base);
     let bytes = encode_producer_snapshot;
-    assert_eq!(bytes(log.producers()), bytes(&producers));
-    assert_eq!(log.producers().first_ongoing_offset(), producers.first_ongoing_offset());
-    assert_eq!(view.aborted_transactions(0, i64::MAX).unwrap(), aborted);
+    if bytes(log.producers()) != bytes(&producers)
+        || log.producers().first_ongoing_offset() != producers.first_ongoing_offset()
+    {
+        return Some(format!("producers {:?}, not {producers:?}", log.producers()));
+    }
+    let indexed = view.aborted_transactions(0, i64::MAX).unwrap();
+    if indexed != aborted {
+        return Some(format!("aborted {indexed:?}, not {aborted:?}"));
+    }
     for (index, segment) in log.segments.iter().enumerate() {
         let end = log.segments.get(index + 1).map_or(log.log_end_offset(), |next| next.base);
         assert!(segment.txn_index.is_sound(segment.base, end).unwrap());
@@ -125,8 +148,11 @@ pub fn check_producers(disk: &Arc<dyn Disk>, log: &Log) {
     for offset in snapshots(disk) {
         assert!(offset <= log.log_end_offset(), "a snapshot of what is gone: {offset}");
         let stored = read_producer_snapshot(&**disk, &dir(), offset).unwrap();
-        assert_eq!(bytes(&stored), bytes(&replayed(&view, offset).0), "as of {offset}");
+        if bytes(&stored) != bytes(&replay(offset).0) {
+            return Some(format!("as of {offset}: {stored:?}, not {:?}", replay(offset).0));
+        }
     }
+    None
 }
 
 /// Checks that the indexes of all segments are what their batches give from nothing; but for time index entries, true ones,

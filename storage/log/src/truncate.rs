@@ -11,6 +11,8 @@ use crate::error::{OpenError, ReadError};
 use crate::index::Index;
 use crate::log::Log;
 use crate::names::{DELETED, LOG, OFFSET_INDEX, SNAPSHOT, TIME_INDEX, TXN_INDEX, file_name};
+use crate::recover::Scanned;
+use crate::retention::DeletedSegments;
 use crate::segment::Segment;
 
 /// Why a log could not be truncated; it must be opened anew.
@@ -64,35 +66,64 @@ pub(crate) fn remove_if_there(disk: &dyn Disk, path: &Path) -> Result<(), DiskEr
     }
 }
 
+/// Where a log is cut.
+struct Cut {
+    segment: usize,
+    position: u64,
+    /// The log's new end.
+    end: i64,
+    /// What is known of the segment then.
+    scanned: Scanned,
+}
+
 impl Log {
-    /// Removes all records from `offset` on, durably. False if there were none. A batch that holds `offset` goes whole, and
-    /// the log then ends before it. Where it fails, or is cut short by a panic, the log is opened without
-    /// [`OpenOptions::truncated_whole`](crate::OpenOptions::truncated_whole).
-    pub fn truncate_to(&mut self, offset: i64, now_ms: i64) -> Result<bool, TruncateError> {
-        if offset >= self.end {
-            // An epoch that this replica began as leader, and wrote nothing in, may be none of the new leader's.
-            let end = self.end;
-            self.change_epochs(|epochs| epochs.truncate_from_end(end));
-            return Ok(false);
-        }
-        if offset < self.segments[0].base {
-            self.truncate_fully_and_start_at(offset, now_ms)?;
-            return Ok(true);
-        }
+    /// Up to where the log will be durable if it is truncated to `offset`. The owner says so in the recovery-point checkpoint,
+    /// durably, before it truncates: else what a crash leaves of the truncation is a loss of what was durable.
+    pub fn recovery_point_if_truncated_to(&self, offset: i64) -> Result<i64, TruncateError> {
+        let durable = match offset {
+            offset if offset >= self.end => self.recovery_point,
+            offset if offset < self.segments[0].base => 0,
+            offset => self.cut_at(offset, 0)?.scanned.active.next_offset,
+        };
+        Ok(durable.min(self.recovery_point))
+    }
+
+    fn cut_at(&self, offset: i64, now_ms: i64) -> Result<Cut, TruncateError> {
         let view = self.view();
         let index = view.segment_index(offset);
-        let segment = self.segments[index].clone();
+        let segment = &self.segments[index];
         let size = view.size_of(index);
         let found: Option<(u64, BatchHeader)> = segment.locate(offset, size)?;
         let position = found.map_or(size, |(position, _)| position);
         let end = found.map_or(offset, |(_, header)| header.base_offset.min(offset));
-        let scanned = self.rescan(&segment, position, now_ms)?;
+        Ok(Cut { segment: index, position, end, scanned: self.rescan(segment, position, now_ms)? })
+    }
+
+    /// Removes all records from `offset` on, durably. None if there were none; else the segments that went, for the owner to
+    /// remove after `file.delete.delay.ms`. A batch that holds `offset` goes whole, and the log then ends before it. Where it
+    /// fails, or is cut short by a panic, the log is opened without
+    /// [`OpenOptions::truncated_whole`](crate::OpenOptions::truncated_whole). Before it the recovery-point checkpoint is lowered
+    /// to [`Log::recovery_point_if_truncated_to`].
+    pub fn truncate_to(
+        &mut self,
+        offset: i64,
+        now_ms: i64,
+    ) -> Result<Option<DeletedSegments>, TruncateError> {
+        if offset >= self.end {
+            // An epoch that this replica began as leader, and wrote nothing in, may be none of the new leader's.
+            let end = self.end;
+            self.change_epochs(|epochs| epochs.truncate_from_end(end));
+            return Ok(None);
+        }
+        if offset < self.segments[0].base {
+            return Ok(Some(self.truncate_fully_and_start_at(offset, now_ms)?));
+        }
+        let Cut { segment: index, position, end, scanned } = self.cut_at(offset, now_ms)?;
+        let segment = self.segments[index].clone();
 
         self.finish_swap()?;
         self.begin_truncation();
-        for later in self.segments[index + 1..].iter().rev() {
-            remove_segment_files(&*self.disk, &self.dir, later.base)?;
-        }
+        let deleted = self.set_aside_from(index + 1)?;
         // An index that outlived the records it points to would mislead a recovery.
         for suffix in [OFFSET_INDEX, TIME_INDEX] {
             remove_if_there(&*self.disk, &self.dir.join(file_name(segment.base, suffix)))?;
@@ -119,20 +150,28 @@ impl Log {
         self.active = scanned.active;
         self.end_truncation(end);
         self.cut_producers()?;
-        Ok(true)
+        Ok(Some(deleted))
     }
 
-    /// Removes everything, durably; the log goes on at `offset`.
+    /// The newest first: at every moment the log is whole up to an end.
+    fn set_aside_from(&self, index: usize) -> Result<DeletedSegments, DiskError> {
+        let mut files = Vec::new();
+        for segment in self.segments[index..].iter().rev() {
+            set_segment_files_aside(&*self.disk, &self.dir, segment.base, &mut files)?;
+        }
+        Ok(DeletedSegments { count: self.segments.len() - index, files })
+    }
+
+    /// Removes everything, durably; the log goes on at `offset`. Before it the recovery-point checkpoint is
+    /// lowered to 0: for a moment there is nothing.
     pub fn truncate_fully_and_start_at(
         &mut self,
         offset: i64,
         now_ms: i64,
-    ) -> Result<(), DiskError> {
+    ) -> Result<DeletedSegments, DiskError> {
         self.finish_swap()?;
         self.begin_truncation();
-        for segment in self.segments.iter().rev() {
-            remove_segment_files(&*self.disk, &self.dir, segment.base)?;
-        }
+        let deleted = self.set_aside_from(0)?;
         self.drop_producers()?;
         self.disk.sync_dir(&self.dir)?;
         self.segments = Arc::new(vec![self.create_segment(offset)?]);
@@ -144,7 +183,7 @@ impl Log {
         });
         self.log_start = offset;
         self.end_truncation(offset);
-        Ok(())
+        Ok(deleted)
     }
 
     fn begin_truncation(&mut self) {

@@ -58,16 +58,19 @@ pub(super) fn copy_piece(log: &mut Log, source: &LogView, now_ms: i64) -> Result
             Some(known)
                 if known.epoch < latest.epoch || known.end_offset < log.log_end_offset() =>
             {
-                log.truncate_to(known.end_offset.min(log.log_end_offset()), now_ms)?;
+                let end = known.end_offset.min(log.log_end_offset());
+                if let Some(deleted) = log.truncate_to(end, now_ms)? {
+                    log.remove(&deleted)?;
+                }
             }
             Some(_) => {}
-            None => log.truncate_fully_and_start_at(start, now_ms)?,
+            None => begin_at(log, start, now_ms)?,
         },
-        None if log.log_end_offset() > end => log.truncate_fully_and_start_at(start, now_ms)?,
+        None if log.log_end_offset() > end => begin_at(log, start, now_ms)?,
         None => {}
     }
     if log.log_end_offset() < start {
-        log.truncate_fully_and_start_at(start, now_ms)?;
+        begin_at(log, start, now_ms)?;
     }
     let mut copied = 0;
     if log.log_end_offset() < end {
@@ -80,7 +83,7 @@ pub(super) fn copy_piece(log: &mut Log, source: &LogView, now_ms: i64) -> Result
         let first = batches.first().ok_or(CopyError::Hole(from))?.header().base_offset;
         if first < from {
             // The log starts within a batch.
-            log.truncate_fully_and_start_at(first, now_ms)?;
+            begin_at(log, first, now_ms)?;
         }
         copied = batches.iter().map(|batch| batch.size() as u64).sum();
         log.append(&batches, now_ms)?;
@@ -89,6 +92,12 @@ pub(super) fn copy_piece(log: &mut Log, source: &LogView, now_ms: i64) -> Result
         log.advance_log_start(start);
     }
     Ok(copied)
+}
+
+/// Nobody reads a copy: its files go at once.
+fn begin_at(log: &mut Log, offset: i64, now_ms: i64) -> Result<(), CopyError> {
+    let deleted = log.truncate_fully_and_start_at(offset, now_ms)?;
+    Ok(log.remove(&deleted)?)
 }
 
 /// What is left of a copy that was caught up, closed and rests: the rest of the log is appended, and everything is durable

@@ -42,7 +42,7 @@ impl Opening {
                 ?newest,
                 "the metadata log ends before its newest snapshot: it goes on there"
             );
-            log.truncate_fully_and_start_at(newest.offset, self.now_ms)?;
+            log.truncate_fully_and_start_at(newest.offset, self.now_ms)?.remove(disk)?;
         }
         let start = log.log_start_offset();
         if newest.offset < start {

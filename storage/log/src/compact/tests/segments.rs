@@ -171,9 +171,9 @@ fn producer_snapshots_go_with_segments_that_go() {
 fn a_log_that_has_changed_takes_nothing() {
     type Change = fn(&mut Log);
     let changes: [Change; 3] = [
-        |log| assert!(log.truncate_to(95, 0).unwrap()),
+        |log| assert!(log.truncate_to(95, 0).unwrap().is_some()),
         |log| log.delete_segments_below(20, 0).unwrap().remove(&*log.disk).unwrap(),
-        |log| log.truncate_fully_and_start_at(500, 0).unwrap(),
+        |log| log.truncate_fully_and_start_at(500, 0).unwrap().remove(&*log.disk).unwrap(),
     ];
     for change in changes {
         let mut log = filled(100, 5);
@@ -214,9 +214,9 @@ fn groups_are_taken_in_their_order_only() {
 fn a_swap_that_nobody_ran_is_run_before_names_are_touched() {
     type Touch = fn(&mut Log);
     let touches: [Touch; 4] = [
-        |log| assert!(log.truncate_to(95, 0).unwrap()),
+        |log| assert!(log.truncate_to(95, 0).unwrap().is_some()),
         |log| log.delete_segments_below(20, 0).unwrap().remove(&*log.disk).unwrap(),
-        |log| log.truncate_fully_and_start_at(500, 0).unwrap(),
+        |log| log.truncate_fully_and_start_at(500, 0).unwrap().remove(&*log.disk).unwrap(),
         |_| {},
     ];
     for touch in touches {
@@ -276,7 +276,7 @@ fn a_truncation_between_batches_leaves_a_log_that_opens() {
     for clean in [true, false] {
         let mut log = filled(100, 5);
         log.clean(0);
-        assert!(log.log.truncate_to(50, 0).unwrap());
+        assert!(log.log.truncate_to(50, 0).unwrap().is_some());
         assert_eq!((log.log.log_end_offset(), log.keys().len()), (50, 0));
         log.log.sync().unwrap();
         let Compacted { disk, log, .. } = log;
