@@ -14,7 +14,7 @@ use wire::alter_configs_request::AlterConfigsResource;
 use wire::alter_configs_response::AlterConfigsResourceResponse;
 use wire::{AlterConfigsRequest, AlterConfigsResponse};
 
-use super::resources::{Alteration, ResourceError, named_twice};
+use super::resources::{Alteration, Present, ResourceError, named_twice};
 use super::{Api, RequestContext, forward};
 use crate::Broker;
 
@@ -87,6 +87,7 @@ async fn forwarded(
 
 fn check(broker: &Broker, resources: &[AlterConfigsResource]) -> Vec<Result<(), ResourceError>> {
     let twice = named_twice(resources.iter().map(|r| (r.resource_type, r.resource_name.as_str())));
+    let present = Present::of(broker);
     let check = |resource: &AlterConfigsResource| {
         let (kind, name) = (resource.resource_type, resource.resource_name.as_str());
         if twice.contains(&(kind, name)) {
@@ -95,7 +96,7 @@ fn check(broker: &Broker, resources: &[AlterConfigsResource]) -> Vec<Result<(), 
         let set = Op::Set as i8;
         let ops = resource.configs.iter();
         let ops = ops.map(|c| (c.name.as_str(), set, c.value.as_deref())).collect();
-        Alteration { kind, name, ops }.check(broker, true)
+        Alteration { kind, name, ops }.check(&present, true)
     };
     resources.iter().map(check).collect()
 }

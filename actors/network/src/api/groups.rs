@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use machines::groups::ClientContext;
 use machines::metadata::MetadataImage;
 use model::ErrorCode;
+use runtime::Map;
 
 use super::RequestContext;
 
@@ -34,6 +35,25 @@ pub(super) fn other_reply() -> i16 {
 
 pub(super) fn exists(image: &MetadataImage, topic: &str, partition: i32) -> bool {
     image.topics.by_name(topic).is_some_and(|topic| topic.partition(partition).is_some())
+}
+
+/// One entry for each topic, what was refused before the coordinator was asked first.
+pub(super) fn merge<T>(
+    refused: Vec<T>,
+    answered: Vec<T>,
+    name: impl Fn(&T) -> &str,
+    join: impl Fn(&mut T, T),
+) -> Vec<T> {
+    let places = refused.iter().enumerate().map(|(place, topic)| (name(topic).to_owned(), place));
+    let places: Map<String, usize> = places.collect();
+    let mut topics = refused;
+    for topic in answered {
+        match places.get(name(&topic)) {
+            Some(place) => join(&mut topics[*place], topic),
+            None => topics.push(topic),
+        }
+    }
+    topics
 }
 
 #[cfg(test)]

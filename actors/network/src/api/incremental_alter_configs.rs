@@ -13,7 +13,7 @@ use wire::incremental_alter_configs_request::AlterConfigsResource;
 use wire::incremental_alter_configs_response::AlterConfigsResourceResponse;
 use wire::{IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse};
 
-use super::resources::{Alteration, ResourceError, named_twice};
+use super::resources::{Alteration, Present, ResourceError, named_twice};
 use super::{Api, RequestContext, forward};
 use crate::Broker;
 
@@ -101,12 +101,13 @@ fn is_logger(resource: &AlterConfigsResource) -> bool {
 
 fn check(broker: &Broker, resources: &[AlterConfigsResource]) -> Vec<Result<(), ResourceError>> {
     let twice = named_twice(resources.iter().map(|r| (r.resource_type, r.resource_name.as_str())));
+    let present = Present::of(broker);
     let check = |resource: &AlterConfigsResource| {
         let (kind, name) = (resource.resource_type, resource.resource_name.as_str());
         if twice.contains(&(kind, name)) {
             return Err(ResourceError::Twice);
         }
-        alteration(resource).check(broker, false)
+        alteration(resource).check(&present, false)
     };
     resources.iter().map(check).collect()
 }

@@ -8,12 +8,11 @@ use std::sync::Arc;
 use machines::groups::{GroupReply, GroupRequest};
 use machines::metadata::MetadataImage;
 use model::ErrorCode;
-use runtime::Map;
 use wire::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
 use wire::offset_commit_response::{OffsetCommitResponsePartition, OffsetCommitResponseTopic};
 use wire::{OffsetCommitRequest, OffsetCommitResponse};
 
-use super::groups::exists;
+use super::groups::{exists, merge};
 use super::{Api, RequestContext};
 use crate::Broker;
 
@@ -48,7 +47,15 @@ impl Api for OffsetCommit {
         let group_id = request.group_id.clone();
         let ask = GroupRequest::OffsetCommit { request, version: cx.version };
         match broker.groups.holding(cx.credit.clone()).ask(&group_id, ask).await {
-            GroupReply::OffsetCommit(response) => merge(refused, response),
+            GroupReply::OffsetCommit(mut response) => {
+                let answered = std::mem::take(&mut response.topics);
+                let join = |refused: &mut OffsetCommitResponseTopic,
+                            answered: OffsetCommitResponseTopic| {
+                    refused.partitions.extend(answered.partitions);
+                };
+                response.topics = merge(refused, answered, |topic| &topic.name, join);
+                response
+            }
             _ => OffsetCommitResponse { topics: refused, ..Default::default() },
         }
     }
@@ -94,23 +101,4 @@ fn refuse(
         partitions: partitions.collect(),
         ..Default::default()
     }
-}
-
-/// One entry for each topic, what was refused before the coordinator was asked first.
-fn merge(
-    refused: Vec<OffsetCommitResponseTopic>,
-    mut response: OffsetCommitResponse,
-) -> OffsetCommitResponse {
-    let mut places: Map<String, usize> = Map::new();
-    for (place, topic) in refused.iter().enumerate() {
-        places.insert(topic.name.clone(), place);
-    }
-    let mut topics = refused;
-    for topic in std::mem::take(&mut response.topics) {
-        match places.get(&topic.name) {
-            Some(place) => topics[*place].partitions.extend(topic.partitions),
-            None => topics.push(topic),
-        }
-    }
-    OffsetCommitResponse { topics, ..response }
 }

@@ -7,12 +7,11 @@ use std::sync::Arc;
 
 use machines::groups::{GroupReply, GroupRequest};
 use model::ErrorCode;
-use runtime::Map;
 use wire::offset_delete_request::OffsetDeleteRequestPartition;
 use wire::offset_delete_response::{OffsetDeleteResponsePartition, OffsetDeleteResponseTopic};
 use wire::{OffsetDeleteRequest, OffsetDeleteResponse};
 
-use super::groups::{exists, other_reply};
+use super::groups::{exists, merge, other_reply};
 use super::{Api, RequestContext};
 use crate::Broker;
 
@@ -51,7 +50,15 @@ impl Api for OffsetDelete {
         {
             // An error of the group is all that there is to say.
             GroupReply::OffsetDelete(response) if response.error_code != 0 => response,
-            GroupReply::OffsetDelete(response) => merge(refused, response),
+            GroupReply::OffsetDelete(mut response) => {
+                let answered = std::mem::take(&mut response.topics);
+                let join = |refused: &mut OffsetDeleteResponseTopic,
+                            answered: OffsetDeleteResponseTopic| {
+                    refused.partitions.extend(answered.partitions);
+                };
+                response.topics = merge(refused, answered, |topic| &topic.name, join);
+                response
+            }
             _ => OffsetDeleteResponse { error_code: other_reply(), ..Default::default() },
         }
     }
@@ -68,23 +75,4 @@ fn refuse(name: &str, partitions: &[OffsetDeleteRequestPartition]) -> OffsetDele
         partitions: partitions.collect(),
         ..Default::default()
     }
-}
-
-/// One entry for each topic, what was refused before the coordinator was asked first.
-fn merge(
-    refused: Vec<OffsetDeleteResponseTopic>,
-    mut response: OffsetDeleteResponse,
-) -> OffsetDeleteResponse {
-    let mut places: Map<String, usize> = Map::new();
-    for (place, topic) in refused.iter().enumerate() {
-        places.insert(topic.name.clone(), place);
-    }
-    let mut topics = refused;
-    for topic in std::mem::take(&mut response.topics) {
-        match places.get(&topic.name) {
-            Some(place) => topics[*place].partitions.extend(topic.partitions),
-            None => topics.push(topic),
-        }
-    }
-    OffsetDeleteResponse { topics, ..response }
 }

@@ -1,6 +1,8 @@
 //! What a broker checks of altered configurations before the controller is asked, and its own settings as the metadata has them.
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use machines::metadata::{ConfigResource, MetadataImage};
 use model::ErrorCode;
@@ -80,6 +82,24 @@ pub(super) fn named_twice<'a>(
     counts.into_iter().filter(|(_, count)| *count > 1).map(|(key, _)| key).collect()
 }
 
+/// What the alterations of one request are checked against.
+pub(super) struct Present<'a> {
+    broker: &'a Broker,
+    image: Arc<MetadataImage>,
+    /// This broker's own: worked out only where they are altered, and then once.
+    settings: OnceCell<Values>,
+}
+
+impl Present<'_> {
+    pub(super) fn of(broker: &Broker) -> Present<'_> {
+        Present { broker, image: broker.metadata.get(), settings: OnceCell::new() }
+    }
+
+    fn settings(&self) -> &Values {
+        self.settings.get_or_init(|| settings(self.broker, &self.image))
+    }
+}
+
 impl<'a> Alteration<'a> {
     /// What every resource must satisfy.
     fn check_keys(&self) -> Result<(), ResourceError> {
@@ -94,18 +114,19 @@ impl<'a> Alteration<'a> {
     }
 
     /// The checks of `ConfigAdminManager`: what is left is the controller's to decide.
-    pub(super) fn check(&self, broker: &Broker, legacy: bool) -> Result<(), ResourceError> {
+    pub(super) fn check(&self, present: &Present<'_>, legacy: bool) -> Result<(), ResourceError> {
         self.check_keys()?;
         match Resource::from_code(self.kind) {
-            Some(Resource::Broker) => self.check_broker(broker, legacy),
+            Some(Resource::Broker) => self.check_broker(present, legacy),
             Some(Resource::Topic | Resource::ClientMetrics | Resource::Group) => Ok(()),
-            Some(Resource::BrokerLogger) if !legacy => self.check_loggers(broker),
+            Some(Resource::BrokerLogger) if !legacy => self.check_loggers(present.broker),
             Some(Resource::BrokerLogger) | None => Err(ResourceError::Unknown(self.kind)),
         }
     }
 
     /// Brokers answer for themselves and for all; what another has is asked of that one.
-    fn check_broker(&self, broker: &Broker, legacy: bool) -> Result<(), ResourceError> {
+    fn check_broker(&self, present: &Present<'_>, legacy: bool) -> Result<(), ResourceError> {
+        let broker = present.broker;
         let all_brokers = self.name.is_empty();
         if !all_brokers {
             let id: Option<i32> = self.name.parse().ok();
@@ -120,16 +141,15 @@ impl<'a> Alteration<'a> {
             let op = Op::from_code(*op).ok_or(AlterError::UnknownOp(*op))?;
             ops.push((*name, op, *value));
         }
-        let image = broker.metadata.get();
         let resource = ConfigResource { kind: Resource::Broker, name: self.name.to_owned() };
         let none = BTreeMap::new();
-        let current = if legacy { &none } else { image.configs.of(&resource) };
+        let current = if legacy { &none } else { present.image.configs.of(&resource) };
         let altered = alter(Resource::Broker, current, &ops)?;
         validate_broker(all_brokers, &altered)?;
         if let Some(Some(cordoned)) = altered.get("cordoned.log.dirs") {
             check_cordoned(broker, cordoned)?;
         }
-        validate_broker_change(&settings(broker, &image), &altered)?;
+        validate_broker_change(present.settings(), &altered)?;
         let set = altered.iter().filter_map(|(name, value)| Some((name, value.as_ref()?)));
         Ok(refuse_unhonoured(Resource::Broker, set)?)
     }
