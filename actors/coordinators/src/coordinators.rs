@@ -133,8 +133,7 @@ impl Coordinators {
             if self.followed.contains_key(&partition) {
                 continue;
             }
-            let read_bytes = usize::try_from(self.args.config.load_buffer_bytes).unwrap_or(1);
-            let log = PartitionLog::new(handle.clone(), cx.world().clone(), read_bytes);
+            let log = PartitionLog::new(handle.clone(), cx.world().clone(), &self.args.config);
             cx.spawn_task(tell_leadership(handle.clone(), partition, cx.me().clone()));
             self.followed.insert(partition, Followed { handle, log: Arc::new(log), epoch: None });
         }

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use machines::partition::{Acks, Origin};
+use model::node_config::GroupsConfig;
 use model::settings::TimestampType;
 use model::{ErrorCode, LeaderEpoch, StoredRecord};
 use partitions::{
@@ -17,7 +18,7 @@ use runtime::{
 use wire::batch::{
     BatchBuilder, BatchError, ControlRecordType, Record, RecordBatch, batches, parse_control_type,
 };
-use wire::compression::Compression;
+use wire::compression::{Codec, Compression};
 
 /// A batch of a coordinator's topic decompresses to no more than this.
 const MAX_BATCH_BYTES: usize = 256 << 20;
@@ -28,6 +29,8 @@ pub struct PartitionLog {
     world: World,
     /// `offsets.load.buffer.size`
     read_bytes: usize,
+    /// `offsets.topic.compression.codec`, which the topic's own `compression.type` outweighs
+    compression: Compression,
     in_flight: Arc<InFlight>,
     open: Arc<Mutex<OpenTransactions>>,
 }
@@ -58,9 +61,12 @@ impl InFlight {
 }
 
 impl PartitionLog {
-    pub fn new(handle: Arc<PartitionHandle>, world: World, read_bytes: usize) -> PartitionLog {
+    pub fn new(handle: Arc<PartitionHandle>, world: World, config: &GroupsConfig) -> PartitionLog {
         let (in_flight, open) = Default::default();
-        PartitionLog { handle, world, read_bytes, in_flight, open }
+        let read_bytes = usize::try_from(config.load_buffer_bytes).unwrap_or(1);
+        let codec = u8::try_from(config.compression_codec).ok().and_then(Codec::from_id);
+        let compression = codec.map_or(Compression::NONE, Compression::of);
+        PartitionLog { handle, world, read_bytes, compression, in_flight, open }
     }
 
     fn readable(&self) -> Result<Readable, ErrorCode> {
@@ -70,7 +76,8 @@ impl PartitionLog {
     fn batch(&self, records: &[StoredRecord]) -> Result<RecordBatch, ErrorCode> {
         let now_ms = self.world.now().wall_ms;
         let config = self.handle.config();
-        let mut builder = BatchBuilder::new(Compression::NONE);
+        let compression = Compression::of_topic(&config).unwrap_or(self.compression);
+        let mut builder = BatchBuilder::new(compression);
         if config.message_timestamp_type == TimestampType::LogAppendTime {
             builder = builder.log_append_time(now_ms);
         }

@@ -1,9 +1,11 @@
 //! Groups: members and offsets, from the finding of the coordinator to the end of the group.
 
 use bytes::Bytes;
+use model::settings::CompressionType;
 use model::topic::CONSUMER_OFFSETS;
 use model::{ErrorCode, coordinator_partition};
-use partitions::PartitionMsg;
+use partitions::{PartitionHandle, PartitionMsg};
+use wire::compression::Codec;
 use wire::join_group_request::JoinGroupRequestProtocol;
 use wire::leave_group_request::MemberIdentity;
 use wire::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
@@ -432,6 +434,37 @@ async fn offsets_carry_the_brokers_time_where_the_broker_says_so() {
         assert_eq!(own, wire::batch::TimestampType::LogAppendTime);
     }
     assert!(!bytes.is_empty());
+}
+
+#[tokio::test]
+async fn offsets_are_compressed_as_the_node_says_and_where_it_does_the_topic() {
+    let settings = [
+        ("offsets.topic.num.partitions", "1"),
+        ("offsets.topic.replication.factor", "1"),
+        ("offsets.topic.compression.codec", "1"),
+    ];
+    let mut rig = Rig::with_settings(&settings).await;
+    rig.topic("t", 1, &[]).await;
+    let mut client = rig.client().await;
+    client.call(&find("g"), 6).await;
+    until_served(&mut client, "g").await;
+    let mut end = 0;
+    for (topics_own, expected) in [(None, Codec::Gzip), (Some("zstd"), Codec::Zstd)] {
+        if let Some(codec) = topics_own {
+            rig.configure(CONSUMER_OFFSETS, "compression.type", codec);
+            let is_told = |handle: &PartitionHandle| {
+                handle.config().compression_type == CompressionType::Zstd
+            };
+            rig.until(CONSUMER_OFFSETS, 0, is_told).await;
+        }
+        until_committed(&mut client, &commit("g", "t", &[(0, 3)], 9)).await;
+        let fetched = crate::fetch::fetch(&mut client, CONSUMER_OFFSETS, 12, end).await;
+        let bytes = fetched.records.as_ref().and_then(|records| records.as_bytes()).unwrap();
+        let batch = wire::batch::batches(bytes.clone()).next().unwrap().unwrap();
+        assert_eq!(batch.header().codec(), Ok(expected));
+        end = batch.header().last_offset() + 1;
+    }
+    assert_eq!(fetched(&mut client, "g", 9).await, Ok(3));
 }
 
 #[tokio::test]

@@ -221,6 +221,17 @@ impl Rig {
         id
     }
 
+    /// Has the controller say that the topic has this setting.
+    pub fn configure(&mut self, topic: &str, name: &str, value: &str) {
+        self.publish([MetadataRecord::Config(ConfigRecord {
+            resource_type: 2,
+            resource_name: topic.into(),
+            name: name.into(),
+            value: Some(value.into()),
+            ..Default::default()
+        })]);
+    }
+
     /// Has the controller say that the replica is in this directory.
     pub fn assign(&mut self, topic: &str, partition_id: i32, directory: Uuid) {
         self.publish([MetadataRecord::PartitionChange(PartitionChangeRecord {

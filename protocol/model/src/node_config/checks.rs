@@ -199,6 +199,13 @@ fn numbers(config: &NodeConfig, require: &mut impl FnMut(bool, String)) {
             groups.min_session_timeout_ms, groups.max_session_timeout_ms
         ),
     );
+    let codec = groups.compression_codec;
+    require(
+        (0..=4).contains(&codec),
+        format!(
+            "offsets.topic.compression.codec={codec} must be 0 (none), 1 (gzip), 2 (snappy), 3 (lz4) or 4 (zstd)"
+        ),
+    );
     // Kafka starts, and is then refused the topic again and again by its own controller.
     let segment_bytes = config.values.int("offsets.topic.segment.bytes");
     require(

@@ -192,6 +192,8 @@ pub struct GroupsConfig {
     pub offset_metadata_max_bytes: i32,
     pub commit_timeout_ms: i32,
     pub load_buffer_bytes: i32,
+    /// The id of a codec, as in a batch's attributes.
+    pub compression_codec: i32,
     pub retention_minutes: i32,
     pub retention_check_interval_ms: i64,
 }
@@ -206,6 +208,7 @@ impl GroupsConfig {
             offset_metadata_max_bytes: values.int("offset.metadata.max.bytes"),
             commit_timeout_ms: values.int("offsets.commit.timeout.ms"),
             load_buffer_bytes: values.int("offsets.load.buffer.size"),
+            compression_codec: values.int("offsets.topic.compression.codec"),
             retention_minutes: values.int("offsets.retention.minutes"),
             retention_check_interval_ms: values.long("offsets.retention.check.interval.ms"),
         }

@@ -117,6 +117,7 @@ fn what_does_not_fit_is_refused() {
         (vec![("inter.broker.listener.name", "Y")], "inter.broker.listener.name=Y"),
         (vec![("advertised.listeners", "Y://h:1")], "inter.broker.listener.name=PLAINTEXT"),
         (vec![("queued.max.request.bytes", "5")], "queued.max.request.bytes=5 must be"),
+        (vec![("offsets.topic.compression.codec", "5")], "must be 0 (none), 1 (gzip)"),
         (vec![("offsets.topic.segment.bytes", "1048575")], "must be 1048576 or more"),
         (vec![("log.retention.hours", "0")], "log.retention.ms: must be -1"),
         (vec![("group.min.session.timeout.ms", "2000000")], "must not be more than"),

@@ -11,6 +11,8 @@ mod tests;
 
 use std::io::Read;
 
+use model::settings::{CompressionType, TopicConfig};
+
 pub use inflate::Inflater;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -71,6 +73,24 @@ impl Compression {
     /// The codec at its default level.
     pub fn of(codec: Codec) -> Compression {
         Compression { codec, level: codec.default_level() }
+    }
+
+    /// What a topic's batches are to be; none where whoever writes them decides (`compression.type=producer`).
+    pub fn of_topic(config: &TopicConfig) -> Option<Compression> {
+        Some(match config.compression_type {
+            CompressionType::Producer => return None,
+            CompressionType::Uncompressed => Compression::NONE,
+            CompressionType::Gzip => {
+                Compression { codec: Codec::Gzip, level: config.compression_gzip_level }
+            }
+            CompressionType::Snappy => Compression::of(Codec::Snappy),
+            CompressionType::Lz4 => {
+                Compression { codec: Codec::Lz4, level: config.compression_lz4_level }
+            }
+            CompressionType::Zstd => {
+                Compression { codec: Codec::Zstd, level: config.compression_zstd_level }
+            }
+        })
     }
 }
 

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use machines::partition::{Acks, Origin};
 use model::Uuid;
-use model::settings::{CompressionType, TimestampType, TopicConfig};
+use model::settings::{TimestampType, TopicConfig};
 use model::topic::is_internal_topic;
 use partitions::{Append, AppendResult, PartitionHandle, Room, Standing};
 use wire::batch::{
@@ -294,27 +294,9 @@ fn rules(config: &TopicConfig, now_ms: i64) -> ValidationRules {
         timestamp_before_max_ms: config.message_timestamp_before_max_ms,
         timestamp_after_max_ms: config.message_timestamp_after_max_ms,
         compacted: config.cleanup_policy.compact,
-        compression: compression(config),
+        compression: Compression::of_topic(config),
         max_batch_size: size(config.max_message_bytes),
         max_uncompressed_size: if config.cleanup_policy.compact { held } else { allowed },
         max_rebuilt_size: held,
     }
-}
-
-/// The topic's codec; none where the producer's is kept.
-fn compression(config: &TopicConfig) -> Option<Compression> {
-    Some(match config.compression_type {
-        CompressionType::Producer => return None,
-        CompressionType::Uncompressed => Compression::NONE,
-        CompressionType::Gzip => {
-            Compression { codec: Codec::Gzip, level: config.compression_gzip_level }
-        }
-        CompressionType::Snappy => Compression::of(Codec::Snappy),
-        CompressionType::Lz4 => {
-            Compression { codec: Codec::Lz4, level: config.compression_lz4_level }
-        }
-        CompressionType::Zstd => {
-            Compression { codec: Codec::Zstd, level: config.compression_zstd_level }
-        }
-    })
 }
