@@ -24,10 +24,8 @@ pub(super) fn show(value: Option<Bytes>) -> Result<String, String> {
     match record {
         RemoteLogMetadataRecord::RemoteLogSegmentMetadata(r) => {
             let partition = r.remote_log_segment_id.topic_id_partition;
-            let epochs = r.segment_leader_epochs.iter().map(|e| (e.leader_epoch, e.offset));
             Ok(format!(
-                "RemoteLogSegmentMetadata{{remoteLogSegmentId={}, startOffset={}, endOffset={}, brokerId={}, maxTimestampMs={}, \
-                 eventTimestampMs={}, segmentLeaderEpochs={}, segmentSizeInBytes={}, customMetadata={}, state={}, txnIdxEmpty={}}}",
+                "RemoteLogSegmentMetadata{{remoteLogSegmentId={}, startOffset={}, endOffset={}, brokerId={}, maxTimestampMs={}, eventTimestampMs={}, {}}}",
                 segment_id(
                     &partition_name(partition.id, &partition.name, partition.partition),
                     r.remote_log_segment_id.id
@@ -37,11 +35,13 @@ pub(super) fn show(value: Option<Bytes>) -> Result<String, String> {
                 r.broker_id,
                 r.max_timestamp_ms,
                 r.event_timestamp_ms,
-                leader_epochs(epochs),
-                r.segment_size_in_bytes,
-                custom_metadata(r.custom_metadata.as_ref()),
-                segment_state(r.remote_log_segment_state)?,
-                r.txn_index_empty,
+                held(
+                    r.segment_leader_epochs.iter().map(|e| (e.leader_epoch, e.offset)),
+                    r.segment_size_in_bytes,
+                    r.custom_metadata.as_ref(),
+                    r.remote_log_segment_state,
+                    r.txn_index_empty
+                )?,
             ))
         }
         RemoteLogMetadataRecord::RemoteLogSegmentMetadataUpdate(r) => {
@@ -68,27 +68,41 @@ pub(super) fn show(value: Option<Bytes>) -> Result<String, String> {
                 r.broker_id,
             ))
         }
-        RemoteLogMetadataRecord::RemoteLogSegmentMetadataSnapshot(r) => {
-            let epochs = r.segment_leader_epochs.iter().map(|e| (e.leader_epoch, e.offset));
-            Ok(format!(
-                "RemoteLogSegmentMetadataSnapshot{{segmentId={}, startOffset={}, endOffset={}, maxTimestampMs={}, \
-                 segmentLeaderEpochs={}, segmentSizeInBytes={}, customMetadata={}, state={}, txnIdxEmpty={}}}",
-                r.segment_id,
-                r.start_offset,
-                r.end_offset,
-                r.max_timestamp_ms,
-                leader_epochs(epochs),
+        RemoteLogMetadataRecord::RemoteLogSegmentMetadataSnapshot(r) => Ok(format!(
+            "RemoteLogSegmentMetadataSnapshot{{segmentId={}, startOffset={}, endOffset={}, maxTimestampMs={}, {}}}",
+            r.segment_id,
+            r.start_offset,
+            r.end_offset,
+            r.max_timestamp_ms,
+            held(
+                r.segment_leader_epochs.iter().map(|e| (e.leader_epoch, e.offset)),
                 r.segment_size_in_bytes,
-                custom_metadata(r.custom_metadata.as_ref()),
-                segment_state(r.remote_log_segment_state)?,
-                r.txn_index_empty,
-            ))
-        }
+                r.custom_metadata.as_ref(),
+                r.remote_log_segment_state,
+                r.txn_index_empty
+            )?,
+        )),
     }
 }
 
 fn partition_name(id: Uuid, topic: &str, partition: i32) -> String {
     format!("{id}:{topic}-{partition}")
+}
+
+/// What a segment holds and how far it is, as it ends the words for one.
+fn held(
+    epochs: impl Iterator<Item = (i32, i64)>,
+    bytes: i32,
+    custom: Option<&Bytes>,
+    state: i8,
+    no_transactions: bool,
+) -> Result<String, &'static str> {
+    Ok(format!(
+        "segmentLeaderEpochs={}, segmentSizeInBytes={bytes}, customMetadata={}, state={}, txnIdxEmpty={no_transactions}",
+        leader_epochs(epochs),
+        custom_metadata(custom),
+        segment_state(state)?,
+    ))
 }
 
 fn segment_id(partition: &str, id: Uuid) -> String {

@@ -10,15 +10,13 @@ use model::ErrorCode;
 use ottla::runtime::sim::{
     Life, NodeIndex, SimFault, SimOptions, Simulation, TraceLog, check_replay,
 };
-use wire::batch::{BatchBuilder, batches};
-use wire::compression::Compression;
-use wire::create_topics_request::{CreatableTopic, CreatableTopicConfig};
+use wire::batch::batches;
 use wire::fetch_request::{FetchPartition, FetchTopic};
-use wire::produce_request::{PartitionProduceData, TopicProduceData};
-use wire::{CreateTopicsRequest, FetchRequest, ProduceRequest, Records};
+use wire::{FetchRequest, ProduceRequest, Records};
 
 use crate::broker;
 use crate::faults::stream;
+use crate::requests::{create_topic, produce_one};
 use crate::wire_client::{BACKOFF, WireClient};
 
 const TOPIC: &str = "t";
@@ -55,20 +53,7 @@ impl Shared {
 }
 
 async fn create(wire: &mut WireClient) {
-    let configs = CONFIGS.into_iter().map(|(name, value)| CreatableTopicConfig {
-        name: name.into(),
-        value: Some(value.into()),
-        ..Default::default()
-    });
-    let topic = CreatableTopic {
-        name: TOPIC.into(),
-        num_partitions: 1,
-        replication_factor: 1,
-        configs: configs.collect(),
-        ..Default::default()
-    };
-    let request =
-        CreateTopicsRequest { topics: vec![topic], timeout_ms: 3000, ..Default::default() };
+    let request = create_topic(TOPIC, 1, &CONFIGS);
     loop {
         let response = wire.ask_until_answered(&request, 7).await;
         let code = ErrorCode::from_code(response.topics[0].error_code);
@@ -79,21 +64,7 @@ async fn create(wire: &mut WireClient) {
 }
 
 fn produce_request(key: u64, value: u64) -> ProduceRequest {
-    let mut builder = BatchBuilder::new(Compression::NONE);
-    let text = format!("{value:050}");
-    builder.append(1, Some(&key.to_be_bytes()), Some(text.as_bytes()), &[]);
-    let records = builder.build().expect("a batch").to_bytes();
-    let partition = PartitionProduceData {
-        index: 0,
-        records: Some(Records::Bytes(records)),
-        ..Default::default()
-    };
-    let topic = TopicProduceData {
-        name: TOPIC.into(),
-        partition_data: vec![partition],
-        ..Default::default()
-    };
-    ProduceRequest { acks: -1, timeout_ms: 3000, topic_data: vec![topic], ..Default::default() }
+    produce_one(TOPIC, 0, 1, Some(&key.to_be_bytes()), format!("{value:050}").as_bytes())
 }
 
 /// Everything there is: offset, key, value.

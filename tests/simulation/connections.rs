@@ -8,16 +8,11 @@ use bytes::Bytes;
 use ottla::runtime::sim::{Life, SimOptions, Simulation};
 use ottla::runtime::{Bulkhead, NetStream, World};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use wire::batch::BatchBuilder;
-use wire::compression::Compression;
-use wire::create_topics_request::CreatableTopic;
 use wire::fetch_request::{FetchPartition, FetchTopic};
-use wire::produce_request::{PartitionProduceData, TopicProduceData};
-use wire::{
-    ApiVersionsRequest, CreateTopicsRequest, FetchRequest, Part, ProduceRequest, Records, Request,
-};
+use wire::{ApiVersionsRequest, FetchRequest, Part, ProduceRequest, Request};
 
 use crate::broker;
+use crate::requests;
 use crate::wire_client::{BACKOFF, WireClient};
 
 const TOPIC: &str = "t";
@@ -54,27 +49,14 @@ fn with_node<F: Future<Output = ()> + Send + 'static>(
 }
 
 async fn create_topic(world: &World) {
-    let topic = CreatableTopic {
-        name: TOPIC.into(),
-        num_partitions: 1,
-        replication_factor: 1,
-        ..Default::default()
-    };
-    let request =
-        CreateTopicsRequest { topics: vec![topic], timeout_ms: 3000, ..Default::default() };
+    let request = requests::create_topic(TOPIC, 1, &[]);
     let response = WireClient::new(world, "admin").ask_until_answered(&request, 7).await;
     assert_eq!(response.topics[0].error_code, 0);
     assert_eq!(Peer::connect(world).await.produce(10).await, Some(0));
 }
 
 fn produce_request(bytes: usize) -> ProduceRequest {
-    let mut builder = BatchBuilder::new(Compression::NONE);
-    builder.append(1, None, Some(&vec![7; bytes]), &[]);
-    let records = Some(Records::Bytes(builder.build().expect("a batch").to_bytes()));
-    let partition = PartitionProduceData { index: 0, records, ..Default::default() };
-    let partition_data = vec![partition];
-    let topic = TopicProduceData { name: TOPIC.into(), partition_data, ..Default::default() };
-    ProduceRequest { acks: -1, timeout_ms: 3000, topic_data: vec![topic], ..Default::default() }
+    requests::produce_one(TOPIC, 0, 1, None, &vec![7; bytes])
 }
 
 fn fetch_request(fetch_offset: i64, max_wait: Duration) -> FetchRequest {

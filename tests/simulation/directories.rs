@@ -13,21 +13,19 @@ use ottla::runtime::sim::{
     Life, NodeIndex, START_WALL_MS, SimFault, SimOptions, Simulation, TraceLog, check_replay,
 };
 use wire::alter_replica_log_dirs_request::{AlterReplicaLogDir, AlterReplicaLogDirTopic};
-use wire::batch::{BatchBuilder, batches};
-use wire::compression::Compression;
-use wire::create_topics_request::CreatableTopic;
+use wire::batch::batches;
 use wire::describe_log_dirs_response::DescribeLogDirsResult;
 use wire::fetch_request::{FetchPartition, FetchTopic};
 use wire::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
 use wire::metadata_request::MetadataRequestTopic;
 use wire::metadata_response::MetadataResponsePartition;
-use wire::produce_request::{PartitionProduceData, TopicProduceData};
 use wire::{
     AlterReplicaLogDirsRequest, CreateTopicsRequest, DescribeLogDirsRequest, FetchRequest,
-    IncrementalAlterConfigsRequest, MetadataRequest, ProduceRequest,
+    IncrementalAlterConfigsRequest, MetadataRequest,
 };
 
 use crate::broker;
+use crate::requests::{create_topic, produce_one};
 use crate::wire_client::{BACKOFF, WireClient};
 
 const TOPIC: &str = "t";
@@ -69,30 +67,14 @@ impl Client {
     }
 
     async fn create(&mut self, validate_only: bool) -> i16 {
-        let topic = CreatableTopic {
-            name: self.name.to_owned(),
-            num_partitions: PARTITIONS,
-            replication_factor: 1,
-            ..Default::default()
-        };
-        let topics = vec![topic];
-        let request =
-            CreateTopicsRequest { topics, timeout_ms: 3000, validate_only, ..Default::default() };
+        let request = create_topic(self.name, PARTITIONS, &[]);
+        let request = CreateTopicsRequest { validate_only, ..request };
         self.wire.ask_until_answered(&request, 7).await.topics[0].error_code
     }
 
     /// Sends until it is taken, or refused for good.
     async fn produce(&mut self, index: i32, value: &str) -> ErrorCode {
-        let mut batch = BatchBuilder::new(Compression::NONE);
-        batch.append(START_WALL_MS, None, Some(value.as_bytes()), &[]);
-        let records = batch.build().expect("a batch").to_bytes();
-        let data =
-            PartitionProduceData { index, records: Some(records.into()), ..Default::default() };
-        let name = TOPIC.to_owned();
-        let topic = TopicProduceData { name, partition_data: vec![data], ..Default::default() };
-        let topic_data = vec![topic];
-        let request =
-            ProduceRequest { acks: -1, timeout_ms: 3000, topic_data, ..Default::default() };
+        let request = produce_one(TOPIC, index, START_WALL_MS, None, value.as_bytes());
         loop {
             let response = self.wire.ask_until_answered(&request, 9).await;
             let answer = &response.responses[0].partition_responses[0];

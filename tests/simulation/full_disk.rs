@@ -10,19 +10,15 @@ use ottla::runtime::sim::{
     Life, NodeIndex, SimFault, SimOptions, Simulation, TraceLog, check_replay,
 };
 use ottla::runtime::{ActorTree, Bulkhead, World};
-use wire::batch::BatchBuilder;
-use wire::compression::Compression;
-use wire::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use wire::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
 use wire::fetch_request::{FetchPartition, FetchTopic};
 use wire::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
-use wire::produce_request::{PartitionProduceData, TopicProduceData};
 use wire::{
-    CreateTopicsRequest, DeleteRecordsRequest, FetchRequest, FindCoordinatorRequest,
-    OffsetCommitRequest, ProduceRequest, Records,
+    DeleteRecordsRequest, FetchRequest, FindCoordinatorRequest, OffsetCommitRequest, Records,
 };
 
 use crate::broker;
+use crate::requests::{create_topic, produce_one};
 use crate::wire_client::{BACKOFF, WireClient};
 
 const TOPIC: &str = "t";
@@ -57,44 +53,14 @@ impl Client {
 
     async fn create_with(&mut self, more: Settings) {
         let configs = [("segment.bytes", "1048576"), ("retention.ms", "-1")];
-        let configs = configs.iter().chain(more).map(|(name, value)| CreatableTopicConfig {
-            name: (*name).into(),
-            value: Some((*value).into()),
-            ..Default::default()
-        });
-        let topic = CreatableTopic {
-            name: TOPIC.into(),
-            num_partitions: 1,
-            replication_factor: 1,
-            configs: configs.collect(),
-            ..Default::default()
-        };
-        let request =
-            CreateTopicsRequest { topics: vec![topic], timeout_ms: 3000, ..Default::default() };
+        let configs: Vec<_> = configs.iter().chain(more).copied().collect();
+        let request = create_topic(TOPIC, 1, &configs);
         let response = self.wire.ask_until_answered(&request, 7).await;
         assert_eq!(response.topics[0].error_code, 0);
     }
 
     async fn produce(&mut self) -> ErrorCode {
-        let mut builder = BatchBuilder::new(Compression::NONE);
-        builder.append(1, Some(b"key"), Some(&[7; RECORD_BYTES]), &[]);
-        let records = builder.build().expect("a batch").to_bytes();
-        let partition = PartitionProduceData {
-            index: 0,
-            records: Some(Records::Bytes(records)),
-            ..Default::default()
-        };
-        let topic = TopicProduceData {
-            name: TOPIC.into(),
-            partition_data: vec![partition],
-            ..Default::default()
-        };
-        let request = ProduceRequest {
-            acks: -1,
-            timeout_ms: 3000,
-            topic_data: vec![topic],
-            ..Default::default()
-        };
+        let request = produce_one(TOPIC, 0, 1, Some(b"key"), &[7; RECORD_BYTES]);
         let response = self.wire.ask_until_answered(&request, 9).await;
         ErrorCode::from_code(response.responses[0].partition_responses[0].error_code)
     }

@@ -9,6 +9,7 @@ mod directories;
 mod faults;
 mod full_disk;
 mod history;
+mod requests;
 mod seeds;
 mod wire_client;
 mod workload;

@@ -13,8 +13,9 @@ PARTITIONS = 12
 
 def kcat_commands(bootstrap, topic):
     settings = ["-X", "enable.idempotence=true", "-X", "auto.offset.reset=earliest", "-X", "session.timeout.ms=10000"]
-    produce = ["kcat", "-b", bootstrap, *settings, "-P", "-t", topic, "-K", "\\t", "-l", install.FLIGHTS]
-    consume = ["kcat", "-b", bootstrap, *settings, "-u", "-f", "%p\\t%o\\t%k\\t%s\\n", "-G", topic, topic]
+    # -E: else it ends as soon as no broker is there.
+    produce = ["kcat", "-E", "-b", bootstrap, *settings, "-P", "-t", topic, "-K", "\\t", "-l", install.FLIGHTS]
+    consume = ["kcat", "-E", "-b", bootstrap, *settings, "-u", "-f", "%p\\t%o\\t%k\\t%s\\n", "-G", topic, topic]
     return produce, consume
 
 

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use model::{ErrorCode, Uuid};
-use wire::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use wire::delete_topics_request::DeleteTopicState;
-use wire::{CreateTopicsRequest, DeleteTopicsRequest, MetadataRequest};
+use wire::{DeleteTopicsRequest, MetadataRequest};
 
 use super::Client;
 use crate::faults::stream;
+use crate::requests::create_topic;
 use crate::wire_client::{BACKOFF, WireClient};
 
 const CREATE_VERSION: i16 = 7;
@@ -43,20 +43,9 @@ pub async fn run(client: Client) {
 /// Creates a topic, however often it takes; where an attempt succeeded unheard, finds out its id.
 pub async fn create(client: &Client, name: &str, partitions: i32) -> Uuid {
     let mut wire = WireClient::new(&client.world, "admin");
-    let mut topic = CreatableTopic {
-        name: name.to_owned(),
-        num_partitions: partitions,
-        replication_factor: 1,
-        ..Default::default()
-    };
-    if client.history.synced() {
-        let value = Some("1".to_owned());
-        let config =
-            CreatableTopicConfig { name: "flush.messages".to_owned(), value, ..Default::default() };
-        topic.configs.push(config);
-    }
-    let request =
-        CreateTopicsRequest { topics: vec![topic], timeout_ms: 3000, ..Default::default() };
+    let synced = [("flush.messages", "1")];
+    let configs = if client.history.synced() { &synced[..] } else { &[] };
+    let request = create_topic(name, partitions, configs);
     loop {
         let response = wire.ask_until_answered(&request, CREATE_VERSION).await;
         let result = &response.topics[0];

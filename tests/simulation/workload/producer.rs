@@ -7,12 +7,12 @@ use ottla::runtime::RandomStream;
 use ottla::runtime::sim::START_WALL_MS;
 use wire::batch::BatchBuilder;
 use wire::compression::Compression;
-use wire::produce_request::{PartitionProduceData, TopicProduceData};
 use wire::produce_response::PartitionProduceResponse;
 use wire::{InitProducerIdRequest, ProduceRequest};
 
 use super::{Client, PARTITIONS, TOPIC, partition};
 use crate::faults::stream;
+use crate::requests::produce;
 use crate::wire_client::{BACKOFF, WireClient};
 
 const PRODUCE_VERSION: i16 = 9;
@@ -109,21 +109,7 @@ impl Producer {
         for value in values {
             batch.append(START_WALL_MS, None, Some(value.as_bytes()), &[]);
         }
-        let records = batch.build().expect("a batch of records").to_bytes();
-        let data =
-            PartitionProduceData { index, records: Some(records.into()), ..Default::default() };
-        let topic = TopicProduceData {
-            name: TOPIC.to_owned(),
-            partition_data: vec![data],
-            ..Default::default()
-        };
-        ProduceRequest {
-            transactional_id: None,
-            acks: -1,
-            timeout_ms: 3000,
-            topic_data: vec![topic],
-            ..Default::default()
-        }
+        produce(TOPIC, index, batch)
     }
 
     /// True where the batch is acknowledged.
