@@ -317,6 +317,7 @@ fn quorum_members(shared: &Shared) -> Vec<Seed> {
         },
         status: shared.raft_status.clone(),
     };
+    let settled = Arc::new(runtime::watch(MetadataImage::default()).0);
     let controller = ControllerArgs {
         config: ControllerConfig {
             node_id: config.node_id.0,
@@ -326,6 +327,7 @@ fn quorum_members(shared: &Shared) -> Vec<Seed> {
             bootstrap: Vec::new(),
         },
         raft: shared.raft.clone(),
+        settled: settled.clone(),
     };
     let snapshots = SnapshotPolicy {
         max_record_bytes: u64::try_from(quorum.bytes_between_snapshots).unwrap_or(u64::MAX),
@@ -334,8 +336,8 @@ fn quorum_members(shared: &Shared) -> Vec<Seed> {
             .filter(|ms| *ms > 0)
             .map(Duration::from_millis),
     };
-    let publisher =
-        PublisherArgs { raft: shared.raft.clone(), images: shared.images.clone(), snapshots };
+    let images = shared.images.clone();
+    let publisher = PublisherArgs { raft: shared.raft.clone(), images, settled, snapshots };
     let member = policy::quorum_member;
     vec![
         Seed::at::<Raft>("raft", policy::storage_member(), raft, &shared.raft),

@@ -9,7 +9,7 @@ use model::node_config::GroupsConfig;
 use model::settings::TimestampType;
 use model::{ErrorCode, LeaderEpoch, StoredRecord};
 use partitions::{
-    Append, AppendResult, Isolation, PartitionHandle, PartitionMsg, ReadFrom, Readable,
+    Append, AppendResult, Appending, Isolation, PartitionHandle, PartitionMsg, ReadFrom, Readable,
     read_error_code,
 };
 use runtime::{
@@ -122,8 +122,8 @@ impl ShardLog for PartitionLog {
                 reply.send(end);
             }
         };
-        let append = Box::new(append);
-        let message = PartitionMsg::Append { append, reply: Reply::to_sink(Arc::new(sink), 0) };
+        let reply = Reply::to_sink(Arc::new(sink), 0);
+        let message = PartitionMsg::Append { asked: Box::new(Appending { append, reply }) };
         // One that cannot be sent drops its reply, which answers.
         let _: Result<(), Dead<_>> = self.handle.address().send_now(message);
     }

@@ -278,8 +278,7 @@ impl FutureReplica {
 
     async fn open(&self, cx: &mut Cx<Self>) -> Result<Log, CopyFailed> {
         let (handle, future) = (&self.args.handle, self.args.future.clone());
-        let mut jitter = cx.world().random("segment jitter");
-        let config = log_config(handle, &handle.config(), &mut jitter);
+        let config = log_config(cx.world(), handle, &handle.config());
         let options = OpenOptions {
             log_start_offset: handle.log_start_offset(),
             recovery_point: future.recovery_point.load(Ordering::Acquire),

@@ -28,6 +28,12 @@ pub struct Append {
     pub held: Option<Held>,
 }
 
+/// An [`Append`], and whom to answer.
+pub struct Appending {
+    pub append: Append,
+    pub reply: Reply<AppendResult>,
+}
+
 pub type AppendResult = Result<Appended, AppendError>;
 
 /// What a replica is at the moment.
@@ -125,8 +131,8 @@ impl PartitionHandle {
     /// Puts a batch into the leader's mailbox. The answer comes when `acks` hold; it is dropped if the actor fails before.
     pub async fn append(&self, append: Append) -> Result<Answer<AppendResult>, AppendError> {
         let (reply, answer) = Reply::new();
-        let append = Box::new(append);
-        let sent = self.address.send(PartitionMsg::Append { append, reply }).await;
+        let asked = Box::new(Appending { append, reply });
+        let sent = self.address.send(PartitionMsg::Append { asked }).await;
         sent.map_err(|Dead(_)| AppendError::NotLeader)?;
         Ok(answer)
     }

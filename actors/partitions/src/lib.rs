@@ -20,11 +20,13 @@ pub use cleaner::{
     CleanRequest, LogCleaner, LogCleanerArgs, LogCleanerMsg, PassFailed, PassResult,
 };
 pub use future::FutureLog;
-pub use handle::{Append, AppendResult, PartitionHandle, Role, Serving, Standing};
+pub use handle::{Append, AppendResult, Appending, PartitionHandle, Role, Serving, Standing};
 pub use hosted::{Hosted, HostedTopic};
 pub use log_dir::{LogDir, LogDirArgs, LogDirMsg, read_log_dir};
 pub use log_dirs::{LogDirState, LogDirs};
-pub use partition::{DeleteRecordsError, PartitionActor, PartitionArgs, PartitionMsg};
+pub use partition::{
+    DeleteRecords, DeleteRecordsError, PartitionActor, PartitionArgs, PartitionMsg,
+};
 pub use partitions::{AlterDirError, DirMoves, Partitions, PartitionsArgs, PartitionsMsg};
 #[cfg(test)]
 mod recovery_tests;

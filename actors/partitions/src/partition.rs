@@ -8,6 +8,8 @@ mod clean;
 mod flush;
 mod open;
 mod promote;
+#[cfg(test)]
+mod size_tests;
 mod trim;
 
 use std::sync::Arc;
@@ -17,27 +19,27 @@ use log::{DeletedSegments, Log, SyncJob};
 use machines::partition::{Effect, Event, Leadership, Partition};
 use model::settings::TopicConfig;
 use model::{LeaderEpoch, Ticket};
-use runtime::{Actor, Counter, Cx, Failure, Held, Map, Outcome, RandomStream, Reply, TimerId};
+use runtime::{Actor, Counter, Cx, Failure, Map, Outcome, Reply, TimerId};
 use wire::batch::RecordBatch;
 
 use crate::cleaner::{CleanRequest, PassFailed};
 use crate::future::FutureLog;
-use crate::handle::{Append, AppendResult, PartitionHandle, Serving, Standing};
+use crate::handle::{Append, AppendResult, Appending, PartitionHandle, Serving, Standing};
 pub use clean::CleanStep;
 use clean::Cleaning;
 pub use flush::SyncFailed;
 pub use open::PartitionArgs;
 pub(crate) use open::{OpenLogError, log_config, open_log};
-pub use trim::DeleteRecordsError;
+pub use trim::{DeleteRecords, DeleteRecordsError};
 
-/// Kept small: the actor's future, of which there are as many as partitions, holds several.
+/// Kept small, also by boxing what is rare: the actor's future, of which there are as many as partitions, holds several.
 pub enum PartitionMsg {
     /// One batch from a connection or a coordinator; answered once `acks` hold (PA-1).
-    Append { append: Box<Append>, reply: Reply<AppendResult> },
+    Append { asked: Box<Appending> },
     /// From itself: write everything that waits.
     Flush,
     /// From itself: a sync ended.
-    Synced { result: Result<Box<SyncJob>, SyncFailed> },
+    Synced { result: Result<Box<SyncJob>, Box<SyncFailed>> },
     /// From itself: `flush.ms` have passed since something was written.
     SyncDue,
     /// From `partitions`: the controller made this replica the leader, or changed its in-sync replicas.
@@ -47,7 +49,7 @@ pub enum PartitionMsg {
     /// From `partitions`: the topic's settings changed.
     Configure { config: Arc<TopicConfig> },
     /// Moves the log start offset up; answers with where it is.
-    DeleteRecords { offset: i64, held: Held, reply: Reply<Result<i64, DeleteRecordsError>> },
+    DeleteRecords { asked: Box<DeleteRecords> },
     /// From `partitions`, periodic: forget idle producers.
     Tick { producer_id_expiration_ms: i64 },
     /// From `partitions`, periodic: delete old segments.
@@ -65,12 +67,12 @@ pub enum PartitionMsg {
     /// From itself: a pass may go on, by the rate that is allowed.
     CleanOn,
     /// From itself: a pass is over before its end.
-    CleanEnded { failed: PassFailed },
+    CleanEnded { failed: Box<PassFailed> },
     /// From itself: what a pass gave is in its place on the disk.
-    Swapped { of: DeletedSegments, result: Result<(), DiskError> },
+    Swapped { result: Result<Box<DeletedSegments>, Box<DiskError>> },
     /// From `partitions`: the copy of the log in another directory, which rests, takes its place. Answered when it
     /// has, or could not.
-    Promote { future: Arc<FutureLog>, reply: Reply<()> },
+    Promote { future: Arc<FutureLog>, reply: Box<Reply<()>> },
     /// From a test or an operator: fail as a bug would.
     Panic { message: String },
 }
@@ -119,7 +121,6 @@ pub struct PartitionActor {
     ticked_end: i64,
     /// Runs from the first write that is not on the disk.
     sync_timer: Option<TimerId>,
-    jitter: RandomStream,
     /// Segments whose files wait to be removed, in the order of their deletion.
     deleted: Map<u64, DeletedSegments>,
     deletions: u64,
@@ -142,17 +143,22 @@ impl Actor for PartitionActor {
 
     async fn handle(&mut self, cx: &mut Cx<Self>, msg: PartitionMsg) -> Outcome {
         match msg {
-            PartitionMsg::Append { append, reply } => self.append(cx, *append, reply)?,
+            PartitionMsg::Append { asked } => self.append(cx, *asked)?,
             PartitionMsg::Flush => self.flush(cx).await?,
             PartitionMsg::Synced { result } => self.synced(cx, result)?,
             PartitionMsg::SyncDue => self.sync_due(cx)?,
-            PartitionMsg::Lead { leadership } => self.step(cx, Event::Lead(*leadership))?,
+            PartitionMsg::Lead { leadership } => {
+                self.step(cx, Event::Lead(*leadership))?;
+                // Room for the effects of appends is made with the first of them.
+                self.effects = Vec::new();
+            }
             PartitionMsg::Follow { leader_epoch, partition_epoch } => {
                 self.step(cx, Event::Follow { leader_epoch, partition_epoch })?;
                 self.publish_standing();
             }
             PartitionMsg::Configure { config } => self.configure(cx, config),
-            PartitionMsg::DeleteRecords { offset, held: _held, reply } => {
+            PartitionMsg::DeleteRecords { asked } => {
+                let DeleteRecords { offset, held: _held, reply } = *asked;
                 reply.send(self.delete_records(cx, offset)?)
             }
             PartitionMsg::Tick { producer_id_expiration_ms } => {
@@ -171,10 +177,10 @@ impl Actor for PartitionActor {
                 }
             }
             PartitionMsg::Clean { asked } => self.clean(cx, *asked),
-            PartitionMsg::Cleaned { step } => self.cleaned(cx, *step).await?,
+            PartitionMsg::Cleaned { step } => Box::pin(self.cleaned(cx, *step)).await?,
             PartitionMsg::CleanOn => self.clean_on(cx),
-            PartitionMsg::CleanEnded { failed } => self.end_pass(cx, Err(failed))?,
-            PartitionMsg::Swapped { of, result } => self.swapped(cx, of, result)?,
+            PartitionMsg::CleanEnded { failed } => self.end_pass(cx, Err(*failed))?,
+            PartitionMsg::Swapped { result } => self.swapped(cx, result)?,
             PartitionMsg::Promote { future, reply } => {
                 Box::pin(self.promote_when_clean(cx, future, reply)).await?;
             }
@@ -208,7 +214,8 @@ impl Actor for PartitionActor {
 
 impl PartitionActor {
     /// Awaits nothing, so that the actor's future, of which there are as many as partitions, stays small.
-    fn append(&mut self, cx: &Cx<Self>, append: Append, reply: Reply<AppendResult>) -> Outcome {
+    fn append(&mut self, cx: &Cx<Self>, asked: Appending) -> Outcome {
+        let Appending { append, reply } = asked;
         let ticket = Ticket(self.next_ticket);
         self.next_ticket += 1;
         let batch = match append.batch.info() {
@@ -297,7 +304,7 @@ impl PartitionActor {
     fn configure(&mut self, cx: &mut Cx<Self>, config: Arc<TopicConfig>) {
         self.handle.set_config(config.clone());
         self.config = config;
-        self.draw_jitter();
+        self.draw_jitter(cx);
         if let Some(timer) = self.sync_timer.take() {
             cx.cancel(timer);
         }
@@ -305,7 +312,7 @@ impl PartitionActor {
     }
 
     /// Each segment lives for a time of its own: `segment.ms`, less a part of `segment.jitter.ms`.
-    fn draw_jitter(&mut self) {
-        self.log.set_config(open::log_config(&self.handle, &self.config, &mut self.jitter));
+    fn draw_jitter(&mut self, cx: &Cx<Self>) {
+        self.log.set_config(open::log_config(cx.world(), &self.handle, &self.config));
     }
 }

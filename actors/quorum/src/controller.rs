@@ -10,9 +10,11 @@ use machines::controller::{
     Controller, ControllerConfig, ControllerDecision, ControllerEvent, ControllerReply,
     ControllerRequest, ControllerTimer,
 };
-use machines::metadata::MetadataLoader;
+use machines::metadata::{MetadataImage, MetadataLoader};
 use model::{Replicated, Ticket, TimerOp};
-use runtime::{Actor, Address, AskError, Cx, Failure, Held, Map, Outcome, Reply, TimerId};
+use runtime::{
+    Actor, Address, AskError, Cx, Failure, Held, Map, Outcome, Publisher, Reply, TimerId,
+};
 use wire::MetadataRecord;
 
 use crate::raft::{RaftError, RaftEvent, RaftMsg};
@@ -24,6 +26,8 @@ const MAX_PARKED: usize = 10_000;
 pub struct ControllerArgs {
     pub config: ControllerConfig,
     pub raft: Address<RaftMsg>,
+    /// Shows what is committed and decided alike, to who reads the same log here.
+    pub settled: Arc<Publisher<MetadataImage>>,
 }
 
 /// Why the controller did not answer: ask again, here or at another.
@@ -309,12 +313,23 @@ impl ControllerActor {
                     self.committed.skip_to(next_offset - 1, epoch);
                 }
                 self.committed_offset = next_offset;
+                self.settle(epoch);
                 self.release();
             }
             RaftEvent::Leading { epoch } => self.lead(cx, epoch).await?,
             RaftEvent::NotLeading { .. } => self.stand_by(),
         }
         Ok(())
+    }
+
+    /// Where all that was decided is committed, both are the same (RE-1): held once.
+    fn settle(&mut self, epoch: i32) {
+        if self.active.is_none() || self.machine.next_offset() != self.committed_offset {
+            return;
+        }
+        self.committed = self.machine.loader().clone();
+        self.committed.skip_to(self.committed_offset - 1, epoch);
+        self.args.settled.publish(self.committed.image().clone());
     }
 
     async fn lead(&mut self, cx: &mut Cx<Self>, epoch: i32) -> Outcome {

@@ -16,6 +16,8 @@ use crate::raft::{RaftEvent, RaftMsg};
 pub struct PublisherArgs {
     pub raft: Address<RaftMsg>,
     pub images: Arc<Publisher<MetadataImage>>,
+    /// What a controller on this node has of the same log.
+    pub settled: Arc<Publisher<MetadataImage>>,
     pub snapshots: SnapshotPolicy,
 }
 
@@ -82,6 +84,7 @@ impl MetadataPublisher {
                 committed
             }
             RaftEvent::Batch { base_offset, next_offset, epoch, records, bytes, committed } => {
+                self.share();
                 for (offset, record) in (base_offset..).zip(&records) {
                     self.loader.replay(record, offset, epoch)?;
                 }
@@ -103,6 +106,16 @@ impl MetadataPublisher {
             self.args.images.publish(image.clone());
         }
         Ok(())
+    }
+
+    /// Where the controller has come as far, its image takes the place of this one, which says the same (RE-1).
+    fn share(&mut self) {
+        let settled = self.args.settled.get();
+        let image = self.loader.image();
+        if settled.provenance == image.provenance && self.loader.transaction_start().is_none() {
+            debug_assert!(settled.same_content(image), "the controller decided on something else");
+            self.loader = MetadataLoader::from_image(MetadataImage::clone(&settled));
+        }
     }
 
     fn snapshot_if_due(&mut self, now: Now) -> Option<RaftMsg> {

@@ -204,7 +204,7 @@ async fn what_is_sent_and_handled_is_counted_by_name() {
     );
     assert!(text.contains("ottla_actor_number{node=\"7\",kind=\"clerk\",name=\"held\"} 1\n"));
     assert!(
-        text.contains("ottla_handling_seconds_count{node=\"7\",kind=\"clerk\"} 48\n"),
+        text.contains("ottla_handling_seconds_count{node=\"7\",kind=\"clerk\"} 32\n"),
         "{text}"
     );
 }

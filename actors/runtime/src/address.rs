@@ -12,7 +12,7 @@ use crate::actor::Message;
 use crate::lifecycle::{Exit, Lifecycle, OnExit, Phase};
 use crate::metrics::Stats;
 use crate::reply::Reply;
-use crate::shell::Envelope;
+use crate::shell::{ChildExited, Envelope};
 use crate::world::{BoxFuture, GatePoint, World};
 
 #[expect(clippy::disallowed_types, reason = "the kit wraps it")]
@@ -167,7 +167,8 @@ pub(crate) struct ParentMailbox<M: Message>(pub(crate) Mailbox<M>);
 impl<M: Message> OnExit for ParentMailbox<M> {
     fn exited(&self, child: u64, generation: u64, exit: Exit) {
         // A parent that has ended no longer cares.
-        let _ = self.0.send_message(Envelope::ChildExited { child, generation, exit });
+        let exited = Box::new(ChildExited { child, generation, exit });
+        let _ = self.0.send_message(Envelope::ChildExited(exited));
     }
 }
 

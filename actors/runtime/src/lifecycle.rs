@@ -38,7 +38,8 @@ impl Exit {
 #[derive(Debug, Default)]
 pub(crate) struct Lifecycle {
     phase: AtomicU8,
-    exit: OnceLock<Exit>,
+    /// Boxed: there are as many as actors, and few have ended.
+    exit: OnceLock<Box<Exit>>,
     changed: Notify,
 }
 
@@ -59,12 +60,12 @@ impl Lifecycle {
 
     /// The first cause stands.
     pub(crate) fn set_exit(&self, exit: Exit) {
-        let _ = self.exit.set(exit);
+        let _ = self.exit.set(Box::new(exit));
     }
 
     pub(crate) fn exit(&self) -> Exit {
-        let killed = || Exit::Failed(Failure::of_kind(FailureKind::Killed, "killed"));
-        self.exit.get_or_init(killed).clone()
+        let killed = || Box::new(Exit::Failed(Failure::of_kind(FailureKind::Killed, "killed")));
+        Exit::clone(self.exit.get_or_init(killed))
     }
 
     /// Ends when the phase is at least this one.

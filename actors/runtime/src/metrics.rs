@@ -94,7 +94,7 @@ struct EntryState {
     stats: Option<Arc<Stats>>,
     /// Of the incarnations before this one, once there are any.
     past: Option<Box<Totals>>,
-    last_failure: Option<Failure>,
+    last_failure: Option<Box<Failure>>,
     state_line: String,
     looks: u64,
     look: Option<Box<dyn Fn() -> bool + Send>>,
@@ -254,7 +254,7 @@ impl Entry {
     pub(crate) fn failed(&self, cause: &Failure) {
         let mut state = lock(&self.state);
         state.past().failures += 1;
-        state.last_failure = Some(cause.clone());
+        state.last_failure = Some(Box::new(cause.clone()));
         state.look = None;
     }
 

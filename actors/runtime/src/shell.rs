@@ -22,16 +22,19 @@ use crate::world::{Bulkhead, GatePoint, World};
 pub(crate) enum Envelope<M> {
     Message(M),
     Timer(TimerId),
-    ChildExited {
-        child: u64,
-        generation: u64,
-        exit: Exit,
-    },
+    ChildExited(Box<ChildExited>),
     Respawn {
         child: u64,
     },
     /// Somebody looks: bring the state line up to date.
     Look,
+}
+
+/// Boxed: every actor has room for a message of its own, several times over.
+pub(crate) struct ChildExited {
+    pub(crate) child: u64,
+    pub(crate) generation: u64,
+    pub(crate) exit: Exit,
 }
 
 /// All that one incarnation is born with, besides its arguments.
@@ -195,7 +198,8 @@ impl<A: Actor> Running<A> {
                     handled
                 }
             },
-            Envelope::ChildExited { child, generation, exit } => {
+            Envelope::ChildExited(exited) => {
+                let ChildExited { child, generation, exit } = *exited;
                 let events = self.cx.child_exited(child, generation, exit).await?;
                 self.tell(events).await
             }

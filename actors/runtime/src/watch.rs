@@ -117,6 +117,10 @@ impl Waiter {
         for (pulse, place) in self.on.drain(..) {
             let mut line = lock(&pulse.0.line);
             line.waiters.remove(&place);
+            if line.waiters.is_empty() {
+                // An empty map keeps its last node.
+                line.waiters = Map::new();
+            }
             pulse.0.waiting.store(line.waiters.len(), Ordering::Relaxed);
         }
     }

@@ -1,7 +1,5 @@
 //! Which leader epoch began at which offset (`leader-epoch-checkpoint`).
 
-use std::collections::BTreeMap;
-
 use model::LeaderEpoch;
 
 /// An epoch and the first offset written in it.
@@ -22,7 +20,8 @@ pub struct EpochEnd {
 /// Both epochs and start offsets ascend.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LeaderEpochs {
-    starts: BTreeMap<LeaderEpoch, i64>,
+    /// A list, as most logs have one or two, and every log has this.
+    starts: Vec<EpochEntry>,
 }
 
 impl LeaderEpochs {
@@ -35,7 +34,7 @@ impl LeaderEpochs {
     }
 
     pub fn entries(&self) -> impl DoubleEndedIterator<Item = EpochEntry> + '_ {
-        self.starts.iter().map(|(epoch, start)| EpochEntry { epoch: *epoch, start_offset: *start })
+        self.starts.iter().copied()
     }
 
     pub fn latest(&self) -> Option<EpochEntry> {
@@ -58,19 +57,22 @@ impl LeaderEpochs {
             return false;
         }
         // Both ascend: what contradicts is at the end.
-        while let Some(last) = self.starts.last_entry()
-            && (*last.key() >= epoch || *last.get() >= start_offset)
+        while let Some(last) = self.starts.last()
+            && (last.epoch >= epoch || last.start_offset >= start_offset)
         {
-            last.remove();
+            self.starts.pop();
         }
-        self.starts.insert(epoch, start_offset);
+        if self.starts.is_empty() {
+            self.starts.reserve_exact(1);
+        }
+        self.starts.push(EpochEntry { epoch, start_offset });
         true
     }
 
     /// Forgets epochs that begin at or after `end_offset`.
     pub(crate) fn truncate_from_end(&mut self, end_offset: i64) -> bool {
         let before = self.starts.len();
-        self.starts.retain(|_, start| *start < end_offset);
+        self.starts.retain(|known| known.start_offset < end_offset);
         self.starts.len() != before
     }
 
@@ -83,8 +85,8 @@ impl LeaderEpochs {
         if self.earliest() == Some(covering) && covering.start_offset == start_offset {
             return false;
         }
-        self.starts.retain(|epoch, _| *epoch > covering.epoch);
-        self.starts.insert(covering.epoch, start_offset);
+        self.starts.retain(|known| known.epoch > covering.epoch);
+        self.starts.insert(0, EpochEntry { start_offset, ..covering });
         true
     }
 
@@ -96,11 +98,12 @@ impl LeaderEpochs {
         if self.latest().is_some_and(|latest| latest.epoch == epoch) {
             return Some(EpochEnd { epoch, end_offset: log_end });
         }
-        let above = (std::ops::Bound::Excluded(epoch), std::ops::Bound::Unbounded);
-        let (_, end_offset) = self.starts.range(above).next()?;
+        let (upto, above) =
+            self.starts.split_at(self.starts.partition_point(|known| known.epoch <= epoch));
+        let end_offset = above.first()?.start_offset;
         // Below all known epochs: their records are gone, so the answer is where the known ones begin.
-        let floor = self.starts.range(..=epoch).next_back().map_or(epoch, |(floor, _)| *floor);
-        Some(EpochEnd { epoch: floor, end_offset: *end_offset })
+        let floor = upto.last().map_or(epoch, |floor| floor.epoch);
+        Some(EpochEnd { epoch: floor, end_offset })
     }
 
     pub fn epoch_for_offset(&self, offset: i64) -> Option<LeaderEpoch> {

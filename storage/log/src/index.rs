@@ -39,7 +39,7 @@ pub(crate) const INDEX_LAG: u32 = 32 << 20;
 #[derive(Debug)]
 pub(crate) enum Index {
     Active(Box<ActiveIndex>),
-    Closed(ClosedIndex),
+    Closed(Box<ClosedIndex>),
 }
 
 impl Index {
@@ -331,9 +331,10 @@ pub(crate) struct ClosedIndex {
 }
 
 impl ClosedIndex {
-    pub fn new(disk: Arc<dyn Disk>, dir: PathBuf, base: i64) -> ClosedIndex {
+    /// Boxed, as the segment in use, which every log has, keeps none.
+    pub fn new(disk: Arc<dyn Disk>, dir: PathBuf, base: i64) -> Box<ClosedIndex> {
         let (offsets, times) = (OnceLock::new(), OnceLock::new());
-        ClosedIndex { disk, dir, base, offsets, times, replaced: AtomicBool::new(false) }
+        Box::new(ClosedIndex { disk, dir, base, offsets, times, replaced: AtomicBool::new(false) })
     }
 
     /// One whose files are open already, under whatever name.

@@ -179,10 +179,11 @@ impl Log {
         self.settle_active()?;
         let next = self.create_segment(base)?;
         let last = self.active_segment();
+        let closed = ClosedIndex::new(self.disk.clone(), self.dir.clone(), last.base);
         let closed = Arc::new(Segment {
             base: last.base,
             file: last.file.clone(),
-            index: Index::Closed(ClosedIndex::new(self.disk.clone(), self.dir.clone(), last.base)),
+            index: Index::Closed(closed),
             txn_index: last.txn_index.clone(),
             size: self.active.size,
             max: OnceLock::from(self.active.max),

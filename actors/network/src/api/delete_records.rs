@@ -131,7 +131,8 @@ async fn ask(
     held: Held,
 ) -> Result<runtime::Answer<Deleted>, Refusal> {
     let (reply, answer) = Reply::new();
-    let sent = leader.address().send(PartitionMsg::DeleteRecords { offset, held, reply }).await;
+    let asked = Box::new(partitions::DeleteRecords { offset, held, reply });
+    let sent = leader.address().send(PartitionMsg::DeleteRecords { asked }).await;
     sent.map_err(|_| Refusal::Gone)?;
     Ok(answer)
 }

@@ -65,7 +65,7 @@ impl PartitionActor {
                 self.handle.set_cleaned(to_clean.first_dirty_offset);
                 let pass = Some(Box::new(pass));
                 self.cleaning = Some(Box::new(Cleaning { pass, throttle, reply }));
-                self.draw_jitter();
+                self.draw_jitter(cx);
                 self.clean_on(cx);
             }
             Err(error) => reply.send(Err(error.into())),
@@ -111,7 +111,7 @@ impl PartitionActor {
         };
         cx.job("compact log", job, |step| match step {
             Ok(step) => PartitionMsg::Cleaned { step },
-            Err(lost) => PartitionMsg::CleanEnded { failed: lost.into() },
+            Err(lost) => PartitionMsg::CleanEnded { failed: Box::new(lost.into()) },
         });
     }
 
@@ -147,10 +147,9 @@ impl PartitionActor {
             Ok(swap) => {
                 self.publish_standing();
                 let of = swap.deleted();
-                let job = move || swap.run();
-                cx.job("swap segments", job, move |result| PartitionMsg::Swapped {
-                    of,
-                    result: result.unwrap_or_else(|lost| Err(lost_job(&lost))),
+                let job = move || swap.run().map(|()| Box::new(of)).map_err(Box::new);
+                cx.job("swap segments", job, |result| PartitionMsg::Swapped {
+                    result: result.unwrap_or_else(|lost| Err(Box::new(lost_job(&lost)))),
                 });
             }
             Err(NotReplaced(segments)) => {
@@ -165,12 +164,10 @@ impl PartitionActor {
     pub(super) fn swapped(
         &mut self,
         cx: &mut Cx<Self>,
-        of: DeletedSegments,
-        result: Result<(), DiskError>,
+        result: Result<Box<DeletedSegments>, Box<DiskError>>,
     ) -> Outcome {
         // How far it came only opening the log tells.
-        result?;
-        self.remove_later(cx, of);
+        self.remove_later(cx, *result?);
         self.clean_on(cx);
         Ok(())
     }
@@ -198,7 +195,7 @@ impl PartitionActor {
                 tracing::warn!(%error, "files of the log cleaner left behind");
             }
         };
-        cx.job("abort compaction", job, |_| PartitionMsg::CleanEnded { failed });
+        cx.job("abort compaction", job, |_| PartitionMsg::CleanEnded { failed: Box::new(failed) });
     }
 }
 

@@ -53,7 +53,7 @@ impl PartitionActor {
         self.pending_memory.clear();
         self.publish_standing();
         if appended.rolled {
-            self.draw_jitter();
+            self.draw_jitter(cx);
         }
         let must_sync = self.must_sync();
         if must_sync || appended.rolled {
@@ -110,15 +110,15 @@ impl PartitionActor {
         cx.job(
             "sync",
             move || {
-                job.run().map(|()| Box::new(job)).map_err(|error| SyncFailed {
-                    full: error.is_full(),
-                    may_pass: error.may_pass(),
-                    why: error.to_string(),
+                job.run().map(|()| Box::new(job)).map_err(|error| {
+                    let (full, may_pass) = (error.is_full(), error.may_pass());
+                    Box::new(SyncFailed { full, may_pass, why: error.to_string() })
                 })
             },
             |result| PartitionMsg::Synced {
                 result: result.unwrap_or_else(|lost| {
-                    Err(SyncFailed { full: false, may_pass: false, why: lost.to_string() })
+                    let why = lost.to_string();
+                    Err(Box::new(SyncFailed { full: false, may_pass: false, why }))
                 }),
             },
         );
@@ -127,12 +127,12 @@ impl PartitionActor {
     pub(super) fn synced(
         &mut self,
         cx: &mut Cx<Self>,
-        result: Result<Box<SyncJob>, SyncFailed>,
+        result: Result<Box<SyncJob>, Box<SyncFailed>>,
     ) -> Outcome {
         self.syncing = false;
         let job = match result {
             Ok(job) => job,
-            Err(error) => return self.sync_failed(cx, error),
+            Err(error) => return self.sync_failed(cx, *error),
         };
         self.failed_syncs = 0;
         self.log.synced(&job);

@@ -11,7 +11,7 @@ use log::{
 use machines::partition::{Opened, Partition};
 use model::Uuid;
 use model::settings::TopicConfig;
-use runtime::{Cx, Failure, Map, RandomStream};
+use runtime::{Cx, Failure, Map, World};
 
 use super::PartitionActor;
 use crate::handle::{PartitionHandle, Role};
@@ -31,14 +31,13 @@ pub(super) async fn open(
     let PartitionArgs { handle, producer_id_expiration_ms } = args;
     handle.set_closed(false);
     let config = handle.config();
-    let mut jitter = cx.world().random("segment jitter");
     let now_ms = cx.world().now().wall_ms;
     let options = OpenOptions {
         producer_id_expiration_ms: Some(producer_id_expiration_ms),
         now_ms,
         ..found(&handle)
     };
-    let log_config = log_config(&handle, &config, &mut jitter);
+    let log_config = log_config(cx.world(), &handle, &config);
     let (dir, topic_id) = (handle.log_dir(), handle.topic_id);
     let log_dir = dir.clone();
     let (opened, had_it) = (handle.path(), handle.was_opened());
@@ -83,7 +82,6 @@ pub(super) async fn open(
         rewrite_due: false,
         ticked_end: -1,
         sync_timer: None,
-        jitter,
         deleted: Map::new(),
         deletions: 0,
         cleaning: None,
@@ -135,12 +133,16 @@ fn found(handle: &PartitionHandle) -> OpenOptions {
 
 /// What a log obeys, with a part of the jitter drawn for its next segment.
 pub(crate) fn log_config(
+    world: &World,
     handle: &PartitionHandle,
     config: &TopicConfig,
-    jitter: &mut RandomStream,
 ) -> LogConfig {
     let positive = |n: i32| u32::try_from(n).unwrap_or(0);
-    let jitter_ms = config.segment_jitter_ms.min(config.segment_ms).max(1).unsigned_abs();
+    // A stream of its own for each partition would be larger than all else that is known of an idle one.
+    let jitter_ms = match config.segment_jitter_ms.min(config.segment_ms) {
+        ..=0 => 0,
+        most => world.random("segment jitter").below(most.unsigned_abs()),
+    };
     // What is to be compacted in time must leave the active segment before.
     let segment_ms = match config.cleanup_policy.compact {
         true => config.segment_ms.min(config.max_compaction_lag_ms),
@@ -148,7 +150,7 @@ pub(crate) fn log_config(
     };
     LogConfig {
         segment_bytes: positive(config.segment_bytes),
-        segment_ms: segment_ms.saturating_sub_unsigned(jitter.below(jitter_ms)),
+        segment_ms: segment_ms.saturating_sub_unsigned(jitter_ms),
         index_interval_bytes: positive(config.index_interval_bytes),
         segment_index_bytes: positive(config.segment_index_bytes),
         preallocate: config.preallocate,

@@ -24,7 +24,7 @@ impl PartitionActor {
         &mut self,
         cx: &mut Cx<Self>,
         future: Arc<FutureLog>,
-        reply: Reply<()>,
+        reply: Box<Reply<()>>,
     ) -> Outcome {
         if self.cleaning.is_some() {
             cx.send_after(CLEANER_PAUSE, PartitionMsg::Promote { future, reply });
@@ -40,7 +40,7 @@ impl PartitionActor {
         self.flush(cx).await?;
         let (old_dir, old_path) = (self.handle.log_dir(), self.handle.path());
         let (source, now_ms) = (self.log.view(), cx.world().now().wall_ms);
-        let config = log_config(&self.handle, &self.config, &mut self.jitter);
+        let config = log_config(cx.world(), &self.handle, &self.config);
         let (copy, name) = (future.clone(), self.handle.dir_name());
         let job = move || {
             let (disk, dir) = (copy.dir.disk(), &copy.dir.path);

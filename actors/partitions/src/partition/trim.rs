@@ -6,12 +6,19 @@ use log::{DeletedSegments, RetentionPolicy};
 use machines::partition::Event;
 use model::ErrorCode;
 use model::topic::is_internal_topic;
-use runtime::{Cx, Failure, Outcome};
+use runtime::{Cx, Failure, Held, Outcome, Reply};
 
 use super::{PartitionActor, PartitionMsg};
 
 /// Segments go only when all of their records lie before the log start offset.
 const KEEP_ALL: RetentionPolicy = RetentionPolicy { retention_ms: -1, retention_bytes: -1 };
+
+/// Asks a leader to move its log start offset up to `offset`.
+pub struct DeleteRecords {
+    pub offset: i64,
+    pub held: Held,
+    pub reply: Reply<Result<i64, DeleteRecordsError>>,
+}
 
 /// Why records were not deleted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

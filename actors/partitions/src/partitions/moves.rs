@@ -259,7 +259,7 @@ impl Partitions {
             // One that has ended starts anew with what it finds.
             let _ = me.send_now(PartitionsMsg::Promoted { partition, from, to });
         };
-        let reply = Reply::to_sink(Arc::new(sink), 0);
+        let reply = Box::new(Reply::to_sink(Arc::new(sink), 0));
         // Where it is down the reply is dropped, which is an answer.
         let _ = handle.address().send(PartitionMsg::Promote { future, reply }).await;
     }

@@ -1,3 +1,4 @@
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
@@ -26,7 +27,8 @@ pub(crate) struct Stats {
     in_hand: AtomicU64,
     slow: AtomicBool,
     busy_nanos: AtomicU64,
-    histogram: [AtomicU64; HISTOGRAM_BUCKETS],
+    /// Once a message was timed: most actors of a kind that there are thousands of handle a few and rest.
+    histogram: OnceLock<Box<[AtomicU64; HISTOGRAM_BUCKETS]>>,
 }
 
 pub fn bucket_limit_micros(bucket: usize) -> u64 {
@@ -50,7 +52,7 @@ impl Stats {
             in_hand: AtomicU64::new(0),
             slow: AtomicBool::new(false),
             busy_nanos: AtomicU64::new(0),
-            histogram: std::array::from_fn(|_| AtomicU64::new(0)),
+            histogram: OnceLock::new(),
         }
     }
 
@@ -61,7 +63,7 @@ impl Stats {
             bump(counter, 1);
         }
         self.in_hand.store(index as u64 + 1, Relaxed);
-        handled % SAMPLE == 1 || self.slow.load(Relaxed)
+        handled.is_multiple_of(SAMPLE) || self.slow.load(Relaxed)
     }
 
     pub(crate) fn took(&self, time: Duration) {
@@ -73,7 +75,8 @@ impl Stats {
         let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         bump(&self.busy_nanos, nanos.saturating_mul(weight));
         let bucket = (u64::BITS - (nanos / 1000).leading_zeros()) as usize;
-        bump(&self.histogram[bucket.min(HISTOGRAM_BUCKETS - 1)], weight);
+        let histogram = self.histogram.get_or_init(Box::default);
+        bump(&histogram[bucket.min(HISTOGRAM_BUCKETS - 1)], weight);
     }
 
     pub(crate) fn end(&self) {
@@ -104,7 +107,9 @@ impl Stats {
         Totals {
             handled: handled.map(|(name, count)| (*name, count.load(Relaxed))).collect(),
             busy_micros: self.busy_nanos.load(Relaxed) / 1000,
-            histogram: std::array::from_fn(|i| self.histogram[i].load(Relaxed)),
+            histogram: self.histogram.get().map_or([0; HISTOGRAM_BUCKETS], |histogram| {
+                std::array::from_fn(|bucket| histogram[bucket].load(Relaxed))
+            }),
             restarts: 0,
             failures: 0,
         }

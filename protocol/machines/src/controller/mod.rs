@@ -154,6 +154,11 @@ impl Controller {
         self.loader.newest()
     }
 
+    /// All that it has read and decided, for who holds the same.
+    pub fn loader(&self) -> &MetadataLoader {
+        &self.loader
+    }
+
     pub fn config(&self) -> &ControllerConfig {
         &self.config
     }

@@ -132,7 +132,7 @@ impl CleanedWriter {
         let segment = Segment {
             base: self.base,
             file: self.file,
-            index: Index::Closed(index),
+            index: Index::Closed(Box::new(index)),
             txn_index: Arc::new(self.txn_index),
             size: self.active.size,
             max: OnceLock::from(self.active.max),
