@@ -64,7 +64,7 @@ fn produce_to_orders(node: &Node) {
     assert_eq!(produce(&mut connection, "orders", 0, &records).error, 0);
 }
 
-fn is_foreign(test: &str) -> bool {
+pub fn is_foreign(test: &str) -> bool {
     let foreign = std::env::var_os("OTTLA_BOOTSTRAP").is_some();
     if foreign {
         eprintln!("SKIPPED {test}: it needs a process of its own, OTTLA_BOOTSTRAP is set");
@@ -72,7 +72,7 @@ fn is_foreign(test: &str) -> bool {
     foreign
 }
 
-fn words(args: &[&str]) -> Vec<String> {
+pub fn words(args: &[&str]) -> Vec<String> {
     args.iter().map(|arg| (*arg).to_owned()).collect()
 }
 

@@ -20,6 +20,7 @@ mod endings;
 mod flights;
 mod format;
 mod groups;
+mod holes;
 mod limits;
 mod loggers;
 mod metadata_log;
