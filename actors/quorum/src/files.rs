@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use wire::batch::{BatchBuilder, BatchError, Record, RecordBatch, parse_control_type};
 use wire::compression::Compression;
 use wire::quorum_state_data::Voter;
-use wire::{EncodeError, QuorumStateData};
+use wire::{DecodeError, EncodeError, MetadataRecord, QuorumStateData, Reader};
 
 /// The metadata log's directory in its log directory.
 pub const METADATA_DIR: &str = "__cluster_metadata-0";
@@ -113,6 +113,19 @@ pub(crate) fn parse_control(record: &Record) -> Result<Option<ControlRecord>, Re
     Ok(ControlRecord::parse(kind, record.value.clone().unwrap_or_default())?)
 }
 
+/// A record of a metadata log or a snapshot of one, which stands at this offset there.
+pub(crate) fn decode_record(offset: i64, record: Record) -> Result<MetadataRecord, RecordsError> {
+    let value = record.value.unwrap_or_default();
+    let decoded = MetadataRecord::decode(value.clone());
+    decoded.map(|(record, _)| record).map_err(|source| {
+        let mut head = Reader::new(value);
+        let _frame = head.uvarint();
+        let of = |n: Result<u32, _>| n.map_or_else(|_| "unknown".to_owned(), |n| n.to_string());
+        let (kind, version) = (of(head.uvarint()), of(head.uvarint()));
+        RecordsError::Record { offset, kind, version, source }
+    })
+}
+
 /// Why records of the metadata log could not be written or read.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum RecordsError {
@@ -121,5 +134,7 @@ pub enum RecordsError {
     #[error(transparent)]
     Encode(#[from] EncodeError),
     #[error(transparent)]
-    Decode(#[from] wire::DecodeError),
+    Decode(#[from] DecodeError),
+    #[error("offset {offset}: no sense in a record of type {kind}, version {version}: {source}")]
+    Record { offset: i64, kind: String, version: String, source: DecodeError },
 }

@@ -27,6 +27,7 @@ use crate::files::{METADATA_DIR, RecordsError};
 use crate::snapshot::SnapshotError;
 use clean::Deleted;
 pub use clean::MetadataRetention;
+use effects::ToWrite;
 use feed::{LoadedSnapshot, Subscriber};
 pub use feed::{RaftEvent, Sink};
 use open::Opening;
@@ -130,6 +131,10 @@ pub struct Raft {
     snapshot: Option<LoadedSnapshot>,
     subscribers: Vec<Subscriber>,
     committed: i64,
+    /// One is being written.
+    writes_snapshot: bool,
+    /// What the next one is to say, the newest that was asked for meanwhile.
+    next_snapshot: Option<Box<ToWrite>>,
     syncing: bool,
     /// In a row.
     failed_syncs: u32,
@@ -168,6 +173,8 @@ impl Actor for Raft {
             snapshot: opened.snapshot.map(|(id, snapshot)| (id, Arc::new(snapshot.records))),
             subscribers: Vec::new(),
             committed: 0,
+            writes_snapshot: false,
+            next_snapshot: None,
             syncing: false,
             failed_syncs: 0,
             wake: None,
@@ -202,15 +209,19 @@ impl Actor for Raft {
                 self.sync(cx);
             }
             RaftMsg::WriteSnapshot { id, records, version, timestamp_ms } => {
-                self.write_snapshot(cx, id, records, version, timestamp_ms);
+                self.write_snapshot(cx, ToWrite { id, records, version, timestamp_ms });
             }
             RaftMsg::SnapshotWritten { id, result } => {
+                self.writes_snapshot = false;
                 result?;
                 if self.snapshot_id < Some(id) {
                     self.snapshot_id = Some(id);
                     self.snapshot = None;
                 }
                 self.clean(cx)?;
+                if let Some(next) = self.next_snapshot.take() {
+                    self.write_snapshot(cx, *next);
+                }
             }
             RaftMsg::Clean => self.clean(cx)?,
             RaftMsg::RemoveFiles { deleted } => self.remove_files(cx, deleted),

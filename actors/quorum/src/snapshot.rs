@@ -10,7 +10,7 @@ use wire::MetadataRecord;
 use wire::batch::{BatchBuilder, batches};
 use wire::compression::Compression;
 
-use crate::files::{RecordsError, control_batch, parse_control};
+use crate::files::{RecordsError, control_batch, decode_record, parse_control};
 
 const SUFFIX: &str = ".checkpoint";
 const DELETED: &str = ".deleted";
@@ -141,13 +141,11 @@ pub(crate) fn read(
     for batch in batches(bytes) {
         let batch = batch.map_err(|error| failed(error.into()))?;
         batch.verify_crc().map_err(|error| failed(error.into()))?;
-        for record in batch.records(MAX_SNAPSHOT).map_err(|error| failed(error.into()))? {
+        let records = batch.records(MAX_SNAPSHOT).map_err(|error| failed(error.into()))?;
+        for (offset, record) in (batch.header().base_offset..).zip(records) {
             let record = record.map_err(|error| failed(error.into()))?;
             if !batch.header().is_control() {
-                let value = record.value.unwrap_or_default();
-                let (decoded, _) =
-                    MetadataRecord::decode(value).map_err(|error| failed(error.into()))?;
-                snapshot.records.push(decoded);
+                snapshot.records.push(decode_record(offset, record).map_err(failed)?);
                 continue;
             }
             // The last control record of a whole snapshot is its footer.

@@ -158,17 +158,21 @@ impl Raft {
         })
     }
 
-    pub(super) fn write_snapshot(
-        &mut self,
-        cx: &mut Cx<Self>,
-        id: OffsetAndEpoch,
-        records: Vec<MetadataRecord>,
-        version: MetadataVersion,
-        timestamp_ms: i64,
-    ) {
+    /// One at a time: of those that are asked for meanwhile the newest says all that the others would.
+    pub(super) fn write_snapshot(&mut self, cx: &mut Cx<Self>, snapshot: ToWrite) {
+        let ToWrite { id, records, version, timestamp_ms } = snapshot;
         if self.snapshot_id >= Some(id) {
             return;
         }
+        if self.writes_snapshot {
+            let newest = self.next_snapshot.as_ref().is_none_or(|next| next.id < id);
+            if newest {
+                let next = ToWrite { id, records, version, timestamp_ms };
+                self.next_snapshot = Some(Box::new(next));
+            }
+            return;
+        }
+        self.writes_snapshot = true;
         let kraft_version = self.consensus.kraft_version();
         let voters = self.consensus.voters();
         let head = ControlRecord::snapshot_head(timestamp_ms, kraft_version, Some(voters));
@@ -180,4 +184,12 @@ impl Raft {
                 .unwrap_or_else(|lost| Err(snapshot::SnapshotError::Lost(lost.to_string()))),
         });
     }
+}
+
+/// A snapshot that was asked for.
+pub(super) struct ToWrite {
+    pub(super) id: OffsetAndEpoch,
+    pub(super) records: Vec<MetadataRecord>,
+    pub(super) version: MetadataVersion,
+    pub(super) timestamp_ms: i64,
 }

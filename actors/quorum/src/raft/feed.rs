@@ -5,8 +5,10 @@ use std::sync::Arc;
 use machines::consensus::OffsetAndEpoch;
 use runtime::{Failure, Outcome};
 use wire::MetadataRecord;
+use wire::batch::BatchError;
 
 use super::Raft;
+use crate::files::{RecordsError, decode_record};
 use crate::snapshot::{self, MAX_BATCH_BYTES};
 
 /// A snapshot's records, and where it ends.
@@ -144,10 +146,16 @@ fn records_of(batch: &wire::batch::RecordBatch) -> Result<Vec<MetadataRecord>, F
     if batch.header().is_control() {
         return Ok(Vec::new());
     }
+    let poison = |offset: i64, error: RecordsError| {
+        let log = "the metadata log cannot be understood, and nothing goes on without it";
+        Failure::new(format!("{log}: from offset {offset}: {error}"))
+    };
+    let base_offset = batch.header().base_offset;
+    let of_batch = |error: BatchError| poison(base_offset, error.into());
     let mut records = Vec::new();
-    for record in batch.records(MAX_BATCH_BYTES)? {
-        let value = record?.value.unwrap_or_default();
-        records.push(MetadataRecord::decode(value)?.0);
+    for (offset, record) in (base_offset..).zip(batch.records(MAX_BATCH_BYTES).map_err(of_batch)?) {
+        let decoded = decode_record(offset, record.map_err(of_batch)?);
+        records.push(decoded.map_err(|error| poison(base_offset, error))?);
     }
     Ok(records)
 }

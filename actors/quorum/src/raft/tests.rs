@@ -4,11 +4,13 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use disk::{SimDisk, SimDiskOptions};
+use disk::{Disk, SimDisk, SimDiskOptions};
 use machines::consensus::{ReplicaKey, Voter, VoterSet};
 use machines::metadata::{LevelRange, MetadataVersion};
 use model::Uuid;
 use runtime::{Handles, Reply, Root, World, spawn_root, watch};
+use wire::batch::BatchBuilder;
+use wire::compression::Compression;
 use wire::{MetadataRecord, NoOpRecord};
 
 use super::*;
@@ -33,7 +35,8 @@ impl Told {
                 }
                 RaftEvent::Leading { epoch } => format!("leads {epoch}"),
                 RaftEvent::NotLeading { epoch } => format!("does not lead {epoch}"),
-                RaftEvent::Snapshot { .. } | RaftEvent::Bootstrap { .. } => "snapshot".to_owned(),
+                RaftEvent::Snapshot { offset, .. } => format!("snapshot up to {offset}"),
+                RaftEvent::Bootstrap { .. } => "bootstrap".to_owned(),
             };
             told.lines.lock().unwrap().push(line);
             told.pulse.publish();
@@ -55,9 +58,15 @@ impl Told {
 }
 
 async fn alone() -> Root<Raft> {
-    let disk = SimDisk::new(SimDiskOptions::default()).mount();
+    let raft = on(&SimDisk::new(SimDiskOptions::default()).mount());
+    raft.started().await.unwrap();
+    raft
+}
+
+/// In segments of one record or two; old ones go as soon as a snapshot is written.
+fn on(disk: &Arc<dyn Disk>) -> Root<Raft> {
     disk.create_dir_all(&Path::new(DIR).join(METADATA_DIR)).unwrap();
-    let (log_dir, _) = partitions::read_log_dir(&disk, Path::new(DIR), Uuid([1; 16]), 1).unwrap();
+    let (log_dir, _) = partitions::read_log_dir(disk, Path::new(DIR), Uuid([1; 16]), 1).unwrap();
     let local = Voter {
         key: ReplicaKey { id: 1, directory_id: Uuid::ZERO },
         endpoints: Vec::new(),
@@ -70,14 +79,23 @@ async fn alone() -> Root<Raft> {
         election_timeout: Duration::from_secs(1),
         election_backoff: Duration::from_secs(1),
         fetch_timeout: Duration::from_secs(1),
-        segment_bytes: 1 << 20,
+        segment_bytes: 150,
         segment_ms: i64::MAX,
-        retention: MetadataRetention { bytes: -1, ms: -1, delete_delay: LIMIT },
+        retention: MetadataRetention { bytes: 1, ms: -1, delete_delay: Duration::ZERO },
         status: Arc::new(watch(RaftStatus::default()).0),
     };
-    let root = spawn_root::<Raft>(&World::real(Handles::current(), disk), "raft", args).unwrap();
-    root.started().await.unwrap();
-    root
+    spawn_root::<Raft>(&World::real(Handles::current(), disk.clone()), "raft", args).unwrap()
+}
+
+fn snapshot(offset: i64) -> RaftMsg {
+    let (id, records) = (OffsetAndEpoch { epoch: 1, offset }, Vec::new());
+    RaftMsg::WriteSnapshot { id, records, version: MetadataVersion::LATEST, timestamp_ms: 0 }
+}
+
+/// The offsets of the snapshots on the disk.
+fn snapshots(disk: &Arc<dyn Disk>) -> Vec<i64> {
+    let dir = Path::new(DIR).join(METADATA_DIR);
+    crate::snapshot::list(&**disk, &dir).unwrap().iter().map(|id| id.offset).collect()
 }
 
 fn append(base_offset: i64, reply: Reply<Result<i64, RaftError>>) -> RaftMsg {
@@ -120,4 +138,58 @@ async fn records_decided_for_another_end_of_the_log_are_refused() {
     }
     assert_eq!(raft.me().ask(LIMIT, |reply| append(1, reply)).await.unwrap().unwrap(), 2);
     raft.stop().await;
+}
+
+/// The log begins where the newest snapshot ends: who comes late is told that first, then what follows it.
+#[tokio::test]
+async fn who_comes_late_begins_with_the_newest_snapshot() {
+    let disk = SimDisk::new(SimDiskOptions::default()).mount();
+    let raft = on(&disk);
+    let early = Told::default();
+    raft.me().send_now(RaftMsg::Subscribe { sink: early.sink() }).unwrap();
+    early.until_leading().await;
+    for base in 1..=8 {
+        assert_eq!(raft.me().ask(LIMIT, |r| append(base, r)).await.unwrap().unwrap(), base + 1);
+    }
+    // While one is written, of the others only the newest waits.
+    for offset in [3, 4, 5, 7] {
+        raft.me().send_now(snapshot(offset)).unwrap();
+    }
+    let mut end = 9;
+    while snapshots(&disk) != [7] {
+        raft.me().send_now(RaftMsg::Clean).unwrap();
+        end = raft.me().ask(LIMIT, |reply| append(end, reply)).await.unwrap().unwrap();
+        assert!(!snapshots(&disk).iter().any(|offset| [4, 5].contains(offset)));
+    }
+    let late = Told::default();
+    raft.me().send_now(RaftMsg::Subscribe { sink: late.sink() }).unwrap();
+    let told = late.until_leading().await;
+    assert_eq!(told[0], "snapshot up to 7", "{told:?}");
+    let next = told.iter().find(|line| line.contains("records")).unwrap();
+    assert_eq!(next, "1 records from 7 to 8", "{told:?}");
+    raft.stop().await;
+}
+
+/// It cannot be passed over; whoever has to do something about it is told where it is.
+#[tokio::test]
+async fn a_record_that_makes_no_sense_is_named() {
+    let disk = SimDisk::new(SimDiskOptions::default()).mount();
+    disk.create_dir_all(&Path::new(DIR).join(METADATA_DIR)).unwrap();
+    let dir = Path::new(DIR).join(METADATA_DIR);
+    let options = log::OpenOptions::default();
+    let (mut log, _) = Log::open(disk.clone(), dir, LogConfig::default(), options).unwrap();
+    let mut batch = BatchBuilder::new(Compression::NONE).leader_epoch(1);
+    let sound = MetadataRecord::NoOp(NoOpRecord::default()).encode(0).unwrap();
+    batch.append(0, None, Some(&sound), &[]);
+    // A TopicRecord whose name is longer than what is left.
+    batch.append(0, None, Some(&[1, 2, 0, 200]), &[]);
+    log.append(&[batch.build().unwrap()], 0).unwrap();
+    log.close().unwrap();
+    let raft = on(&disk);
+    let _ = raft.me().send_now(RaftMsg::Subscribe { sink: Told::default().sink() });
+    let exit = raft.ended().await;
+    let failure = exit.failure().expect("it cannot go on").to_string();
+    for named in ["metadata log", "offset 1", "type 2", "version 0", "more bytes expected"] {
+        assert!(failure.contains(named), "{failure}");
+    }
 }
