@@ -44,4 +44,6 @@ pub enum EncodeError {
     TagOrder { tag: u32 },
     #[error("{length} bytes or elements are too many for a length field")]
     TooLong { length: usize },
+    #[error("it is longer than {limit} bytes")]
+    BeyondLimit { limit: usize },
 }

@@ -30,7 +30,8 @@ pub fn encode_request<R: Request>(
         client_id: client_id.map(str::to_owned),
         ..RequestHeader::default()
     };
-    encode(&header, R::KEY.request_header_version(version), request, version)
+    let header_version = R::KEY.request_header_version(version);
+    encode(Writer::new(), &header, header_version, request, version)
 }
 
 /// A response as a frame.
@@ -39,8 +40,19 @@ pub fn encode_response<R: Response>(
     version: i16,
     correlation_id: i32,
 ) -> Result<Vec<Part>, EncodeError> {
+    encode_response_within(response, version, correlation_id, usize::MAX)
+}
+
+/// The same, given up with [`EncodeError::BeyondLimit`] where more than about `limit` bytes would be copied: records are not.
+pub fn encode_response_within<R: Response>(
+    response: &R,
+    version: i16,
+    correlation_id: i32,
+    limit: usize,
+) -> Result<Vec<Part>, EncodeError> {
     let header = ResponseHeader { correlation_id, ..ResponseHeader::default() };
-    encode(&header, R::KEY.response_header_version(version), response, version)
+    let header_version = R::KEY.response_header_version(version);
+    encode(Writer::within(limit), &header, header_version, response, version)
 }
 
 /// Reads a response from a frame without its length; its correlation id comes first.
@@ -51,12 +63,12 @@ pub fn decode_response<R: Response>(frame: Bytes, version: i16) -> Result<(i32, 
 }
 
 fn encode(
+    mut w: Writer,
     header: &impl Message,
     header_version: i16,
     body: &impl Message,
     version: i16,
 ) -> Result<Vec<Part>, EncodeError> {
-    let mut w = Writer::with_capacity(256);
     w.int32(0);
     header.encode(&mut w, header_version)?;
     body.encode(&mut w, version)?;

@@ -19,7 +19,9 @@ mod writer;
 pub use api_key::ListenerKind;
 pub use codec::Wire;
 pub use error::{DecodeError, EncodeError};
-pub use frame::{decode_request_header, decode_response, encode_request, encode_response};
+pub use frame::{
+    decode_request_header, decode_response, encode_request, encode_response, encode_response_within,
+};
 pub use generated::*;
 pub use message::{Message, RawTaggedField, Request, Response, VersionRange};
 pub use reader::Reader;

@@ -64,11 +64,19 @@ impl Part {
     }
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Writer {
     own: BytesMut,
+    /// Of `own`.
+    limit: usize,
     /// Records, each with the position in `own` before which it belongs.
     records: Vec<(usize, Records)>,
+}
+
+impl Default for Writer {
+    fn default() -> Self {
+        Self { own: BytesMut::new(), limit: usize::MAX, records: Vec::new() }
+    }
 }
 
 impl Writer {
@@ -76,8 +84,9 @@ impl Writer {
         Self::default()
     }
 
-    pub fn with_capacity(capacity: usize) -> Self {
-        Self { own: BytesMut::with_capacity(capacity), records: Vec::new() }
+    /// A writer that gives up where it would copy more than about `limit` bytes: records are not copied.
+    pub fn within(limit: usize) -> Self {
+        Self { own: BytesMut::with_capacity(256), limit, records: Vec::new() }
     }
 
     /// The length of all that was written, records included.
@@ -121,6 +130,9 @@ impl Writer {
         flexible: bool,
         wide: bool,
     ) -> Result<(), EncodeError> {
+        if self.own.len() > self.limit {
+            return Err(EncodeError::BeyondLimit { limit: self.limit });
+        }
         let too_long = EncodeError::TooLong { length };
         let Ok(value) = i32::try_from(length) else { return Err(too_long) };
         match (flexible, wide) {

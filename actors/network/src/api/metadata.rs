@@ -17,6 +17,7 @@ use wire::metadata_response::{
 };
 use wire::{MetadataRequest, MetadataResponse};
 
+use super::room::in_turns;
 use super::topology::{CLUSTER_OPERATIONS, OPERATIONS_OMITTED, TOPIC_OPERATIONS, Topology};
 use super::{Api, RequestContext, auto_create, topology};
 use crate::Broker;
@@ -66,7 +67,7 @@ impl Api for Metadata {
             brokers: seen.brokers(),
             cluster_id: Some(broker.cluster_id.clone()),
             controller_id: seen.topology.controller_id(broker.node.0),
-            topics: seen.topics(&asked),
+            topics: seen.topics(&asked).await,
             cluster_authorized_operations: if request.include_cluster_authorized_operations {
                 CLUSTER_OPERATIONS
             } else {
@@ -144,23 +145,23 @@ impl Seen<'_> {
         self.topology.alive_nodes().into_iter().map(told).collect()
     }
 
-    fn topics(&self, asked: &Asked<'_>) -> Vec<MetadataResponseTopic> {
+    async fn topics(&self, asked: &Asked<'_>) -> Vec<MetadataResponseTopic> {
         let topics = &self.topology.image.topics;
         match asked {
-            Asked::All => topics.iter_by_name().map(|(_, topic)| self.topic(topic)).collect(),
+            Asked::All => in_turns(topics.iter_by_name().map(|(_, topic)| self.topic(topic))).await,
             Asked::Names(names) => {
                 let (known, unknown): (Vec<&str>, Vec<&str>) =
                     names.iter().partition(|name| topics.id_of(name).is_some());
                 let known = known.into_iter().filter_map(|name| topics.by_name(name));
                 let known = known.map(|topic| self.topic(topic));
-                known.chain(unknown.into_iter().map(|name| self.missing(name))).collect()
+                in_turns(known.chain(unknown.into_iter().map(|name| self.missing(name)))).await
             }
             Asked::Ids(ids) => {
                 let (known, unknown): (Vec<Uuid>, Vec<Uuid>) =
                     ids.iter().partition(|id| topics.by_id(**id).is_some());
                 let known = known.into_iter().filter_map(|id| topics.by_id(id));
                 let known = known.map(|topic| self.topic(topic));
-                unknown.into_iter().map(missing_id).chain(known).collect()
+                in_turns(unknown.into_iter().map(missing_id).chain(known)).await
             }
         }
     }

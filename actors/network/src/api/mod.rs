@@ -45,8 +45,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use log::FileSlice;
-use runtime::{BoxFuture, Held};
-use wire::{ApiKey, DecodeError, ListenerKind, Reader, VersionRange};
+use runtime::{BoxFuture, Held, World};
+use wire::{ApiKey, DecodeError, EncodeError, ListenerKind, Part, Reader, VersionRange};
 
 use crate::Broker;
 use crate::connection::{Answered, Outgoing, Pending};
@@ -185,7 +185,8 @@ async fn run<A: Staged>(broker: &Arc<Broker>, request: Request) -> Pending {
     let known = served(cx.key, cx.connection.listener.unstable_versions);
     if !known.is_some_and(|versions| versions.contains(cx.version)) {
         let answer = api_versions::unsupported_version();
-        return Box::pin(std::future::ready(respond(&answer, Vec::new(), 0, cx.correlation_id)));
+        let encoded = wire::encode_response(&answer, 0, cx.correlation_id);
+        return Box::pin(std::future::ready(respond(encoded, Vec::new())));
     }
     let decoded = decode::body::<A::Request>(broker, body.into_rest(), cx.version).await;
     let (decoded, memory) = match decoded {
@@ -197,11 +198,14 @@ async fn run<A: Staged>(broker: &Arc<Broker>, request: Request) -> Pending {
     }
     let (version, correlation_id) = (cx.version, cx.correlation_id);
     let answer = A::begin(broker, cx, decoded).await;
+    let world = broker.world.clone();
     Box::pin(async move {
         match answer.await {
-            Answer::Response(response) => respond(&response, Vec::new(), version, correlation_id),
+            Answer::Response(response) => {
+                respond(encoded(&world, response, version, correlation_id).await, Vec::new())
+            }
             Answer::WithFiles(response, files) => {
-                respond(&response, files, version, correlation_id)
+                respond(encoded(&world, response, version, correlation_id).await, files)
             }
             Answer::Nothing => Answered::Nothing,
             Answer::Close(why) => Answered::Close(why),
@@ -213,13 +217,24 @@ fn close(why: String) -> Pending {
     Box::pin(std::future::ready(Answered::Close(why)))
 }
 
-fn respond<R: wire::Response>(
-    response: &R,
-    files: Vec<FileSlice>,
+/// So many bytes of a response are encoded on the connection's thread; a longer one on a blocking thread, from its start.
+const ENCODED_IN_PLACE: usize = 256 << 10;
+
+async fn encoded<R: wire::Response + Send + 'static>(
+    world: &World,
+    response: R,
     version: i16,
     correlation_id: i32,
-) -> Answered {
-    match wire::encode_response(response, version, correlation_id) {
+) -> Result<Vec<Part>, EncodeError> {
+    let in_place =
+        wire::encode_response_within(&response, version, correlation_id, ENCODED_IN_PLACE);
+    let Err(EncodeError::BeyondLimit { limit }) = in_place else { return in_place };
+    let encode = move || wire::encode_response(&response, version, correlation_id);
+    world.blocking("encode", encode).await.unwrap_or(Err(EncodeError::BeyondLimit { limit }))
+}
+
+fn respond(encoded: Result<Vec<Part>, EncodeError>, files: Vec<FileSlice>) -> Answered {
+    match encoded {
         Ok(parts) => Answered::Response(Outgoing { parts, files }),
         Err(error) => Answered::Close(format!("a response that cannot be encoded: {error}")),
     }

@@ -17,6 +17,21 @@ pub(super) struct Room {
     turn: usize,
 }
 
+/// After so many parts of an answer that are made one by one, others have their turn on the thread.
+const PARTS: usize = 100;
+
+/// Makes an answer's parts, and lets others run now and then.
+pub(super) async fn in_turns<T>(parts: impl Iterator<Item = T>) -> Vec<T> {
+    let mut made = Vec::with_capacity(parts.size_hint().0);
+    for part in parts {
+        made.push(part);
+        if made.len() % PARTS == 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+    made
+}
+
 impl Room {
     pub(super) fn new() -> Room {
         Room { left: MAX_ANSWER, turn: 0 }

@@ -5,7 +5,7 @@ use wire::describe_topic_partitions_request::{Cursor, TopicRequest};
 use wire::metadata_request::MetadataRequestTopic;
 use wire::{
     ApiVersionsRequest, DescribeClusterRequest, DescribeTopicPartitionsRequest, Message,
-    MetadataRequest, MetadataResponse,
+    MetadataRecord, MetadataRequest, MetadataResponse, TopicRecord,
 };
 
 use crate::rig::{NODE, Rig, topic_id};
@@ -254,4 +254,19 @@ async fn the_tree_shows_what_software_a_client_is_and_no_more_of_it_than_fits_a_
         tree.extend(actor.children);
     }
     panic!("no connection in the tree");
+}
+
+#[tokio::test]
+async fn an_answer_of_many_topics_is_whole() {
+    let mut rig = Rig::start().await;
+    let names: Vec<String> = (0..3_000).map(|n| format!("{n}-{}", "t".repeat(200))).collect();
+    rig.publish(names.iter().map(|name| {
+        let (name, topic_id) = (name.clone(), topic_id(name));
+        MetadataRecord::Topic(TopicRecord { name, topic_id, ..Default::default() })
+    }));
+    let mut client = rig.client().await;
+    let all = MetadataRequest { topics: None, ..Default::default() };
+    let response = client.call(&all, 12).await;
+    assert_eq!(response.topics.len(), names.len());
+    assert!(response.topics.iter().zip(&response.topics[1..]).all(|(a, b)| a.name < b.name));
 }

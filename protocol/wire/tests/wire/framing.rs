@@ -7,7 +7,7 @@ use ottla_wire::{
     ListenerKind, Message, MetadataRecord, MetadataRequest, OffsetCommitKey, OffsetCommitValue,
     Part, Reader, Records, Request, TopicRecord, VersionRange, decode_prefixed,
     decode_request_header, decode_response, encode_prefixed, encode_request, encode_response,
-    fetch_response,
+    encode_response_within, fetch_response,
 };
 
 fn joined(parts: Vec<Part>) -> Bytes {
@@ -197,4 +197,20 @@ fn what_a_version_cannot_hold_is_refused_or_left_out_as_the_notation_says() {
     // A string longer than any length field of a string.
     let request = HeartbeatRequest { group_id: "x".repeat(32768), ..Default::default() };
     assert_eq!(encode_request(&request, 4, 0, None), Err(EncodeError::TooLong { length: 32768 }));
+}
+
+#[test]
+fn a_response_is_given_up_where_it_copies_more_than_the_limit() {
+    let records = |bytes| Some(Records::Bytes(Bytes::from(vec![7; bytes])));
+    let partition =
+        |bytes| fetch_response::PartitionData { records: records(bytes), ..Default::default() };
+    let of = |partitions| {
+        let topic = fetch_response::FetchableTopicResponse { partitions, ..Default::default() };
+        FetchResponse { responses: vec![topic], ..Default::default() }
+    };
+    let long = of(vec![partition(100_000)]);
+    assert_eq!(encode_response_within(&long, 13, 1, 1000), encode_response(&long, 13, 1));
+    let many = of(vec![partition(1); 100]);
+    let beyond = Err(EncodeError::BeyondLimit { limit: 1000 });
+    assert_eq!(encode_response_within(&many, 13, 1, 1000), beyond);
 }
