@@ -3,7 +3,7 @@
 use crate::bad_frames::Bystander;
 use crate::batch;
 use crate::node::{self, Node};
-use crate::raw::{Answer, Connection, frame};
+use crate::raw::{Answer, Bytes, Connection, frame};
 use crate::requests::{self as ask, API_VERSIONS, FETCH, METADATA, fetch_body};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socket2::SockRef;
@@ -11,6 +11,7 @@ use std::io::{ErrorKind, Write};
 use std::time::{Duration, Instant};
 
 const MEBIBYTE: u64 = 1 << 20;
+const DESCRIBE_CONFIGS: i16 = 32;
 /// Thousands knock faster than they are let in by the default of 50; one that finds no room knocks again after a second.
 pub const BACKLOG: &str = "socket.listen.backlog.size=4096";
 
@@ -167,4 +168,34 @@ fn small_requests_without_end_and_unread_answers_take_no_memory() {
     assert!(sent < frames, "the broker went on reading: {sent} requests, none answered");
     bystander.assert_served();
     node.assert_grew_less(before, 64 * MEBIBYTE);
+}
+
+/// The node's configuration, told as often as it is named: more than a MiB.
+fn ask_for_much(connection: &mut Connection) {
+    SockRef::from(connection.stream()).set_recv_buffer_size(4096).expect("a small buffer");
+    let times = 60;
+    let broker = Bytes::new().i8(4).string("1").i32(-1).done().repeat(times);
+    connection.send(DESCRIBE_CONFIGS, 1, &Bytes::new().i32(times as i32).raw(&broker).i8(1).done());
+    connection.stream().set_read_timeout(Some(Duration::from_secs(60))).expect("a timeout");
+    connection.stream().peek(&mut [0]).expect("the answer's first byte");
+}
+
+/// Beyond the budget, those whose answers have been unread for longest make room.
+#[test]
+fn answers_that_nobody_reads_are_held_only_within_the_budget() {
+    let _turn = node::turn();
+    let test = "answers_that_nobody_reads_are_held_only_within_the_budget";
+    let budget = ["queued.max.request.bytes=2097152", "socket.request.max.bytes=2097152"];
+    let Some(node) = Node::start_own_with(test, &budget) else { return };
+    let mut bystander = Bystander::of(&node);
+    let before = node.resident();
+    let mut deaf: Vec<Connection> = (0..6).map(|_| node.connect()).collect();
+    deaf.iter_mut().for_each(ask_for_much);
+    bystander.assert_served();
+    node.assert_grew_less(before, 64 * MEBIBYTE);
+    let mut last = deaf.pop().expect("a connection");
+    let Answer::Body(answer) = last.receive() else { panic!("the newest is there") };
+    assert!(answer.len() as u64 > MEBIBYTE, "{} bytes", answer.len());
+    assert_eq!(deaf[0].receive(), Answer::Closed, "the oldest made room");
+    assert!(last.is_served());
 }

@@ -12,7 +12,7 @@ use partitions::{Hosted, LogDirs, PartitionsMsg};
 use quorum::{ControllerHandle, RaftStatus};
 use runtime::{Address, Credits, RandomStream, Watch, World};
 
-use crate::connection::RequestMemory;
+use crate::connection::{AnswerMemory, RequestMemory};
 use crate::producer_ids::{AllocateBlock, ProducerIds};
 
 /// A fetch session that was not used for so long gives way to any other.
@@ -64,6 +64,8 @@ pub struct Broker {
     pub(crate) parts: BrokerParts,
     pub(crate) limits: Limits,
     pub(crate) memory: RequestMemory,
+    /// As much again for answers that are not read.
+    pub(crate) answers: AnswerMemory,
     pub(crate) sessions: Mutex<Sessions>,
     pub(crate) producer_ids: ProducerIds,
     /// For checking a batch that grows large when decompressed: one at a time.
@@ -80,6 +82,7 @@ impl Broker {
     pub fn new(parts: BrokerParts) -> Arc<Broker> {
         let limits = parts.limits.clone();
         let memory = RequestMemory::new(limits.request_memory);
+        let answers = AnswerMemory::new(limits.request_memory);
         parts.world.registry().show_credits("request-memory", memory.credits());
         let sessions = Mutex::new(Sessions {
             table: FetchSessions::new(limits.fetch_sessions, SESSION_EVICTION_MS),
@@ -94,6 +97,7 @@ impl Broker {
         Arc::new(Broker {
             limits,
             memory,
+            answers,
             sessions,
             producer_ids,
             large_batches,

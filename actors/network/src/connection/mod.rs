@@ -8,6 +8,7 @@ mod frames;
 mod memory;
 mod patience;
 mod responses;
+mod unread;
 mod write;
 
 use std::future::{Future, pending, poll_fn};
@@ -28,6 +29,8 @@ use memory::{FrameCredit, Held};
 use patience::{Lost, Patience, Standing};
 use responses::Responses;
 pub(crate) use responses::{Answered, Outgoing, Pending};
+pub(crate) use unread::AnswerMemory;
+use unread::{Claim, SMALL_ANSWER};
 use write::Writer;
 
 /// Requests that may be under way at once; only Produce requests overlap.
@@ -148,6 +151,8 @@ struct Flow {
     /// Whether the requests under way are ones that others may overlap.
     overlapping: bool,
     writer: Writer,
+    /// For what is being written, where that is much.
+    unread: Option<Claim>,
     /// Why the connection closes once all is written.
     close: Option<String>,
 }
@@ -162,6 +167,7 @@ impl Serving {
         let mut alarm = pin!(world.sleep_until(patience.alarm()));
         loop {
             if flow.writer.is_empty() {
+                flow.unread = None;
                 if let Some(why) = flow.close.take() {
                     return Err(End::Closed(why));
                 }
@@ -180,7 +186,7 @@ impl Serving {
             tokio::select! {
                 biased;
                 ready = flow.responses.ready(), if answers => {
-                    flow.take_answers(ready)?;
+                    flow.take_answers(ready, &broker.answers)?;
                     now = world.mono();
                 }
                 done = act(step, &mut self.stream, &mut flow.writer, &mut flow.input) => {
@@ -192,6 +198,7 @@ impl Serving {
                         Step::Cover | Step::Rest => continue,
                     }
                 }
+                () = gives_way(&mut flow.unread) => return Err(Lost::Unread.into()),
                 () = &mut alarm => {
                     now = world.mono();
                     let (inside_frame, waits) = (flow.input.held.any(), flow.input.held.waits());
@@ -239,7 +246,7 @@ impl Flow {
             ended: false,
         };
         let (responses, writer) = (Responses::default(), Writer::default());
-        Flow { input, responses, overlapping: false, writer, close: None }
+        Flow { input, responses, overlapping: false, writer, unread: None, close: None }
     }
 
     fn is_over(&self) -> bool {
@@ -263,7 +270,7 @@ impl Flow {
         step
     }
 
-    fn take_answers(&mut self, ready: Vec<Answered>) -> io::Result<()> {
+    fn take_answers(&mut self, ready: Vec<Answered>, memory: &AnswerMemory) -> io::Result<()> {
         for answered in ready {
             match answered {
                 Answered::Response(response) => self.writer.push(response)?,
@@ -274,6 +281,8 @@ impl Flow {
                 }
             }
         }
+        let bytes = self.writer.bytes();
+        self.unread = (bytes > SMALL_ANSWER).then(|| memory.hold(bytes));
         Ok(())
     }
 }
@@ -332,6 +341,13 @@ impl Input {
             read
         })
         .await
+    }
+}
+
+async fn gives_way(unread: &mut Option<Claim>) {
+    match unread {
+        Some(claim) => claim.gives_way().await,
+        None => pending().await,
     }
 }
 

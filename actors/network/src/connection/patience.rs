@@ -20,6 +20,8 @@ pub(crate) enum Lost {
     Stalled,
     #[error("held memory for too long that others waited for")]
     Hoarding,
+    #[error("left an answer unread for longest, and others need the memory")]
+    Unread,
 }
 
 /// How things stand when the alarm rings.

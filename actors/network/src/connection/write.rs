@@ -45,6 +45,12 @@ impl Writer {
         Ok(())
     }
 
+    /// What it holds in memory.
+    pub(crate) fn bytes(&self) -> usize {
+        let in_memory = self.pieces.iter().filter(|piece| matches!(piece, Piece::Bytes(_)));
+        in_memory.map(Piece::len).sum()
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.pieces.is_empty()
     }
