@@ -15,11 +15,12 @@ use crate::wire_client::{BACKOFF, WireClient};
 const CREATE_VERSION: i16 = 7;
 const DELETE_VERSION: i16 = 6;
 const METADATA_VERSION: i16 = 12;
+const NAMES: u64 = 4;
 
 pub async fn run(client: Client) {
     let mut random = stream(client.seed, 2);
     let mut made: Vec<(String, Uuid)> = Vec::new();
-    for number in 0.. {
+    loop {
         client.world.sleep(Duration::from_millis(200 + random.below(1500))).await;
         if client.is_over() {
             return;
@@ -31,7 +32,11 @@ pub async fn run(client: Client) {
                 delete(&client, &name, id).await;
             }
             _ => {
-                let name = format!("extra-{number}");
+                // Names come again: nothing of a topic may be taken for what is known of the next one of its name.
+                let name = format!("extra-{}", random.below(NAMES));
+                if made.iter().any(|(known, _)| *known == name) {
+                    continue;
+                }
                 let id = create(&client, &name, 1).await;
                 client.trace.note(format_args!("{name} is {id}"));
                 made.push((name, id));
