@@ -1,5 +1,7 @@
 //! Files that are closed and opened again behind their users.
 
+use std::sync::mpsc::{Receiver, Sender, channel};
+
 use super::*;
 use crate::{Crash, DiskOp, Fault, FaultKind, RealDisk, SimDisk, SimDiskOptions};
 
@@ -163,4 +165,90 @@ fn removed_and_replaced_files_are_read_on() {
     assert_eq!(text(&again), "new");
     disk.remove_dir_all(dir.path()).unwrap();
     assert_eq!(text(&files[4]), "04");
+}
+
+/// A disk that removes slowly: it tells that it began, and waits to be let on.
+#[derive(Debug)]
+struct Slow {
+    real: RealDisk,
+    begun: Sender<()>,
+    go_on: Mutex<Receiver<()>>,
+}
+
+impl Disk for Slow {
+    fn remove_file(&self, path: &Path) -> Result<()> {
+        self.begun.send(()).unwrap();
+        lock(&self.go_on).recv().unwrap();
+        self.real.remove_file(path)
+    }
+
+    fn remove_dir_all(&self, path: &Path) -> Result<()> {
+        self.begun.send(()).unwrap();
+        lock(&self.go_on).recv().unwrap();
+        self.real.remove_dir_all(path)
+    }
+
+    fn create_dir_all(&self, path: &Path) -> Result<()> {
+        self.real.create_dir_all(path)
+    }
+
+    fn open(&self, path: &Path, mode: Open) -> Result<Arc<dyn DiskFile>> {
+        self.real.open(path, mode)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> Result<()> {
+        self.real.rename(from, to)
+    }
+
+    fn list(&self, path: &Path) -> Result<Vec<DirEntry>> {
+        self.real.list(path)
+    }
+
+    fn metadata(&self, path: &Path) -> Result<Metadata> {
+        self.real.metadata(path)
+    }
+
+    fn sync_dir(&self, path: &Path) -> Result<()> {
+        self.real.sync_dir(path)
+    }
+
+    fn space(&self, path: &Path) -> Result<Space> {
+        self.real.space(path)
+    }
+
+    fn lock(&self, path: &Path) -> Result<DiskLock> {
+        self.real.lock(path)
+    }
+
+    fn kernel(&self, dir: &Path) -> Result<Option<String>> {
+        self.real.kernel(dir)
+    }
+}
+
+/// Else this test does not end.
+#[test]
+fn what_takes_long_to_remove_holds_up_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let ((begun, begins), (go_on, waits)) = (channel(), channel());
+    let slow = Slow { real: RealDisk::new(), begun, go_on: Mutex::new(waits) };
+    let disk = PooledDisk::new(Arc::new(slow), 1);
+    let below = dir.path().join("gone");
+    disk.create_dir_all(&below).unwrap();
+    drop(files(&disk, &below, 2));
+    let files = files(&disk, dir.path(), 6);
+    std::thread::scope(|scope| {
+        let removed = [
+            scope.spawn(|| disk.remove_file(&dir.path().join("05"))),
+            scope.spawn(|| disk.remove_dir_all(&below)),
+        ];
+        begins.iter().take(2).for_each(drop);
+        let read: Vec<_> = files.iter().map(text).collect();
+        assert_eq!(read, ["00", "01", "02", "03", "04", "05"]);
+        disk.rename(&dir.path().join("01"), &dir.path().join("new")).unwrap();
+        assert_eq!(text(&files[1]), "01");
+        go_on.send(()).unwrap();
+        go_on.send(()).unwrap();
+        removed.into_iter().for_each(|thread| thread.join().unwrap().unwrap());
+    });
+    assert_eq!(text(&files[5]), "05");
 }

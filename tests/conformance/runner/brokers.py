@@ -54,20 +54,27 @@ def started(name, command, port, home):
 NO_RETENTION = {"log.initial.task.delay.ms": 3_600_000, "log.retention.check.interval.ms": 3_600_000}
 
 
-def ottla(name="ottla-data", home=None, dirs=()):
-    """`home`: a directory of before, else a fresh one; `dirs`: log directories in it."""
+def ottla(name="ottla-data", home=None, dirs=(), descriptors=None, **own):
+    """`home`: a directory of before, else a fresh one; `dirs`: log directories in it; settings with `_` for their dots."""
     run("cargo", "build", *RELEASE, limit=1800)
     home, port = home or fresh(name), free_port()
     command = [ROOT / "target" / PROFILE / "ottla", "start", "--data", home, "--listen", f"127.0.0.1:{port}",
                "--console", "off"]
-    for key, value in {"group.initial.rebalance.delay.ms": 0, **NO_RETENTION, **log_dirs(home, dirs)}.items():
+    settings = {"group.initial.rebalance.delay.ms": 0, **NO_RETENTION, **log_dirs(home, dirs), **dotted(own)}
+    for key, value in settings.items():
         command += ["--set", f"{key}={value}"]
+    if descriptors:
+        command = ["sh", "-c", f'ulimit -n {descriptors}; exec "$0" "$@"', *command]
     return started(name.removesuffix("-data"), command, port, home)
 
 
 def log_dirs(home, dirs):
     paths = [str(home / name) for name in dirs]
     return {"log.dirs": ",".join(paths), "metadata.log.dir": paths[0]} if paths else {}
+
+
+def dotted(settings):
+    return {name.replace("_", "."): value for name, value in settings.items()}
 
 
 def killed_and_started_again(node):
@@ -77,8 +84,8 @@ def killed_and_started_again(node):
     return started("ottla-again", node.command, node.port, node.home)
 
 
-def kafka(formatted=None, machine=(*install.LIGHT, "-Xmx700m"), dirs=()):
-    """On a directory that is there, or a fresh one; `dirs`: log directories in it."""
+def kafka(formatted=None, machine=(*install.LIGHT, "-Xmx700m"), dirs=(), **own):
+    """On a directory that is there, or a fresh one; `dirs`: log directories in it; settings with `_` for their dots."""
     home, port, controller = formatted or fresh("kafka-data"), free_port(), free_port()
     settings = {
         "process.roles": "broker,controller", "node.id": 1, "controller.quorum.voters": f"1@127.0.0.1:{controller}",
@@ -86,7 +93,7 @@ def kafka(formatted=None, machine=(*install.LIGHT, "-Xmx700m"), dirs=()):
         "controller.listener.names": "CONTROLLER", "log.dirs": home, "offsets.topic.replication.factor": 1,
         "transaction.state.log.replication.factor": 1, "transaction.state.log.min.isr": 1,
         "group.initial.rebalance.delay.ms": 0, "log.cleaner.backoff.ms": 500, **NO_RETENTION,
-        **log_dirs(home, dirs),
+        **log_dirs(home, dirs), **dotted(own),
     }
     properties = CACHE / "kafka.properties"
     properties.write_text("".join(f"{key}={value}\n" for key, value in settings.items()))
