@@ -160,13 +160,21 @@ async fn serve(start: &cli::Start, configs: Vec<NodeConfig>, world: World) -> Re
     for config in configs {
         let own = node::real_world(world.handles().clone(), count);
         let own = own.with_loggers(world.loggers().clone());
-        let node = builder(own, config).launch().await?;
+        match builder(own, config).launch().await {
+            Ok(node) => nodes.push(node),
+            Err(error) => {
+                stop(&nodes).await;
+                return Err(error.into());
+            }
+        }
+    }
+    // Those of one cluster need each other to serve.
+    for node in &nodes {
         let outcome = tokio::select! {
             biased;
             served = node.serving() => served.map(|()| Go::On),
             () = signals.stop() => Ok(Go::Stop),
         };
-        nodes.push(node);
         if !matches!(outcome, Ok(Go::On)) {
             stop(&nodes).await;
             return outcome.map(|_| ()).map_err(RunError::Start);
@@ -250,6 +258,9 @@ async fn wait(nodes: &[Node], signals: &mut Signals) -> Option<(i32, String)> {
 
 /// Stops the nodes, the last started first; says so where it takes long.
 async fn stop(nodes: &[Node]) {
+    for node in nodes {
+        node.announce_stop().await;
+    }
     for node in nodes.iter().rev() {
         let world = node.world();
         let begun = world.mono();

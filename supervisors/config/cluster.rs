@@ -142,9 +142,7 @@ impl Reader<'_> {
         let voters = tables.iter().filter(|node| node.controller).filter_map(voter);
         let voters: Vec<String> = voters.collect();
         let id = self.cluster_id(root.get("cluster"), &voters);
-        let brokers = tables.iter().filter(|node| node.broker).count();
-        let nodes =
-            tables.into_iter().map(|node| node.into_settings(&shared, &voters, brokers)).collect();
+        let nodes = tables.into_iter().map(|node| node.into_settings(&shared, &voters)).collect();
         Some(Cluster { id, nodes })
     }
 
@@ -330,12 +328,7 @@ fn derived_id(name: &str, voters: &[String]) -> String {
 }
 
 impl NodeTable {
-    fn into_settings(
-        self,
-        shared: &[(String, String, Place)],
-        voters: &[String],
-        brokers: usize,
-    ) -> ClusterNode {
+    fn into_settings(self, shared: &[(String, String, Place)], voters: &[String]) -> ClusterNode {
         let mut given = Given::default();
         for (name, text, place) in shared.iter().chain(&self.settings) {
             given.set(name.as_str(), text.as_str(), Some(place.clone()));
@@ -366,7 +359,7 @@ impl NodeTable {
         if let Some(rack) = &self.rack {
             given.set("broker.rack", rack.as_str(), place());
         }
-        internal_topics(&mut given, brokers);
+        internal_topics(&mut given);
         ClusterNode { id: self.id, settings: given }
     }
 }
@@ -377,15 +370,16 @@ pub(super) fn everywhere(address: &HostPort) -> HostPort {
     HostPort::new(host, address.port)
 }
 
-/// Kafka's defaults want three brokers; where there are fewer, its internal topics could never be created.
-pub(super) fn internal_topics(given: &mut Given, brokers: usize) {
-    for (name, most) in [
-        ("offsets.topic.replication.factor", 3),
-        ("transaction.state.log.replication.factor", 3),
-        ("transaction.state.log.min.isr", 2),
-        ("share.coordinator.state.topic.replication.factor", 3),
-        ("share.coordinator.state.topic.min.isr", 2),
+/// Kafka's defaults want three brokers; where there are fewer, its internal topics could never be created. Nor here with any number,
+/// as long as a topic has one replica.
+pub(super) fn internal_topics(given: &mut Given) {
+    for name in [
+        "offsets.topic.replication.factor",
+        "transaction.state.log.replication.factor",
+        "transaction.state.log.min.isr",
+        "share.coordinator.state.topic.replication.factor",
+        "share.coordinator.state.topic.min.isr",
     ] {
-        given.set_default(name, brokers.clamp(1, most).to_string());
+        given.set_default(name, "1");
     }
 }

@@ -163,7 +163,8 @@ fn load_or_format(
         ClusterId::FromDirectories => world.random("cluster id").uuid().to_string(),
     };
     tracing::info!(cluster_id, "formatting new directories");
-    format_for(world, config, cluster_id, &BTreeMap::new(), config.voters.is_empty(), false)
+    let standalone = config.roles.controller && config.voters.is_empty();
+    format_for(world, config, cluster_id, &BTreeMap::new(), standalone, false)
 }
 
 /// Formats the directories of a node: `standalone` makes it the sole voter of a quorum kept in the metadata log.

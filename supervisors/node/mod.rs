@@ -1,6 +1,7 @@
 //! A node: started from a configuration, stopped in order; and users' own actors under it.
 
 mod directories;
+mod metadata;
 mod policy;
 mod producer_ids;
 mod tree;
@@ -27,6 +28,11 @@ use tree::{NodeActor, Shared};
 /// How long the controller may take to let a broker go.
 const CONTROLLED_SHUTDOWN: Duration = Duration::from_secs(30);
 
+/// How long the other voters may take to know that this node leads the metadata log no more.
+const STAND_DOWN: Duration = Duration::from_secs(1);
+/// Without a leader of the metadata log for so long, a node that stops waits no more for a controller.
+const LEADERLESS: Duration = Duration::from_secs(5);
+
 /// Why a node did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -38,7 +44,7 @@ pub enum StartError {
     Listen { address: String, source: std::io::Error },
     #[error("the node ended while it started: {0}")]
     Ended(String),
-    #[error("process.roles must be broker,controller: separate roles are not honoured yet")]
+    #[error("process.roles must have broker: a node that is a controller only is not honoured yet")]
     Roles,
     #[error("a node of this name runs in this process")]
     Name,
@@ -142,7 +148,7 @@ impl Node {
     }
 
     async fn launch(world: World, config: NodeConfig) -> Result<Node, StartError> {
-        if !config.roles.broker || !config.roles.controller {
+        if !config.roles.broker {
             return Err(StartError::Roles);
         }
         let opening = (world.clone(), config.clone());
@@ -267,15 +273,44 @@ impl Node {
             let mut state = self.shared.lifecycle_state.subscribe();
             // Where it is down there is nobody to say good-bye for it.
             if self.shared.lifecycle.send(LifecycleMsg::ShutDown).await.is_ok() {
-                let released = state.until(|state| *state == LifecycleState::Released);
-                if self.world.timeout(CONTROLLED_SHUTDOWN, released).await.is_err() {
+                let released = async {
+                    tokio::select! {
+                        biased;
+                        _ = state.until(|state| *state == LifecycleState::Released) => true,
+                        () = self.leaderless() => false,
+                    }
+                };
+                if !matches!(self.world.timeout(CONTROLLED_SHUTDOWN, released).await, Ok(true)) {
                     tracing::warn!(
                         "the controller did not let this broker go; stopping all the same"
                     );
                 }
             }
         }
+        // Those who go on elect another at once.
+        self.shared.quorum_handle().stand_down(STAND_DOWN).await;
         self.root.stop().await
+    }
+
+    /// Tells the controller that this broker is about to stop, and does not wait: several that stop together are let go before the
+    /// first of them is gone.
+    pub(crate) async fn announce_stop(&self) {
+        if self.shared.config.quorum.controlled_shutdown {
+            // Where it is down there is nobody to say good-bye for it.
+            let _ = self.shared.lifecycle.send(LifecycleMsg::ShutDown).await;
+        }
+    }
+
+    /// Ends when the metadata log has had no leader for a while: there is no controller to wait for.
+    async fn leaderless(&self) {
+        let mut status = self.shared.raft_status.subscribe();
+        loop {
+            status.until(|status| status.leader_id.is_none()).await;
+            let led = status.until(|status| status.leader_id.is_some());
+            if self.world.timeout(LEADERLESS, led).await.is_err() {
+                return;
+            }
+        }
     }
 
     /// Ends the node as far as a process can without ending itself: nothing is closed.

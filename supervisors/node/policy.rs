@@ -33,6 +33,11 @@ pub(crate) fn quorum_member() -> ChildSpec {
     ChildSpec::permanent().give_up(GiveUp::Escalate)
 }
 
+/// The ways to other nodes of the quorum: raft asks again whatever a failed one was asked.
+pub(crate) fn peer() -> ChildSpec {
+    quorum_member().shutdown(Duration::from_secs(1)).stops_at_once()
+}
+
 /// Raft and log directories wait for the disk.
 pub(crate) fn storage_member() -> ChildSpec {
     quorum_member().on(Bulkhead::Storage).shutdown(Duration::from_secs(60))

@@ -6,9 +6,7 @@ use std::time::Duration;
 
 use coordinators::{Coordinators, CoordinatorsArgs, Groups};
 use disk::DiskLock;
-use machines::consensus::SnapshotPolicy;
-use machines::controller::ControllerConfig;
-use machines::metadata::{ConfigResource, Endpoint, MetadataImage};
+use machines::metadata::{ConfigResource, MetadataImage};
 use model::NodeId;
 use model::node_config::{NodeConfig, RoomConfig};
 use model::settings::Values;
@@ -18,17 +16,16 @@ use partitions::{
     Partitions, PartitionsArgs, PartitionsMsg,
 };
 use quorum::{
-    AssignmentsArgs, ControllerActor, ControllerArgs, ControllerHandle, ControllerMsg,
-    DirectoryAssignments, Lifecycle, LifecycleArgs, LifecycleMsg, LifecycleState,
-    MetadataPublisher, MetadataRetention, PublisherArgs, Raft, RaftArgs, RaftStatus,
+    ControllerHandle, ControllerMsg, LifecycleMsg, LifecycleState, QuorumHandle, RaftStatus,
 };
 use runtime::{
     Actor, Address, Cx, Failure, Outcome, Publisher, Seed, Strategy, Supervisor, SupervisorArgs,
-    SupervisorMsg, Watchdog,
+    SupervisorMsg, Watchdog, World,
 };
+use wire::ListenerKind;
 
-use super::directories::{Directories, fixed_voters, local_voter};
-use super::{policy, producer_ids};
+use super::directories::Directories;
+use super::{metadata, policy, producer_ids};
 
 /// A handler that takes longer is reported.
 const STUCK: Duration = Duration::from_secs(10);
@@ -63,8 +60,8 @@ pub(crate) struct Shared {
 
 /// What was found in the directories.
 pub(crate) struct DirectoryFacts {
-    metadata_dir: Arc<LogDirState>,
-    previous_broker_epoch: i64,
+    pub(super) metadata_dir: Arc<LogDirState>,
+    pub(super) previous_broker_epoch: i64,
     _locks: Arc<Vec<DiskLock>>,
 }
 
@@ -97,11 +94,17 @@ impl Shared {
         }
     }
 
-    pub(crate) fn controller_handle(&self) -> ControllerHandle {
-        ControllerHandle::new(self.controller.clone())
+    /// The way to the active controller, over connections of its own.
+    pub(crate) fn controller_handle(&self, world: &World) -> ControllerHandle {
+        let status = self.raft_status.subscribe();
+        ControllerHandle::routed(world, self.controller.clone(), self.node().0, status)
     }
 
-    fn node(&self) -> NodeId {
+    pub(crate) fn quorum_handle(&self) -> QuorumHandle {
+        QuorumHandle::new(self.raft.clone(), self.raft_status.subscribe())
+    }
+
+    pub(super) fn node(&self) -> NodeId {
         self.config.node_id
     }
 }
@@ -261,7 +264,7 @@ fn branches(cx: &Cx<NodeActor>, shared: &Shared) -> Vec<Seed> {
     let extensions = SupervisorArgs { strategy: Strategy::OneForOne, children: Vec::new() };
     vec![
         supervisor("storage", Strategy::OneForOne, storage(shared)),
-        supervisor("quorum", Strategy::RestForOne, quorum_members(shared)),
+        supervisor("quorum", Strategy::RestForOne, metadata::members(cx, shared)),
         Seed::at::<Partitions>(
             "partitions",
             policy::branch(),
@@ -295,108 +298,6 @@ fn storage(shared: &Shared) -> Vec<Seed> {
         LogCleanerArgs { hosted: shared.hosted.clone(), settings: shared.settings.subscribe() };
     let cleaner = Seed::of::<LogCleaner>("log-cleaner", policy::storage_member(), args).0;
     seeds.chain([cleaner]).collect()
-}
-
-fn quorum_members(shared: &Shared) -> Vec<Seed> {
-    let config = &shared.config;
-    let quorum = &config.quorum;
-    let ms = |ms: i32| Duration::from_millis(u64::try_from(ms).unwrap_or(0));
-    let raft = RaftArgs {
-        log_dir: shared.directories.metadata_dir.clone(),
-        local: local_voter(config, shared.directories.metadata_dir.id),
-        fixed_voters: fixed_voters(config),
-        election_timeout: ms(quorum.election_timeout_ms),
-        election_backoff: ms(quorum.election_backoff_max_ms),
-        fetch_timeout: ms(quorum.fetch_timeout_ms),
-        segment_bytes: u32::try_from(quorum.segment_bytes).unwrap_or(u32::MAX),
-        segment_ms: quorum.segment_ms,
-        retention: MetadataRetention {
-            bytes: quorum.retention_bytes,
-            ms: quorum.retention_ms,
-            delete_delay: Duration::from_millis(quorum.delete_delay_ms.max(0).unsigned_abs()),
-        },
-        status: shared.raft_status.clone(),
-    };
-    let settled = Arc::new(runtime::watch(MetadataImage::default()).0);
-    let controller = ControllerArgs {
-        config: ControllerConfig {
-            node_id: config.node_id.0,
-            cluster_id: shared.cluster_id.clone(),
-            quorum_ids: vec![config.node_id.0],
-            settings: config.values.clone(),
-            bootstrap: Vec::new(),
-        },
-        raft: shared.raft.clone(),
-        settled: settled.clone(),
-    };
-    let snapshots = SnapshotPolicy {
-        max_record_bytes: u64::try_from(quorum.bytes_between_snapshots).unwrap_or(u64::MAX),
-        max_interval: u64::try_from(quorum.max_snapshot_interval_ms)
-            .ok()
-            .filter(|ms| *ms > 0)
-            .map(Duration::from_millis),
-    };
-    let images = shared.images.clone();
-    let publisher = PublisherArgs { raft: shared.raft.clone(), images, settled, snapshots };
-    let member = policy::quorum_member;
-    vec![
-        Seed::at::<Raft>("raft", policy::storage_member(), raft, &shared.raft),
-        Seed::at::<ControllerActor>("controller", member(), controller, &shared.controller),
-        Seed::of::<MetadataPublisher>("metadata-publisher", member(), publisher).0,
-        Seed::at::<Lifecycle>("lifecycle", member(), lifecycle_args(shared), &shared.lifecycle),
-        Seed::of::<DirectoryAssignments>("assignments", member(), assignments_args(shared)).0,
-    ]
-}
-
-fn assignments_args(shared: &Shared) -> AssignmentsArgs {
-    let timeout_ms = shared.config.network.request_timeout_ms;
-    AssignmentsArgs {
-        node: shared.node(),
-        assignments: shared.assignments.clone(),
-        controller: shared.controller_handle(),
-        metadata: shared.images.subscribe(),
-        broker_epoch: shared.broker_epoch.clone(),
-        request_timeout: Duration::from_millis(u64::try_from(timeout_ms).unwrap_or(0)),
-    }
-}
-
-fn lifecycle_args(shared: &Shared) -> LifecycleArgs {
-    let config = &shared.config;
-    let ms = |ms: i32| Duration::from_millis(u64::try_from(ms).unwrap_or(0));
-    LifecycleArgs {
-        node: config.node_id,
-        cluster_id: shared.cluster_id.clone(),
-        rack: config.rack.clone(),
-        listeners: advertised(shared),
-        log_dirs: shared.log_dirs.clone(),
-        previous_broker_epoch: shared.directories.previous_broker_epoch,
-        controller: shared.controller_handle(),
-        metadata: shared.images.subscribe(),
-        applied: shared.applied.subscribe(),
-        state: shared.lifecycle_state.clone(),
-        broker_epoch: shared.broker_epoch.clone(),
-        heartbeat_interval: ms(config.quorum.heartbeat_interval_ms),
-        request_timeout: ms(config.quorum.session_timeout_ms),
-    }
-}
-
-/// What others are told to connect to; a port of 0 is the one that the system gave.
-fn advertised(shared: &Shared) -> Vec<Endpoint> {
-    let endpoints = shared.config.advertised.iter().map(|endpoint| {
-        let bound = shared.bound.iter().find(|bound| bound.name() == endpoint.name);
-        let port = match endpoint.address.port {
-            0 => bound.map_or(0, |bound| bound.address().port()),
-            port => port,
-        };
-        Endpoint {
-            name: endpoint.name.clone(),
-            host: endpoint.address.host.clone(),
-            port,
-            // Other protocols are refused where they are configured.
-            security_protocol: 0,
-        }
-    });
-    endpoints.collect()
 }
 
 fn partitions_args(shared: &Shared) -> PartitionsArgs {
@@ -455,23 +356,29 @@ fn network_members(cx: &Cx<NodeActor>, shared: &Shared, groups: Groups) -> Vec<S
     };
     let broker = Broker::new(BrokerParts {
         world: cx.world().clone(),
+        role: ListenerKind::Broker,
         node: shared.node(),
         cluster_id: shared.cluster_id.clone(),
         limits,
         metadata: shared.images.subscribe(),
-        quorum: shared.raft_status.subscribe(),
+        quorum: shared.quorum_handle(),
         applied: shared.applied.subscribe(),
         settings: shared.settings.subscribe(),
         hosted: shared.hosted.clone(),
         log_dirs: shared.log_dirs.clone(),
         partitions: shared.partitions.clone(),
         groups,
-        controller: shared.controller_handle(),
+        controller: shared.controller_handle(cx.world()),
         producer_id_blocks: producer_ids::blocks(
             shared.node(),
             shared.broker_epoch.clone(),
-            shared.controller_handle(),
+            shared.controller_handle(cx.world()),
         ),
+    });
+    let controller = Broker::new(BrokerParts {
+        role: ListenerKind::Controller,
+        controller: ControllerHandle::new(shared.controller.clone()),
+        ..broker.parts().clone()
     });
     // As in Kafka, where each role has its socket server.
     let quotas = |most| ConnectionQuotas::new(shared.settings.subscribe(), most);
@@ -482,7 +389,7 @@ fn network_members(cx: &Cx<NodeActor>, shared: &Shared, groups: Groups) -> Vec<S
         let controllers = shared.config.is_controller_listener(bound.name());
         let args = ListenerArgs {
             bound: bound.clone(),
-            broker: broker.clone(),
+            broker: if controllers { controller.clone() } else { broker.clone() },
             quotas: if controllers { of_controllers.clone() } else { of_brokers.clone() },
             open: shared.lifecycle_state.subscribe(),
             connection: policy::connection(),

@@ -11,6 +11,7 @@ mod bad_batches;
 mod bad_frames;
 mod batch;
 mod clients;
+mod cluster;
 mod commands;
 mod compaction;
 mod crash;

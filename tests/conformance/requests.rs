@@ -22,6 +22,17 @@ pub fn create_topic_with(
     partitions: i32,
     configs: &[(&str, &str)],
 ) {
+    create_topic_anywhere(connection, name, partitions, configs);
+    wait_for_leaders(connection, name, partitions);
+}
+
+/// Its partitions may be led by others than the one that is asked.
+pub fn create_topic_anywhere(
+    connection: &mut Connection,
+    name: &str,
+    partitions: i32,
+    configs: &[(&str, &str)],
+) {
     let topic = Bytes::new().i32(1).string(name).i32(partitions).i16(1).i32(0);
     let configs = configs.iter().fold(topic.i32(configs.len() as i32), |topic, (key, value)| {
         topic.string(key).string(value)
@@ -32,7 +43,6 @@ pub fn create_topic_with(
     body.string();
     let error = body.i16();
     assert!(error == 0 || error == 36, "CreateTopics {name}: error {error}");
-    wait_for_leaders(connection, name, partitions);
 }
 
 /// Kafka answers CreateTopics before the brokers have come to lead: until then they say 3 or 6.

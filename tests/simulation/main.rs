@@ -9,6 +9,7 @@ mod directories;
 mod faults;
 mod full_disk;
 mod history;
+mod quorum;
 mod requests;
 mod seeds;
 mod wire_client;

@@ -1,10 +1,10 @@
 //! Which crate may depend on which: `model <- wire <- machines`, `model <- disk <- log`, `wire <- log`; both meet
-//! only in actors/; `runtime <- partitions, coordinators, quorum <- network`; everything `<- supervisors`.
+//! only in actors/; `runtime <- client, partitions <- coordinators, quorum <- network`; everything `<- supervisors`.
 
 use crate::manifest::{Crate, workspace};
 
 /// Folder, and the workspace's crates it may use. Within the middle row, coordinators and quorum may lead to partitions,
-/// whose logs they keep their records in, and to nothing else beside them.
+/// whose logs they keep their records in, and quorum to the client, by which it reaches other nodes; nothing else beside them.
 const ARROWS: [(&str, &str); 13] = [
     ("protocol/model", ""),
     ("protocol/wire", "model"),
@@ -15,7 +15,7 @@ const ARROWS: [(&str, &str); 13] = [
     ("actors/client", "model wire machines disk log runtime"),
     ("actors/partitions", "model wire machines disk log runtime"),
     ("actors/coordinators", "model wire machines disk log runtime partitions"),
-    ("actors/quorum", "model wire machines disk log runtime partitions"),
+    ("actors/quorum", "model wire machines disk log runtime client partitions"),
     ("actors/network", "model wire machines disk log runtime partitions coordinators quorum"),
     (
         "supervisors",

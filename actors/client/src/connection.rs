@@ -62,7 +62,10 @@ struct Outgoing {
 
 impl Connection {
     /// Connects to `host:port` and asks which versions the broker speaks.
-    pub(crate) async fn open(
+    ///
+    /// # Errors
+    /// It cannot be reached in time, or does not speak Kafka's protocol.
+    pub async fn open(
         world: &World,
         host: &str,
         port: u16,

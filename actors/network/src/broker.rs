@@ -9,8 +9,9 @@ use machines::metadata::MetadataImage;
 use model::NodeId;
 use model::settings::Values;
 use partitions::{Hosted, LogDirs, PartitionsMsg};
-use quorum::{ControllerHandle, RaftStatus};
+use quorum::{ControllerHandle, QuorumHandle};
 use runtime::{Address, Credits, RandomStream, Watch, World};
+use wire::ListenerKind;
 
 use crate::connection::{AnswerMemory, RequestMemory};
 use crate::producer_ids::{AllocateBlock, ProducerIds};
@@ -35,11 +36,13 @@ pub struct Limits {
 #[derive(Clone)]
 pub struct BrokerParts {
     pub world: World,
+    /// What it answers as: a node that is broker and controller has one of each, as Kafka has.
+    pub role: ListenerKind,
     pub node: NodeId,
     pub cluster_id: String,
     pub limits: Limits,
     pub metadata: Watch<MetadataImage>,
-    pub quorum: Watch<RaftStatus>,
+    pub quorum: QuorumHandle,
     /// The metadata offset up to which this node's replicas were started, told and removed.
     pub applied: Watch<i64>,
     /// The node's settings, dynamic ones included.
@@ -47,6 +50,7 @@ pub struct BrokerParts {
     pub hosted: Arc<Hosted>,
     pub log_dirs: LogDirs,
     pub partitions: Address<PartitionsMsg>,
+    /// For a broker the active controller, wherever that is; for a controller itself.
     pub controller: ControllerHandle,
     pub groups: Groups,
     /// Asks the controller for this broker's next block of producer ids.
@@ -83,7 +87,11 @@ impl Broker {
         let limits = parts.limits.clone();
         let memory = RequestMemory::new(limits.request_memory);
         let answers = AnswerMemory::new(limits.request_memory);
-        parts.world.registry().show_credits("request-memory", memory.credits());
+        let [requests, decoded] = match parts.role {
+            ListenerKind::Broker => ["request-memory", "decoded-memory"],
+            ListenerKind::Controller => ["controller-request-memory", "controller-decoded-memory"],
+        };
+        parts.world.registry().show_credits(requests, memory.credits());
         let sessions = Mutex::new(Sessions {
             table: FetchSessions::new(limits.fetch_sessions, SESSION_EVICTION_MS),
             random: parts.world.random("fetch sessions"),
@@ -91,9 +99,11 @@ impl Broker {
         let producer_ids = ProducerIds::new(parts.producer_id_blocks.clone());
         let (large_batches, large_bodies) = (Credits::new(1), Credits::new(1));
         let decoded_memory = Credits::new(limits.request_memory);
-        parts.world.registry().show_credits("decoded-memory", &decoded_memory);
+        parts.world.registry().show_credits(decoded, &decoded_memory);
         let waiting_polls = Credits::new(limits.request_memory);
-        parts.world.registry().show_credits("waiting-polls", &waiting_polls);
+        if parts.role == ListenerKind::Broker {
+            parts.world.registry().show_credits("waiting-polls", &waiting_polls);
+        }
         Arc::new(Broker {
             limits,
             memory,
@@ -106,6 +116,12 @@ impl Broker {
             waiting_polls,
             parts,
         })
+    }
+}
+
+impl Broker {
+    pub fn parts(&self) -> &BrokerParts {
+        &self.parts
     }
 }
 

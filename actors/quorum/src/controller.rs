@@ -11,13 +11,16 @@ use machines::controller::{
     ControllerRequest, ControllerTimer,
 };
 use machines::metadata::{MetadataImage, MetadataLoader};
+use model::node_config::HostPort;
 use model::{Replicated, Ticket, TimerOp};
 use runtime::{
-    Actor, Address, AskError, Cx, Failure, Held, Map, Outcome, Publisher, Reply, TimerId,
+    Actor, Address, AskError, Cx, Failure, Held, Map, Outcome, Publisher, Reply, TimerId, Watch,
+    World,
 };
 use wire::MetadataRecord;
 
-use crate::raft::{RaftError, RaftEvent, RaftMsg};
+use crate::raft::{RaftError, RaftEvent, RaftMsg, RaftStatus};
+use crate::remote::Remote;
 
 /// Requests that may wait for their records to be committed.
 const MAX_PARKED: usize = 10_000;
@@ -67,21 +70,46 @@ pub enum ControllerMsg {
 
 runtime::messages!(ControllerMsg { Request, Raft, Appended, Timer });
 
-/// How others ask the controller.
+/// How others ask the active controller, here or on another node.
 #[derive(Clone, Debug)]
 pub struct ControllerHandle {
     address: Address<ControllerMsg>,
+    elsewhere: Option<Elsewhere>,
+}
+
+#[derive(Clone, Debug)]
+struct Elsewhere {
+    node: i32,
+    status: Watch<RaftStatus>,
+    remote: Remote,
 }
 
 impl ControllerHandle {
+    /// Of this node's controller alone.
     pub fn new(address: Address<ControllerMsg>) -> ControllerHandle {
-        ControllerHandle { address }
+        ControllerHandle { address, elsewhere: None }
+    }
+
+    /// Of whichever node leads the metadata log; `node` is this one. It has connections of its own.
+    pub fn routed(
+        world: &World,
+        address: Address<ControllerMsg>,
+        node: i32,
+        status: Watch<RaftStatus>,
+    ) -> ControllerHandle {
+        let remote = Remote::new(world.clone());
+        ControllerHandle { address, elsewhere: Some(Elsewhere { node, status, remote }) }
+    }
+
+    /// Whether it finds the active controller wherever that is, so that asking again makes sense.
+    pub fn is_routed(&self) -> bool {
+        self.elsewhere.is_some()
     }
 
     /// Asks the active controller.
     ///
     /// # Errors
-    /// There is none here, or it did not answer in time; what was asked may still be done.
+    /// There is none, or it did not answer in time; what was asked may still be done.
     pub async fn ask(&self, request: ControllerRequest, limit: Duration) -> ControllerAnswer {
         self.ask_holding(request, limit, None).await
     }
@@ -93,6 +121,12 @@ impl ControllerHandle {
         limit: Duration,
         held: Option<Held>,
     ) -> ControllerAnswer {
+        if let Some((remote, leader)) = self.other_leader() {
+            let Some(leader) = leader else { return Err(Unavailable::NotController) };
+            let answer = remote.ask(&leader, &request, limit).await;
+            drop(held);
+            return answer;
+        }
         let request = Box::new(request);
         let asked =
             self.address.ask(limit, |reply| ControllerMsg::Request { request, reply, held }).await;
@@ -101,6 +135,27 @@ impl ControllerHandle {
             Err(AskError::TimedOut) => Err(Unavailable::TimedOut),
             Err(AskError::Dead | AskError::Dropped) => Err(Unavailable::NotController),
         }
+    }
+
+    /// Sends the active controller a request of any kind over the network, where it is on another node; none where it is not.
+    ///
+    /// # Errors
+    /// It cannot be reached.
+    pub async fn request<R: wire::Request>(
+        &self,
+        request: &R,
+        limit: Duration,
+    ) -> Option<Result<R::Response, client::RequestError>> {
+        let (remote, leader) = self.other_leader()?;
+        Some(remote.request(&leader?, request, limit).await)
+    }
+
+    /// Where this node does not lead: the way to the one that does, if there is one.
+    fn other_leader(&self) -> Option<(&Remote, Option<HostPort>)> {
+        let elsewhere = self.elsewhere.as_ref()?;
+        let status = elsewhere.status.get();
+        (status.leader_id != Some(elsewhere.node))
+            .then(|| (&elsewhere.remote, status.leader_address.clone()))
     }
 }
 

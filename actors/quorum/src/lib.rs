@@ -4,9 +4,13 @@ mod assignments;
 mod controller;
 mod files;
 mod format;
+mod handle;
 mod lifecycle;
+mod peer;
 mod publisher;
 mod raft;
+mod remote;
+mod rpc;
 mod snapshot;
 
 pub use assignments::{AssignmentsArgs, AssignmentsMsg, DirectoryAssignments};
@@ -16,9 +20,12 @@ pub use controller::{
 };
 pub use files::{METADATA_DIR, read_quorum_state};
 pub use format::{FormatError, FormatSpec, Formatted, format_directories, load_directories};
+pub use handle::QuorumHandle;
 pub use lifecycle::{Lifecycle, LifecycleArgs, LifecycleMsg, LifecycleState};
 pub use publisher::{MetadataPublisher, PublisherArgs, PublisherMsg};
 pub use raft::{
-    MetadataRetention, Raft, RaftArgs, RaftError, RaftEvent, RaftMsg, RaftStatus, Sink,
+    Asked, MetadataRetention, Question, Raft, RaftArgs, RaftError, RaftEvent, RaftMsg, RaftStatus,
+    Sink,
 };
+pub use rpc::{OtherResponse, QuorumRequest, QuorumResponse};
 pub use snapshot::SnapshotError;

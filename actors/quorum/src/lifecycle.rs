@@ -251,7 +251,8 @@ impl Lifecycle {
         match ErrorCode::from_code(response.error_code) {
             ErrorCode::None => {
                 self.args.broker_epoch.store(response.broker_epoch, Ordering::Release);
-                self.registered_at = offset;
+                // The broker epoch is the offset of the registration.
+                self.registered_at = offset.max(response.broker_epoch);
                 self.set(LifecycleState::Fenced);
                 self.heartbeat(cx);
                 Ok(())

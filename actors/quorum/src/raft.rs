@@ -3,43 +3,68 @@
 //! Supervisor: `quorum`, rest-for-one: what follows the log starts anew with it. Those who follow it subscribe, and get the snapshot,
 //! every committed batch, and word of who leads, in the log's order. Runs where blocking is allowed: the storage bulkhead.
 
+mod ask;
 mod clean;
 #[cfg(test)]
 mod clean_tests;
+mod describe;
 mod effects;
 mod feed;
+mod follow;
 mod open;
+mod serve;
+mod serve_fetch;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use log::{Log, LogConfig, SyncJob};
-use machines::consensus::{Consensus, ConsensusConfig, Event, OffsetAndEpoch, Voter, VoterSet};
+use machines::consensus::{
+    Consensus, ConsensusConfig, Event, OffsetAndEpoch, ReplicaKey, Voter, VoterSet,
+};
 use machines::metadata::MetadataVersion;
+use model::node_config::HostPort;
 use partitions::LogDirState;
-use runtime::{Actor, Cx, Failure, Outcome, Publisher, Reply, TimerId};
+use runtime::{Actor, ChildSpec, Cx, Failure, Outcome, Publisher, Reply, TimerId};
 use wire::MetadataRecord;
 
 use crate::files::{METADATA_DIR, RecordsError};
+use crate::peer::PeerAnswer;
 use crate::snapshot::SnapshotError;
+pub use ask::Question;
+use ask::{Lane, PeerWay};
 use clean::Deleted;
 pub use clean::MetadataRetention;
 use effects::ToWrite;
 use feed::{LoadedSnapshot, Subscriber};
 pub use feed::{RaftEvent, Sink};
+use follow::{Fetching, SnapshotFetch};
 use open::Opening;
+pub use serve::Asked;
+use serve::Asker;
+use serve_fetch::WaitingFetch;
 
 #[derive(Clone)]
 pub struct RaftArgs {
     /// The log directory that holds the metadata log.
     pub log_dir: Arc<LogDirState>,
+    pub cluster_id: String,
     /// This node, as it is written down where it votes.
     pub local: Voter,
     /// Of a fixed quorum; where there are none, the log says who votes.
     pub fixed_voters: VoterSet,
+    /// Where the quorum is sought by a node that knows of no voters yet.
+    pub bootstrap: Vec<HostPort>,
+    /// How the ways to other nodes are supervised.
+    pub peer: ChildSpec,
+    pub request_timeout: Duration,
+    pub retry_backoff: Duration,
+    pub fetch_max_bytes: i32,
+    pub fetch_snapshot_max_bytes: i32,
     pub election_timeout: Duration,
     pub election_backoff: Duration,
     pub fetch_timeout: Duration,
@@ -50,9 +75,11 @@ pub struct RaftArgs {
 }
 
 /// Who leads the metadata log, for those who ask.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RaftStatus {
     pub leader_id: Option<i32>,
+    /// The leader's controller listener.
+    pub leader_address: Option<HostPort>,
     pub epoch: i32,
     pub high_watermark: i64,
     /// The level of `kraft.version`: 0 where the voters are fixed.
@@ -107,6 +134,30 @@ pub enum RaftMsg {
         result: Result<(), String>,
     },
     Wake,
+    /// A request of the quorum's protocol that came over the network.
+    Serve {
+        asked: Box<Asked>,
+    },
+    /// Another node answered, or did not.
+    Answered {
+        from: i32,
+        question: Question,
+        answer: Box<PeerAnswer>,
+    },
+    /// The pause after a failed request is over.
+    TryAgain {
+        by: ReplicaKey,
+    },
+    /// A fetch has waited for as long as it may.
+    FetchTimedOut {
+        number: u64,
+    },
+    /// The pause after a failed fetch is over.
+    FetchAgain,
+    /// The node stops: lead no more. Answers when the other voters know.
+    StandDown {
+        reply: Reply<()>,
+    },
 }
 
 runtime::messages!(RaftMsg {
@@ -118,7 +169,13 @@ runtime::messages!(RaftMsg {
     Clean,
     RemoveFiles,
     Removed,
-    Wake
+    Wake,
+    Serve,
+    Answered,
+    TryAgain,
+    FetchTimedOut,
+    FetchAgain,
+    StandDown
 });
 
 pub struct Raft {
@@ -139,6 +196,22 @@ pub struct Raft {
     /// In a row.
     failed_syncs: u32,
     wake: Option<TimerId>,
+    /// All that are there, oldest first.
+    snapshots: Vec<OffsetAndEpoch>,
+    ways: BTreeMap<(i32, Lane), PeerWay>,
+    /// Of nodes that are no voters as far as is known.
+    endpoints: BTreeMap<i32, HostPort>,
+    votes: BTreeMap<u64, Asker>,
+    next_vote: u64,
+    waiting_fetches: BTreeMap<u64, WaitingFetch>,
+    next_waiting: u64,
+    /// Something happened that fetches wait for.
+    fetches_due: bool,
+    fetching: Fetching,
+    next_fetch: u64,
+    asked_last: usize,
+    snapshot_fetch: Option<SnapshotFetch>,
+    standing_down: Vec<Reply<()>>,
 }
 
 impl Actor for Raft {
@@ -178,15 +251,55 @@ impl Actor for Raft {
             syncing: false,
             failed_syncs: 0,
             wake: None,
+            snapshots: opened.snapshots,
+            ways: BTreeMap::new(),
+            endpoints: BTreeMap::new(),
+            votes: BTreeMap::new(),
+            next_vote: 0,
+            waiting_fetches: BTreeMap::new(),
+            next_waiting: 0,
+            fetches_due: false,
+            fetching: Fetching::default(),
+            next_fetch: 0,
+            asked_last: 0,
+            snapshot_fetch: None,
+            standing_down: Vec::new(),
             args,
             dir,
         };
         cx.every(clean::INTERVAL, || RaftMsg::Clean);
         raft.step(cx, opened.start).await?;
+        raft.fetch_if_due(cx)?;
         Ok(raft)
     }
 
     async fn handle(&mut self, cx: &mut Cx<Self>, msg: RaftMsg) -> Outcome {
+        self.take(cx, msg).await?;
+        self.wake_fetches(cx).await?;
+        self.fetch_if_due(cx)?;
+        if !self.is_resigning() {
+            self.standing_down.drain(..).for_each(|reply| reply.send(()));
+        }
+        Ok(())
+    }
+
+    async fn stop(&mut self, cx: &mut Cx<Self>) {
+        let resigned = self.step(cx, Event::Resign).await;
+        let closed = self.log.closing().map_err(Failure::from).and_then(|job| Ok(job.run()?));
+        if let Err(error) = resigned.and(closed) {
+            tracing::warn!(%error, "the metadata log was not closed; it will be recovered");
+        }
+    }
+
+    fn state_line(&self) -> String {
+        let leader = self.consensus.leader_id().map_or("none".to_owned(), |id| id.to_string());
+        let (epoch, end) = (self.consensus.epoch(), self.log.log_end_offset());
+        format!("leader {leader}, epoch {epoch}, committed {} of {end}", self.committed)
+    }
+}
+
+impl Raft {
+    async fn take(&mut self, cx: &mut Cx<Self>, msg: RaftMsg) -> Outcome {
         match msg {
             RaftMsg::Subscribe { sink } => {
                 self.subscribers.push(Subscriber::new(sink));
@@ -202,7 +315,8 @@ impl Actor for Raft {
                     Ok(job) => {
                         self.failed_syncs = 0;
                         self.log.synced(&job);
-                        self.step(cx, Event::Flushed { end_offset: job.end_offset() }).await?;
+                        let end_offset = job.end_offset().min(self.log.recovery_point());
+                        self.step(cx, Event::Flushed { end_offset }).await?;
                     }
                     Err(error) => self.sync_failed(error)?,
                 }
@@ -217,6 +331,7 @@ impl Actor for Raft {
                 if self.snapshot_id < Some(id) {
                     self.snapshot_id = Some(id);
                     self.snapshot = None;
+                    self.snapshots.push(id);
                 }
                 self.clean(cx)?;
                 if let Some(next) = self.next_snapshot.take() {
@@ -234,21 +349,22 @@ impl Actor for Raft {
                 self.wake = None;
                 self.step(cx, Event::Tick).await?;
             }
+            RaftMsg::Serve { asked } => self.serve(cx, *asked).await?,
+            RaftMsg::Answered { from, question, answer } => {
+                self.answered(cx, from, question, *answer).await?;
+            }
+            RaftMsg::TryAgain { by } => self.step(cx, Event::Unanswered { by }).await?,
+            RaftMsg::FetchTimedOut { number } => self.fetch_timed_out(cx, number).await?,
+            RaftMsg::FetchAgain => {
+                if self.fetching == Fetching::Pausing {
+                    self.fetching = Fetching::Nothing;
+                }
+            }
+            RaftMsg::StandDown { reply } => {
+                self.step(cx, Event::Resign).await?;
+                self.standing_down.push(reply);
+            }
         }
         Ok(())
-    }
-
-    async fn stop(&mut self, cx: &mut Cx<Self>) {
-        let resigned = self.step(cx, Event::Resign).await;
-        let closed = self.log.closing().map_err(Failure::from).and_then(|job| Ok(job.run()?));
-        if let Err(error) = resigned.and(closed) {
-            tracing::warn!(%error, "the metadata log was not closed; it will be recovered");
-        }
-    }
-
-    fn state_line(&self) -> String {
-        let leader = self.consensus.leader_id().map_or("none".to_owned(), |id| id.to_string());
-        let (epoch, end) = (self.consensus.epoch(), self.log.log_end_offset());
-        format!("leader {leader}, epoch {epoch}, committed {} of {end}", self.committed)
     }
 }

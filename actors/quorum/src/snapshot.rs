@@ -19,7 +19,7 @@ const LEFT_OVER: [&str; 3] = [".checkpoint.part", ".checkpoint.tmp", ".checkpoin
 /// The header is the first record of the first batch, which names the voters besides.
 const MAX_HEAD: u64 = 1 << 20;
 /// A metadata log is millions of records at most.
-const MAX_SNAPSHOT: usize = 1 << 30;
+pub(crate) const MAX_SNAPSHOT: usize = 1 << 30;
 /// Kafka's own bound on a batch of the metadata log.
 pub(crate) const MAX_BATCH_BYTES: usize = 8 << 20;
 
@@ -61,6 +61,11 @@ fn parse_name(name: &str) -> Option<OffsetAndEpoch> {
 
 pub(crate) fn path(dir: &Path, id: OffsetAndEpoch) -> PathBuf {
     dir.join(file_name(id))
+}
+
+/// Of one that is on its way here.
+pub(crate) fn part_path(dir: &Path, id: OffsetAndEpoch) -> PathBuf {
+    dir.join(file_name(id) + ".part")
 }
 
 /// Gives a snapshot the name of one that is given up, and answers its path then.

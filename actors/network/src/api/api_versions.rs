@@ -46,7 +46,7 @@ impl Api for ApiVersions {
             api_keys,
             supported_features: supported(cx.version),
             finalized_features_epoch: image.provenance.offset,
-            finalized_features: finalized(&image, broker.quorum.get().kraft_version),
+            finalized_features: finalized(&image, broker.quorum.status().kraft_version),
             ..Default::default()
         }
     }

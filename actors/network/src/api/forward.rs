@@ -8,6 +8,7 @@ use model::ErrorCode;
 use partitions::{PartitionHandle, Standing};
 use quorum::Unavailable;
 use runtime::{Held, Waiter};
+use wire::ListenerKind;
 
 use crate::Broker;
 
@@ -23,6 +24,9 @@ pub(super) enum ForwardError {
     TimedOut,
     #[error("{}", ErrorCode::UnknownServerError.message())]
     OtherReply,
+    /// On a controller's listener: the peer looks for the active controller itself.
+    #[error("{}", ErrorCode::NotController.message())]
+    NotController,
 }
 
 impl ForwardError {
@@ -30,6 +34,7 @@ impl ForwardError {
         match self {
             ForwardError::TimedOut => ErrorCode::RequestTimedOut.code(),
             ForwardError::OtherReply => ErrorCode::UnknownServerError.code(),
+            ForwardError::NotController => ErrorCode::NotController.code(),
         }
     }
 
@@ -81,6 +86,9 @@ pub(super) async fn ask<R>(
                 return Ok(Forwarded { response, offset: committed.offset, deadline });
             }
             Err(Unavailable::TimedOut) => return Err(ForwardError::TimedOut),
+            Err(Unavailable::NotController) if broker.role == ListenerKind::Controller => {
+                return Err(ForwardError::NotController);
+            }
             Err(Unavailable::NotController | Unavailable::Overloaded) => {
                 let now = broker.world.mono();
                 if now + RETRY_PAUSE >= deadline {

@@ -1,9 +1,14 @@
 //! The APIs that a broker answers: one file per key, and one table that dispatch and ApiVersions both read.
 
+mod allocate_producer_ids;
 mod alter_configs;
 mod alter_replica_log_dirs;
 mod api_versions;
+mod assign_replicas_to_dirs;
 mod auto_create;
+mod begin_quorum_epoch;
+mod broker_heartbeat;
+mod broker_registration;
 mod create_partitions;
 mod create_topics;
 mod decode;
@@ -14,8 +19,11 @@ mod describe_cluster;
 mod describe_configs;
 mod describe_groups;
 mod describe_log_dirs;
+mod describe_quorum;
 mod describe_topic_partitions;
+mod end_quorum_epoch;
 mod fetch;
+mod fetch_snapshot;
 mod find_coordinator;
 mod forward;
 mod groups;
@@ -33,10 +41,12 @@ mod offset_delete;
 mod offset_fetch;
 mod offset_for_leader_epoch;
 mod produce;
+mod quorum;
 mod resources;
 mod room;
 mod sync_group;
 mod topology;
+mod vote;
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -171,7 +181,16 @@ table! {
     DeleteGroups => delete_groups::DeleteGroups,
     IncrementalAlterConfigs => incremental_alter_configs::IncrementalAlterConfigs,
     OffsetDelete => offset_delete::OffsetDelete,
+    Vote => vote::Vote,
+    BeginQuorumEpoch => begin_quorum_epoch::BeginQuorumEpoch,
+    EndQuorumEpoch => end_quorum_epoch::EndQuorumEpoch,
+    DescribeQuorum => describe_quorum::DescribeQuorum,
+    FetchSnapshot => fetch_snapshot::FetchSnapshot,
     DescribeCluster => describe_cluster::DescribeCluster,
+    BrokerRegistration => broker_registration::BrokerRegistration,
+    BrokerHeartbeat => broker_heartbeat::BrokerHeartbeat,
+    AllocateProducerIds => allocate_producer_ids::AllocateProducerIds,
+    AssignReplicasToDirs => assign_replicas_to_dirs::AssignReplicasToDirs,
     DescribeTopicPartitions => describe_topic_partitions::DescribeTopicPartitions,
 }
 

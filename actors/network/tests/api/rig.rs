@@ -20,7 +20,7 @@ use partitions::{
     Assignments, Checkpoints, Hosted, LogCleaner, LogCleanerArgs, LogDirState, LogDirs,
     PartitionHandle, Partitions, PartitionsArgs, Standing,
 };
-use quorum::{ControllerHandle, LifecycleState, RaftStatus};
+use quorum::{ControllerHandle, LifecycleState, QuorumHandle, RaftStatus};
 use runtime::{
     Actor, Address, ChildSpec, Handles, ListenOptions, NetStream, Publisher, Root, Seed, Strategy,
     Supervisor, SupervisorArgs, Waiter, Watch, World, spawn_root, watch,
@@ -76,6 +76,15 @@ async fn alone<A: Actor>(
     let root = spawn_root::<Supervisor>(world, &format!("over-{name}"), args).unwrap();
     root.started().await.unwrap();
     (address, root)
+}
+
+async fn controller(
+    world: &World,
+    ledger: &Arc<Ledger>,
+    settings: &Watch<Values>,
+) -> (Address<quorum::ControllerMsg>, Root<Supervisor>) {
+    let args = (ledger.clone(), settings.get());
+    alone::<DecidingController>(world, "controller", args).await
 }
 
 fn log_cleaner(world: &World, hosted: &Arc<Hosted>, settings: &Watch<Values>) -> Root<LogCleaner> {
@@ -142,15 +151,15 @@ impl Rig {
         let coordinators = spawn_root::<Coordinators>(&world, "coordinators", args).unwrap();
         let cleaner = log_cleaner(&world, &hosted, &values);
         let ledger = Arc::new(Ledger::new(metadata));
-        let args = (ledger.clone(), values.get());
-        let (asked, quorum) = alone::<DecidingController>(&world, "controller", args).await;
+        let (asked, quorum) = controller(&world, &ledger, &values).await;
         let broker = Broker::new(BrokerParts {
             world: world.clone(),
+            role: wire::ListenerKind::Broker,
             node: NodeId(NODE),
             cluster_id: "rig".into(),
             limits: limits(),
             metadata: image,
-            quorum: watch(RaftStatus::default()).1,
+            quorum: QuorumHandle::new(Address::vacant(), watch(RaftStatus::default()).1),
             applied,
             settings: values,
             hosted: hosted.clone(),

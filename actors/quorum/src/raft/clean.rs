@@ -115,6 +115,7 @@ impl Raft {
         };
         let deleted = cleaning.run()?;
         if !deleted.snapshots.is_empty() {
+            self.snapshots = snapshot::list(&**self.args.log_dir.disk(), &self.dir)?;
             cx.send_after(retention.delete_delay, RaftMsg::RemoveFiles { deleted });
         }
         Ok(())

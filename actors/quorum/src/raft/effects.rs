@@ -6,6 +6,7 @@ use runtime::{Cx, Failure, Outcome};
 use wire::MetadataRecord;
 use wire::batch::RecordBatch;
 
+use super::follow::Fetching;
 use super::{Raft, RaftError, RaftMsg, RaftStatus};
 use crate::files::{control_batch, write_quorum_state};
 use crate::snapshot;
@@ -36,6 +37,9 @@ impl Raft {
             Effect::LeaderChanged { leader_id, epoch } => {
                 tracing::info!(?leader_id, epoch, "leader of the metadata log");
                 self.publish_status();
+                self.fetches_due = true;
+                // One that was under way to another leader, or of another epoch, counts for nothing.
+                self.fetching = Fetching::Nothing;
                 self.feed()?;
             }
             Effect::BecameLeader { .. } => {}
@@ -44,6 +48,7 @@ impl Raft {
             }
             Effect::AdvanceHighWatermark { offset } => {
                 self.committed = offset;
+                self.fetches_due = true;
                 self.publish_status();
                 self.feed()?;
             }
@@ -54,11 +59,12 @@ impl Raft {
                 let after = at.saturating_sub(cx.world().mono());
                 self.wake = Some(cx.send_after(after, RaftMsg::Wake));
             }
-            // A quorum of one has nobody to ask, to answer or to tell.
-            Effect::AskForVote { .. }
-            | Effect::AnswerVote { .. }
-            | Effect::AnnounceLeader { .. }
-            | Effect::AnnounceResignation { .. } => {}
+            Effect::AskForVote { to, request } => self.ask_for_vote(cx, to, request)?,
+            Effect::AnswerVote { ticket, answer } => self.answer_vote(ticket, answer),
+            Effect::AnnounceLeader { to, epoch } => self.announce(cx, to, epoch)?,
+            Effect::AnnounceResignation { to, epoch, successors } => {
+                self.tell_resignation(cx, to, epoch, &successors)?;
+            }
         }
         Ok(None)
     }
@@ -66,6 +72,7 @@ impl Raft {
     fn publish_status(&self) {
         self.args.status.publish(RaftStatus {
             leader_id: self.consensus.leader_id(),
+            leader_address: self.consensus.leader_id().and_then(|id| self.address_of(id)),
             epoch: self.consensus.epoch(),
             high_watermark: self.committed,
             kraft_version: self.consensus.kraft_version(),
@@ -85,7 +92,7 @@ impl Raft {
     }
 
     /// Writes batches that have their offsets; they are synced beside.
-    fn write(
+    pub(super) fn write(
         &mut self,
         cx: &mut Cx<Self>,
         batches: &[RecordBatch],
@@ -93,6 +100,7 @@ impl Raft {
     ) -> Result<Event, Failure> {
         self.log.append(batches, cx.world().now().wall_ms)?;
         self.sync(cx);
+        self.fetches_due = true;
         let end = OffsetAndEpoch { epoch, offset: self.log.log_end_offset() };
         Ok(Event::Appended { end })
     }

@@ -84,6 +84,10 @@ impl Raft {
     }
 
     fn feed_one(&mut self, subscriber: &mut Subscriber) -> Outcome {
+        if subscriber.started && subscriber.next_offset < self.log.log_start_offset() {
+            // The log was given up for a leader's snapshot.
+            subscriber.started = false;
+        }
         if !subscriber.started {
             let snapshot = self.newest_snapshot()?;
             subscriber.start(snapshot, self.committed);

@@ -23,6 +23,8 @@ pub(super) struct Opened {
     pub(super) log: Log,
     /// The newest.
     pub(super) snapshot: Option<(OffsetAndEpoch, Snapshot)>,
+    /// All of them, oldest first.
+    pub(super) snapshots: Vec<OffsetAndEpoch>,
     pub(super) start: Event,
 }
 
@@ -53,8 +55,11 @@ impl Opening {
             )));
         }
         snapshot::clear(disk, dir, start)?;
+        // What is found counts as acknowledged from here on, so it must not be lost any more.
+        log.sync()?;
+        let snapshots = snapshot::list(disk, dir)?;
         let start = self.start(&log, newest, snapshot.as_ref().map(|(_, snapshot)| snapshot))?;
-        Ok(Opened { log, snapshot, start })
+        Ok(Opened { log, snapshot, snapshots, start })
     }
 
     /// What a snapshot says was committed, and so durable: all before it needs no recovery.
@@ -95,30 +100,46 @@ impl Opening {
         newest: OffsetAndEpoch,
         snapshot: Option<&Snapshot>,
     ) -> Result<Event, Failure> {
-        let mut voters =
-            snapshot.and_then(|s| s.voters.clone()).unwrap_or_else(|| self.fixed_voters.clone());
-        let mut voters_offset = None;
-        let mut kraft_version = snapshot.map_or(0, |snapshot| snapshot.kraft_version);
-        let mut failed = None;
-        log.view().batches_from(newest.offset).for_each(|batch| {
-            if batch.header().is_control() {
-                let read =
-                    read_control(&batch, &mut voters, &mut voters_offset, &mut kraft_version);
-                failed = read.err();
-            }
-            failed.is_none()
-        })?;
-        if let Some(error) = failed {
-            return Err(error.into());
-        }
+        let found = voters(log, newest.offset, snapshot, &self.fixed_voters)?;
         let epoch = log.leader_epochs().latest().map_or(newest.epoch, |latest| latest.epoch.0);
         Ok(Event::Start {
             state: read_quorum_state(&*self.disk, &self.dir)?,
             log_end: OffsetAndEpoch { epoch, offset: log.log_end_offset() },
-            voters,
-            voters_offset,
-            kraft_version,
+            voters: found.voters,
+            voters_offset: found.offset,
+            kraft_version: found.kraft_version,
         })
+    }
+}
+
+/// Who votes, and where the log holds it.
+pub(super) struct FoundVoters {
+    pub(super) voters: VoterSet,
+    pub(super) offset: Option<i64>,
+    pub(super) kraft_version: i16,
+}
+
+/// The newest that log or snapshot name, else the fixed ones.
+pub(super) fn voters(
+    log: &Log,
+    from: i64,
+    snapshot: Option<&Snapshot>,
+    fixed: &VoterSet,
+) -> Result<FoundVoters, Failure> {
+    let mut voters = snapshot.and_then(|s| s.voters.clone()).unwrap_or_else(|| fixed.clone());
+    let mut offset = None;
+    let mut kraft_version = snapshot.map_or(0, |snapshot| snapshot.kraft_version);
+    let mut failed = None;
+    log.view().batches_from(from).for_each(|batch| {
+        if batch.header().is_control() {
+            let read = read_control(&batch, &mut voters, &mut offset, &mut kraft_version);
+            failed = read.err();
+        }
+        failed.is_none()
+    })?;
+    match failed {
+        Some(error) => Err(error.into()),
+        None => Ok(FoundVoters { voters, offset, kraft_version }),
     }
 }
 

@@ -1,6 +1,8 @@
 //! Machines against each other over a net that delays, loses, repeats and splits, on disks that forget what was not flushed. What must
 //! hold is looked at after every step: one leader an epoch, one vote an epoch, what is committed stays, the high watermark goes on.
 
+mod deliver;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -312,124 +314,6 @@ impl World {
         let (offset, last_epoch) = (end.offset as usize, end.epoch);
         let message = Message::Fetch { from: index, number, epoch, offset, last_epoch };
         self.send(index, to, message);
-    }
-
-    fn deliver(&mut self, to: usize, message: Message) {
-        if let Message::Restart = message {
-            return self.boot(to);
-        }
-        if self.nodes[to].machine.is_none() {
-            return match message {
-                Message::Vote { from, .. }
-                | Message::Resigned { from, .. }
-                | Message::Fetch { from, .. } => self.lose(from, to, message),
-                _ => {}
-            };
-        }
-        let life = self.nodes[to].life;
-        match message {
-            Message::Vote { from, request } => {
-                self.step(to, Event::VoteRequested { ticket: from as u64, request });
-            }
-            Message::Voted { from, answer } => {
-                self.step(to, Event::VoteAnswered { from: key(from), answer });
-            }
-            Message::Lost { by } => self.step(to, Event::Unanswered { by: key(by) }),
-            Message::Leads { from, epoch } => {
-                self.step(to, Event::LeaderAnnounced { leader_id: key(from).id, epoch });
-            }
-            Message::Resigned { from, epoch, successors } => {
-                let leader_id = key(from).id;
-                self.step(to, Event::LeaderResigned { leader_id, epoch, successors });
-                self.send(to, from, Message::Taken { from: to });
-            }
-            Message::Taken { from } => self.step(to, Event::ResignationTaken { by: key(from) }),
-            Message::Fetch { from, number, epoch, offset, last_epoch } => {
-                let found = self.find(to, from, epoch, offset, last_epoch);
-                let Some(machine) = &self.nodes[to].machine else { return };
-                let (leader_id, epoch) = (machine.leader_id(), machine.epoch());
-                let answer = Message::Fetched { number, leader_id, epoch, found };
-                self.send(to, from, answer);
-            }
-            Message::Unanswered { number } => {
-                if self.nodes[to].fetching == Some(number) {
-                    self.nodes[to].fetching = None;
-                    self.fetch(to);
-                }
-            }
-            Message::Fetched { number, leader_id, epoch, found } => {
-                if self.nodes[to].fetching == Some(number) {
-                    self.step(to, Event::Heard { leader_id, epoch });
-                    self.nodes[to].fetching = None;
-                    self.take(to, leader_id, epoch, found);
-                }
-            }
-            Message::Flushed { life: of, end } if of == life => {
-                let node = &mut self.nodes[to];
-                let end = end.min(node.log.len());
-                node.durable = node.durable.max(end);
-                self.step(to, Event::Flushed { end_offset: end as i64 });
-            }
-            Message::Wake { life: of } if of == life => self.step(to, Event::Tick),
-            Message::Flushed { .. } | Message::Wake { .. } | Message::Restart => {}
-        }
-    }
-
-    fn find(
-        &mut self,
-        leader: usize,
-        from: usize,
-        epoch: i32,
-        offset: usize,
-        last_epoch: i32,
-    ) -> Option<Found> {
-        let node = &self.nodes[leader];
-        let machine = node.machine.as_ref()?;
-        if !machine.is_leader() || machine.epoch() != epoch {
-            return None;
-        }
-        let bounds = LogBounds { start_offset: 0, earliest_snapshot: None, latest_snapshot: None };
-        let judged = bounds.judge(offset as i64, last_epoch, |epoch| end_of(&node.log, epoch));
-        let (diverging, entries) = match judged {
-            FetchPosition::Valid => {
-                let most = 1 + self.below(4) as usize;
-                self.step(leader, Event::Fetched { replica: key(from), offset: offset as i64 });
-                let log = &self.nodes[leader].log;
-                (None, log[offset..].iter().copied().take(most).collect())
-            }
-            FetchPosition::Diverging(end) => (Some(end), Vec::new()),
-            FetchPosition::Snapshot(id) => panic!("there are no snapshots here: {id:?}"),
-        };
-        let machine = self.nodes[leader].machine.as_ref()?;
-        let high_watermark = machine.high_watermark().unwrap_or(-1);
-        Some(Found { diverging, entries, high_watermark })
-    }
-
-    fn take(&mut self, to: usize, leader_id: Option<i32>, epoch: i32, found: Option<Found>) {
-        let node = &mut self.nodes[to];
-        let Some(machine) = &node.machine else { return };
-        let follows = matches!(machine.role(), Role::Follower { .. })
-            && machine.epoch() == epoch
-            && machine.leader_id() == leader_id;
-        let Some(found) = found.filter(|_| follows) else { return self.fetch(to) };
-        if let Some(end) = found.diverging {
-            let offset = truncation_offset(end, |epoch| end_of(&node.log, epoch));
-            assert!(offset >= node.high_watermark, "what is committed would be cut off");
-            node.log.truncate(offset as usize);
-            node.durable = node.durable.min(node.log.len());
-            let end = node.end();
-            self.step(to, Event::Truncated { end });
-            self.step(to, Event::FetchAnswered { high_watermark: None });
-            return;
-        }
-        if !found.entries.is_empty() {
-            node.log.extend(found.entries);
-            let end = node.end();
-            self.flush(to);
-            self.step(to, Event::Appended { end });
-        }
-        let high_watermark = Some(found.high_watermark).filter(|offset| *offset >= 0);
-        self.step(to, Event::FetchAnswered { high_watermark });
     }
 
     /// One of the things that may happen.

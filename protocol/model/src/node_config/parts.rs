@@ -221,6 +221,10 @@ pub struct QuorumConfig {
     pub election_timeout_ms: i32,
     pub election_backoff_max_ms: i32,
     pub fetch_timeout_ms: i32,
+    pub request_timeout_ms: i32,
+    pub retry_backoff_ms: i32,
+    pub fetch_max_bytes: i32,
+    pub fetch_snapshot_max_bytes: i32,
     pub segment_bytes: i32,
     pub segment_ms: i64,
     pub retention_bytes: i64,
@@ -240,6 +244,10 @@ impl QuorumConfig {
             election_timeout_ms: values.int("controller.quorum.election.timeout.ms"),
             election_backoff_max_ms: values.int("controller.quorum.election.backoff.max.ms"),
             fetch_timeout_ms: values.int("controller.quorum.fetch.timeout.ms"),
+            request_timeout_ms: values.int("controller.quorum.request.timeout.ms"),
+            retry_backoff_ms: values.int("controller.quorum.retry.backoff.ms"),
+            fetch_max_bytes: values.int("controller.quorum.fetch.max.bytes"),
+            fetch_snapshot_max_bytes: values.int("controller.quorum.fetch.snapshot.max.bytes"),
             segment_bytes: values
                 .opt_int("internal.metadata.log.segment.bytes")
                 .unwrap_or_else(|| values.int("metadata.log.segment.bytes")),

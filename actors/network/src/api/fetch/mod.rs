@@ -2,6 +2,7 @@
 //!
 //! Versions: 4–18 (v7 sessions, v9 leader epochs, v11 any in-sync replica, v12 divergence, v13 topic ids, v16 the current leader).
 //! A fetch waits where there is less than `min_bytes`; records leave as slices of the log's files.
+//! On a controller's listener there is the metadata log alone, and raft answers.
 //! Source: `KafkaApis.handleFetchRequest`, `ReplicaManager.fetchMessages`, `DelayedFetch`, `FetchManager`.
 //! Not supported: followers (they are told to retry), preferred read replicas.
 
@@ -16,10 +17,10 @@ use std::time::Duration;
 use machines::fetch_session::{FetchPartition, TopicKey};
 use model::ErrorCode;
 use partitions::{Isolation, PartitionHandle, ReadFrom};
-use wire::{FetchRequest, FetchResponse};
+use wire::{FetchRequest, FetchResponse, ListenerKind};
 
 use super::leaders::{TopicRef, find};
-use super::{Answer, Answering, RequestContext, Staged, too_many};
+use super::{Answer, Answering, RequestContext, Staged, quorum, too_many};
 use crate::Broker;
 
 /// From this version on a consumer names its rack and may read from followers.
@@ -56,6 +57,9 @@ impl Staged for Fetch {
         cx: RequestContext,
         request: FetchRequest,
     ) -> Answering<FetchResponse> {
+        if broker.role == ListenerKind::Controller {
+            return quorum::ask(broker, cx, request);
+        }
         Box::pin(serve(broker.clone(), cx, request))
     }
 }

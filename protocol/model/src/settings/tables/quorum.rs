@@ -14,21 +14,21 @@ pub(super) const QUORUM: Area = Area {
             "Where the quorum is first sought, as HOST:PORT, separated by commas.";
         Boolean "controller.quorum.auto.join.enable" = "false", Any, Node:
             "Whether a controller joins the voters by itself.";
-        Int "controller.quorum.election.timeout.ms" = "1000", AtLeast(0), Node:
+        Int "controller.quorum.election.timeout.ms" = "1000", AtLeast(0), Node + honoured:
             "How long a candidate waits for votes.";
         Int "controller.quorum.election.backoff.max.ms" = "1000", AtLeast(0), Node + honoured:
             "How long a candidate waits at most before it stands again.";
-        Int "controller.quorum.fetch.timeout.ms" = "2000", AtLeast(0), Node:
+        Int "controller.quorum.fetch.timeout.ms" = "2000", AtLeast(0), Node + honoured:
             "How long a voter goes without its leader before it stands itself.";
-        Int "controller.quorum.fetch.max.bytes" = "1048576", AtLeast(1), Node:
+        Int "controller.quorum.fetch.max.bytes" = "1048576", AtLeast(1), Node + honoured:
             "How many bytes a fetch of the metadata log asks for.";
-        Int "controller.quorum.fetch.snapshot.max.bytes" = "1048576", AtLeast(1), Node:
+        Int "controller.quorum.fetch.snapshot.max.bytes" = "1048576", AtLeast(1), Node + honoured:
             "How many bytes a fetch of a metadata snapshot asks for.";
         Int "controller.quorum.append.linger.ms" = "25", AtLeast(0), Node:
             "How long the quorum's leader gathers records before it writes them.";
-        Int "controller.quorum.request.timeout.ms" = "2000", AtLeast(0), Node:
+        Int "controller.quorum.request.timeout.ms" = "2000", AtLeast(0), Node + honoured:
             "How long a request within the quorum waits for its answer.";
-        Int "controller.quorum.retry.backoff.ms" = "20", AtLeast(0), Node:
+        Int "controller.quorum.retry.backoff.ms" = "20", AtLeast(0), Node + honoured:
             "How long a failed request within the quorum waits before it is sent again.";
         String "metadata.log.dir" = null, Any, Node + honoured:
             "Where the metadata log is kept; the first of log.dirs unless given.";

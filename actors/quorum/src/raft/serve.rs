@@ -1,0 +1,347 @@
+//! The quorum's requests, answered as `KafkaRaftClient` answers them.
+
+use machines::consensus::{Event, OffsetAndEpoch, ReplicaKey, Role, VoteAnswer, VoteRequest};
+use model::{ErrorCode, Uuid};
+use runtime::{Cx, Held, Outcome, Reply};
+use wire::{
+    begin_quorum_epoch_response as begin, end_quorum_epoch_response as end, vote_response as vote,
+};
+
+use super::Raft;
+use crate::rpc::{QuorumRequest, QuorumResponse};
+
+/// The log's name and only partition.
+pub(super) const TOPIC: &str = "__cluster_metadata";
+pub(super) const PARTITION: i32 = 0;
+
+/// From this version on Vote, BeginQuorumEpoch, EndQuorumEpoch and FetchSnapshot say where the leader is.
+const ENDPOINTS_SINCE: i16 = 1;
+
+/// A request that came over the network.
+pub struct Asked {
+    pub request: QuorumRequest,
+    pub version: i16,
+    /// The name of the listener that it came by: answers name the leader's address for that listener.
+    pub listener: String,
+    pub reply: Reply<QuorumResponse>,
+    /// What a peer caused is accounted for until it is answered or waits for the log.
+    pub held: Option<Held>,
+}
+
+/// What an answer must know of its request.
+pub(super) struct Asker {
+    pub(super) version: i16,
+    pub(super) listener: String,
+    pub(super) reply: Reply<QuorumResponse>,
+}
+
+impl Asker {
+    pub(super) fn answer(self, response: impl Into<QuorumResponse>) {
+        self.reply.send(response.into());
+    }
+}
+
+/// Where a leader is found.
+#[derive(Debug, Clone)]
+pub(super) struct LeaderEndpoint {
+    pub(super) id: i32,
+    pub(super) host: String,
+    pub(super) port: u16,
+}
+
+impl Raft {
+    pub(super) async fn serve(&mut self, cx: &mut Cx<Self>, asked: Asked) -> Outcome {
+        let Asked { request, version, listener, reply, held: _held } = asked;
+        let asker = Asker { version, listener, reply };
+        match request {
+            QuorumRequest::Vote(request) => self.serve_vote(cx, asker, request).await,
+            QuorumRequest::BeginEpoch(request) => self.serve_begin(cx, asker, request).await,
+            QuorumRequest::EndEpoch(request) => self.serve_end(cx, asker, request).await,
+            QuorumRequest::Fetch(request) => self.serve_fetch(cx, asker, request).await,
+            QuorumRequest::FetchSnapshot(request) => self.serve_snapshot(cx, asker, request).await,
+            QuorumRequest::Describe(request) => {
+                asker.answer(self.describe(&request, cx.world().now().wall_ms));
+                Ok(())
+            }
+        }
+    }
+
+    /// A request that names no cluster is taken to mean this one.
+    pub(super) fn is_our_cluster(&self, cluster_id: Option<&String>) -> bool {
+        cluster_id.is_none_or(|id| *id == self.args.cluster_id)
+    }
+
+    pub(super) fn leader_id_or_none(&self) -> i32 {
+        self.consensus.leader_id().unwrap_or(-1)
+    }
+
+    /// Of the leader there is, for those who came by this listener.
+    pub(super) fn leader_endpoint(&self, listener: &str) -> Option<LeaderEndpoint> {
+        let id = self.consensus.leader_id()?;
+        let own = &self.args.local;
+        let endpoints = match self.consensus.voters().get(id) {
+            Some(voter) => &voter.endpoints,
+            None if id == own.key.id => &own.endpoints,
+            None => return None,
+        };
+        let found = endpoints.iter().find(|endpoint| endpoint.listener == listener)?;
+        Some(LeaderEndpoint { id, host: found.host.clone(), port: found.port })
+    }
+
+    fn endpoint_for(&self, asker: &Asker) -> Option<LeaderEndpoint> {
+        (asker.version >= ENDPOINTS_SINCE).then(|| self.leader_endpoint(&asker.listener)).flatten()
+    }
+
+    /// Whether a request from a voter is of an epoch that is over, or from nobody.
+    fn check_voter_request(&self, id: i32, epoch: i32) -> ErrorCode {
+        match () {
+            () if epoch < self.consensus.epoch() => ErrorCode::FencedLeaderEpoch,
+            () if id < 0 => ErrorCode::InvalidRequest,
+            () => ErrorCode::None,
+        }
+    }
+
+    /// Whether a request that only the leader of an epoch can answer is of another one, or came to another node.
+    pub(super) fn check_leader_request(&self, epoch: i32) -> ErrorCode {
+        let own = self.consensus.epoch();
+        match () {
+            () if epoch < own => ErrorCode::FencedLeaderEpoch,
+            () if epoch > own => ErrorCode::UnknownLeaderEpoch,
+            () if !self.consensus.is_leader() => ErrorCode::NotLeaderOrFollower,
+            () => ErrorCode::None,
+        }
+    }
+
+    /// Whether a request was meant for this replica. Older versions name none.
+    fn is_meant(&self, voter_id: i32, directory_id: Uuid) -> bool {
+        let own = self.args.local.key;
+        voter_id < 0
+            || voter_id == own.id && (directory_id.is_zero() || directory_id == own.directory_id)
+    }
+
+    async fn serve_vote(
+        &mut self,
+        cx: &mut Cx<Self>,
+        asker: Asker,
+        request: wire::VoteRequest,
+    ) -> Outcome {
+        if !self.is_our_cluster(request.cluster_id.as_ref()) {
+            let error_code = ErrorCode::InconsistentClusterId.code();
+            asker.answer(wire::VoteResponse { error_code, ..Default::default() });
+            return Ok(());
+        }
+        let partition = only(&request.topics, |t| (&t.topic_name, &t.partitions))
+            .filter(|p| p.partition_index == PARTITION)
+            .cloned();
+        let Some(partition) = partition else {
+            let error_code = ErrorCode::InvalidRequest.code();
+            asker.answer(wire::VoteResponse { error_code, ..Default::default() });
+            return Ok(());
+        };
+        let (epoch, last_epoch) = (partition.replica_epoch, partition.last_offset_epoch);
+        // Who stands has raised the epoch beyond all that its log knows; who only asks has not.
+        let too_late = if partition.pre_vote { last_epoch > epoch } else { last_epoch >= epoch };
+        let error = match () {
+            () if partition.last_offset < 0 || last_epoch < 0 || too_late => {
+                ErrorCode::InvalidRequest
+            }
+            () => self.check_voter_request(partition.replica_id, epoch),
+        };
+        if error != ErrorCode::None {
+            let response = self.vote_response(&asker, error, false);
+            asker.answer(response);
+            return Ok(());
+        }
+        if !self.is_meant(request.voter_id, partition.voter_directory_id) {
+            self.step(cx, Event::Heard { leader_id: None, epoch }).await?;
+            let response = self.vote_response(&asker, ErrorCode::InvalidVoterKey, false);
+            asker.answer(response);
+            return Ok(());
+        }
+        let request = VoteRequest {
+            candidate: ReplicaKey {
+                id: partition.replica_id,
+                directory_id: partition.replica_directory_id,
+            },
+            epoch,
+            log_end: OffsetAndEpoch { epoch: last_epoch, offset: partition.last_offset },
+            pre_vote: partition.pre_vote,
+        };
+        let ticket = self.next_vote;
+        self.next_vote += 1;
+        self.votes.insert(ticket, asker);
+        self.step(cx, Event::VoteRequested { ticket, request }).await
+    }
+
+    /// The machine decided on a vote that was asked of this node.
+    pub(super) fn answer_vote(&mut self, ticket: u64, answer: VoteAnswer) {
+        if let Some(asker) = self.votes.remove(&ticket) {
+            let response = self.vote_response(&asker, ErrorCode::None, answer.granted);
+            asker.answer(response);
+        }
+    }
+
+    fn vote_response(&self, asker: &Asker, error: ErrorCode, granted: bool) -> wire::VoteResponse {
+        let partition = vote::PartitionData {
+            partition_index: PARTITION,
+            error_code: error.code(),
+            leader_id: self.leader_id_or_none(),
+            leader_epoch: self.consensus.epoch(),
+            vote_granted: granted,
+            ..Default::default()
+        };
+        let topic = vote::TopicData {
+            topic_name: TOPIC.to_owned(),
+            partitions: vec![partition],
+            ..Default::default()
+        };
+        let endpoint = self.endpoint_for(asker).map(|leader| vote::NodeEndpoint {
+            node_id: leader.id,
+            host: leader.host,
+            port: leader.port,
+            ..Default::default()
+        });
+        wire::VoteResponse {
+            topics: vec![topic],
+            node_endpoints: endpoint.into_iter().collect(),
+            ..Default::default()
+        }
+    }
+
+    async fn serve_begin(
+        &mut self,
+        cx: &mut Cx<Self>,
+        asker: Asker,
+        request: wire::BeginQuorumEpochRequest,
+    ) -> Outcome {
+        let refuse = |error: ErrorCode| wire::BeginQuorumEpochResponse {
+            error_code: error.code(),
+            ..Default::default()
+        };
+        if !self.is_our_cluster(request.cluster_id.as_ref()) {
+            asker.answer(refuse(ErrorCode::InconsistentClusterId));
+            return Ok(());
+        }
+        let partition = only(&request.topics, |t| (&t.topic_name, &t.partitions))
+            .filter(|p| p.partition_index == PARTITION);
+        let Some(partition) = partition else {
+            asker.answer(refuse(ErrorCode::InvalidRequest));
+            return Ok(());
+        };
+        let (leader_id, epoch) = (partition.leader_id, partition.leader_epoch);
+        let mut error = self.check_voter_request(leader_id, epoch);
+        if error == ErrorCode::None {
+            let named = request.leader_endpoints.iter().find(|e| e.name == asker.listener);
+            if let Some(endpoint) = named.or(request.leader_endpoints.first()) {
+                self.learn_endpoint(leader_id, &endpoint.host, endpoint.port);
+            }
+            self.step(cx, Event::LeaderAnnounced { leader_id, epoch }).await?;
+            if !self.is_meant(request.voter_id, partition.voter_directory_id) {
+                error = ErrorCode::InvalidVoterKey;
+            }
+        }
+        let partition = begin::PartitionData {
+            partition_index: PARTITION,
+            error_code: error.code(),
+            leader_id: self.leader_id_or_none(),
+            leader_epoch: self.consensus.epoch(),
+            ..Default::default()
+        };
+        let topic = begin::TopicData {
+            topic_name: TOPIC.to_owned(),
+            partitions: vec![partition],
+            ..Default::default()
+        };
+        let endpoint = self.endpoint_for(&asker).map(|leader| begin::NodeEndpoint {
+            node_id: leader.id,
+            host: leader.host,
+            port: leader.port,
+            ..Default::default()
+        });
+        asker.answer(wire::BeginQuorumEpochResponse {
+            topics: vec![topic],
+            node_endpoints: endpoint.into_iter().collect(),
+            ..Default::default()
+        });
+        Ok(())
+    }
+
+    async fn serve_end(
+        &mut self,
+        cx: &mut Cx<Self>,
+        asker: Asker,
+        request: wire::EndQuorumEpochRequest,
+    ) -> Outcome {
+        let refuse = |error: ErrorCode| wire::EndQuorumEpochResponse {
+            error_code: error.code(),
+            ..Default::default()
+        };
+        if !self.is_our_cluster(request.cluster_id.as_ref()) {
+            asker.answer(refuse(ErrorCode::InconsistentClusterId));
+            return Ok(());
+        }
+        let partition = only(&request.topics, |t| (&t.topic_name, &t.partitions))
+            .filter(|p| p.partition_index == PARTITION);
+        let Some(partition) = partition else {
+            asker.answer(refuse(ErrorCode::InvalidRequest));
+            return Ok(());
+        };
+        let (leader_id, epoch) = (partition.leader_id, partition.leader_epoch);
+        let error = self.check_voter_request(leader_id, epoch);
+        if error == ErrorCode::None {
+            let candidates = partition.preferred_candidates.iter().map(|candidate| ReplicaKey {
+                id: candidate.candidate_id,
+                directory_id: candidate.candidate_directory_id,
+            });
+            let without_directories = partition
+                .preferred_successors
+                .iter()
+                .map(|id| ReplicaKey { id: *id, directory_id: Uuid::ZERO });
+            let successors = match asker.version {
+                0 => without_directories.collect(),
+                _ => candidates.collect(),
+            };
+            self.step(cx, Event::LeaderResigned { leader_id, epoch, successors }).await?;
+        }
+        let partition = end::PartitionData {
+            partition_index: PARTITION,
+            error_code: error.code(),
+            leader_id: self.leader_id_or_none(),
+            leader_epoch: self.consensus.epoch(),
+            ..Default::default()
+        };
+        let topic = end::TopicData {
+            topic_name: TOPIC.to_owned(),
+            partitions: vec![partition],
+            ..Default::default()
+        };
+        let endpoint = self.endpoint_for(&asker).map(|leader| end::NodeEndpoint {
+            node_id: leader.id,
+            host: leader.host,
+            port: leader.port,
+            ..Default::default()
+        });
+        asker.answer(wire::EndQuorumEpochResponse {
+            topics: vec![topic],
+            node_endpoints: endpoint.into_iter().collect(),
+            ..Default::default()
+        });
+        Ok(())
+    }
+
+    /// Whether it led and goes on telling others that it does not any more.
+    pub(super) fn is_resigning(&self) -> bool {
+        matches!(self.consensus.role(), Role::Resigned { untold, .. } if !untold.is_empty())
+    }
+}
+
+/// The only partition of the only topic that a request names, where that is the metadata log.
+pub(super) fn only<'a, T, P>(
+    topics: &'a [T],
+    parts: impl Fn(&'a T) -> (&'a String, &'a Vec<P>),
+) -> Option<&'a P> {
+    let [topic] = topics else { return None };
+    let (name, partitions) = parts(topic);
+    let [partition] = partitions.as_slice() else { return None };
+    (name == TOPIC).then_some(partition)
+}
