@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use machines::partition::Acks;
 use model::ErrorCode;
+use partitions::{PartitionHandle, Room};
 use wire::ProduceResponse;
 use wire::produce_response::{
     BatchIndexAndErrorMessage, LeaderIdAndEpoch, NodeEndpoint, PartitionProduceResponse,
@@ -78,7 +79,7 @@ async fn settle(
         answer.get().await
     };
     let appended = answer
-        .map_err(|_| Refusal::Gone)?
+        .map_err(|_| lost(&handle))?
         .map_err(|error| Refusal::Append { error, log_start: handle.log_start_offset() })?;
     Ok(PartitionProduceResponse {
         base_offset: appended.base_offset,
@@ -86,6 +87,14 @@ async fn settle(
         log_start_offset: appended.log_start_offset,
         ..Default::default()
     })
+}
+
+/// A partition that found no room says so of its directory before it ends.
+fn lost(handle: &PartitionHandle) -> Refusal {
+    match handle.log_dir().room() {
+        Room::Full => Refusal::NoRoom,
+        _ => Refusal::Gone,
+    }
 }
 
 fn refused(index: i32, refusal: &Refusal) -> PartitionProduceResponse {
