@@ -4,10 +4,11 @@ use crate::session::{Session, reading, topic, versions};
 use crate::tree::Tree;
 use crate::{Case, own};
 use wire::create_topics_request::CreatableTopic;
+use wire::describe_quorum_request::{PartitionData, TopicData};
 use wire::describe_topic_partitions_request::{Cursor, TopicRequest};
 use wire::metadata_request::MetadataRequestTopic;
 use wire::{
-    ApiVersionsRequest, CreateTopicsRequest, DescribeClusterRequest,
+    ApiVersionsRequest, CreateTopicsRequest, DescribeClusterRequest, DescribeQuorumRequest,
     DescribeTopicPartitionsRequest, FindCoordinatorRequest, MetadataRequest,
 };
 
@@ -20,6 +21,7 @@ pub fn cases() -> Vec<Case> {
     cases.extend(api_versions());
     cases.extend(topics());
     cases.extend(cluster());
+    cases.extend(quorum());
     cases.extend(coordinators());
     cases
 }
@@ -141,6 +143,42 @@ fn cluster() -> Vec<Case> {
         describe(&[&topic()], 2000, Some((&topic(), 9)))
     }));
     cases
+}
+
+/// How far the metadata logs of the two have come, and which of their nodes that is.
+const OF_THE_QUORUM: [&str; 7] = [
+    "leader_epoch",
+    "high_watermark",
+    "replica_id",
+    "replica_directory_id",
+    "log_end_offset",
+    "last_fetch_timestamp",
+    "last_caught_up_timestamp",
+];
+
+fn quorum() -> Vec<Case> {
+    let describe = |partitions: &[(&str, i32)]| {
+        let topics = partitions.iter().map(|(name, partition_index)| TopicData {
+            topic_name: (*name).to_owned(),
+            partitions: vec![PartitionData {
+                partition_index: *partition_index,
+                ..Default::default()
+            }],
+            ..Default::default()
+        });
+        DescribeQuorumRequest { topics: topics.collect(), ..Default::default() }
+    };
+    const LOG: &str = "__cluster_metadata";
+    let mut cases = reading("of the metadata log", move |_, _| describe(&[(LOG, 0)]));
+    cases.extend(reading("of another partition", move |_, _| describe(&[(LOG, 1)])));
+    cases.extend(reading("of another topic", move |_, _| describe(&[(&topic(), 0)])));
+    cases.extend(reading("of two", move |_, _| describe(&[(LOG, 0), (&topic(), 0)])));
+    cases.extend(reading("of nothing", move |_, _| describe(&[])));
+    let hiding = |case: Case| Case {
+        run: Box::new(move |session| (case.run)(session).hiding(&OF_THE_QUORUM)),
+        ..case
+    };
+    cases.into_iter().map(hiding).collect()
 }
 
 fn coordinators() -> Vec<Case> {

@@ -43,24 +43,27 @@ impl Tree {
         let mut reader = Text { text: &text };
         let tree = reader.value();
         assert!(reader.text.is_empty(), "left of the text: {}", reader.text);
-        tree.masked().sorted()
+        tree.hiding(&MASKED).sorted()
     }
 
     pub fn text(text: impl Into<String>) -> Tree {
         Tree::Leaf(text.into())
     }
 
-    fn masked(self) -> Tree {
+    /// Keeps of the fields of these names only what [`hidden`](Self::hidden) does.
+    pub fn hiding(self, names: &[&str]) -> Tree {
         match self {
             Tree::Struct(fields) => {
                 let mask = |(name, value): (String, Tree)| {
-                    let hidden = MASKED.contains(&name.as_str());
-                    let value = if hidden { value.hidden() } else { value.masked() };
+                    let hidden = names.contains(&name.as_str());
+                    let value = if hidden { value.hidden() } else { value.hiding(names) };
                     (name, value)
                 };
                 Tree::Struct(fields.into_iter().map(mask).collect())
             }
-            Tree::List(items) => Tree::List(items.into_iter().map(Tree::masked).collect()),
+            Tree::List(items) => {
+                Tree::List(items.into_iter().map(|item| item.hiding(names)).collect())
+            }
             leaf => leaf,
         }
     }

@@ -1,5 +1,6 @@
 """Every command of the README, as it stands there: only ports, files and directories of a machine's own are put in."""
 import re
+from contextlib import ExitStack, contextmanager
 
 from . import brokers, install
 from .shell import ROOT, Beside, run, wait_for
@@ -27,7 +28,8 @@ class Place:
     def __init__(self):
         self.home = brokers.fresh("readme")
         self.home.mkdir(parents=True)
-        self.port, self.controller, self.console = (brokers.free_port() for _ in range(3))
+        self.ports = {port: brokers.free_port() for port in (9092, 9093, 9094, 9192, 9193, 9194, 8080)}
+        self.port = self.ports[9092]
         shipped = (ROOT / "tests/conformance/kafka/server.properties").read_text(encoding="utf-8")
         self.write("server.properties", shipped.replace("/tmp/kraft-combined-logs", "properties-data"))
         self.write("cluster.toml", blocks()[1])
@@ -36,8 +38,7 @@ class Place:
         (self.home / name).write_text(self.own(text), encoding="utf-8")
 
     def own(self, text):
-        ports = {"9092": self.port, "9093": self.controller, "9192": self.controller, "8080": self.console}
-        return re.sub(r":(9092|9093|9192|8080)\b", lambda found: f":{ports[found[1]]}", text)
+        return re.sub(r":(9\d\d\d|8080)\b", lambda found: f":{self.ports[int(found[1])]}", text)
 
     def command(self, line):
         """Of what is built already; ports and names that the README leaves to the defaults or to its reader are given."""
@@ -46,7 +47,8 @@ class Place:
         line = line.replace("--data DIR --listen HOST:PORT", "--data other-data --listen 127.0.0.1:9092")
         line = line.replace("--cluster-id ID", "--cluster-id 4L6g3nShT-eMCtK--X86sw")
         line += " --listen 127.0.0.1:9092" if line == "ottla start" else ""
-        line += " --console 127.0.0.1:8080" if re.match(r"ottla (start|tree)", line) else ""
+        if re.match(r"ottla (start|tree)", line) and "--console" not in line:
+            line += " --console 127.0.0.1:8080"
         return self.own(re.sub(r"^(ottla|examples)", rf"exec {ROOT}/target/{brokers.PROFILE}/\1", line))
 
     def shell(self, line):
@@ -57,10 +59,15 @@ class Place:
         wanted = next((text for words, text in SAYS.items() if words in line), "")
         assert wanted in said, f"{line}: no {wanted!r} in\n{said[-2000:]}"
 
+    @contextmanager
     def beside(self, line):
-        node = Beside("readme-node", *self.shell(line))
-        wait_for(f"a node by {line!r}", lambda: brokers.serves(self.port), [node], 30)
-        return node
+        """With the cluster's other nodes, where it has some: one alone has no quorum."""
+        others = (line.replace("--node 1", f"--node {n} --console off") for n in (2, 3) if "--node" in line)
+        with ExitStack() as stack:
+            nodes = [stack.enter_context(Beside(f"readme-node-{at}", *self.shell(each)))
+                     for at, each in enumerate([line, *others])]
+            wait_for(f"a node by {line!r}", lambda: brokers.serves(self.port), nodes, 30)
+            yield nodes[0]
 
 
 def ends_in_order(node, line):

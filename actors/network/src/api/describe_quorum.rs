@@ -6,10 +6,13 @@
 
 use std::sync::Arc;
 
+use model::{ErrorCode, Uuid};
 use wire::{DescribeQuorumRequest, DescribeQuorumResponse, ListenerKind};
 
 use super::{Answer, Answering, RequestContext, Staged, forward, quorum, too_many};
 use crate::Broker;
+
+const DIRECTORIES_SINCE: i16 = 2;
 
 pub(crate) struct DescribeQuorum;
 
@@ -25,26 +28,45 @@ impl Staged for DescribeQuorum {
         if let Some(why) = too_many(named) {
             return Box::pin(std::future::ready(Answer::Close(why)));
         }
-        if broker.role == ListenerKind::Controller {
-            return quorum::ask(broker, cx, request);
-        }
-        let broker = broker.clone();
+        let (broker, version) = (broker.clone(), cx.version);
         Box::pin(async move {
-            let limit = forward::request_timeout(&broker);
-            match broker.controller.request(&request, limit).await {
-                None => quorum::ask(&broker, cx, request).await,
-                Some(Ok(response)) => Answer::Response(response),
-                Some(Err(error)) => {
-                    let code = model::ErrorCode::RequestTimedOut.code();
-                    let error_message = Some(error.to_string());
-                    let refused = DescribeQuorumResponse {
-                        error_code: code,
-                        error_message,
-                        ..Default::default()
-                    };
-                    Answer::Response(refused)
-                }
+            match ask(&broker, cx, request).await {
+                Answer::Response(response) => Answer::Response(as_of(version, response)),
+                other => other,
             }
         })
     }
+}
+
+async fn ask(
+    broker: &Arc<Broker>,
+    cx: RequestContext,
+    request: DescribeQuorumRequest,
+) -> Answer<DescribeQuorumResponse> {
+    if broker.role == ListenerKind::Controller {
+        return quorum::ask(broker, cx, request).await;
+    }
+    let limit = forward::request_timeout(broker);
+    match broker.controller.request(&request, limit).await {
+        None => quorum::ask(broker, cx, request).await,
+        Some(Ok(response)) => Answer::Response(response),
+        Some(Err(error)) => Answer::Response(DescribeQuorumResponse {
+            error_code: ErrorCode::RequestTimedOut.code(),
+            error_message: Some(error.to_string()),
+            ..Default::default()
+        }),
+    }
+}
+
+/// Who asks in an earlier version is told of no directories and no nodes.
+fn as_of(version: i16, mut response: DescribeQuorumResponse) -> DescribeQuorumResponse {
+    if version < DIRECTORIES_SINCE {
+        response.nodes.clear();
+        let partitions = response.topics.iter_mut().flat_map(|topic| &mut topic.partitions);
+        for partition in partitions {
+            let replicas = partition.current_voters.iter_mut().chain(&mut partition.observers);
+            replicas.for_each(|replica| replica.replica_directory_id = Uuid::ZERO);
+        }
+    }
+    response
 }
