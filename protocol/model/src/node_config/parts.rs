@@ -250,6 +250,8 @@ impl QuorumConfig {
             fetch_snapshot_max_bytes: values.int("controller.quorum.fetch.snapshot.max.bytes"),
             segment_bytes: values
                 .opt_int("internal.metadata.log.segment.bytes")
+                // Kafka sets no bound here; from 1 down every batch has a segment of its own.
+                .map(|bytes| bytes.max(1))
                 .unwrap_or_else(|| values.int("metadata.log.segment.bytes")),
             segment_ms: values.long("metadata.log.segment.ms"),
             retention_bytes: values.long("metadata.max.retention.bytes"),

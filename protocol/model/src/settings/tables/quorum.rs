@@ -46,7 +46,7 @@ pub(super) const QUORUM: Area = Area {
             "After how long a new metadata snapshot is made, if there is anything new; 0 is never.";
         Int "metadata.max.idle.interval.ms" = "500", AtLeast(0), Node + honoured:
             "How often the active controller writes a no-op record, so that its high watermark moves; 0 is never.";
-        Int "internal.metadata.log.segment.bytes" = null, AtLeast(1), Node + honoured + internal:
+        Int "internal.metadata.log.segment.bytes" = null, Any, Node + honoured + internal:
             "Sets the metadata log's segment size below its usual minimum, for tests.";
         Int "internal.metadata.max.batch.size.in.bytes" = "8388608", Any, Node + internal:
             "The largest batch written to the metadata log.";
