@@ -1,7 +1,3 @@
 #![no_main]
 
-#[allow(dead_code)]
-#[path = "../../storage/log/tests/fuzz/bodies.rs"]
-mod bodies;
-
-libfuzzer_sys::fuzz_target!(|data: &[u8]| bodies::compressed(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| ottla_fuzz::bodies::compressed(data));

@@ -27,7 +27,9 @@ pub(super) fn show(value: Option<Bytes>) -> Result<String, String> {
             Ok(format!(
                 "RemoteLogSegmentMetadata{{remoteLogSegmentId={}, startOffset={}, endOffset={}, brokerId={}, maxTimestampMs={}, eventTimestampMs={}, {}}}",
                 segment_id(
-                    &partition_name(partition.id, &partition.name, partition.partition),
+                    &partition.name,
+                    partition.id,
+                    partition.partition,
                     r.remote_log_segment_id.id
                 ),
                 r.start_offset,
@@ -49,7 +51,9 @@ pub(super) fn show(value: Option<Bytes>) -> Result<String, String> {
             Ok(format!(
                 "RemoteLogSegmentMetadataUpdate{{remoteLogSegmentId={}, customMetadata={}, state={}, eventTimestampMs={}, brokerId={}}}",
                 segment_id(
-                    &partition_name(partition.id, &partition.name, partition.partition),
+                    &partition.name,
+                    partition.id,
+                    partition.partition,
                     r.remote_log_segment_id.id
                 ),
                 custom_metadata(r.custom_metadata.as_ref()),
@@ -105,7 +109,8 @@ fn held(
     ))
 }
 
-fn segment_id(partition: &str, id: Uuid) -> String {
+fn segment_id(topic: &str, topic_id: Uuid, partition: i32, id: Uuid) -> String {
+    let partition = partition_name(topic_id, topic, partition);
     format!("RemoteLogSegmentId{{topicIdPartition={partition}, id={id}}}")
 }
 

@@ -331,6 +331,18 @@ fn fail_writes(node: NodeIndex, path_contains: &str) -> SimFault {
 
 type Scenario = fn(Client) -> BoxFuture<'static, ()>;
 
+fn add_client(world: &mut Simulation, script: &Arc<Script>, scenario: Scenario) {
+    let script = script.clone();
+    world.add_node("client", move |life| {
+        let script = script.clone();
+        async move {
+            let wire = WireClient::new(&life.world, "client");
+            scenario(Client { name: TOPIC, wire, life, script: script.clone() }).await;
+            script.done.store(true, Ordering::Relaxed);
+        }
+    });
+}
+
 fn run(
     seed: u64,
     keep_lines: bool,
@@ -342,15 +354,7 @@ fn run(
     let node = world.add_node(broker::NAME, |life| async move {
         broker::serve_with(life, Default::default(), &SETTINGS).await;
     });
-    let told = script.clone();
-    world.add_node("client", move |life| {
-        let script = told.clone();
-        async move {
-            let wire = WireClient::new(&life.world, "client");
-            scenario(Client { name: TOPIC, wire, life, script: script.clone() }).await;
-            script.done.store(true, Ordering::Relaxed);
-        }
-    });
+    add_client(&mut world, &script, scenario);
     let mut faults = faults(node).into_iter();
     let mut injected = 0;
     while world.now() < LIMIT && !script.done.load(Ordering::Relaxed) {

@@ -162,10 +162,6 @@ impl Client {
     }
 }
 
-fn client(life: Life, stage: Stage) -> Client {
-    Client { wire: WireClient::new(&life.world, "filler"), life, stage }
-}
-
 fn states(tree: &[ActorTree], kind: &str, into: &mut Vec<String>) {
     for actor in tree {
         if actor.kind == kind {
@@ -197,22 +193,33 @@ impl Tree {
 
 type Settings = &'static [(&'static str, &'static str)];
 
-fn add_broker(world: &mut Simulation, tree: &Tree, ended: &Arc<AtomicBool>) -> NodeIndex {
-    add_broker_with(world, tree, ended, &[])
+/// A broker, and a client that goes through its script.
+struct Scene {
+    world: Simulation,
+    tree: Tree,
+    ended: Arc<AtomicBool>,
+    broker: NodeIndex,
+    stage: Stage,
 }
 
-fn add_broker_with(
-    world: &mut Simulation,
-    tree: &Tree,
-    ended: &Arc<AtomicBool>,
+fn scene<F: Future<Output = ()> + Send + 'static>(
+    options: SimOptions,
     settings: Settings,
-) -> NodeIndex {
-    let (tree, ended) = (tree.clone(), ended.clone());
-    world.add_node(broker::NAME, move |life| {
-        let (looked_at, tree, ended) = (life.world.clone(), tree.clone(), ended.clone());
-        life.world.spawn(Bulkhead::Control, tree.follow(looked_at));
-        broker::serve_with(life, ended, settings)
-    })
+    script: fn(Client) -> F,
+) -> Scene {
+    let mut world = Simulation::new(options);
+    let (tree, stage) = (Tree::default(), Stage::default());
+    let ended = Arc::new(AtomicBool::new(false));
+    let (looking, told) = (tree.clone(), ended.clone());
+    let broker = world.add_node(broker::NAME, move |life| {
+        life.world.spawn(Bulkhead::Control, looking.clone().follow(life.world.clone()));
+        broker::serve_with(life, told.clone(), settings)
+    });
+    let told = stage.clone();
+    world.add_node("client", move |life| {
+        script(Client { wire: WireClient::new(&life.world, "filler"), life, stage: told.clone() })
+    });
+    Scene { world, tree, ended, broker, stage }
 }
 
 fn run_until(world: &mut Simulation, stage: &Stage, name: &str) {
@@ -223,15 +230,8 @@ fn run_until(world: &mut Simulation, stage: &Stage, name: &str) {
 fn fill_and_empty(seed: u64, keep_lines: bool) -> TraceLog {
     let options =
         SimOptions { keep_lines, disk_capacity_bytes: CAPACITY, ..SimOptions::seed(seed) };
-    let mut world = Simulation::new(options);
-    let ended = Arc::new(AtomicBool::new(false));
-    let tree = Tree::default();
-    add_broker(&mut world, &tree, &ended);
-    let stage = Stage::default();
-    let told = stage.clone();
-    world.add_node("client", move |life| {
-        let mut client = client(life, told.clone());
-        async move {
+    let Scene { mut world, tree, ended, stage, .. } =
+        scene(options, &[], |mut client| async move {
             client.create().await;
             client.commit().await;
             let (taken, refused) = client.produce_while(ErrorCode::None).await;
@@ -245,8 +245,7 @@ fn fill_and_empty(seed: u64, keep_lines: bool) -> TraceLog {
             let (_, taken) = client.produce_while(ErrorCode::KafkaStorageError).await;
             assert_eq!(taken, ErrorCode::None);
             client.wait_for("emptied").await;
-        }
-    });
+        });
     run_until(&mut world, &stage, "full");
     let says = |what: &str| tree.states("log-dir").iter().any(|state| state.contains(what));
     assert!(world.run_until(LIMIT, || says("FULL")), "{:?}", tree.states("log-dir"));
@@ -267,14 +266,9 @@ fn a_full_disk_refuses_producers_until_there_is_room_again() {
 /// Somebody else takes all the room there is, faster than it is measured.
 #[test]
 fn a_write_that_finds_no_room_costs_no_partition() {
-    let mut world = Simulation::new(SimOptions::seed(1));
-    let tree = Tree::default();
-    let broker = add_broker(&mut world, &tree, &Default::default());
-    let stage = Stage::default();
-    let told = stage.clone();
-    world.add_node("client", move |life| {
-        let mut client = client(life, told.clone());
-        async move {
+    let options = SimOptions::seed(1);
+    let Scene { mut world, tree, broker, stage, .. } =
+        scene(options, &[], |mut client| async move {
             client.create().await;
             assert_eq!(client.produce().await, ErrorCode::None);
             client.wait_for("to be filled").await;
@@ -288,8 +282,7 @@ fn a_write_that_finds_no_room_costs_no_partition() {
             }
             assert_eq!(client.read(1).await, ErrorCode::None);
             client.wait_for("over").await;
-        }
-    });
+        });
     run_until(&mut world, &stage, "to be filled");
     // What small writes of the metadata log need is left.
     let used = world.disk(broker).used_bytes();
@@ -316,14 +309,9 @@ const APART: Settings = &[("metadata.log.dir", "/m"), ("log.dirs", "/data")];
 #[test]
 fn a_node_that_finds_its_disk_full_when_it_starts_serves_what_it_has() {
     for power_loss in [false, true] {
-        let mut world = Simulation::new(SimOptions::seed(3));
-        let (tree, ended) = (Tree::default(), Arc::default());
-        let broker = add_broker_with(&mut world, &tree, &ended, APART);
-        let stage = Stage::default();
-        let told = stage.clone();
-        world.add_node("client", move |life| {
-            let mut client = client(life, told.clone());
-            async move {
+        let options = SimOptions::seed(3);
+        let Scene { mut world, ended, broker, stage, .. } =
+            scene(options, APART, |mut client| async move {
                 client.create().await;
                 for _ in 0..30 {
                     assert_eq!(client.produce().await, ErrorCode::None);
@@ -343,8 +331,7 @@ fn a_node_that_finds_its_disk_full_when_it_starts_serves_what_it_has() {
                 }
                 assert_eq!(client.read_at_last(7).await, ErrorCode::None);
                 client.wait_for("over").await;
-            }
-        });
+            });
         run_until(&mut world, &stage, "to be filled");
         let down = Duration::from_millis(100);
         world.inject(match power_loss {
@@ -370,14 +357,9 @@ fn writes_that_find_no_room_while_a_log_is_compacted_cost_no_partition() {
         ("log.cleaner.backoff.ms", "20"),
         ("log.cleaner.io.max.bytes.per.second", "100000"),
     ];
-    let mut world = Simulation::new(SimOptions::seed(4));
-    let (tree, ended) = (Tree::default(), Arc::default());
-    let broker = add_broker_with(&mut world, &tree, &ended, settings);
-    let stage = Stage::default();
-    let told = stage.clone();
-    world.add_node("client", move |life| {
-        let mut client = client(life, told.clone());
-        async move {
+    let options = SimOptions::seed(4);
+    let Scene { mut world, tree, ended, broker, stage } =
+        scene(options, settings, |mut client| async move {
             client.create_with(&[("cleanup.policy", "compact")]).await;
             loop {
                 for _ in 0..12 {
@@ -389,8 +371,7 @@ fn writes_that_find_no_room_while_a_log_is_compacted_cost_no_partition() {
                 assert_ne!(client.produce().await, ErrorCode::None);
                 client.wait_for("refused").await;
             }
-        }
-    });
+        });
     for round in 0..6 {
         run_until(&mut world, &stage, "dirty");
         let compacted = || tree.states("partition").iter().any(|s| s.contains("being compacted"));
@@ -411,14 +392,8 @@ fn what_may_go_early_goes_where_room_is_short() {
     let kept = |settings: Settings| {
         let disk_capacity_bytes = CAPACITY;
         let options = SimOptions { disk_capacity_bytes, ..SimOptions::seed(5) };
-        let mut world = Simulation::new(options);
-        let (tree, ended) = (Tree::default(), Arc::default());
-        let broker = add_broker_with(&mut world, &tree, &ended, settings);
-        let stage = Stage::default();
-        let told = stage.clone();
-        world.add_node("client", move |life| {
-            let mut client = client(life, told.clone());
-            async move {
+        let Scene { mut world, broker, stage, .. } =
+            scene(options, settings, |mut client| async move {
                 client.create_with(&[("retention.bytes", "41943040")]).await;
                 // Until it is short, and a bit more: with what goes early there is room for it.
                 for _ in 0..315 {
@@ -426,8 +401,7 @@ fn what_may_go_early_goes_where_room_is_short() {
                     client.life.world.sleep(BACKOFF).await;
                 }
                 client.wait_for("short").await;
-            }
-        });
+            });
         run_until(&mut world, &stage, "short");
         world.run_for(Duration::from_secs(15));
         world.disk(broker).used_bytes() >> 20

@@ -21,7 +21,7 @@ pub enum LogLevel {
 }
 
 impl LogLevel {
-    const ALL: [LogLevel; 7] = [
+    pub const ALL: [LogLevel; 7] = [
         LogLevel::Off,
         LogLevel::Fatal,
         LogLevel::Error,

@@ -1,6 +1,9 @@
 //! Files that are not what they were: what was durable and is gone is told, the rest is made anew, and nothing makes the opener
 //! fall over.
 
+#[path = "../tests/fuzz/use_all.rs"]
+mod use_all;
+
 use std::path::Path;
 use std::sync::Arc;
 
@@ -10,6 +13,7 @@ use proptest::sample::Index;
 
 use crate::testing::*;
 use crate::*;
+use use_all::use_all;
 
 fn sim() -> Arc<dyn Disk> {
     SimDisk::new(SimDiskOptions::default()).mount()
@@ -349,20 +353,6 @@ fn rich(disk: &Arc<dyn Disk>) {
     }
     write_partition_metadata(&**disk, &dir(), model::Uuid([7; 16])).unwrap();
     log.close().unwrap();
-}
-
-fn use_all(log: &Log) {
-    let view = log.view();
-    for offset in (0..160).step_by(7) {
-        if let Ok(read) = view.read(offset, 300, true, i64::MAX) {
-            let _ = read.slice.read();
-            let _ = view.aborted_in(offset, &read);
-        }
-    }
-    let _ = view.offset_for_timestamp(1050);
-    let _ = view.max_timestamp();
-    let _ = view.batches_from(0).for_each(|_| true);
-    let _ = view.aborted_transactions(0, i64::MAX);
 }
 
 proptest! {

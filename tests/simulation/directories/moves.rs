@@ -74,15 +74,7 @@ fn run_looked_at(
         life.world.spawn(Bulkhead::Control, looking.follow(of));
         broker::serve_with(life, Default::default(), &SETTINGS)
     });
-    let told = script.clone();
-    world.add_node("client", move |life| {
-        let script = told.clone();
-        async move {
-            let wire = WireClient::new(&life.world, "client");
-            scenario(Client { name: TOPIC, wire, life, script: script.clone() }).await;
-            script.done.store(true, Ordering::Relaxed);
-        }
-    });
+    add_client(&mut world, &script, scenario);
     let mut faults = 0;
     let mut seen = true;
     while world.now() < LIMIT && !script.done.load(Ordering::Relaxed) {

@@ -177,7 +177,9 @@ impl<'a> Alteration<'a> {
                 Some(Op::Set) => {
                     exists()?;
                     let level = value.unwrap_or_default();
-                    let found = LEVELS.into_iter().find(|known| known.to_string() == level);
+                    // `OFF` cannot be set.
+                    let mut known = LogLevel::ALL.into_iter().filter(|l| *l != LogLevel::Off);
+                    let found = known.find(|known| known.to_string() == level);
                     let (logger, level) = ((*name).to_owned(), level.to_owned());
                     let found = found.ok_or(ResourceError::NoLogLevel { logger, level })?;
                     Ok((*name, Some(found)))
@@ -195,16 +197,6 @@ impl<'a> Alteration<'a> {
         self.ops.iter().map(change).collect()
     }
 }
-
-/// Those that can be set: `OFF` is none of them.
-const LEVELS: [LogLevel; 6] = [
-    LogLevel::Fatal,
-    LogLevel::Error,
-    LogLevel::Warn,
-    LogLevel::Info,
-    LogLevel::Debug,
-    LogLevel::Trace,
-];
 
 /// They are paths, of which the controller knows nothing.
 fn check_cordoned(broker: &Broker, text: &str) -> Result<(), ResourceError> {

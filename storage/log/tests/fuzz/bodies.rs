@@ -1,6 +1,9 @@
 //! What must hold of any bytes: they are read or refused, without a panic and without memory for what they promise. Shared by
 //! this crate's test and the targets of `fuzz/`.
 
+#[path = "use_all.rs"]
+mod use_all;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,6 +13,8 @@ use ottla_log::*;
 use wire::batch::{RecordBatch, batches};
 use wire::compression::{Codec, decompress};
 use wire::*;
+
+use use_all::use_all;
 
 pub type Body = fn(&[u8]);
 
@@ -97,20 +102,6 @@ fn open_and_use(disk: &Arc<dyn Disk>, how: u8, recovery_point: i64, log_start_of
         use_all(&log);
         let _ = log.close();
     }
-}
-
-fn use_all(log: &Log) {
-    let view = log.view();
-    for offset in (0..60).step_by(7) {
-        if let Ok(read) = view.read(offset, 300, true, i64::MAX) {
-            let _ = read.slice.read();
-            let _ = view.aborted_in(offset, &read);
-        }
-    }
-    let _ = view.offset_for_timestamp(1050);
-    let _ = view.max_timestamp();
-    let _ = view.batches_from(0).for_each(|_| true);
-    let _ = view.aborted_transactions(0, i64::MAX);
 }
 
 /// The files of a log directory.
