@@ -23,15 +23,10 @@ pub(super) fn show(value: Option<Bytes>) -> Result<String, String> {
     let (record, _) = decoded.map_err(|error| framed_error(value, &error))?;
     match record {
         RemoteLogMetadataRecord::RemoteLogSegmentMetadata(r) => {
-            let partition = r.remote_log_segment_id.topic_id_partition;
+            let (id, of) = (r.remote_log_segment_id.id, r.remote_log_segment_id.topic_id_partition);
             Ok(format!(
                 "RemoteLogSegmentMetadata{{remoteLogSegmentId={}, startOffset={}, endOffset={}, brokerId={}, maxTimestampMs={}, eventTimestampMs={}, {}}}",
-                segment_id(
-                    &partition.name,
-                    partition.id,
-                    partition.partition,
-                    r.remote_log_segment_id.id
-                ),
+                segment_id(&of.name, of.id, of.partition, id),
                 r.start_offset,
                 r.end_offset,
                 r.broker_id,
@@ -47,15 +42,10 @@ pub(super) fn show(value: Option<Bytes>) -> Result<String, String> {
             ))
         }
         RemoteLogMetadataRecord::RemoteLogSegmentMetadataUpdate(r) => {
-            let partition = r.remote_log_segment_id.topic_id_partition;
+            let (id, of) = (r.remote_log_segment_id.id, r.remote_log_segment_id.topic_id_partition);
             Ok(format!(
                 "RemoteLogSegmentMetadataUpdate{{remoteLogSegmentId={}, customMetadata={}, state={}, eventTimestampMs={}, brokerId={}}}",
-                segment_id(
-                    &partition.name,
-                    partition.id,
-                    partition.partition,
-                    r.remote_log_segment_id.id
-                ),
+                segment_id(&of.name, of.id, of.partition, id),
                 custom_metadata(r.custom_metadata.as_ref()),
                 segment_state(r.remote_log_segment_state)?,
                 r.event_timestamp_ms,
