@@ -126,6 +126,23 @@ impl Connection {
         limit: Duration,
     ) -> Result<R::Response, RequestError> {
         let version = self.version::<R>()?;
+        self.request_in(request, version, limit).await
+    }
+
+    /// [`request`](Self::request), in this version.
+    ///
+    /// # Errors
+    /// As there; and the other side does not speak the version.
+    pub async fn request_in<R: Request>(
+        &self,
+        request: &R,
+        version: i16,
+        limit: Duration,
+    ) -> Result<R::Response, RequestError> {
+        if !self.0.versions.get(&R::KEY).is_some_and(|versions| versions.contains(version)) {
+            let address = self.0.address.clone();
+            return Err(RequestError::Unsupported { address, api: R::KEY });
+        }
         let frame = self.0.exchange(request, version, limit).await?;
         self.0.decode::<R>(frame, version)
     }

@@ -25,8 +25,13 @@ impl std::fmt::Debug for Remote {
     }
 }
 
-/// Sends a request as it is; its answer is the reply, unless it says that this is not the active controller.
+/// Sends a request as it is, in the version that it came in where its meaning depends on that; its answer is the reply, unless it says
+/// that this is not the active controller.
 macro_rules! exchange {
+    ($connection:expr, $limit:expr, $request:expr, in $version:expr, $reply:ident, $errors:expr) => {{
+        let response = $connection.request_in($request, *$version, $limit).await?;
+        checked(response, ControllerReply::$reply, $errors)
+    }};
     ($connection:expr, $limit:expr, $request:expr, $reply:ident, $errors:expr) => {{
         let response = $connection.request($request, $limit).await?;
         checked(response, ControllerReply::$reply, $errors)
@@ -115,8 +120,10 @@ async fn send(
 ) -> Result<Result<ControllerReply, Unavailable>, RequestError> {
     use ControllerRequest as Ask;
     Ok(match request {
-        Ask::RegisterBroker { request, .. } => {
-            exchange!(connection, limit, request, RegisterBroker, |r| elsewhere(r.error_code))
+        Ask::RegisterBroker { request, version } => {
+            exchange!(connection, limit, request, in version, RegisterBroker, |r| elsewhere(
+                r.error_code
+            ))
         }
         Ask::BrokerHeartbeat(request) => {
             exchange!(connection, limit, request, BrokerHeartbeat, |r| elsewhere(r.error_code))
@@ -133,14 +140,18 @@ async fn send(
         Ask::AllocateProducerIds(request) => {
             exchange!(connection, limit, request, AllocateProducerIds, |r| elsewhere(r.error_code))
         }
-        Ask::AlterPartition { request, .. } => {
-            exchange!(connection, limit, request, AlterPartition, |r| elsewhere(r.error_code))
+        Ask::AlterPartition { request, version } => {
+            exchange!(connection, limit, request, in version, AlterPartition, |r| elsewhere(
+                r.error_code
+            ))
         }
         Ask::ElectLeaders(request) => {
             exchange!(connection, limit, request, ElectLeaders, |r| elsewhere(r.error_code))
         }
-        Ask::UpdateFeatures { request, .. } => {
-            exchange!(connection, limit, request, UpdateFeatures, |r| elsewhere(r.error_code))
+        Ask::UpdateFeatures { request, version } => {
+            exchange!(connection, limit, request, in version, UpdateFeatures, |r| elsewhere(
+                r.error_code
+            ))
         }
         Ask::AssignReplicasToDirs(request) => {
             exchange!(connection, limit, request, AssignReplicasToDirs, |r| elsewhere(r.error_code))
@@ -163,8 +174,8 @@ async fn send_list(
                 .iter()
                 .any(|topic| elsewhere(topic.error_code)))
         }
-        Ask::DeleteTopics { request, .. } => {
-            exchange!(connection, limit, request, DeleteTopics, |r| r
+        Ask::DeleteTopics { request, version, .. } => {
+            exchange!(connection, limit, request, in version, DeleteTopics, |r| r
                 .responses
                 .iter()
                 .any(|topic| elsewhere(topic.error_code)))

@@ -2,6 +2,7 @@
 
 mod allocate_producer_ids;
 mod alter_configs;
+mod alter_partition;
 mod alter_replica_log_dirs;
 mod api_versions;
 mod assign_replicas_to_dirs;
@@ -9,6 +10,7 @@ mod auto_create;
 mod begin_quorum_epoch;
 mod broker_heartbeat;
 mod broker_registration;
+mod controller_registration;
 mod create_partitions;
 mod create_topics;
 mod decode;
@@ -21,6 +23,7 @@ mod describe_groups;
 mod describe_log_dirs;
 mod describe_quorum;
 mod describe_topic_partitions;
+mod elect_leaders;
 mod end_quorum_epoch;
 mod fetch;
 mod fetch_snapshot;
@@ -46,6 +49,9 @@ mod resources;
 mod room;
 mod sync_group;
 mod topology;
+mod unregister_broker;
+mod unregister_controller;
+mod update_features;
 mod vote;
 
 use std::net::SocketAddr;
@@ -179,19 +185,25 @@ table! {
     DescribeLogDirs => describe_log_dirs::DescribeLogDirs,
     CreatePartitions => create_partitions::CreatePartitions,
     DeleteGroups => delete_groups::DeleteGroups,
+    ElectLeaders => elect_leaders::ElectLeaders,
     IncrementalAlterConfigs => incremental_alter_configs::IncrementalAlterConfigs,
     OffsetDelete => offset_delete::OffsetDelete,
     Vote => vote::Vote,
     BeginQuorumEpoch => begin_quorum_epoch::BeginQuorumEpoch,
     EndQuorumEpoch => end_quorum_epoch::EndQuorumEpoch,
     DescribeQuorum => describe_quorum::DescribeQuorum,
+    AlterPartition => alter_partition::AlterPartition,
+    UpdateFeatures => update_features::UpdateFeatures,
     FetchSnapshot => fetch_snapshot::FetchSnapshot,
     DescribeCluster => describe_cluster::DescribeCluster,
     BrokerRegistration => broker_registration::BrokerRegistration,
     BrokerHeartbeat => broker_heartbeat::BrokerHeartbeat,
+    UnregisterBroker => unregister_broker::UnregisterBroker,
     AllocateProducerIds => allocate_producer_ids::AllocateProducerIds,
+    ControllerRegistration => controller_registration::ControllerRegistration,
     AssignReplicasToDirs => assign_replicas_to_dirs::AssignReplicasToDirs,
     DescribeTopicPartitions => describe_topic_partitions::DescribeTopicPartitions,
+    UnregisterController => unregister_controller::UnregisterController,
 }
 
 /// Begins a request. What must happen in the order of requests has happened when this returns.

@@ -6,8 +6,13 @@ use machines::controller::{Controller, ControllerConfig, ControllerEvent};
 use machines::metadata::{MetadataImage, MetadataLoader};
 use model::settings::Values;
 use quorum::{Committed, ControllerMsg};
-use runtime::{Actor, Cx, Failure, Outcome, Publisher, Replicated, Ticket};
+use runtime::{
+    Actor, Address, Cx, Failure, Outcome, Publisher, Replicated, Root, Supervisor, Ticket, Watch,
+    World,
+};
 use wire::MetadataRecord;
+
+use crate::rig::alone;
 
 /// What is committed, and who is shown it.
 pub struct Ledger {
@@ -35,6 +40,16 @@ impl Ledger {
     fn image(&self) -> MetadataImage {
         self.loader.lock().unwrap().0.image().clone()
     }
+}
+
+/// The controller of such a ledger.
+pub async fn deciding(
+    world: &World,
+    ledger: &Arc<Ledger>,
+    settings: &Watch<Values>,
+) -> (Address<ControllerMsg>, Root<Supervisor>) {
+    let args = (ledger.clone(), settings.get());
+    alone::<DecidingController>(world, "controller", args).await
 }
 
 pub struct DecidingController {

@@ -5,9 +5,9 @@ use partitions::PartitionMsg;
 use wire::batch::{BatchBuilder, RecordBatch};
 use wire::compression::Compression;
 
-use crate::fetch::{asked, fetch_request, only};
+use crate::fetch::{asked, fetch_request, only, values};
 use crate::produce::produce;
-use crate::rig::{Client, LIMIT, Rig, batch, batch_of, values};
+use crate::rig::{Client, LIMIT, Rig, batch, batch_of};
 
 fn numbered(producer: i64, n: i32) -> RecordBatch {
     let builder = BatchBuilder::new(Compression::NONE).producer(producer, 0, n);

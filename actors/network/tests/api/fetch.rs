@@ -7,10 +7,10 @@ use wire::batch::BatchBuilder;
 use wire::compression::Compression;
 use wire::fetch_request::{FetchPartition, FetchTopic, ForgottenTopic};
 use wire::fetch_response::PartitionData;
-use wire::{FetchRequest, FetchResponse};
+use wire::{FetchRequest, FetchResponse, Records};
 
 use crate::produce::produce;
-use crate::rig::{Client, NODE, Rig, batch, batch_of, topic_id, values};
+use crate::rig::{Client, NODE, Rig, batch, batch_of, topic_id};
 
 const COMMITTED: i8 = 1;
 
@@ -344,4 +344,20 @@ async fn a_request_of_too_many_partitions_closes_its_connection() {
     let request = fetch_request("t", 12, (0..200_001).map(|n| asked(n, 0)).collect());
     client.send(&request, 12).await;
     assert_eq!(client.frame().await, None);
+}
+
+/// The values of all whole batches in what a fetch gave, with their offsets.
+pub fn values(records: &Option<Records>) -> Vec<(i64, String)> {
+    let bytes = records.as_ref().and_then(Records::as_bytes).cloned().unwrap_or_default();
+    let mut values = Vec::new();
+    for batch in wire::batch::batches(bytes) {
+        let batch = batch.unwrap();
+        batch.verify_crc().unwrap();
+        for record in batch.records(1 << 20).unwrap() {
+            let record = record.unwrap();
+            let value = String::from_utf8(record.value.unwrap().to_vec()).unwrap();
+            values.push((record.offset, value));
+        }
+    }
+    values
 }

@@ -6,9 +6,9 @@ use wire::describe_log_dirs_request::DescribableLogDirTopic;
 use wire::describe_log_dirs_response::DescribeLogDirsResult;
 use wire::{AlterReplicaLogDirsRequest, DescribeLogDirsRequest, Message};
 
-use crate::fetch::{asked, fetch_request, only};
+use crate::fetch::{asked, fetch_request, only, values};
 use crate::produce::produce;
-use crate::rig::{Client, LIMIT, Rig, batch, dir_id, topic_id, values};
+use crate::rig::{Client, LIMIT, Rig, batch, dir_id, topic_id};
 
 const ALL: Option<&[(&str, &[i32])]> = None;
 

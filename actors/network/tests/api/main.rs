@@ -4,6 +4,7 @@
 mod admin;
 mod compaction;
 mod configs;
+mod control;
 mod controller;
 mod describe;
 mod failures;

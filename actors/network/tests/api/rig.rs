@@ -31,13 +31,14 @@ use wire::compression::Compression;
 use wire::register_broker_record::BrokerEndpoint;
 use wire::{
     ConfigRecord, FeatureLevelRecord, ListenerKind, MetadataRecord, Part, PartitionChangeRecord,
-    PartitionRecord, Records, RegisterBrokerRecord, Request, TopicRecord,
+    PartitionRecord, RegisterBrokerRecord, Request, TopicRecord,
 };
 
-use crate::controller::{DecidingController, Ledger};
+use crate::controller::{self, Ledger};
 
 pub const NODE: i32 = 1;
 pub const LISTENER: &str = "PLAINTEXT";
+pub const CONTROLLER: &str = "CONTROLLER";
 /// Longer than anything here takes, however busy the machine is.
 pub const LIMIT: Duration = Duration::from_secs(60);
 
@@ -47,6 +48,7 @@ pub struct Rig {
     pub log_dirs: LogDirs,
     pub assignments: Arc<Assignments>,
     address: SocketAddr,
+    broker: Arc<Broker>,
     ledger: Arc<Ledger>,
     settings: Publisher<Values>,
     _roots: (Root<Supervisor>, Root<ListenerActor>, Root<Supervisor>, Root<Coordinators>),
@@ -54,19 +56,23 @@ pub struct Rig {
     _dir: tempfile::TempDir,
 }
 
-async fn listen(world: &World, broker: Arc<Broker>) -> (Root<ListenerActor>, SocketAddr) {
+async fn listen(
+    world: &World,
+    kind: ListenerKind,
+    broker: Arc<Broker>,
+) -> (Root<ListenerActor>, SocketAddr) {
     let quotas = ConnectionQuotas::new(broker.settings.clone(), usize::MAX);
-    let bound = Bound::open(world, listener_spec()).await.unwrap();
+    let bound = Bound::open(world, listener_spec(kind)).await.unwrap();
     let address = bound.address();
     let (_, open) = watch(LifecycleState::Serving);
     let args = ListenerArgs { bound, broker, quotas, open, connection: ChildSpec::temporary() };
-    let listener = spawn_root::<ListenerActor>(world, "listener", args).unwrap();
+    let listener = spawn_root::<ListenerActor>(world, &format!("listener-{kind:?}"), args).unwrap();
     listener.started().await.unwrap();
     (listener, address)
 }
 
 /// An actor under a supervisor of its own, which gives it an address.
-async fn alone<A: Actor>(
+pub async fn alone<A: Actor>(
     world: &World,
     name: &str,
     args: A::Args,
@@ -76,15 +82,6 @@ async fn alone<A: Actor>(
     let root = spawn_root::<Supervisor>(world, &format!("over-{name}"), args).unwrap();
     root.started().await.unwrap();
     (address, root)
-}
-
-async fn controller(
-    world: &World,
-    ledger: &Arc<Ledger>,
-    settings: &Watch<Values>,
-) -> (Address<quorum::ControllerMsg>, Root<Supervisor>) {
-    let args = (ledger.clone(), settings.get());
-    alone::<DecidingController>(world, "controller", args).await
 }
 
 fn log_cleaner(world: &World, hosted: &Arc<Hosted>, settings: &Watch<Values>) -> Root<LogCleaner> {
@@ -151,7 +148,7 @@ impl Rig {
         let coordinators = spawn_root::<Coordinators>(&world, "coordinators", args).unwrap();
         let cleaner = log_cleaner(&world, &hosted, &values);
         let ledger = Arc::new(Ledger::new(metadata));
-        let (asked, quorum) = controller(&world, &ledger, &values).await;
+        let (asked, quorum) = controller::deciding(&world, &ledger, &values).await;
         let broker = Broker::new(BrokerParts {
             world: world.clone(),
             role: wire::ListenerKind::Broker,
@@ -169,21 +166,21 @@ impl Rig {
             controller: ControllerHandle::new(asked),
             producer_id_blocks: producer_ids(),
         });
-        let (listener, address) = listen(&world, broker).await;
-        let mut rig = Rig {
+        let (listener, address) = listen(&world, ListenerKind::Broker, broker.clone()).await;
+        ledger.publish(first_records(address, dirs));
+        Rig {
             world,
             hosted,
             log_dirs,
             assignments,
             address,
+            broker,
             ledger,
             settings,
             _roots: (partitions, listener, quorum, coordinators),
             _cleaner: cleaner,
             _dir: dir,
-        };
-        rig.publish(first_records(address, dirs));
-        rig
+        }
     }
 
     /// The node's settings become these.
@@ -324,8 +321,19 @@ impl Rig {
         entries.unwrap().into_iter().map(|entry| entry.name).collect()
     }
 
+    /// A client of the node's controller, and the listener that it is connected to.
+    pub async fn controller(&self) -> (Client, Root<ListenerActor>) {
+        let kind = ListenerKind::Controller;
+        let parts = BrokerParts { role: kind, ..self.broker.parts().clone() };
+        let (listener, address) = listen(&self.world, kind, Broker::new(parts)).await;
+        (self.client_of(address).await, listener)
+    }
+
     pub async fn client(&self) -> Client {
-        let address = self.address;
+        self.client_of(self.address).await
+    }
+
+    async fn client_of(&self, address: SocketAddr) -> Client {
         let stream =
             self.world.net().connect(&address.ip().to_string(), address.port()).await.unwrap();
         Client { world: self.world.clone(), stream, next: 0, id: Some("rig".into()) }
@@ -396,10 +404,10 @@ fn limits() -> Limits {
     }
 }
 
-fn listener_spec() -> ListenerSpec {
+fn listener_spec(kind: ListenerKind) -> ListenerSpec {
     ListenerSpec {
-        name: LISTENER.into(),
-        kind: ListenerKind::Broker,
+        name: if kind == ListenerKind::Broker { LISTENER } else { CONTROLLER }.into(),
+        kind,
         host: "127.0.0.1".into(),
         port: 0,
         options: ListenOptions::default(),
@@ -478,20 +486,4 @@ pub fn batch_of(mut builder: BatchBuilder, values: &[&str], timestamp: i64) -> R
         builder.append(timestamp, Some(b"key"), Some(value.as_bytes()), &[]);
     }
     builder.build().unwrap()
-}
-
-/// The values of all whole batches in what a fetch gave, with their offsets.
-pub fn values(records: &Option<Records>) -> Vec<(i64, String)> {
-    let bytes = records.as_ref().and_then(Records::as_bytes).cloned().unwrap_or_default();
-    let mut values = Vec::new();
-    for batch in wire::batch::batches(bytes) {
-        let batch = batch.unwrap();
-        batch.verify_crc().unwrap();
-        for record in batch.records(1 << 20).unwrap() {
-            let record = record.unwrap();
-            let value = String::from_utf8(record.value.unwrap().to_vec()).unwrap();
-            values.push((record.offset, value));
-        }
-    }
-    values
 }

@@ -6,9 +6,9 @@ use wire::batch::{BatchBuilder, BatchHeader, RecordBatch, TimestampType};
 use wire::compression::{Codec, Compression};
 
 use crate::configs::set_topic;
-use crate::fetch::fetch;
+use crate::fetch::{fetch, values};
 use crate::produce::produce;
-use crate::rig::{Client, Rig, batch, batch_of, values};
+use crate::rig::{Client, Rig, batch, batch_of};
 
 /// Looks for old segments all the time.
 const EAGER: [(&str, &str); 2] =

@@ -7,7 +7,7 @@ use wire::elect_leaders_response::{PartitionResult, ReplicaElectionResult};
 use wire::{ElectLeadersRequest, ElectLeadersResponse, MetadataRecord};
 
 use super::partition_change::{Election, PartitionChange, Surroundings};
-use super::{Controller, MAX_ELECTIONS};
+use super::{Controller, MAX_ELECTIONS, MAX_RECORDS_PER_REQUEST};
 use crate::metadata::{BrokerRegistration, NO_LEADER, PartitionRegistration, TopicImage};
 
 /// A broker that is to be in no ISR any more.
@@ -37,6 +37,8 @@ pub enum ElectionError {
     PreferredNotAvailable,
     #[error("{}", ErrorCode::EligibleLeadersNotAvailable.message())]
     NoneEligible,
+    #[error("Unable to perform excessively large batch operation.")]
+    TooMany,
 }
 
 impl ElectionError {
@@ -49,6 +51,7 @@ impl ElectionError {
             ElectionError::NotNeeded => ErrorCode::ElectionNotNeeded,
             ElectionError::PreferredNotAvailable => ErrorCode::PreferredLeaderNotAvailable,
             ElectionError::NoneEligible => ErrorCode::EligibleLeadersNotAvailable,
+            ElectionError::TooMany => ErrorCode::PolicyViolation,
         }
     }
 }
@@ -145,10 +148,7 @@ impl Controller {
         let election = match request.election_type {
             0 => Election::Preferred,
             1 => Election::Unclean,
-            other => {
-                let error_code = ElectionError::UnknownType(other).code().code();
-                return (Vec::new(), ElectLeadersResponse { error_code, ..Default::default() });
-            }
+            other => return (Vec::new(), refuse(request, &ElectionError::UnknownType(other))),
         };
         let mut records = Vec::new();
         let mut results = Vec::new();
@@ -173,6 +173,9 @@ impl Controller {
                     ));
                 }
             }
+        }
+        if records.len() > MAX_RECORDS_PER_REQUEST {
+            return (Vec::new(), refuse(request, &ElectionError::TooMany));
         }
         (records, ElectLeadersResponse { replica_election_results: results, ..Default::default() })
     }
@@ -260,5 +263,25 @@ impl Controller {
             })
             .take(MAX_ELECTIONS)
             .collect()
+    }
+}
+
+/// The whole request, and with it each partition that it names.
+fn refuse(request: &ElectLeadersRequest, error: &ElectionError) -> ElectLeadersResponse {
+    let refused = |partition: &i32| PartitionResult {
+        partition_id: *partition,
+        error_code: error.code().code(),
+        error_message: Some(error.to_string()),
+        ..Default::default()
+    };
+    let results = request.topic_partitions.iter().flatten().map(|asked| ReplicaElectionResult {
+        topic: asked.topic.clone(),
+        partition_result: asked.partitions.iter().map(refused).collect(),
+        ..Default::default()
+    });
+    ElectLeadersResponse {
+        error_code: error.code().code(),
+        replica_election_results: results.collect(),
+        ..Default::default()
     }
 }

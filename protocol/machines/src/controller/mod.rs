@@ -36,6 +36,8 @@ pub use request::{ControllerReply, ControllerRequest, Permitted};
 
 /// More partitions than this are created by no single request.
 const MAX_PARTITIONS_PER_REQUEST: i64 = 10_000;
+/// More records than this are written for no single request.
+const MAX_RECORDS_PER_REQUEST: usize = 10_000;
 /// More elections than this are not written at once.
 const MAX_ELECTIONS: usize = 1_000;
 
