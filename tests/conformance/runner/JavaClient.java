@@ -9,6 +9,7 @@ import java.util.Collection;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.Future;
+import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.stream.Collectors;
 import org.apache.kafka.clients.consumer.ConsumerRebalanceListener;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
@@ -17,17 +18,16 @@ import org.apache.kafka.clients.producer.KafkaProducer;
 import org.apache.kafka.clients.producer.ProducerRecord;
 import org.apache.kafka.clients.producer.RecordMetadata;
 import org.apache.kafka.common.TopicPartition;
-import org.apache.kafka.common.errors.WakeupException;
 import org.apache.kafka.common.serialization.StringDeserializer;
 import org.apache.kafka.common.serialization.StringSerializer;
 
-/** Kafka's own clients: BOOTSTRAP TOPIC produce FILE | BOOTSTRAP TOPIC consume (until SIGTERM). */
+/** Kafka's own clients: BOOTSTRAP TOPIC produce FILE | BOOTSTRAP TOPIC consume [commit] (until SIGTERM). */
 public class JavaClient {
     public static void main(String[] args) throws Exception {
         if (args[2].equals("produce")) {
             produce(args[0], args[1], Path.of(args[3]));
         } else {
-            consume(args[0], args[1]);
+            consume(args[0], args[1], args.length > 3 && args[3].equals("commit"));
         }
     }
 
@@ -46,31 +46,34 @@ public class JavaClient {
         }
     }
 
-    static void consume(String bootstrap, String topic) throws Exception {
+    /** `commit`: what each poll gave is committed before the next one, instead of now and then by the consumer itself. */
+    static void consume(String bootstrap, String topic, boolean commit) {
         var settings = Map.<String, Object>of("bootstrap.servers", bootstrap, "group.id", topic,
-                "auto.offset.reset", "earliest", "session.timeout.ms", 10000);
+                "auto.offset.reset", "earliest", "session.timeout.ms", 10000, "enable.auto.commit", !commit);
         var out = new PrintStream(new BufferedOutputStream(System.out, 1 << 16), false, StandardCharsets.UTF_8);
-        var consumer = new KafkaConsumer<>(settings, new StringDeserializer(), new StringDeserializer());
+        var going = new AtomicBoolean(true);
         var main = Thread.currentThread();
         Runtime.getRuntime().addShutdownHook(new Thread(() -> {
-            consumer.wakeup();
+            going.set(false);
             try {
                 main.join();
             } catch (InterruptedException e) {
                 main.interrupt();
             }
         }));
-        consumer.subscribe(List.of(topic), new Tell(consumer));
-        try {
-            while (true) {
-                for (ConsumerRecord<String, String> r : consumer.poll(Duration.ofMillis(200))) {
+        try (var consumer = new KafkaConsumer<>(settings, new StringDeserializer(), new StringDeserializer())) {
+            consumer.subscribe(List.of(topic), new Tell(consumer));
+            while (going.get()) {
+                var records = consumer.poll(Duration.ofMillis(200));
+                if (commit && !records.isEmpty()) {
+                    // Not the consumer's own positions: of those that it has not yet validated it commits none.
+                    consumer.commitSync(records.nextOffsets());
+                }
+                for (ConsumerRecord<String, String> r : records) {
                     out.println(r.partition() + "\t" + r.offset() + "\t" + r.key() + "\t" + r.value());
                 }
                 out.flush();
             }
-        } catch (WakeupException e) {
-            consumer.close();
-            out.flush();
         }
     }
 

@@ -32,6 +32,20 @@ def java_commands(bootstrap, topic):
 CLIENTS = {"kcat": kcat_commands, "kafka-python": kafka_python_commands, "java": java_commands}
 
 
+def commands_amid_kills(client, bootstrap, topic):
+    """Java's consumer is told to commit what each poll gave.
+
+    Left to itself it may read twice after a kill, with any broker. While it cannot connect it forgets all metadata
+    (metadata.recovery.strategy=rebootstrap); the group's leader takes the lost topic for a change and joins again, and
+    all give up their partitions. Before that each commits its positions, but none that the new leader epoch has made
+    AWAIT_VALIDATION, and goes on from its last commit: in 3 of 6 runs with Kafka 4.4.0 (0 of 6 with `commit`), its log saying
+    `Sending asynchronous auto-commit of offsets {}` and then `Setting offset for partition java-6 to the committed
+    offset FetchPosition{offset=0`.
+    """
+    produce, consume = CLIENTS[client](bootstrap, topic)
+    return produce, consume + (["commit"] if client == "java" else [])
+
+
 def through(client, bootstrap):
     topic = f"flights-{client}-{time.time_ns()}"
     tools.tool("topics", bootstrap, "--create", "--topic", topic, "--partitions", PARTITIONS)
@@ -61,7 +75,7 @@ def amid_kills(client):
         beside = stack.enter_context
         node = beside(brokers.ottla("killed-data"))
         tools.tool("topics", node.bootstrap, "--create", "--topic", client, "--partitions", PARTITIONS)
-        produce, consume = CLIENTS[client](node.bootstrap, client)
+        produce, consume = commands_amid_kills(client, node.bootstrap, client)
 
         def group(name):
             members = [beside(Beside(f"{client}-{name}-{n}", *consume)) for n in range(3)]
@@ -81,7 +95,6 @@ def amid_kills(client):
         read(1, before)
         node = killed(node)
         had = {member: lines(member) for member in before}
-        # Java's consumer commits no position, at its end, that it has not yet validated against the new leader epoch.
         wait_for("each to read on", lambda: all(lines(member) > had[member] for member in before), before, 120)
         read(3, before)
         end_all(before)
