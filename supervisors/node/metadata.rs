@@ -84,6 +84,7 @@ fn raft_args(shared: &Shared) -> RaftArgs {
         election_timeout: ms(quorum.election_timeout_ms),
         election_backoff: ms(quorum.election_backoff_max_ms),
         fetch_timeout: ms(quorum.fetch_timeout_ms),
+        fast_failover: quorum.fast_failover,
         segment_bytes: u32::try_from(quorum.segment_bytes).unwrap_or(u32::MAX),
         segment_ms: quorum.segment_ms,
         retention: MetadataRetention {

@@ -1,5 +1,5 @@
 //! Three nodes of one cluster file, each a process: one quorum, topics on all of them, and the death of each in turn, the one that
-//! leads the metadata log among them.
+//! leads the metadata log among them: another one leads before any timeout has passed.
 
 use crate::clients;
 use crate::flights::{self, digest};
@@ -19,7 +19,10 @@ fn start() -> (Vec<Node>, TempDir) {
     let home = TempDir::new().expect("a temporary directory");
     let addresses: Vec<(SocketAddr, SocketAddr)> =
         (0..NODES).map(|_| (node::free_address(), node::free_address())).collect();
-    let mut text = "[cluster]\nname = \"three\"\n".to_owned();
+    // A leader that died is seen to be dead, or its followers wait for it for ten minutes.
+    let mut text = "[cluster]\nname = \"three\"\n[settings]\n\
+        \"controller.quorum.fetch.timeout.ms\" = 600000\n"
+        .to_owned();
     for (index, (listen, controller)) in addresses.iter().enumerate() {
         let data = home.path().join(format!("data-{index}"));
         write!(
@@ -70,9 +73,10 @@ fn three_nodes_are_one_cluster_through_the_death_of_each() {
     let flights = flights::load(5_000);
     clients::produce(&clients::producer(&nodes[2].bootstrap(), &[]), &topic, &flights);
     for victim in 0..NODES {
-        nodes[victim].kill_and_restart();
-        let other = &nodes[(victim + 1) % NODES];
-        requests::create_topic_anywhere(&mut other.connect(), &crate::unique("later"), 3, &[]);
+        let mut other = nodes[(victim + 1) % NODES].connect();
+        nodes[victim].kill_and_restart_after(|_| {
+            requests::create_topic_anywhere(&mut other, &crate::unique("later"), 3, &[]);
+        });
         wait_until_led(&nodes[victim].bootstrap(), &topic);
         let read = clients::read_topic(&nodes[victim].bootstrap(), &topic);
         let read = clients::in_order(read);

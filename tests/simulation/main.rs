@@ -6,6 +6,7 @@ mod checkpoints;
 mod compaction;
 mod connections;
 mod directories;
+mod failover;
 mod faults;
 mod full_disk;
 mod history;

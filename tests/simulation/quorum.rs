@@ -13,17 +13,17 @@ use ottla::runtime::sim::{
     Life, NodeIndex, SimFault, SimOptions, Simulation, TraceLog, check_replay,
 };
 use wire::describe_quorum_request::{PartitionData, TopicData};
-use wire::describe_quorum_response::ReplicaState;
+use wire::describe_quorum_response::{PartitionData as Described, ReplicaState};
 use wire::{DescribeQuorumRequest, MetadataRequest};
 
 use crate::faults::stream;
 
-const NODES: [&str; 4] = ["n1", "n2", "n3", "n4"];
+pub const NODES: [&str; 4] = ["n1", "n2", "n3", "n4"];
 const TROUBLE: Duration = Duration::from_secs(30);
 const RECOVERY: Duration = Duration::from_secs(60);
 /// Whoever starts processes anew takes this long.
 const RESTART: Duration = Duration::from_millis(200);
-const LIMIT: Duration = Duration::from_secs(2);
+pub const LIMIT: Duration = Duration::from_secs(2);
 
 fn cluster() -> String {
     let nodes = NODES.iter().enumerate().map(|(index, name)| {
@@ -41,7 +41,7 @@ fn cluster() -> String {
     settings.to_owned() + &nodes.collect::<String>()
 }
 
-async fn serve(life: Life, index: usize, ended: Arc<AtomicBool>) {
+pub async fn serve(life: Life, index: usize, ended: Arc<AtomicBool>) {
     let id = index as i32 + 1;
     let configs = ottla::config::from_cluster("cluster.toml", &cluster(), Some(id), &[], "machine");
     let config = configs.expect("a configuration").pop().expect("one node");
@@ -109,23 +109,23 @@ async fn client(life: Life, story: Arc<Story>) {
     story.done.store(true, Ordering::Relaxed);
 }
 
-/// The broker that does not vote says how far the voters and it itself are.
-async fn describes_all(life: &Life, config: &ClientConfig) -> bool {
-    let Ok(connection) = Connection::open(&life.world, "n4", 9092, config).await else {
-        return false;
-    };
+/// What the broker that does not vote says of the quorum.
+pub async fn describe(life: &Life, config: &ClientConfig) -> Option<Described> {
+    let connection = Connection::open(&life.world, "n4", 9092, config).await.ok()?;
     let partition = PartitionData::default();
     let topic_name = "__cluster_metadata".to_owned();
     let topics = vec![TopicData { topic_name, partitions: vec![partition], ..Default::default() }];
     let request = DescribeQuorumRequest { topics, ..Default::default() };
-    let Ok(answer) = connection.request(&request, LIMIT).await else { return false };
-    let Some(partition) = answer.topics.iter().flat_map(|t| &t.partitions).next() else {
-        return false;
-    };
+    let answer = connection.request(&request, LIMIT).await.ok()?;
+    answer.topics.into_iter().flat_map(|t| t.partitions).next().filter(|p| p.error_code == 0)
+}
+
+/// Also how far the voters and that broker itself are.
+async fn describes_all(life: &Life, config: &ClientConfig) -> bool {
+    let Some(partition) = describe(life, config).await else { return false };
     let ids = |states: &[ReplicaState]| states.iter().map(|s| s.replica_id).collect::<Vec<_>>();
     let committed = partition.high_watermark;
-    partition.error_code == 0
-        && (1..=3).contains(&partition.leader_id)
+    (1..=3).contains(&partition.leader_id)
         && ids(&partition.current_voters) == [1, 2, 3]
         && ids(&partition.observers) == [4]
         && partition.current_voters.iter().filter(|s| s.log_end_offset >= committed).count() >= 2

@@ -2,6 +2,7 @@
 
 mod frame;
 
+use std::io::ErrorKind;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -78,7 +79,13 @@ impl Connection {
             .timeout(config.connect_timeout, connecting)
             .await
             .map_err(|_| failed(format!("no answer within {:?}", config.connect_timeout)))?
-            .map_err(|error| failed(error.to_string()))?;
+            .map_err(|error| match error.kind() {
+                ErrorKind::ConnectionRefused => {
+                    let (address, reason) = (address.clone(), error.to_string());
+                    RequestError::Refused { address, reason }
+                }
+                _ => failed(error.to_string()),
+            })?;
         let mut connection = Shared::start(world, address.clone(), stream, config);
         let answer = connection.negotiate(config.request_timeout).await?;
         connection.versions = answer

@@ -10,6 +10,9 @@ use wire::ApiKey;
 pub enum RequestError {
     #[error("cannot connect to {address}: {reason}")]
     Connect { address: String, reason: String },
+    /// Nothing listens there.
+    #[error("cannot connect to {address}: {reason}")]
+    Refused { address: String, reason: String },
     /// The broker may have received the request.
     #[error("the connection to {address} ended: {reason}")]
     Closed { address: String, reason: String },
@@ -33,6 +36,7 @@ impl RequestError {
     pub fn retriable(&self) -> bool {
         match self {
             RequestError::Connect { .. }
+            | RequestError::Refused { .. }
             | RequestError::Closed { .. }
             | RequestError::TimedOut { .. }
             | RequestError::UnknownBroker(_)

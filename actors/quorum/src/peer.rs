@@ -27,6 +27,9 @@ pub(crate) struct PeerArgs {
 pub enum Unanswered {
     #[error("{0}")]
     Failed(String),
+    /// Nothing listens where the node was: its process is gone.
+    #[error("{0}")]
+    Refused(String),
     /// It was not sent: a newer request took its place.
     #[error("overtaken by a newer request")]
     Overtaken,
@@ -97,7 +100,11 @@ impl Peer {
                 Ok((connection, response)) => (Some(connection), Ok(response)),
                 Err(error) => {
                     tracing::debug!(node = args.node, %error, "a node of the quorum does not answer");
-                    (None, Err(Unanswered::Failed(error.to_string())))
+                    let why = error.to_string();
+                    (None, Err(match error {
+                        client::RequestError::Refused { .. } => Unanswered::Refused(why),
+                        _ => Unanswered::Failed(why),
+                    }))
                 }
             };
             // First, so that what the answer leads to finds this peer free.

@@ -68,6 +68,8 @@ pub struct RaftArgs {
     pub election_timeout: Duration,
     pub election_backoff: Duration,
     pub fetch_timeout: Duration,
+    /// `ottla.failover.fast`
+    pub fast_failover: bool,
     pub segment_bytes: u32,
     pub segment_ms: i64,
     pub retention: MetadataRetention,
@@ -209,6 +211,8 @@ pub struct Raft {
     fetches_due: bool,
     fetching: Fetching,
     next_fetch: u64,
+    /// The last fetch led to nothing.
+    seeks_leader: bool,
     asked_last: usize,
     snapshot_fetch: Option<SnapshotFetch>,
     standing_down: Vec<Reply<()>>,
@@ -239,6 +243,7 @@ impl Actor for Raft {
                 election_timeout: args.election_timeout,
                 election_backoff: args.election_backoff,
                 fetch_timeout: args.fetch_timeout,
+                fast_failover: args.fast_failover,
                 jitter_seed: cx.world().random("elections").next_u64(),
             }),
             log: opened.log,
@@ -261,6 +266,7 @@ impl Actor for Raft {
             fetches_due: false,
             fetching: Fetching::default(),
             next_fetch: 0,
+            seeks_leader: false,
             asked_last: 0,
             snapshot_fetch: None,
             standing_down: Vec::new(),

@@ -238,7 +238,7 @@ impl Raft {
             | Question::Resignation { to: by } => match answer {
                 Ok(response) => self.election_answered(cx, by, question, response).await,
                 Err(Unanswered::Overtaken) => Ok(()),
-                Err(Unanswered::Failed(_)) => {
+                Err(Unanswered::Failed(_) | Unanswered::Refused(_)) => {
                     cx.send_after(self.pause(), RaftMsg::TryAgain { by });
                     Ok(())
                 }

@@ -59,6 +59,10 @@ impl Raft {
         }
         let leader = self.consensus.leader_id().filter(|id| self.address_of(*id).is_some());
         let to = match self.consensus.role() {
+            // Nobody tells an observer of another leader.
+            Role::Follower { deadline: None, .. } if std::mem::take(&mut self.seeks_leader) => {
+                self.somebody()
+            }
             Role::Follower { .. } if leader.is_some() => leader,
             Role::Follower { .. } | Role::Unattached { .. } => self.somebody(),
             _ => None,
@@ -156,10 +160,16 @@ impl Raft {
         let taken = match answer {
             Ok(QuorumResponse::Fetch(response)) => self.take_fetch(cx, response).await?,
             Ok(QuorumResponse::FetchSnapshot(response)) => self.take_part(cx, response).await?,
+            Err(Unanswered::Refused(_)) => {
+                let epoch = self.consensus.epoch();
+                self.step(cx, Event::LeaderGone { leader_id: from, epoch }).await?;
+                false
+            }
             Ok(_) | Err(Unanswered::Failed(_) | Unanswered::Overtaken) => false,
         };
         // Raft goes on with the next one, unless another leader was found meanwhile and is asked already.
         self.fetching = Fetching::Nothing;
+        self.seeks_leader = !taken;
         if !taken {
             tracing::debug!(from, "a fetch of the metadata log got nothing; it is tried again");
             self.fetching = Fetching::Pausing;

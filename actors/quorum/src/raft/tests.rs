@@ -86,6 +86,7 @@ fn on(disk: &Arc<dyn Disk>) -> Root<Raft> {
         election_timeout: Duration::from_secs(1),
         election_backoff: Duration::from_secs(1),
         fetch_timeout: Duration::from_secs(1),
+        fast_failover: true,
         segment_bytes: 150,
         segment_ms: i64::MAX,
         retention: MetadataRetention { bytes: 1, ms: -1, delete_delay: Duration::ZERO },

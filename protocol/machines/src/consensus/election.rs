@@ -35,14 +35,14 @@ impl Consensus {
         } else if self.voters.is_only_voter(local) {
             self.become_prospective(now, effects);
         } else if state.leader_id == Some(local.id) {
-            let deadline = Some(self.election_deadline(now));
+            let deadline = Some(self.hurried_deadline(now));
             self.role = Role::Resigned { deadline, untold: Vec::new(), successors: Vec::new() };
         } else if state.voted == Some(local) {
             self.ask_all(now, false, effects);
         } else if state.leader_id.is_some() {
             self.role = self.following(now);
         } else {
-            let deadline = self.election_deadline(now);
+            let deadline = self.hurried_deadline(now);
             self.role = Role::Unattached { deadline: Some(deadline) };
         }
     }
@@ -156,6 +156,7 @@ impl Consensus {
         let local = self.local();
         self.state.leader_id = Some(local.id);
         self.state.voted = None;
+        (self.gone, self.hurried) = (None, 0);
         let start_offset = self.log_end.offset;
         let epoch = self.state.epoch;
         let timeout = (self.voters.len() > 1).then_some(self.config.fetch_timeout);
@@ -194,7 +195,8 @@ impl Consensus {
         };
     }
 
-    fn following(&self, now: Now) -> Role {
+    fn following(&mut self, now: Now) -> Role {
+        self.gone = None;
         let deadline = self.is_voter().then(|| now.mono + self.config.fetch_timeout);
         Role::Follower { deadline, fetched: false }
     }
@@ -209,6 +211,7 @@ impl Consensus {
                 let waited = match &self.role {
                     Role::Unattached { deadline } | Role::Resigned { deadline, .. } => *deadline,
                     Role::Candidate { deadline, .. } => Some(*deadline),
+                    Role::Follower { deadline, .. } if self.gone.is_some() => *deadline,
                     Role::Prospective { deadline, .. } if !self.lost() => Some(*deadline),
                     _ => None,
                 };
@@ -282,20 +285,33 @@ impl Consensus {
             _ => return,
         };
         let side = if answer.granted { granted } else { rejected };
-        if !side.iter().any(|key| key.id == from.id) {
-            side.push(from);
+        if side.iter().any(|key| key.id == from.id) {
+            return;
         }
+        side.push(from);
         if self.won() {
             self.advance(now, effects);
-        } else if self.lost() && matches!(self.role, Role::Prospective { .. }) {
-            self.lose_pre_vote(now);
+        } else if self.lost() {
+            self.lose(now);
+        }
+    }
+
+    fn lose(&mut self, now: Now) {
+        if matches!(self.role, Role::Prospective { .. }) {
+            return self.lose_pre_vote(now);
+        }
+        let again = self.hurried_deadline(now);
+        if let Role::Candidate { deadline, .. } = &mut self.role {
+            *deadline = again.min(*deadline);
         }
     }
 
     fn lost(&self) -> bool {
         match &self.role {
-            Role::Prospective { rejected, .. } | Role::Candidate { rejected, .. } => {
-                rejected.len() > self.voters.len() - self.voters.majority()
+            Role::Prospective { granted, rejected, .. }
+            | Role::Candidate { granted, rejected, .. } => {
+                let gone = self.is_one_gone(granted, rejected);
+                rejected.len() + usize::from(gone) > self.voters.len() - self.voters.majority()
             }
             _ => false,
         }

@@ -3,6 +3,7 @@
 
 mod divergence;
 mod election;
+mod hurry;
 mod leader;
 mod records;
 mod snapshots;
@@ -40,6 +41,8 @@ pub struct ConsensusConfig {
     pub election_backoff: Duration,
     /// controller.quorum.fetch.timeout.ms
     pub fetch_timeout: Duration,
+    /// Elections that need not wait do not: see [`Event::LeaderGone`].
+    pub fast_failover: bool,
     /// From this the timeouts' jitter is drawn: give each node, and each start of it, another.
     pub jitter_seed: u64,
 }
@@ -107,6 +110,12 @@ pub enum Event {
     /// Somebody's answer tells of an epoch, and who leads it.
     Heard {
         leader_id: Option<i32>,
+        epoch: i32,
+    },
+    /// As a follower: the process of the leader is gone, as nothing listens any more where it was. The voters stand for election one
+    /// after the other, without waiting for the fetch timeout.
+    LeaderGone {
+        leader_id: i32,
         epoch: i32,
     },
     /// As a follower: the leader answered a fetch. What came with it was appended before.
@@ -235,6 +244,10 @@ pub struct Consensus {
     announced: (Option<i32>, i32),
     woken: Option<Duration>,
     jitter: u64,
+    /// The leader that this node followed last, where its process is gone.
+    gone: Option<i32>,
+    /// Elections in a row that did not wait, and led to no leader.
+    hurried: u32,
 }
 
 impl Consensus {
@@ -254,6 +267,8 @@ impl Consensus {
             announced: (None, -1),
             woken: None,
             jitter,
+            gone: None,
+            hurried: 0,
         }
     }
 
@@ -374,6 +389,7 @@ impl Consensus {
                 }
             }
             Event::Heard { leader_id, epoch } => self.heard(now, leader_id, epoch),
+            Event::LeaderGone { leader_id, epoch } => self.leader_gone(now, leader_id, epoch),
             Event::FetchAnswered { high_watermark } => {
                 self.fetch_answered(now, high_watermark, effects)
             }
@@ -388,6 +404,7 @@ impl Consensus {
         let Role::Follower { deadline, fetched } = &mut self.role else { return };
         *deadline = is_voter.then(|| now.mono + self.config.fetch_timeout);
         *fetched = true;
+        (self.gone, self.hurried) = (None, 0);
         let Some(high_watermark) = high_watermark else { return };
         let reached = high_watermark.min(self.log_end.offset);
         if self.high_watermark.is_none_or(|known| reached > known) {
@@ -410,13 +427,18 @@ impl Consensus {
 
     /// Between one and two election timeouts from now.
     fn election_deadline(&mut self, now: Now) -> Duration {
+        let timeout = self.config.election_timeout;
+        now.mono + timeout + self.less_than(timeout)
+    }
+
+    /// Whole milliseconds.
+    fn less_than(&mut self, bound: Duration) -> Duration {
         // SplitMix64: any two nodes' sequences part, which is all that is asked of it.
         self.jitter = self.jitter.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.jitter;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        let timeout = self.config.election_timeout;
-        let spread = (timeout.as_millis() as u64).max(1);
-        now.mono + timeout + Duration::from_millis((z ^ (z >> 31)) % spread)
+        let bound = (bound.as_millis() as u64).max(1);
+        Duration::from_millis((z ^ (z >> 31)) % bound)
     }
 }

@@ -31,6 +31,7 @@ enum Message {
     Fetch { from: usize, number: u64, epoch: i32, offset: usize, last_epoch: i32 },
     Fetched { number: u64, leader_id: Option<i32>, epoch: i32, found: Option<Found> },
     Unanswered { number: u64 },
+    Refused { by: usize, number: u64, epoch: i32 },
     Flushed { life: u64, end: usize },
     Wake { life: u64 },
     Restart,
@@ -56,6 +57,8 @@ struct Node {
 
 struct World {
     random: u64,
+    /// Nodes notice that the process of their leader is gone.
+    fast: bool,
     now: u64,
     nodes: Vec<Node>,
     queue: BTreeMap<(u64, u64), (usize, Message)>,
@@ -107,6 +110,7 @@ impl World {
         };
         let mut world = World {
             random: seed,
+            fast: seed % 2 == 1,
             now: 0,
             nodes: (0..voters + observers).map(node).collect(),
             queue: BTreeMap::new(),
@@ -182,6 +186,7 @@ impl World {
             election_timeout: Duration::from_millis(1000),
             election_backoff: Duration::from_millis(1000),
             fetch_timeout: Duration::from_millis(2000),
+            fast_failover: self.fast,
             jitter_seed,
         });
         let node = &mut self.nodes[index];

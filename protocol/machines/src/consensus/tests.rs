@@ -20,11 +20,16 @@ fn at(ms: u64) -> Now {
 }
 
 fn node(id: i32) -> Consensus {
+    node_that(id, false)
+}
+
+fn node_that(id: i32, fast_failover: bool) -> Consensus {
     Consensus::new(ConsensusConfig {
         local: voter(id),
         election_timeout: Duration::from_millis(1000),
         election_backoff: Duration::from_millis(1000),
         fetch_timeout: Duration::from_millis(2000),
+        fast_failover,
         jitter_seed: id as u64,
     })
 }
@@ -299,4 +304,72 @@ fn control_records_are_read_as_they_were_written() {
     let alone = records::leader_change(1, [key(1)].into_iter(), [key(1)].into_iter());
     let bytes = [0, 0, 0, 0, 0, 1, 2, 0, 0, 0, 1, 0, 2, 0, 0, 0, 1, 0, 0];
     assert_eq!(alone.value().unwrap().as_ref(), bytes);
+}
+
+/// When it wants to be told the time next.
+fn wakes(effects: &[Effect]) -> Option<Duration> {
+    let at = |effect: &Effect| match effect {
+        Effect::WakeAt(at) => Some(*at),
+        _ => None,
+    };
+    effects.iter().rev().find_map(at)
+}
+
+#[test]
+fn the_first_election_of_all_waits_for_nothing_and_the_voters_stand_in_turn() {
+    let ms = Duration::from_millis;
+    for (id, from, to) in [(1, 0, 25), (2, 50, 75), (3, 100, 125)] {
+        let woken =
+            wakes(&step(&mut node_that(id, true), at(0), start(None, (0, 0), &[1, 2, 3], 0)));
+        assert!(woken.is_some_and(|at| at >= ms(from) && at < ms(to)), "voter {id}: {woken:?}");
+        let woken = wakes(&step(&mut node(id), at(0), start(None, (0, 0), &[1, 2, 3], 0)));
+        assert!(woken.is_some_and(|at| at >= ms(1000)), "voter {id}: {woken:?}");
+    }
+}
+
+#[test]
+fn a_leader_whose_process_is_gone_is_replaced_without_a_timeout() {
+    for fast in [true, false] {
+        let mut second = node_that(2, fast);
+        step(&mut second, at(0), start(Some(led(4, 1)), (4, 9), &[1, 2, 3], 0));
+        step(&mut second, at(1), Event::FetchAnswered { high_watermark: Some(9) });
+        let ask = |candidate: i32| VoteRequest {
+            candidate: key(candidate),
+            epoch: 4,
+            log_end: OffsetAndEpoch { epoch: 4, offset: 9 },
+            pre_vote: true,
+        };
+        let granted = |node: &mut Consensus| {
+            let asked = Event::VoteRequested { ticket: 1, request: ask(3) };
+            let answers = step(node, at(10), asked);
+            answers.iter().any(|e| matches!(e, Effect::AnswerVote { answer, .. } if answer.granted))
+        };
+        assert!(!granted(&mut second), "it has a leader");
+        // Of another epoch, or another node: that says nothing.
+        step(&mut second, at(10), Event::LeaderGone { leader_id: 1, epoch: 3 });
+        step(&mut second, at(10), Event::LeaderGone { leader_id: 3, epoch: 4 });
+        assert!(!granted(&mut second), "its leader is there");
+        let gone = Event::LeaderGone { leader_id: 1, epoch: 4 };
+        let woken = wakes(&step(&mut second, at(10), gone.clone()));
+        assert_eq!(granted(&mut second), fast);
+        let Some(woken) = woken.filter(|_| fast) else { continue };
+        assert!(
+            woken < Duration::from_millis(10 + 25),
+            "the first of those that are left: {woken:?}"
+        );
+        assert_eq!(wakes(&step(&mut second, at(12), gone)), None, "said again it is no news");
+        let asked = step(&mut second, at(40), Event::Tick);
+        assert!(
+            asked
+                .iter()
+                .any(|e| matches!(e, Effect::AskForVote { request, .. } if request.pre_vote))
+        );
+        // The other one has heard of its leader since: it is followed on, until its end is seen once more.
+        let refused = VoteAnswer { epoch: 4, leader_id: Some(1), granted: false, pre_vote: true };
+        step(&mut second, at(41), Event::VoteAnswered { from: key(3), answer: refused });
+        assert!(matches!(second.role(), Role::Follower { .. }));
+        let gone = Event::LeaderGone { leader_id: 1, epoch: 4 };
+        let woken = wakes(&step(&mut second, at(60), gone)).expect("another try");
+        assert!(woken < Duration::from_millis(60 + 50), "{woken:?}");
+    }
 }

@@ -9,6 +9,9 @@ impl World {
         }
         if self.nodes[to].machine.is_none() {
             return match message {
+                Message::Fetch { from, number, epoch, .. } if self.fast => {
+                    self.at(1, from, Message::Refused { by: to, number, epoch });
+                }
                 Message::Vote { from, .. }
                 | Message::Resigned { from, .. }
                 | Message::Fetch { from, .. } => self.lose(from, to, message),
@@ -45,6 +48,10 @@ impl World {
                     self.nodes[to].fetching = None;
                     self.fetch(to);
                 }
+            }
+            Message::Refused { by, number, epoch } => {
+                self.step(to, Event::LeaderGone { leader_id: key(by).id, epoch });
+                self.at(20, to, Message::Unanswered { number });
             }
             Message::Fetched { number, leader_id, epoch, found } => {
                 if self.nodes[to].fetching == Some(number) {

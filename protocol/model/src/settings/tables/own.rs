@@ -1,6 +1,6 @@
 //! What Kafka has no name for.
 
-use crate::settings::setting::Check::{AtLeast, Fraction};
+use crate::settings::setting::Check::{Any, AtLeast, Fraction};
 use crate::settings::setting::{Area, settings};
 
 pub(super) const OWN: Area = Area {
@@ -18,5 +18,7 @@ pub(super) const OWN: Area = Area {
             "How often the room on the disks is measured.";
         Int "ottla.control.threads" = null, AtLeast(1), Node + honoured + internal:
             "Threads of the controller and all that is neither sockets nor disks; one on a machine of four cores or more, on smaller ones those of num.network.threads, unless given.";
+        Boolean "ottla.failover.fast" = "true", Any, Node + honoured + internal:
+            "A node whose process is known to be gone, as its connections are reset and nothing listens where it was, is replaced at once; else after the timeouts that count for one that is slow or cut off.";
     },
 };
