@@ -17,6 +17,19 @@ pub(crate) fn partition() -> ChildSpec {
         .stops_at_once()
 }
 
+/// A replica fetcher has nothing to lose: it is started again however often it fails, as no other fetches its partitions.
+pub(crate) fn fetcher() -> ChildSpec {
+    let backoff =
+        Backoff { initial: Duration::from_millis(10), max: Duration::from_secs(1), jitter: 0.5 };
+    ChildSpec::permanent()
+        .on(Bulkhead::Network)
+        .intensity(u32::MAX, Duration::from_secs(60))
+        .backoff(backoff)
+        .give_up(GiveUp::Offline)
+        .shutdown(Duration::from_secs(1))
+        .stops_at_once()
+}
+
 /// A coordinator loads anew from its partition; it ends where the partition's leadership does. One that cannot load is offline
 /// alone.
 pub(crate) fn coordinator() -> ChildSpec {

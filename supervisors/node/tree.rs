@@ -8,12 +8,12 @@ use coordinators::{Coordinators, CoordinatorsArgs, Groups};
 use disk::DiskLock;
 use machines::metadata::{ConfigResource, MetadataImage};
 use model::NodeId;
-use model::node_config::{NodeConfig, RoomConfig};
+use model::node_config::{NodeConfig, ReplicationConfig, RoomConfig};
 use model::settings::Values;
 use network::{Bound, Broker, BrokerParts, ConnectionQuotas, Limits, ListenerActor, ListenerArgs};
 use partitions::{
     Assignments, Hosted, LogCleaner, LogCleanerArgs, LogDir, LogDirArgs, LogDirState, LogDirs,
-    Partitions, PartitionsArgs, PartitionsMsg,
+    Partitions, PartitionsArgs, PartitionsMsg, Replication, ReplicationArgs,
 };
 use quorum::{
     ControllerHandle, ControllerMsg, LifecycleMsg, LifecycleState, QuorumHandle, RaftStatus,
@@ -271,6 +271,7 @@ fn branches(cx: &Cx<NodeActor>, shared: &Shared) -> Vec<Seed> {
             partitions_args(shared),
             &shared.partitions,
         ),
+        Seed::of::<Replication>("replication", policy::branch(), replication_args(shared)).0,
         Seed::of::<Coordinators>("coordinators", policy::branch(), coordinators).0,
         supervisor("network", Strategy::OneForOne, network_members(cx, shared, groups)),
         Seed::at::<Supervisor>("extensions", policy::branch(), extensions, &shared.extensions),
@@ -319,6 +320,20 @@ fn partitions_args(shared: &Shared) -> PartitionsArgs {
             .alter_dirs_threads
             .and_then(|threads| usize::try_from(threads).ok())
             .unwrap_or(shared.log_dirs.0.len()),
+    }
+}
+
+fn replication_args(shared: &Shared) -> ReplicationArgs {
+    ReplicationArgs {
+        node: shared.node(),
+        hosted: shared.hosted.clone(),
+        metadata: shared.images.subscribe(),
+        applied: shared.applied.subscribe(),
+        settings: shared.settings.subscribe(),
+        config: ReplicationConfig::new(&shared.config.values),
+        listener: shared.config.inter_broker_listener_name.clone(),
+        broker_epoch: shared.broker_epoch.clone(),
+        fetcher: policy::fetcher(),
     }
 }
 

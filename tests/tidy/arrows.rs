@@ -4,7 +4,8 @@
 use crate::manifest::{Crate, workspace};
 
 /// Folder, and the workspace's crates it may use. Within the middle row, coordinators and quorum may lead to partitions,
-/// whose logs they keep their records in, and quorum to the client, by which it reaches other nodes; nothing else beside them.
+/// whose logs they keep their records in, and partitions and quorum to the client, by which they reach other nodes; nothing else
+/// beside them.
 const ARROWS: [(&str, &str); 13] = [
     ("protocol/model", ""),
     ("protocol/wire", "model"),
@@ -13,7 +14,7 @@ const ARROWS: [(&str, &str); 13] = [
     ("storage/log", "model wire disk"),
     ("actors/runtime", "model wire machines disk log"),
     ("actors/client", "model wire machines disk log runtime"),
-    ("actors/partitions", "model wire machines disk log runtime"),
+    ("actors/partitions", "model wire machines disk log runtime client"),
     ("actors/coordinators", "model wire machines disk log runtime partitions"),
     ("actors/quorum", "model wire machines disk log runtime client partitions"),
     ("actors/network", "model wire machines disk log runtime partitions coordinators quorum"),

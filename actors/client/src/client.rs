@@ -35,6 +35,8 @@ pub struct ClientConfig {
     pub metadata_max_age: Duration,
     /// A longer answer ends the connection. Bytes.
     pub max_response_bytes: u32,
+    /// Of each socket; `None` leaves it to the operating system. Bytes.
+    pub receive_buffer: Option<u32>,
     /// Whether asking for a topic may create it, where the broker allows it too.
     pub create_topics: bool,
 }
@@ -51,6 +53,7 @@ impl Default for ClientConfig {
             max_in_flight: 5,
             metadata_max_age: Duration::from_secs(300),
             max_response_bytes: 128 << 20,
+            receive_buffer: None,
             create_topics: true,
         }
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use model::ErrorCode;
-use runtime::{Bulkhead, Map, NetStream, Task, World};
+use runtime::{Bulkhead, ConnectOptions, Map, NetStream, Task, World};
 use tokio::io::{ReadHalf, WriteHalf};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use wire::{
@@ -74,7 +74,8 @@ impl Connection {
     ) -> Result<Connection, RequestError> {
         let address = format!("{host}:{port}");
         let failed = |reason: String| RequestError::Connect { address: address.clone(), reason };
-        let connecting = world.net().connect(host, port);
+        let options = ConnectOptions { receive_buffer: config.receive_buffer };
+        let connecting = world.net().connect_with(host, port, options);
         let stream = world
             .timeout(config.connect_timeout, connecting)
             .await

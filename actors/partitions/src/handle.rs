@@ -86,6 +86,8 @@ pub struct PartitionHandle {
     opened: AtomicBool,
     /// Nobody has to do with the log, and it needs no recovery.
     closed: AtomicBool,
+    /// Its log is being cut: where an actor failed amid that, the directory may not know yet.
+    truncating: AtomicBool,
     deleted: AtomicBool,
 }
 
@@ -124,6 +126,7 @@ impl PartitionHandle {
             called_off: ArcSwapOption::empty(),
             role: ArcSwapOption::empty(),
             opened: AtomicBool::new(false),
+            truncating: AtomicBool::new(false),
             deleted: AtomicBool::new(false),
         }
     }
@@ -270,6 +273,14 @@ impl PartitionHandle {
 
     pub(crate) fn set_opened(&self) {
         self.opened.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_truncating(&self) -> bool {
+        self.truncating.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_truncating(&self, truncating: bool) {
+        self.truncating.store(truncating, Ordering::Release);
     }
 
     pub(crate) fn is_closed(&self) -> bool {

@@ -12,6 +12,7 @@ mod partition;
 mod partitions;
 mod reads;
 mod recovery;
+mod replication;
 mod room;
 
 pub use assignments::{Assignments, ReplicaName};
@@ -25,11 +26,13 @@ pub use hosted::{Hosted, HostedTopic};
 pub use log_dir::{LogDir, LogDirArgs, LogDirMsg, read_log_dir};
 pub use log_dirs::{LogDirState, LogDirs};
 pub use partition::{
-    DeleteRecords, DeleteRecordsError, PartitionActor, PartitionArgs, PartitionMsg,
+    Cut, DeleteRecords, DeleteRecordsError, FollowError, FollowResult, FollowerEnd, PartitionActor,
+    PartitionArgs, PartitionMsg, Replicate, Truncate,
 };
 pub use partitions::{AlterDirError, DirMoves, Partitions, PartitionsArgs, PartitionsMsg};
 #[cfg(test)]
 mod recovery_tests;
 
 pub use reads::{Isolation, NotServed, ReadFrom, Readable, read_error_code};
+pub use replication::{Replication, ReplicationArgs, ReplicationMsg};
 pub use room::Room;

@@ -6,6 +6,7 @@
 
 mod clean;
 mod flush;
+mod follow;
 mod open;
 mod promote;
 #[cfg(test)]
@@ -25,9 +26,12 @@ use wire::batch::RecordBatch;
 use crate::cleaner::{CleanRequest, PassFailed};
 use crate::future::FutureLog;
 use crate::handle::{Append, AppendResult, Appending, PartitionHandle, Serving, Standing};
+use crate::hosted::Hosted;
 pub use clean::CleanStep;
 use clean::Cleaning;
 pub use flush::SyncFailed;
+use follow::Unanswered;
+pub use follow::{Cut, FollowError, FollowResult, FollowerEnd, Replicate, Truncate};
 pub use open::PartitionArgs;
 pub(crate) use open::{OpenLogError, log_config, open_log};
 pub use trim::{DeleteRecords, DeleteRecordsError};
@@ -46,6 +50,10 @@ pub enum PartitionMsg {
     Lead { leadership: Box<Leadership> },
     /// From `partitions`: another replica leads.
     Follow { leader_epoch: LeaderEpoch, partition_epoch: i32 },
+    /// From a replica fetcher: what the leader has is taken over.
+    Replicate { asked: Box<Replicate> },
+    /// From a replica fetcher: the log is cut.
+    Truncate { asked: Box<Truncate> },
     /// From `partitions`: the topic's settings changed.
     Configure { config: Arc<TopicConfig> },
     /// Moves the log start offset up; answers with where it is.
@@ -84,6 +92,8 @@ runtime::messages!(PartitionMsg {
     SyncDue,
     Lead,
     Follow,
+    Replicate,
+    Truncate,
     Configure,
     DeleteRecords,
     Tick,
@@ -127,6 +137,10 @@ pub struct PartitionActor {
     /// A pass of the log cleaner.
     cleaning: Option<Box<Cleaning>>,
     producer_id_expiration_ms: i64,
+    /// As follower: what was brought last, until it is written as safely as the topic wants.
+    unanswered: Option<Box<Unanswered>>,
+    /// For the checkpoints of its directory.
+    hosted: Arc<Hosted>,
     effects: Vec<Effect>,
     appended: Counter,
     appended_bytes: Counter,
@@ -153,9 +167,13 @@ impl Actor for PartitionActor {
                 self.effects = Vec::new();
             }
             PartitionMsg::Follow { leader_epoch, partition_epoch } => {
+                // What was given offsets is in the log before another's records are.
+                self.flush(cx).await?;
                 self.step(cx, Event::Follow { leader_epoch, partition_epoch })?;
                 self.publish_standing();
             }
+            PartitionMsg::Replicate { asked } => Box::pin(self.replicate(cx, *asked)).await?,
+            PartitionMsg::Truncate { asked } => Box::pin(self.truncate(cx, asked)).await?,
             PartitionMsg::Configure { config } => self.configure(cx, config),
             PartitionMsg::DeleteRecords { asked } => {
                 let DeleteRecords { offset, held: _held, reply } = *asked;

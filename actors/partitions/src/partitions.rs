@@ -331,7 +331,8 @@ impl Partitions {
         let spec = spec.on_change(move |event| follow_actor(&watched, &event.change));
         let producer_id_expiration_ms = i64::from(self.settings.int("producer.id.expiration.ms"));
         let (name, address) = (handle.dir_name(), handle.address().clone());
-        let args = PartitionArgs { handle, producer_id_expiration_ms };
+        let hosted = self.args.hosted.clone();
+        let args = PartitionArgs { handle, producer_id_expiration_ms, hosted };
         let seed = Seed::at::<PartitionActor>(name, spec, args, &address);
         cx.spawn_seed(seed)?;
         Ok(())

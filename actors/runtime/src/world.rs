@@ -22,7 +22,8 @@ pub use bulkheads::{Bulkhead, BulkheadSizes, Bulkheads, Handles};
 pub use clock::{Clock, RealClock, TimedOut};
 pub use jobs::{Job, JobLost, Jobs, RealJobs};
 pub use net::{
-    BoxStream, ListenOptions, Listener, Net, NetStream, RealNet, SimListener, SimStream,
+    BoxStream, ConnectOptions, ListenOptions, Listener, Net, NetStream, RealNet, SimListener,
+    SimStream,
 };
 pub use random::{Random, RandomStream, RealRandom};
 

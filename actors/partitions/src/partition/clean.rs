@@ -29,6 +29,8 @@ pub(super) struct Cleaning {
     /// Here between two jobs.
     pass: Option<Box<Compaction>>,
     throttle: Arc<Throttle>,
+    /// It is to end: the log will be cut.
+    aborted: bool,
     reply: Reply<PassResult>,
 }
 
@@ -64,12 +66,20 @@ impl PartitionActor {
                 // From now on offsets are missing in this log, whatever becomes of the pass.
                 self.handle.set_cleaned(to_clean.first_dirty_offset);
                 let pass = Some(Box::new(pass));
-                self.cleaning = Some(Box::new(Cleaning { pass, throttle, reply }));
+                self.cleaning = Some(Box::new(Cleaning { pass, throttle, aborted: false, reply }));
                 self.draw_jitter(cx);
                 self.clean_on(cx);
             }
             Err(error) => reply.send(Err(error.into())),
         }
+    }
+
+    /// Whether there is a pass, which then ends soon.
+    pub(super) fn abort_pass(&mut self) -> bool {
+        if let Some(cleaning) = &mut self.cleaning {
+            cleaning.aborted = true;
+        }
+        self.cleaning.is_some()
     }
 
     /// By what is written: a batch that has only got its offsets may never come.
@@ -84,7 +94,7 @@ impl PartitionActor {
 
     pub(super) fn clean_on(&mut self, cx: &mut Cx<Self>) {
         let Some(cleaning) = &mut self.cleaning else { return };
-        if self.handle.future().is_some() {
+        if cleaning.aborted || self.handle.future().is_some() {
             if let Some(pass) = cleaning.pass.take() {
                 self.drop_pass(cx, pass, None, PassFailed::Aborted);
             }

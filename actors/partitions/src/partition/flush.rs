@@ -137,7 +137,9 @@ impl PartitionActor {
         self.failed_syncs = 0;
         self.log.synced(&job);
         self.handle.set_recovery_point(self.log.recovery_point());
-        self.step(cx, Event::Written { end: job.end_offset() })?;
+        // Not the job's end: the log may have been cut since.
+        self.step(cx, Event::Written { end: self.log.recovery_point() })?;
+        self.answer_if_written(cx)?;
         if self.must_sync() && self.log.recovery_point() < self.log.log_end_offset() {
             self.sync(cx);
         }

@@ -15,6 +15,7 @@ use runtime::{Cx, Failure, Map, World};
 
 use super::PartitionActor;
 use crate::handle::{PartitionHandle, Role};
+use crate::hosted::Hosted;
 use crate::log_dirs::LogDirState;
 
 #[derive(Clone)]
@@ -22,13 +23,14 @@ pub struct PartitionArgs {
     pub handle: Arc<PartitionHandle>,
     /// `producer.id.expiration.ms`, for what snapshots of producers kept.
     pub producer_id_expiration_ms: i64,
+    pub hosted: Arc<Hosted>,
 }
 
 pub(super) async fn open(
     cx: &mut Cx<PartitionActor>,
     args: PartitionArgs,
 ) -> Result<PartitionActor, Failure> {
-    let PartitionArgs { handle, producer_id_expiration_ms } = args;
+    let PartitionArgs { handle, producer_id_expiration_ms, hosted } = args;
     handle.set_closed(false);
     let config = handle.config();
     let now_ms = cx.world().now().wall_ms;
@@ -64,6 +66,7 @@ pub(super) async fn open(
     handle.set_high_watermark(machine.high_watermark());
     handle.set_last_stable(machine.last_stable_offset());
     handle.set_opened();
+    handle.set_truncating(false);
     resume_role(cx, &handle).await;
     Ok(PartitionActor {
         appended: cx.counter("batches_appended"),
@@ -86,6 +89,8 @@ pub(super) async fn open(
         deletions: 0,
         cleaning: None,
         producer_id_expiration_ms,
+        unanswered: None,
+        hosted,
         effects: Vec::new(),
     })
 }
@@ -112,8 +117,7 @@ fn found(handle: &PartitionHandle) -> OpenOptions {
         return OpenOptions {
             clean: false,
             writes_survived: true,
-            // A partition's actor does not truncate; one that does has to tell.
-            truncated_whole: true,
+            truncated_whole: !handle.is_truncating(),
             recovery_point: handle.recovery_point(),
             log_start_offset: handle.log_start_offset(),
             high_watermark: handle.high_watermark(),

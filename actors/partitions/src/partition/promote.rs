@@ -71,6 +71,7 @@ impl PartitionActor {
         let args = PartitionArgs {
             handle: self.handle.clone(),
             producer_id_expiration_ms: self.producer_id_expiration_ms,
+            hosted: self.hosted.clone(),
         };
         *self = open(cx, args).await?;
         Ok(())

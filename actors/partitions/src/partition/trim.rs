@@ -69,6 +69,15 @@ impl PartitionActor {
         Ok(Ok(self.log.log_start_offset()))
     }
 
+    /// What the leader deleted goes here too.
+    pub(super) fn follow_log_start(&mut self, cx: &mut Cx<Self>, leaders: i64) -> Outcome {
+        if self.log.advance_log_start(leaders.min(self.machine.high_watermark())) {
+            self.start_advanced(cx)?;
+            self.delete_segments(cx, KEEP_ALL)?;
+        }
+        Ok(())
+    }
+
     /// Retention: whole segments that the topic's policy, or the log start offset, gives up.
     pub(super) fn delete_old_segments(&mut self, cx: &mut Cx<Self>) -> Outcome {
         self.delete_segments(cx, self.retention(1.0))

@@ -21,10 +21,26 @@ pub trait Net: Send + Sync + 'static {
 
     fn connect<'a>(&'a self, host: &'a str, port: u16) -> BoxFuture<'a, io::Result<NetStream>>;
 
+    /// As [`connect`](Self::connect), with a socket of one's own liking where there is one.
+    fn connect_with<'a>(
+        &'a self,
+        host: &'a str,
+        port: u16,
+        _options: ConnectOptions,
+    ) -> BoxFuture<'a, io::Result<NetStream>> {
+        self.connect(host, port)
+    }
+
     /// So many connections may be accepted and open at a time; what opens more takes descriptors that others need.
     fn most_accepted(&self) -> usize {
         usize::MAX
     }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ConnectOptions {
+    /// Size of the socket's buffer; `None` leaves the operating system's.
+    pub receive_buffer: Option<u32>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -232,12 +248,24 @@ impl Net for RealNet {
         })
     }
 
-    #[expect(clippy::disallowed_types, reason = "the real network itself")]
     fn connect<'a>(&'a self, host: &'a str, port: u16) -> BoxFuture<'a, io::Result<NetStream>> {
+        self.connect_with(host, port, ConnectOptions::default())
+    }
+
+    fn connect_with<'a>(
+        &'a self,
+        host: &'a str,
+        port: u16,
+        options: ConnectOptions,
+    ) -> BoxFuture<'a, io::Result<NetStream>> {
         Box::pin(async move {
             let mut last = no_address(host);
             for addr in resolve(host, port).await? {
-                match tokio::net::TcpStream::connect(addr).await {
+                let socket = socket(addr)?;
+                if let Some(size) = options.receive_buffer {
+                    socket.set_recv_buffer_size(size)?;
+                }
+                match socket.connect(addr).await {
                     Ok(stream) => {
                         stream.set_nodelay(true)?;
                         return Ok(NetStream::Tcp(stream));
@@ -255,12 +283,16 @@ async fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
     Ok(tokio::net::lookup_host((host, port)).await?.collect())
 }
 
+fn socket(addr: SocketAddr) -> io::Result<tokio::net::TcpSocket> {
+    match addr {
+        SocketAddr::V4(_) => tokio::net::TcpSocket::new_v4(),
+        SocketAddr::V6(_) => tokio::net::TcpSocket::new_v6(),
+    }
+}
+
 #[expect(clippy::disallowed_types, reason = "the real network itself")]
 fn bind(addr: SocketAddr, options: ListenOptions) -> io::Result<tokio::net::TcpListener> {
-    let socket = match addr {
-        SocketAddr::V4(_) => tokio::net::TcpSocket::new_v4()?,
-        SocketAddr::V6(_) => tokio::net::TcpSocket::new_v6()?,
-    };
+    let socket = socket(addr)?;
     socket.set_reuseaddr(true)?;
     if let Some(size) = options.send_buffer {
         socket.set_send_buffer_size(size)?;

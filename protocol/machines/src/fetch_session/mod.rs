@@ -3,6 +3,7 @@
 //! A table of decisions without IO, bounded in sessions; its owner guards it. Source: KIP-227; `FetchManager`,
 //! `FetchSession`, `FetchSessionCacheShard` of Kafka's server module.
 
+mod fetcher;
 #[cfg(test)]
 mod tests;
 
@@ -11,6 +12,8 @@ use std::sync::Arc;
 
 use model::topic::MAX_NAME_LENGTH;
 use model::{ErrorCode, Uuid};
+
+pub use fetcher::{FetcherSession, SessionError, SessionRequest};
 
 /// The id of "no session".
 pub const NO_SESSION: i32 = 0;

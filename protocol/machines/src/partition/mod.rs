@@ -5,6 +5,7 @@
 //!
 //! Source: `Partition.scala`, `UnifiedLog`; inventory G, "Replication" and "Idempotence".
 
+mod follow;
 mod producers;
 #[cfg(test)]
 mod tests;
@@ -13,6 +14,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use model::producers::{BatchInfo, CompletedTransaction, Producers, RememberedBatch};
 use model::{ErrorCode, LeaderEpoch, NodeId, Now, ProducerEpoch, Ticket};
+
+pub use follow::{EpochEnd, truncation_offset};
 
 /// Who wrote a batch: only a client's sequences are checked, and a follower takes what its leader has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,6 +112,12 @@ pub enum Event {
     Written { end: i64 },
     /// A follower asked for `offset`: it has everything below.
     ReplicaFetched { replica: NodeId, offset: i64 },
+    /// As follower: one batch as it lies in the leader's log is written next.
+    Replicate { base_offset: i64, batch: BatchInfo },
+    /// As follower: everything below is committed, says the leader.
+    CommittedByLeader { offset: i64 },
+    /// As follower: the log was cut at its end, or begun anew.
+    Truncated(Opened),
     /// Records below `offset` are gone.
     LogStartAdvanced { offset: i64 },
     /// Periodic: producers that wrote nothing for so long are forgotten.
@@ -256,6 +265,9 @@ impl Partition {
                 self.replica_ends.insert(replica, offset);
                 self.advance(effects);
             }
+            Event::Replicate { base_offset, batch } => self.replicate(base_offset, &batch),
+            Event::CommittedByLeader { offset } => self.committed_by_leader(offset, effects),
+            Event::Truncated(opened) => self.truncated(opened, effects),
             Event::LogStartAdvanced { offset } => {
                 self.log_start_offset = self.log_start_offset.max(offset);
                 self.high_watermark = self.high_watermark.max(self.log_start_offset);

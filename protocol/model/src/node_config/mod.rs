@@ -3,6 +3,7 @@
 mod checks;
 mod endpoints;
 mod parts;
+mod replication;
 
 #[cfg(test)]
 mod tests;
@@ -19,6 +20,7 @@ pub use parts::{
     CleanerConfig, ConnectionLimits, GroupsConfig, LogsConfig, NetworkConfig, QuorumConfig,
     RoomConfig, alter_log_dirs_rate,
 };
+pub use replication::{ReplicationConfig, replica_fetchers};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Roles {

@@ -1,0 +1,417 @@
+//! ReplicaFetcher: fetches for all partitions that one broker leads, or for its share of them.
+//!
+//! Supervisor: `replication`, which tells each incarnation what to fetch. It remembers nothing of a log: every fetch begins where the
+//! log ends. Bound: one response is in hand; the next is asked for when the partitions have taken it in.
+//! Source: `AbstractFetcherThread`, `ReplicaFetcherThread`.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use log::LogView;
+use machines::fetch_session::{FetchKey, FetchPartition, FetcherSession, SessionError, TopicKey};
+use model::{ErrorCode, LeaderEpoch};
+use runtime::{Actor, Counter, Cx, Failure, Gauge, Outcome, Ref, Waiter};
+use wire::FetchResponse;
+
+use super::Key;
+pub(super) use super::leader::FetcherArgs;
+use super::leader::{AskError, Leader};
+use super::taking::{Found, Task, Took, found, take_all};
+use crate::handle::{PartitionHandle, Standing};
+use crate::partition::FollowError;
+
+/// While a replica whose actor has failed is told so.
+const SHORT_PAUSE: Duration = Duration::from_millis(10);
+
+/// A partition that is to be fetched in one leader epoch.
+#[derive(Debug, Clone)]
+pub(super) struct Assigned {
+    pub(super) handle: Arc<PartitionHandle>,
+    pub(super) leader_epoch: LeaderEpoch,
+}
+
+impl PartialEq for Assigned {
+    fn eq(&self, other: &Assigned) -> bool {
+        Arc::ptr_eq(&self.handle, &other.handle) && self.leader_epoch == other.leader_epoch
+    }
+}
+
+impl Assigned {
+    fn key(&self) -> Key {
+        (self.handle.topic_id, self.handle.topic_partition.partition)
+    }
+
+    /// The log, once its actor follows in this epoch.
+    fn view(&self) -> Option<Arc<LogView>> {
+        match &*self.handle.standing() {
+            Standing::Follower(serving) if serving.leader_epoch == self.leader_epoch => {
+                Some(serving.view.clone())
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether it will not be followed in this epoch any more.
+    fn is_over(&self) -> bool {
+        self.handle.is_deleted() || self.handle.leader_epoch() > self.leader_epoch
+    }
+}
+
+/// Where the fetcher stands with one partition.
+#[derive(Debug)]
+enum Stage {
+    /// Its actor does not follow yet, or is down.
+    Waiting,
+    Fetching,
+    /// After an error, until some time.
+    Delayed,
+    /// Until there is a new leader epoch.
+    Failed(String),
+}
+
+struct Following {
+    assigned: Assigned,
+    stage: Stage,
+    /// Records that it lacks, as of the last fetch.
+    lag: i64,
+}
+
+pub(super) enum FetcherMsg {
+    /// From `replication`: fetch these, from now on in these leader epochs.
+    Assign { partitions: Vec<Assigned> },
+    /// From `replication`: no longer.
+    Unassign { partitions: Vec<Key> },
+    /// From itself: a replica may be ready to follow.
+    Ready { partition: Key },
+    /// From itself: what was delayed may be due.
+    Again,
+    /// From itself: the leader has answered, or has not.
+    Fetched { leader: Leader, answer: Box<Result<FetchResponse, AskError>> },
+    /// From itself: the partitions have what came.
+    Taken { leader: Leader, results: Vec<(Key, LeaderEpoch, Took)> },
+    /// From itself: what it waited for has failed as a bug would.
+    Lost,
+    /// From a test or an operator: fail as a bug would.
+    Panic { message: String },
+}
+
+runtime::messages!(FetcherMsg { Assign, Unassign, Ready, Again, Fetched, Taken, Lost, Panic });
+
+pub(super) struct ReplicaFetcher {
+    args: FetcherArgs,
+    /// Here while nothing is under way.
+    leader: Option<Leader>,
+    session: FetcherSession,
+    following: BTreeMap<Key, Following>,
+    /// What the session is to be told of, or no longer of.
+    changed: BTreeSet<Key>,
+    /// In the order in which they are due.
+    delayed: VecDeque<(Duration, Key)>,
+    /// The leader was not reached.
+    paused_until: Duration,
+    refused_in_a_row: u32,
+    fetches: Counter,
+    fetched_bytes: Counter,
+    failed: Gauge,
+}
+
+impl Actor for ReplicaFetcher {
+    const KIND: &'static str = "replica-fetcher";
+    type Msg = FetcherMsg;
+    type Args = FetcherArgs;
+
+    async fn start(cx: &mut Cx<Self>, args: FetcherArgs) -> Result<Self, Failure> {
+        let leader = Leader { args: args.clone(), world: cx.world().clone(), connection: None };
+        Ok(ReplicaFetcher {
+            args,
+            leader: Some(leader),
+            session: FetcherSession::default(),
+            following: BTreeMap::new(),
+            changed: BTreeSet::new(),
+            delayed: VecDeque::new(),
+            paused_until: Duration::ZERO,
+            refused_in_a_row: 0,
+            fetches: cx.counter("fetches"),
+            fetched_bytes: cx.counter("bytes_fetched"),
+            failed: cx.gauge("failed_partitions"),
+        })
+    }
+
+    async fn handle(&mut self, cx: &mut Cx<Self>, msg: FetcherMsg) -> Outcome {
+        match msg {
+            FetcherMsg::Assign { partitions } => {
+                for assigned in partitions {
+                    self.begin(cx, assigned);
+                }
+            }
+            FetcherMsg::Unassign { partitions } => {
+                for key in partitions {
+                    self.following.remove(&key);
+                    self.changed.insert(key);
+                }
+            }
+            FetcherMsg::Ready { partition } => self.look_again(cx, partition),
+            FetcherMsg::Again => self.end_delays(cx),
+            FetcherMsg::Fetched { leader, answer } => self.fetched(cx, leader, *answer),
+            FetcherMsg::Taken { leader, results } => {
+                self.leader = Some(leader);
+                for (key, epoch, took) in results {
+                    self.took(cx, key, epoch, took);
+                }
+            }
+            FetcherMsg::Lost => return Err(Failure::new("a task of the fetcher has failed")),
+            FetcherMsg::Panic { message } => panic!("{message}"),
+        }
+        let failed = |following: &&Following| matches!(following.stage, Stage::Failed(_));
+        self.failed.set(self.following.values().filter(failed).count() as i64);
+        self.fetch(cx);
+        Ok(())
+    }
+
+    fn state_line(&self) -> String {
+        let connected = self.leader.as_ref().is_none_or(|leader| leader.connection.is_some());
+        let state = if connected { "connected" } else { "not connected" };
+        let lag = self.following.values().map(|following| following.lag).max().unwrap_or(0);
+        let failed = self.following.values().find_map(|following| match &following.stage {
+            Stage::Failed(why) => Some((&following.assigned.handle.topic_partition, why)),
+            _ => None,
+        });
+        let failed = failed.map(|(partition, why)| format!(", FAILED: {partition}: {why}"));
+        format!(
+            "{state} to broker {}, {} partitions, lag {lag}{}",
+            self.args.leader,
+            self.following.len(),
+            failed.unwrap_or_default()
+        )
+    }
+}
+
+impl ReplicaFetcher {
+    fn begin(&mut self, cx: &mut Cx<Self>, assigned: Assigned) {
+        let key = assigned.key();
+        self.following.insert(key, Following { assigned, stage: Stage::Waiting, lag: 0 });
+        self.look_again(cx, key);
+    }
+
+    /// Fetches for a replica that waits, if it follows by now; else it is heard of.
+    fn look_again(&mut self, cx: &mut Cx<Self>, key: Key) {
+        let Some(following) = self.following.get_mut(&key) else { return };
+        if !matches!(following.stage, Stage::Waiting) {
+            return;
+        }
+        if following.assigned.view().is_some() {
+            following.stage = Stage::Fetching;
+            self.changed.insert(key);
+        } else {
+            cx.spawn_task(hear_of(following.assigned.clone(), cx.me().clone()));
+        }
+    }
+
+    fn set_stage(&mut self, key: Key, stage: Stage) {
+        if let Some(following) = self.following.get_mut(&key) {
+            following.stage = stage;
+            self.changed.insert(key);
+        }
+    }
+
+    fn delay(&mut self, cx: &mut Cx<Self>, key: Key, pause: Duration) {
+        self.set_stage(key, Stage::Delayed);
+        let due = cx.world().mono() + pause;
+        let at = self.delayed.partition_point(|(other, _)| *other <= due);
+        self.delayed.insert(at, (due, key));
+        cx.send_after(pause, FetcherMsg::Again);
+    }
+
+    fn end_delays(&mut self, cx: &mut Cx<Self>) {
+        let now = cx.world().mono();
+        while let Some((_, key)) = self.delayed.pop_front_if(|(due, _)| *due <= now) {
+            if let Some(following) = self.following.get_mut(&key)
+                && matches!(following.stage, Stage::Delayed)
+            {
+                following.stage = Stage::Waiting;
+                self.look_again(cx, key);
+            }
+        }
+    }
+
+    fn fail(&mut self, key: Key, why: String) {
+        if let Some(following) = self.following.get(&key) {
+            let partition = &following.assigned.handle.topic_partition;
+            tracing::error!(%partition, why, "is not fetched until its leader epoch changes");
+            self.set_stage(key, Stage::Failed(why));
+        }
+    }
+
+    /// Begins the next fetch, unless something is under way or there is nothing to fetch.
+    fn fetch(&mut self, cx: &mut Cx<Self>) {
+        if self.leader.is_none() {
+            return;
+        }
+        self.tell_session(cx);
+        if self.session.is_empty() || cx.world().mono() < self.paused_until {
+            return;
+        }
+        let Some(mut leader) = self.leader.take() else { return };
+        let request = self.session.request();
+        let task = Task::new(cx.me().clone());
+        cx.spawn_task(async move {
+            let answer = Box::new(leader.fetch(request).await);
+            task.done(FetcherMsg::Fetched { leader, answer }).await;
+        });
+    }
+
+    fn tell_session(&mut self, cx: &mut Cx<Self>) {
+        for key in std::mem::take(&mut self.changed) {
+            let wanted = match self.following.get(&key) {
+                Some(Following { assigned, stage: Stage::Fetching, .. }) => {
+                    Some(wanted(assigned, self.args.config.fetch_max_bytes))
+                }
+                _ => None,
+            };
+            match wanted {
+                Some(Some(wanted)) => self.session.want(wanted),
+                Some(None) => {
+                    self.session.forget(&session_key(key));
+                    self.set_stage(key, Stage::Waiting);
+                    self.look_again(cx, key);
+                }
+                None => self.session.forget(&session_key(key)),
+            }
+        }
+    }
+
+    fn fetched(
+        &mut self,
+        cx: &mut Cx<Self>,
+        leader: Leader,
+        answer: Result<FetchResponse, AskError>,
+    ) {
+        self.fetches.add(1);
+        let response = match answer {
+            Ok(response) => response,
+            Err(error) => {
+                self.session.failed();
+                tracing::warn!(leader = self.args.leader, %error, "a replica's fetch has failed");
+                self.leader = Some(leader);
+                return self.pause(cx);
+            }
+        };
+        let found: Vec<Found> = found(response.responses);
+        let named = found.iter().map(|found| &found.key);
+        let error = ErrorCode::from_code(response.error_code);
+        if let Err(error) = self.session.answered(error, response.session_id, named) {
+            tracing::info!(leader = self.args.leader, %error, "the fetch session is opened anew");
+            self.leader = Some(leader);
+            self.refused_in_a_row += 1;
+            let session_gone = matches!(
+                error,
+                SessionError::Refused(
+                    ErrorCode::FetchSessionIdNotFound | ErrorCode::InvalidFetchSessionEpoch
+                )
+            );
+            if !session_gone || self.refused_in_a_row > 1 {
+                self.pause(cx);
+            }
+            return;
+        }
+        self.refused_in_a_row = 0;
+        let mut taking = Vec::with_capacity(found.len());
+        for found in found {
+            let Some(asked) = self.session.get(&found.key) else { continue };
+            let Some(key) = own_key(&found.key) else { continue };
+            // Since then it may have been given up, or have a new leader epoch.
+            let Some(following) = self.following.get_mut(&key) else { continue };
+            let assigned = following.assigned.clone();
+            if asked.current_leader_epoch != assigned.leader_epoch.0 {
+                continue;
+            }
+            let size = found.size() as u64;
+            self.fetched_bytes.add(size);
+            taking.push((key, assigned, asked.fetch_offset, found.data));
+        }
+        let task = Task::new(cx.me().clone());
+        cx.spawn_task(async move {
+            let mut leader = leader;
+            let results = take_all(&mut leader, taking).await;
+            task.done(FetcherMsg::Taken { leader, results }).await;
+        });
+    }
+
+    fn pause(&mut self, cx: &mut Cx<Self>) {
+        let backoff = self.args.config.fetch_backoff;
+        self.paused_until = cx.world().mono() + backoff;
+        cx.send_after(backoff, FetcherMsg::Again);
+    }
+
+    fn took(&mut self, cx: &mut Cx<Self>, key: Key, epoch: LeaderEpoch, took: Took) {
+        let current = self.following.get_mut(&key);
+        let Some(following) = current.filter(|f| f.assigned.leader_epoch == epoch) else { return };
+        let partition = following.assigned.handle.topic_partition.clone();
+        let backoff = self.args.config.fetch_backoff;
+        match took {
+            Took::Taken { lag } => {
+                following.lag = lag;
+                self.changed.insert(key);
+            }
+            Took::Down => self.delay(cx, key, SHORT_PAUSE.min(backoff)),
+            Took::Refused(FollowError::OtherEpoch { .. }) => {
+                self.set_stage(key, Stage::Waiting);
+                self.look_again(cx, key);
+            }
+            Took::Refused(error @ FollowError::OffsetMismatch { .. }) => {
+                tracing::info!(%partition, %error, "fetched again");
+                self.delay(cx, key, backoff);
+            }
+            Took::Refused(error @ FollowError::OutOfOrder { .. }) => {
+                self.fail(key, error.to_string());
+            }
+            Took::Retry(why) => {
+                tracing::info!(%partition, why, "a replica's fetch is tried again later");
+                self.delay(cx, key, backoff);
+            }
+            Took::Failed(why) => self.fail(key, why),
+        }
+    }
+}
+
+/// What the next fetch asks for; none where the replica does not follow any more.
+fn wanted(assigned: &Assigned, max_bytes: i32) -> Option<FetchPartition> {
+    let view = assigned.view()?;
+    let epoch = view.leader_epochs().latest().map_or(-1, |latest| latest.epoch.0);
+    Some(FetchPartition {
+        key: session_key(assigned.key()),
+        fetch_offset: view.log_end_offset(),
+        log_start_offset: view.log_start_offset(),
+        max_bytes,
+        current_leader_epoch: assigned.leader_epoch.0,
+        last_fetched_epoch: epoch,
+    })
+}
+
+fn session_key((topic, partition): Key) -> FetchKey {
+    FetchKey { topic: TopicKey::Id(topic), partition }
+}
+
+fn own_key(key: &FetchKey) -> Option<Key> {
+    match &key.topic {
+        TopicKey::Id(id) => Some((*id, key.partition)),
+        TopicKey::Name(_) => None,
+    }
+}
+
+/// Tells when a replica follows in its epoch, or never will.
+async fn hear_of(assigned: Assigned, to: Ref<FetcherMsg>) {
+    let mut waiter = Waiter::new();
+    loop {
+        waiter.on(assigned.handle.pulse());
+        if assigned.is_over() {
+            return;
+        }
+        if assigned.view().is_some() {
+            break;
+        }
+        waiter.wait().await;
+    }
+    let _ = to.send(FetcherMsg::Ready { partition: assigned.key() }).await;
+}
