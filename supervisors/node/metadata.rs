@@ -8,8 +8,8 @@ use machines::controller::ControllerConfig;
 use machines::metadata::{Endpoint, MetadataImage};
 use model::node_config::NodeConfig;
 use quorum::{
-    AssignmentsArgs, ControllerActor, ControllerArgs, DirectoryAssignments, Lifecycle,
-    LifecycleArgs, MetadataPublisher, MetadataRetention, PublisherArgs, Raft, RaftArgs,
+    AlterIsr, AlterIsrArgs, AssignmentsArgs, ControllerActor, ControllerArgs, DirectoryAssignments,
+    Lifecycle, LifecycleArgs, MetadataPublisher, MetadataRetention, PublisherArgs, Raft, RaftArgs,
 };
 use runtime::{Cx, Seed, World};
 
@@ -47,6 +47,7 @@ pub(super) fn members(cx: &Cx<NodeActor>, shared: &Shared) -> Vec<Seed> {
     let member = policy::quorum_member;
     let world = cx.world();
     let (lifecycle, assignments) = (lifecycle_args(world, shared), assignments_args(world, shared));
+    let alter_isr = alter_isr_args(world, shared);
     let raft = Seed::at::<Raft>("raft", policy::storage_member(), raft, &shared.raft);
     let controller =
         Seed::at::<ControllerActor>("controller", member(), controller, &shared.controller);
@@ -55,6 +56,7 @@ pub(super) fn members(cx: &Cx<NodeActor>, shared: &Shared) -> Vec<Seed> {
         Seed::of::<MetadataPublisher>("metadata-publisher", member(), publisher).0,
         Seed::at::<Lifecycle>("lifecycle", member(), lifecycle, &shared.lifecycle),
         Seed::of::<DirectoryAssignments>("assignments", member(), assignments).0,
+        Seed::of::<AlterIsr>("alter-isr", member(), alter_isr).0,
     ];
     [raft].into_iter().chain(controller).chain(others).collect()
 }
@@ -103,6 +105,18 @@ fn assignments_args(world: &World, shared: &Shared) -> AssignmentsArgs {
         assignments: shared.assignments.clone(),
         controller: shared.controller_handle(world),
         metadata: shared.images.subscribe(),
+        broker_epoch: shared.broker_epoch.clone(),
+        request_timeout: Duration::from_millis(u64::try_from(timeout_ms).unwrap_or(0)),
+    }
+}
+
+fn alter_isr_args(world: &World, shared: &Shared) -> AlterIsrArgs {
+    let timeout_ms = shared.config.network.request_timeout_ms;
+    AlterIsrArgs {
+        node: shared.node(),
+        changes: shared.isr_changes.clone(),
+        hosted: shared.hosted.clone(),
+        controller: shared.controller_handle(world),
         broker_epoch: shared.broker_epoch.clone(),
         request_timeout: Duration::from_millis(u64::try_from(timeout_ms).unwrap_or(0)),
     }

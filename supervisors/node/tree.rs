@@ -12,8 +12,8 @@ use model::node_config::{NodeConfig, ReplicationConfig, RoomConfig};
 use model::settings::Values;
 use network::{Bound, Broker, BrokerParts, ConnectionQuotas, Limits, ListenerActor, ListenerArgs};
 use partitions::{
-    Assignments, Hosted, LogCleaner, LogCleanerArgs, LogDir, LogDirArgs, LogDirState, LogDirs,
-    Partitions, PartitionsArgs, PartitionsMsg, Replication, ReplicationArgs,
+    Assignments, Hosted, IsrChanges, LogCleaner, LogCleanerArgs, LogDir, LogDirArgs, LogDirState,
+    LogDirs, Partitions, PartitionsArgs, PartitionsMsg, Replication, ReplicationArgs,
 };
 use quorum::{
     ControllerHandle, ControllerMsg, LifecycleMsg, LifecycleState, QuorumHandle, RaftStatus,
@@ -44,6 +44,7 @@ pub(crate) struct Shared {
     pub(crate) directories: Arc<DirectoryFacts>,
     pub(crate) hosted: Arc<Hosted>,
     pub(crate) assignments: Arc<Assignments>,
+    pub(crate) isr_changes: Arc<IsrChanges>,
     pub(crate) images: Arc<Publisher<MetadataImage>>,
     pub(crate) settings: Arc<Publisher<Values>>,
     pub(crate) applied: Arc<Publisher<i64>>,
@@ -78,6 +79,7 @@ impl Shared {
             }),
             hosted: Arc::default(),
             assignments: Arc::default(),
+            isr_changes: Arc::default(),
             images: Arc::new(runtime::watch(MetadataImage::default()).0),
             settings: Arc::new(runtime::watch(config.values.clone()).0),
             applied: publisher(-1),
@@ -309,6 +311,7 @@ fn partitions_args(shared: &Shared) -> PartitionsArgs {
         log_dirs: shared.log_dirs.clone(),
         hosted: shared.hosted.clone(),
         assignments: shared.assignments.clone(),
+        isr_changes: shared.isr_changes.clone(),
         metadata: shared.images.subscribe(),
         settings: shared.settings.subscribe(),
         applied: shared.applied.clone(),

@@ -1,37 +1,50 @@
-//! What the controller must be told of the directories that replicas are in.
+//! What the controller must be told of replicas, until it is.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use machines::partition::IsrChange;
 use model::Uuid;
 use runtime::{Map, Pulse};
 
 /// A replica of this node, by topic id and partition.
 pub type ReplicaName = (Uuid, i32);
 
-/// Replicas that are in another directory than the metadata says, each with the one that it is in. Bound: the node's replicas.
-#[derive(Debug, Default)]
-pub struct Assignments {
-    waiting: Mutex<Map<ReplicaName, Uuid>>,
+/// Replicas that are in another directory than the metadata says, each with the one that it is in.
+pub type Assignments = ForController<Uuid>;
+
+/// The ISRs that leaders ask for.
+pub type IsrChanges = ForController<IsrChange>;
+
+/// The newest word on each replica that has news. Bound: the node's replicas.
+#[derive(Debug)]
+pub struct ForController<W> {
+    waiting: Mutex<Map<ReplicaName, W>>,
     pulse: Pulse,
 }
 
-impl Assignments {
-    fn waiting(&self) -> MutexGuard<'_, Map<ReplicaName, Uuid>> {
+impl<W> Default for ForController<W> {
+    fn default() -> Self {
+        ForController { waiting: Mutex::default(), pulse: Pulse::new() }
+    }
+}
+
+impl<W> ForController<W> {
+    fn waiting(&self) -> MutexGuard<'_, Map<ReplicaName, W>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The newest word on a replica stands.
-    pub fn push(&self, replica: ReplicaName, directory: Uuid) {
-        self.waiting().insert(replica, directory);
+    pub fn push(&self, replica: ReplicaName, word: W) {
+        self.waiting().insert(replica, word);
         self.pulse.publish();
     }
 
     /// Gives back what could not be told; what was said meanwhile stands.
-    pub fn put_back(&self, replica: ReplicaName, directory: Uuid) {
-        self.waiting().entry(replica).or_insert(directory);
+    pub fn put_back(&self, replica: ReplicaName, word: W) {
+        self.waiting().entry(replica).or_insert(word);
     }
 
-    pub fn take(&self, most: usize) -> Map<ReplicaName, Uuid> {
+    pub fn take(&self, most: usize) -> Map<ReplicaName, W> {
         let mut waiting = self.waiting();
         let rest = waiting.keys().nth(most).copied();
         let rest = rest.map_or_else(Map::new, |from| waiting.split_off(&from));

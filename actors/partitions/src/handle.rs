@@ -12,7 +12,9 @@ use model::{LeaderEpoch, TopicPartition, Uuid};
 use runtime::{Address, Answer, Dead, Held, Pulse, Reply};
 use wire::batch::RecordBatch;
 
+use crate::assignments::ReplicaName;
 use crate::checkpoints::{Checkpoint, Offsets};
+use crate::followers::FollowersCell;
 use crate::future::FutureLog;
 use crate::log_dirs::LogDirState;
 use crate::partition::PartitionMsg;
@@ -69,6 +71,7 @@ pub struct PartitionHandle {
     log_end: AtomicI64,
     high_watermark: AtomicI64,
     last_stable: AtomicI64,
+    followers: FollowersCell,
     /// Published when any of the offsets, or the standing, has moved.
     pulse: Pulse,
     /// Everything below is on the disk.
@@ -117,6 +120,7 @@ impl PartitionHandle {
             log_end: AtomicI64::new(0),
             high_watermark: AtomicI64::new(0),
             last_stable: AtomicI64::new(0),
+            followers: FollowersCell::default(),
             pulse: Pulse::new(),
             recovery_point: AtomicI64::new(0),
             cleaned: AtomicI64::new(-1),
@@ -219,6 +223,14 @@ impl PartitionHandle {
         self.set_cleaned(future.cleaned.unwrap_or(-1));
     }
 
+    pub(crate) fn followers(&self) -> &FollowersCell {
+        &self.followers
+    }
+
+    pub(crate) fn name(&self) -> ReplicaName {
+        (self.topic_id, self.topic_partition.partition)
+    }
+
     pub(crate) fn dir_name(&self) -> String {
         partition_dir_name(&self.topic_partition)
     }
@@ -291,7 +303,7 @@ impl PartitionHandle {
         self.closed.store(closed, Ordering::Release);
     }
 
-    pub(crate) fn is_deleted(&self) -> bool {
+    pub fn is_deleted(&self) -> bool {
         self.deleted.load(Ordering::Acquire)
     }
 

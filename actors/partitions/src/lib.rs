@@ -3,6 +3,7 @@
 mod assignments;
 mod checkpoints;
 mod cleaner;
+mod followers;
 mod future;
 mod handle;
 mod hosted;
@@ -15,7 +16,7 @@ mod recovery;
 mod replication;
 mod room;
 
-pub use assignments::{Assignments, ReplicaName};
+pub use assignments::{Assignments, ForController, IsrChanges, ReplicaName};
 pub use checkpoints::{Checkpoint, Checkpoints};
 pub use cleaner::{
     CleanRequest, LogCleaner, LogCleanerArgs, LogCleanerMsg, PassFailed, PassResult,
@@ -26,8 +27,8 @@ pub use hosted::{Hosted, HostedTopic};
 pub use log_dir::{LogDir, LogDirArgs, LogDirMsg, read_log_dir};
 pub use log_dirs::{LogDirState, LogDirs};
 pub use partition::{
-    Cut, DeleteRecords, DeleteRecordsError, FollowError, FollowResult, FollowerEnd, PartitionActor,
-    PartitionArgs, PartitionMsg, Replicate, Truncate,
+    Cut, DeleteRecords, DeleteRecordsError, FollowError, FollowResult, FollowerEnd, IsrAnswer,
+    PartitionActor, PartitionArgs, PartitionMsg, Replicate, Truncate,
 };
 pub use partitions::{AlterDirError, DirMoves, Partitions, PartitionsArgs, PartitionsMsg};
 #[cfg(test)]

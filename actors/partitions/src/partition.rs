@@ -9,6 +9,7 @@ mod flush;
 mod follow;
 mod open;
 mod promote;
+mod replicate;
 #[cfg(test)]
 mod size_tests;
 mod trim;
@@ -19,10 +20,11 @@ use disk::DiskError;
 use log::{DeletedSegments, Log, SyncJob};
 use machines::partition::{Effect, Event, Leadership, Partition};
 use model::settings::TopicConfig;
-use model::{LeaderEpoch, Ticket};
+use model::{LeaderEpoch, NodeId, Ticket};
 use runtime::{Actor, Counter, Cx, Failure, Map, Outcome, Reply, TimerId};
 use wire::batch::RecordBatch;
 
+use crate::assignments::IsrChanges;
 use crate::cleaner::{CleanRequest, PassFailed};
 use crate::future::FutureLog;
 use crate::handle::{Append, AppendResult, Appending, PartitionHandle, Serving, Standing};
@@ -34,6 +36,7 @@ use follow::Unanswered;
 pub use follow::{Cut, FollowError, FollowResult, FollowerEnd, Replicate, Truncate};
 pub use open::PartitionArgs;
 pub(crate) use open::{OpenLogError, log_config, open_log};
+pub use replicate::IsrAnswer;
 pub use trim::{DeleteRecords, DeleteRecordsError};
 
 /// Kept small, also by boxing what is rare: the actor's future, of which there are as many as partitions, holds several.
@@ -54,9 +57,15 @@ pub enum PartitionMsg {
     Replicate { asked: Box<Replicate> },
     /// From a replica fetcher: the log is cut.
     Truncate { asked: Box<Truncate> },
+    /// From whoever served it: a follower's fetch is news.
+    ReplicaFetched { replica: NodeId },
+    /// From `partitions`, periodic: followers that fell behind leave the ISR.
+    CheckIsr,
+    /// From whoever asked the controller.
+    IsrAnswered { answer: Box<IsrAnswer> },
     /// From `partitions`: the topic's settings changed.
     Configure { config: Arc<TopicConfig> },
-    /// Moves the log start offset up; answers with where it is.
+    /// Moves the log start offset up; answers with the offset that it is at, or beyond.
     DeleteRecords { asked: Box<DeleteRecords> },
     /// From `partitions`, periodic: forget idle producers.
     Tick { producer_id_expiration_ms: i64 },
@@ -94,6 +103,9 @@ runtime::messages!(PartitionMsg {
     Follow,
     Replicate,
     Truncate,
+    ReplicaFetched,
+    CheckIsr,
+    IsrAnswered,
     Configure,
     DeleteRecords,
     Tick,
@@ -115,6 +127,7 @@ pub struct PartitionActor {
     handle: Arc<PartitionHandle>,
     log: Log,
     machine: Partition,
+    isr_changes: Arc<IsrChanges>,
     config: Arc<TopicConfig>,
     next_ticket: u64,
     parked: Map<Ticket, Reply<AppendResult>>,
@@ -161,19 +174,19 @@ impl Actor for PartitionActor {
             PartitionMsg::Flush => self.flush(cx).await?,
             PartitionMsg::Synced { result } => self.synced(cx, result)?,
             PartitionMsg::SyncDue => self.sync_due(cx)?,
-            PartitionMsg::Lead { leadership } => {
-                self.step(cx, Event::Lead(*leadership))?;
-                // Room for the effects of appends is made with the first of them.
-                self.effects = Vec::new();
-            }
+            PartitionMsg::Lead { leadership } => self.lead(cx, *leadership)?,
             PartitionMsg::Follow { leader_epoch, partition_epoch } => {
                 // What was given offsets is in the log before another's records are.
                 self.flush(cx).await?;
                 self.step(cx, Event::Follow { leader_epoch, partition_epoch })?;
+                self.handle.followers().show(&self.machine);
                 self.publish_standing();
             }
             PartitionMsg::Replicate { asked } => Box::pin(self.replicate(cx, *asked)).await?,
             PartitionMsg::Truncate { asked } => Box::pin(self.truncate(cx, asked)).await?,
+            PartitionMsg::ReplicaFetched { replica } => self.replica_fetched(cx, replica)?,
+            PartitionMsg::CheckIsr => self.check_isr(cx)?,
+            PartitionMsg::IsrAnswered { answer } => self.isr_answered(cx, *answer)?,
             PartitionMsg::Configure { config } => self.configure(cx, config),
             PartitionMsg::DeleteRecords { asked } => {
                 let DeleteRecords { offset, held: _held, reply } = *asked;
@@ -221,11 +234,12 @@ impl Actor for PartitionActor {
         let stays = self.handle.called_off();
         let stays = stays.map(|why| format!(", MOVE CALLED OFF: {why}")).unwrap_or_default();
         format!(
-            "{role} epoch {}, offsets {} to {}, high watermark {}{clean}{stays}",
+            "{role} epoch {}, offsets {} to {}, high watermark {}{}{clean}{stays}",
             self.machine.leader_epoch(),
             self.log.log_start_offset(),
             self.log.log_end_offset(),
             self.machine.high_watermark(),
+            self.isr_line(),
         )
     }
 }
@@ -294,6 +308,7 @@ impl PartitionActor {
                 self.handle.set_last_stable(offset);
                 self.handle.publish();
             }
+            Effect::AlterIsr(change) => self.ask_for_isr(change),
             Effect::StartEpoch { leader_epoch, start_offset } => {
                 debug_assert!(start_offset >= self.log.log_end_offset());
                 self.log.begin_epoch(leader_epoch);

@@ -5,6 +5,7 @@
 
 mod found;
 mod moves;
+mod roles;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -13,23 +14,23 @@ use std::time::Duration;
 
 use log::{DirKind, partition_dir_name};
 use machines::metadata::{
-    ConfigResource, MetadataDelta, MetadataImage, PartitionDelta, PartitionRegistration, TopicImage,
+    ConfigResource, MetadataDelta, MetadataImage, PartitionDelta, TopicImage,
 };
-use machines::partition::Leadership;
 use model::settings::{Resource, TopicConfig, Values};
-use model::{LeaderEpoch, NodeId, TopicPartition, Uuid};
+use model::{NodeId, TopicPartition, Uuid};
 use runtime::{
     Actor, Address, ChildChange, ChildEvent, ChildSpec, Cx, Failure, Held, Map, Outcome, Publisher,
     Reply, Seed, Watch,
 };
 
-use crate::assignments::Assignments;
+use crate::assignments::{Assignments, IsrChanges};
 use crate::future::MoveQuota;
 use crate::handle::{PartitionHandle, Role, Standing};
 use crate::hosted::Hosted;
 use crate::log_dirs::{LogDirState, LogDirs};
 use crate::partition::{PartitionActor, PartitionArgs, PartitionMsg};
 pub use moves::AlterDirError;
+use roles::tell;
 
 #[derive(Clone)]
 pub struct PartitionsArgs {
@@ -38,6 +39,7 @@ pub struct PartitionsArgs {
     pub hosted: Arc<Hosted>,
     /// Where replicas are that the metadata has elsewhere.
     pub assignments: Arc<Assignments>,
+    pub isr_changes: Arc<IsrChanges>,
     pub metadata: Watch<MetadataImage>,
     pub settings: Watch<Values>,
     /// The metadata offset up to which replicas were started, told and removed.
@@ -64,6 +66,8 @@ pub enum PartitionsMsg {
     Retain,
     /// Idle producers are looked for.
     Expire,
+    /// Followers that fell behind are looked for.
+    CheckIsr,
     /// Moves replicas to log directories; answers in the same order when they have begun.
     AlterDirs { moves: Arc<DirMoves>, held: Held, reply: Reply<Vec<Result<(), AlterDirError>>> },
     /// A copy of a replica has all that the replica has.
@@ -72,7 +76,15 @@ pub enum PartitionsMsg {
     Promoted { partition: TopicPartition, from: Arc<LogDirState>, to: Arc<LogDirState> },
 }
 
-runtime::messages!(PartitionsMsg { Changed, Retain, Expire, AlterDirs, FutureCaughtUp, Promoted });
+runtime::messages!(PartitionsMsg {
+    Changed,
+    Retain,
+    Expire,
+    CheckIsr,
+    AlterDirs,
+    FutureCaughtUp,
+    Promoted
+});
 
 pub struct Partitions {
     args: PartitionsArgs,
@@ -129,6 +141,7 @@ impl Actor for Partitions {
         cx.send_after(args.initial_delay, PartitionsMsg::Retain);
         cx.every(args.expiration_interval, || PartitionsMsg::Expire);
         let settings = args.settings.get();
+        cx.every(roles::max_lag(&settings) / 2, || PartitionsMsg::CheckIsr);
         args.log_dirs.cordon(&settings);
         let quota = Arc::new(MoveQuota::new(args.alter_dirs_threads));
         Ok(Partitions {
@@ -159,6 +172,13 @@ impl Actor for Partitions {
                 let producer_id_expiration_ms =
                     i64::from(self.settings.int("producer.id.expiration.ms"));
                 self.tell_all(|| PartitionMsg::Tick { producer_id_expiration_ms }).await;
+                Ok(())
+            }
+            PartitionsMsg::CheckIsr => {
+                for handle in self.args.hosted.all().into_iter().filter(led_with_followers) {
+                    // One that is down leads nobody.
+                    let _ = handle.address().send(PartitionMsg::CheckIsr).await;
+                }
                 Ok(())
             }
             PartitionsMsg::AlterDirs { moves, held: _held, reply } => {
@@ -230,6 +250,7 @@ impl Partitions {
             }
         }
         self.rewrite_checkpoints(cx).await?;
+        self.tell_of_brokers(&image, &delta).await;
         self.reconfigure(&image, &delta.configs, resettled).await;
         self.applied = image;
         self.args.applied.publish(self.applied.provenance.offset);
@@ -280,7 +301,7 @@ impl Partitions {
             return Ok(());
         }
         let config = self.config_of(image, &change.topic);
-        let role = role_of(self.args.node, &change.after, &config);
+        let role = self.role_of(image, &change.after, &config);
         let earlier = self.earlier.remove(&(change.topic.id, change.partition));
         match hosted {
             Some(handle) if earlier.is_none() => tell(&handle, role).await,
@@ -331,8 +352,8 @@ impl Partitions {
         let spec = spec.on_change(move |event| follow_actor(&watched, &event.change));
         let producer_id_expiration_ms = i64::from(self.settings.int("producer.id.expiration.ms"));
         let (name, address) = (handle.dir_name(), handle.address().clone());
-        let hosted = self.args.hosted.clone();
-        let args = PartitionArgs { handle, producer_id_expiration_ms, hosted };
+        let (hosted, isr_changes) = (self.args.hosted.clone(), self.args.isr_changes.clone());
+        let args = PartitionArgs { handle, isr_changes, producer_id_expiration_ms, hosted };
         let seed = Seed::at::<PartitionActor>(name, spec, args, &address);
         cx.spawn_seed(seed)?;
         Ok(())
@@ -404,44 +425,19 @@ impl Partitions {
                 let _ = handle.address().send(configure).await;
                 let id = handle.topic_partition.partition;
                 if let Some(partition) = topic.partition(id) {
-                    tell(&handle, role_of(self.args.node, partition, &config)).await;
+                    tell(&handle, self.role_of(image, partition, &config)).await;
                 }
             }
         }
     }
 }
 
+fn led_with_followers(handle: &Arc<PartitionHandle>) -> bool {
+    !handle.followers().is_empty()
+}
+
 fn resolve(settings: &Values, image: &MetadataImage, topic: &str) -> TopicConfig {
     TopicConfig::resolve(settings, image.configs.of(&ConfigResource::topic(topic)))
-}
-
-/// Tells a replica its role, now and whenever it starts.
-async fn tell(handle: &PartitionHandle, role: Role) {
-    handle.set_role(role.clone());
-    let message = match role {
-        Role::Lead(leadership) => PartitionMsg::Lead { leadership: Box::new(leadership) },
-        Role::Follow { leader_epoch, partition_epoch } => {
-            PartitionMsg::Follow { leader_epoch, partition_epoch }
-        }
-    };
-    let _ = handle.address().send(message).await;
-}
-
-fn role_of(node: NodeId, partition: &PartitionRegistration, config: &TopicConfig) -> Role {
-    let leader_epoch = LeaderEpoch(partition.leader_epoch);
-    let partition_epoch = partition.partition_epoch;
-    if partition.leader != node.0 {
-        return Role::Follow { leader_epoch, partition_epoch };
-    }
-    let ids = |ids: &[i32]| ids.iter().copied().map(NodeId).collect();
-    Role::Lead(Leadership {
-        node,
-        leader_epoch,
-        partition_epoch,
-        replicas: ids(&partition.replicas),
-        isr: ids(&partition.isr),
-        min_insync_replicas: usize::try_from(config.min_insync_replicas).unwrap_or(1),
-    })
 }
 
 /// While its actor is down, a replica refuses; when it is given up, it says why.

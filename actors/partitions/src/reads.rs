@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use log::{EpochEnd, LogView, Read, ReadError, TimestampOffset};
-use model::{ErrorCode, LeaderEpoch};
+use model::{ErrorCode, LeaderEpoch, NodeId};
 
 use crate::handle::{PartitionHandle, Serving, Standing};
 
@@ -38,6 +38,8 @@ pub enum NotServed {
     FencedLeaderEpoch { given: LeaderEpoch, current: LeaderEpoch },
     #[error("leader epoch {given} is not known yet, only {current}")]
     UnknownLeaderEpoch { given: LeaderEpoch, current: LeaderEpoch },
+    #[error("this leader knows of no replica on {replica}")]
+    UnknownReplica { replica: NodeId },
 }
 
 impl NotServed {
@@ -47,7 +49,9 @@ impl NotServed {
             NotServed::NotLeader => ErrorCode::NotLeaderOrFollower,
             NotServed::Offline => ErrorCode::KafkaStorageError,
             NotServed::FencedLeaderEpoch { .. } => ErrorCode::FencedLeaderEpoch,
-            NotServed::UnknownLeaderEpoch { .. } => ErrorCode::UnknownLeaderEpoch,
+            NotServed::UnknownLeaderEpoch { .. } | NotServed::UnknownReplica { .. } => {
+                ErrorCode::UnknownLeaderEpoch
+            }
         }
     }
 }

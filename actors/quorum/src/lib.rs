@@ -5,6 +5,7 @@ mod controller;
 mod files;
 mod format;
 mod handle;
+mod isr;
 mod lifecycle;
 mod peer;
 mod publisher;
@@ -21,6 +22,7 @@ pub use controller::{
 pub use files::{METADATA_DIR, read_quorum_state};
 pub use format::{FormatError, FormatSpec, Formatted, format_directories, load_directories};
 pub use handle::QuorumHandle;
+pub use isr::{AlterIsr, AlterIsrArgs, AlterIsrMsg};
 pub use lifecycle::{Lifecycle, LifecycleArgs, LifecycleMsg, LifecycleState};
 pub use publisher::{MetadataPublisher, PublisherArgs, PublisherMsg};
 pub use raft::{

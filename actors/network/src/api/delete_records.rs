@@ -1,14 +1,15 @@
 //! DeleteRecords, API key 21.
 //!
 //! Versions: 0–2. Source: `ReplicaManager.deleteRecords`, `Partition.deleteRecordsOnLeader`.
-//! As in Kafka the leader itself is waited for; `timeout_ms` is for the followers, which no partition has yet.
+//! As in Kafka the leader itself is waited for; `timeout_ms` is for the followers whose brokers live.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
-use model::ErrorCode;
+use model::{ErrorCode, NodeId};
 use partitions::{DeleteRecordsError, PartitionHandle, PartitionMsg, Standing};
-use runtime::{Dropped, Held, Reply};
+use runtime::{Dropped, Held, Reply, Waiter};
 use wire::delete_records_request::DeleteRecordsTopic;
 use wire::delete_records_response::{DeleteRecordsPartitionResult, DeleteRecordsTopicResult};
 use wire::{DeleteRecordsRequest, DeleteRecordsResponse};
@@ -34,8 +35,16 @@ enum Refusal {
     NotLeader,
     #[error("the leader was lost before it answered")]
     Gone,
+    #[error("followers still have records from {low_watermark} on")]
+    TimedOut { low_watermark: i64 },
     #[error(transparent)]
     Refused(#[from] DeleteRecordsError),
+}
+
+/// What a leader was asked, and its answer to be.
+struct Asked {
+    leader: Arc<PartitionHandle>,
+    answer: runtime::Answer<Deleted>,
 }
 
 impl Refusal {
@@ -45,6 +54,7 @@ impl Refusal {
             Refusal::InternalTopic => ErrorCode::InvalidTopicException,
             Refusal::Offline => ErrorCode::KafkaStorageError,
             Refusal::NotLeader | Refusal::Gone => ErrorCode::NotLeaderOrFollower,
+            Refusal::TimedOut { .. } => ErrorCode::RequestTimedOut,
             Refusal::Refused(error) => error.code(),
         }
     }
@@ -62,7 +72,8 @@ impl Staged for DeleteRecords {
         if let Some(why) = too_many(count) {
             return Box::pin(std::future::ready(Answer::Close(why)));
         }
-        Box::pin(delete(broker.clone(), cx.credit, request.topics))
+        let timeout = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
+        Box::pin(delete(broker.clone(), cx.credit, timeout, request.topics))
     }
 }
 
@@ -70,14 +81,16 @@ impl Staged for DeleteRecords {
 async fn delete(
     broker: Arc<Broker>,
     held: Held,
+    timeout: Duration,
     asked: Vec<DeleteRecordsTopic>,
 ) -> Answer<DeleteRecordsResponse> {
+    let deadline = broker.world.mono().saturating_add(timeout);
     let mut waiting = Vec::with_capacity(asked.len());
     for (topic, offsets) in last_asked(asked) {
         let mut partitions = Vec::with_capacity(offsets.len());
         for (index, offset) in offsets {
             let answer = match find_leader(&broker, &topic, index) {
-                Ok(leader) => ask(&leader, offset, held.clone()).await,
+                Ok(leader) => ask(leader, offset, held.clone()).await,
                 Err(refusal) => Err(refusal),
             };
             partitions.push((index, answer));
@@ -88,7 +101,7 @@ async fn delete(
     for (name, asked) in waiting {
         let mut partitions = Vec::with_capacity(asked.len());
         for (index, answer) in asked {
-            partitions.push(answered(index, settle(answer).await));
+            partitions.push(answered(index, settle(&broker, deadline, answer).await));
         }
         topics.push(DeleteRecordsTopicResult { name, partitions, ..Default::default() });
     }
@@ -117,36 +130,73 @@ fn find_leader(
         _ => {}
     }
     let handle = found?;
+    still_leads(&handle)?;
+    Ok(handle)
+}
+
+fn still_leads(handle: &PartitionHandle) -> Result<(), Refusal> {
     match &*handle.standing() {
-        Standing::Leader(_) => Ok(handle),
+        _ if handle.is_deleted() => Err(Refusal::NotHere(NotHere::Unknown)),
+        Standing::Leader(_) => Ok(()),
         // One that recovers its log answers nobody before it is done.
         Standing::Starting | Standing::Follower(_) => Err(Refusal::NotLeader),
         Standing::Offline { .. } => Err(Refusal::Offline),
     }
 }
 
-async fn ask(
-    leader: &PartitionHandle,
-    offset: i64,
-    held: Held,
-) -> Result<runtime::Answer<Deleted>, Refusal> {
+async fn ask(leader: Arc<PartitionHandle>, offset: i64, held: Held) -> Result<Asked, Refusal> {
     let (reply, answer) = Reply::new();
     let asked = Box::new(partitions::DeleteRecords { offset, held, reply });
     let sent = leader.address().send(PartitionMsg::DeleteRecords { asked }).await;
     sent.map_err(|_| Refusal::Gone)?;
-    Ok(answer)
+    Ok(Asked { leader, answer })
 }
 
-async fn settle(answer: Result<runtime::Answer<Deleted>, Refusal>) -> Result<i64, Refusal> {
-    match answer?.get().await {
-        Ok(deleted) => Ok(deleted?),
+async fn settle(
+    broker: &Broker,
+    deadline: Duration,
+    asked: Result<Asked, Refusal>,
+) -> Result<i64, Refusal> {
+    let Asked { leader, answer } = asked?;
+    match answer.get().await {
+        Ok(deleted) => reach(broker, &leader, deleted?, deadline).await,
         Err(Dropped) => Err(Refusal::Gone),
     }
+}
+
+/// Waits until no follower that lives has records below the offset; gives the low watermark.
+async fn reach(
+    broker: &Broker,
+    leader: &PartitionHandle,
+    offset: i64,
+    deadline: Duration,
+) -> Result<i64, Refusal> {
+    let lives = |id: NodeId| broker.metadata.get().broker(id.0).is_some_and(|b| !b.fenced);
+    let low_watermark = leader.low_watermark(lives);
+    if low_watermark >= offset {
+        return Ok(low_watermark);
+    }
+    let reached = async {
+        let mut waiter = Waiter::new();
+        loop {
+            waiter.on(leader.pulse());
+            still_leads(leader)?;
+            let low_watermark = leader.low_watermark(lives);
+            if low_watermark >= offset {
+                return Ok(low_watermark);
+            }
+            waiter.wait().await;
+        }
+    };
+    let left = deadline.saturating_sub(broker.world.mono());
+    let waited = broker.world.timeout(left, reached).await;
+    waited.unwrap_or(Err(Refusal::TimedOut { low_watermark }))
 }
 
 fn answered(index: i32, deleted: Result<i64, Refusal>) -> DeleteRecordsPartitionResult {
     let (low_watermark, error) = match deleted {
         Ok(low_watermark) => (low_watermark, ErrorCode::None),
+        Err(Refusal::TimedOut { low_watermark }) => (low_watermark, ErrorCode::RequestTimedOut),
         Err(refusal) => (-1, refusal.code()),
     };
     DeleteRecordsPartitionResult {

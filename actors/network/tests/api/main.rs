@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod admin;
+mod batches;
 mod compaction;
 mod configs;
 mod control;
@@ -13,5 +14,6 @@ mod groups;
 mod log_dirs;
 mod lookups;
 mod produce;
+mod replicas;
 mod rig;
 mod topic_settings;

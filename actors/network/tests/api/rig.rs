@@ -17,7 +17,7 @@ use ottla_network::{
     Bound, Broker, BrokerParts, ConnectionQuotas, Limits, ListenerActor, ListenerArgs, ListenerSpec,
 };
 use partitions::{
-    Assignments, Checkpoints, Hosted, LogCleaner, LogCleanerArgs, LogDirState, LogDirs,
+    Assignments, Checkpoints, Hosted, IsrChanges, LogCleaner, LogCleanerArgs, LogDirState, LogDirs,
     PartitionHandle, Partitions, PartitionsArgs, Standing,
 };
 use quorum::{ControllerHandle, LifecycleState, QuorumHandle, RaftStatus};
@@ -26,14 +26,13 @@ use runtime::{
     Supervisor, SupervisorArgs, Waiter, Watch, World, spawn_root, watch,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use wire::batch::{BatchBuilder, RecordBatch};
-use wire::compression::Compression;
 use wire::register_broker_record::BrokerEndpoint;
 use wire::{
     ConfigRecord, FeatureLevelRecord, ListenerKind, MetadataRecord, Part, PartitionChangeRecord,
     PartitionRecord, RegisterBrokerRecord, Request, TopicRecord,
 };
 
+pub use crate::batches::{batch, batch_of};
 use crate::controller::{self, Ledger};
 
 pub const NODE: i32 = 1;
@@ -47,6 +46,7 @@ pub struct Rig {
     pub hosted: Arc<Hosted>,
     pub log_dirs: LogDirs,
     pub assignments: Arc<Assignments>,
+    pub isr_changes: Arc<IsrChanges>,
     address: SocketAddr,
     broker: Arc<Broker>,
     ledger: Arc<Ledger>,
@@ -102,6 +102,25 @@ fn keeps_track_of_directories() -> MetadataRecord {
     })
 }
 
+fn partitions_args(metadata: Watch<MetadataImage>, settings: Watch<Values>) -> PartitionsArgs {
+    let values = settings.get();
+    PartitionsArgs {
+        node: NodeId(NODE),
+        log_dirs: LogDirs(Vec::new().into()),
+        hosted: Arc::default(),
+        assignments: Arc::default(),
+        isr_changes: Arc::default(),
+        metadata,
+        settings,
+        applied: Arc::new(watch(-1).0),
+        replica: ChildSpec::permanent(),
+        initial_delay: ms(values.long("log.initial.task.delay.ms")),
+        retention_interval: ms(values.long("log.retention.check.interval.ms")),
+        expiration_interval: Duration::from_secs(3600),
+        alter_dirs_threads: 1,
+    }
+}
+
 impl Rig {
     pub async fn start() -> Rig {
         Rig::with_settings(&[]).await
@@ -118,21 +137,16 @@ impl Rig {
         let hosted = Arc::new(Hosted::default());
         let log_dirs = LogDirs((0..dirs).map(|index| log_dir(dir.path(), index)).collect());
         let assignments = Arc::new(Assignments::default());
+        let isr_changes = Arc::new(IsrChanges::default());
         let (metadata, image) = watch(MetadataImage::default());
         let (settings, values) = watch(Values::new(settings.iter().copied()).unwrap());
         let args = PartitionsArgs {
-            node: NodeId(NODE),
             log_dirs: log_dirs.clone(),
             hosted: hosted.clone(),
             assignments: assignments.clone(),
-            metadata: image.clone(),
-            settings: values.clone(),
-            applied: Arc::new(watch(-1).0),
-            replica: ChildSpec::permanent(),
-            initial_delay: ms(values.get().long("log.initial.task.delay.ms")),
-            retention_interval: ms(values.get().long("log.retention.check.interval.ms")),
-            expiration_interval: Duration::from_secs(3600),
+            isr_changes: isr_changes.clone(),
             alter_dirs_threads: usize::from(dirs),
+            ..partitions_args(image.clone(), values.clone())
         };
         let applied = args.applied.subscribe();
         let (moves, partitions) = alone::<Partitions>(&world, "partitions", args).await;
@@ -173,6 +187,7 @@ impl Rig {
             hosted,
             log_dirs,
             assignments,
+            isr_changes,
             address,
             broker,
             ledger,
@@ -378,8 +393,12 @@ fn partition_in(topic_id: Uuid, partition_id: i32, leader: i32, dir: Uuid) -> Me
 }
 
 fn registration(port: u16) -> MetadataRecord {
-    MetadataRecord::RegisterBroker(RegisterBrokerRecord {
-        broker_id: NODE,
+    MetadataRecord::RegisterBroker(broker_record(NODE, port))
+}
+
+pub fn broker_record(id: i32, port: u16) -> RegisterBrokerRecord {
+    RegisterBrokerRecord {
+        broker_id: id,
         fenced: false,
         end_points: vec![BrokerEndpoint {
             name: LISTENER.into(),
@@ -388,7 +407,7 @@ fn registration(port: u16) -> MetadataRecord {
             ..Default::default()
         }],
         ..Default::default()
-    })
+    }
 }
 
 fn ms(ms: i64) -> Duration {
@@ -474,16 +493,4 @@ impl Client {
         };
         self.world.timeout(LIMIT, read).await.expect("an answer in time")
     }
-}
-
-/// A batch of these values, with keys, all of one time.
-pub fn batch(values: &[&str], timestamp: i64) -> RecordBatch {
-    batch_of(BatchBuilder::new(Compression::NONE), values, timestamp)
-}
-
-pub fn batch_of(mut builder: BatchBuilder, values: &[&str], timestamp: i64) -> RecordBatch {
-    for value in values {
-        builder.append(timestamp, Some(b"key"), Some(value.as_bytes()), &[]);
-    }
-    builder.build().unwrap()
 }

@@ -14,6 +14,7 @@ use model::settings::TopicConfig;
 use runtime::{Cx, Failure, Map, World};
 
 use super::PartitionActor;
+use crate::assignments::IsrChanges;
 use crate::handle::{PartitionHandle, Role};
 use crate::hosted::Hosted;
 use crate::log_dirs::LogDirState;
@@ -21,6 +22,8 @@ use crate::log_dirs::LogDirState;
 #[derive(Clone)]
 pub struct PartitionArgs {
     pub handle: Arc<PartitionHandle>,
+    /// Where it asks for another ISR.
+    pub isr_changes: Arc<IsrChanges>,
     /// `producer.id.expiration.ms`, for what snapshots of producers kept.
     pub producer_id_expiration_ms: i64,
     pub hosted: Arc<Hosted>,
@@ -30,7 +33,7 @@ pub(super) async fn open(
     cx: &mut Cx<PartitionActor>,
     args: PartitionArgs,
 ) -> Result<PartitionActor, Failure> {
-    let PartitionArgs { handle, producer_id_expiration_ms, hosted } = args;
+    let PartitionArgs { handle, isr_changes, producer_id_expiration_ms, hosted } = args;
     handle.set_closed(false);
     let config = handle.config();
     let now_ms = cx.world().now().wall_ms;
@@ -74,6 +77,7 @@ pub(super) async fn open(
         handle,
         log,
         machine,
+        isr_changes,
         config,
         next_ticket: 0,
         parked: Default::default(),
@@ -99,7 +103,8 @@ pub(super) async fn open(
 async fn resume_role(cx: &mut Cx<PartitionActor>, handle: &PartitionHandle) {
     match handle.role().as_deref() {
         Some(Role::Lead(leadership)) => {
-            let leadership = Box::new(leadership.clone());
+            let mut leadership = Box::new(leadership.clone());
+            handle.followers().recall(&mut leadership);
             let _ = cx.me().send(super::PartitionMsg::Lead { leadership }).await;
         }
         Some(Role::Follow { leader_epoch, partition_epoch }) => {

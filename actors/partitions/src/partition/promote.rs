@@ -70,6 +70,7 @@ impl PartitionActor {
         }
         let args = PartitionArgs {
             handle: self.handle.clone(),
+            isr_changes: self.isr_changes.clone(),
             producer_id_expiration_ms: self.producer_id_expiration_ms,
             hosted: self.hosted.clone(),
         };

@@ -42,7 +42,7 @@ impl DeleteRecordsError {
 }
 
 impl PartitionActor {
-    /// `-1` deletes everything that is committed.
+    /// `-1` deletes everything that is committed. Gives the offset that was meant.
     pub(super) fn delete_records(
         &mut self,
         cx: &mut Cx<Self>,
@@ -66,7 +66,7 @@ impl PartitionActor {
             // What only retention gives up is not asked for.
             self.delete_segments(cx, KEEP_ALL)?;
         }
-        Ok(Ok(self.log.log_start_offset()))
+        Ok(Ok(target))
     }
 
     /// What the leader deleted goes here too.

@@ -15,7 +15,7 @@ impl Partition {
 
     /// A batch that lies at `base_offset` in the leader's log is on its way to this one.
     pub(super) fn replicate(&mut self, base_offset: i64, batch: &BatchInfo) {
-        if self.leadership.is_some() {
+        if self.is_leader() {
             return;
         }
         debug_assert!(base_offset >= self.assigned);
@@ -28,7 +28,7 @@ impl Partition {
     /// The leader's high watermark, as far as this log goes. What was committed once stays so, also where a new leader does
     /// not know it yet.
     pub(super) fn committed_by_leader(&mut self, offset: i64, effects: &mut Vec<Effect>) {
-        if self.leadership.is_some() {
+        if self.is_leader() {
             return;
         }
         let offset = offset.min(self.written);
@@ -42,7 +42,7 @@ impl Partition {
 
     /// The log was cut, or begun anew.
     pub(super) fn truncated(&mut self, opened: Opened, effects: &mut Vec<Effect>) {
-        if self.leadership.is_some() {
+        if self.is_leader() {
             return;
         }
         let (leader_epoch, partition_epoch) = (self.leader_epoch, self.partition_epoch);

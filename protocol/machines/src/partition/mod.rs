@@ -6,16 +6,23 @@
 //! Source: `Partition.scala`, `UnifiedLog`; inventory G, "Replication" and "Idempotence".
 
 mod follow;
+mod leading;
+#[cfg(test)]
+mod leading_tests;
 mod producers;
+mod replica;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use model::producers::{BatchInfo, CompletedTransaction, Producers, RememberedBatch};
 use model::{ErrorCode, LeaderEpoch, NodeId, Now, ProducerEpoch, Ticket};
 
 pub use follow::{EpochEnd, truncation_offset};
+use leading::Leading;
+pub use leading::{AlteredIsr, IsrChange, Leadership, LiveBroker};
+pub use replica::{ReplicaFetch, ReplicaState};
 
 /// Who wrote a batch: only a client's sequences are checked, and a follower takes what its leader has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,8 +69,6 @@ pub enum AppendError {
     InvalidTxnState { reason: &'static str },
     #[error("coordinator epoch {given} is older than {known}")]
     TransactionCoordinatorFenced { given: i32, known: i32 },
-    #[error("the in-sync replicas fell below min.insync.replicas after the append")]
-    NotEnoughReplicasAfterAppend,
 }
 
 impl AppendError {
@@ -80,7 +85,6 @@ impl AppendError {
             AppendError::TransactionCoordinatorFenced { .. } => {
                 ErrorCode::TransactionCoordinatorFenced
             }
-            AppendError::NotEnoughReplicasAfterAppend => ErrorCode::NotEnoughReplicasAfterAppend,
         }
     }
 }
@@ -110,29 +114,22 @@ pub enum Event {
     },
     /// Every batch below `end` is written and readable.
     Written { end: i64 },
-    /// A follower asked for `offset`: it has everything below.
-    ReplicaFetched { replica: NodeId, offset: i64 },
     /// As follower: one batch as it lies in the leader's log is written next.
     Replicate { base_offset: i64, batch: BatchInfo },
     /// As follower: everything below is committed, says the leader.
     CommittedByLeader { offset: i64 },
     /// As follower: the log was cut at its end, or begun anew.
     Truncated(Opened),
+    /// A follower has fetched, and this is what is known of it now.
+    ReplicaFetched { replica: NodeId, state: ReplicaState },
+    /// Periodic: in-sync replicas that have fallen behind are looked for.
+    CheckIsr,
+    /// The controller answered what was asked of it.
+    IsrAnswered { asked: IsrChange, answer: Result<AlteredIsr, ErrorCode> },
     /// Records below `offset` are gone.
     LogStartAdvanced { offset: i64 },
     /// Periodic: producers that wrote nothing for so long are forgotten.
     Tick { producer_id_expiration_ms: i64 },
-}
-
-/// What the controller says of a partition to its leader.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Leadership {
-    pub node: NodeId,
-    pub leader_epoch: LeaderEpoch,
-    pub partition_epoch: i32,
-    pub replicas: Vec<NodeId>,
-    pub isr: Vec<NodeId>,
-    pub min_insync_replicas: usize,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -151,6 +148,8 @@ pub enum Effect {
     HighWatermark(i64),
     /// read_committed readers may see everything below.
     LastStableOffset(i64),
+    /// Ask the controller for this ISR, and tell its answer.
+    AlterIsr(IsrChange),
     /// A new leader starts its epoch at the end of its log.
     StartEpoch {
         leader_epoch: LeaderEpoch,
@@ -180,7 +179,7 @@ struct Waiting {
 /// One replica of a partition.
 #[derive(Debug)]
 pub struct Partition {
-    leadership: Option<Leadership>,
+    leading: Option<Leading>,
     leader_epoch: LeaderEpoch,
     partition_epoch: i32,
     log_start_offset: i64,
@@ -189,9 +188,6 @@ pub struct Partition {
     written: i64,
     high_watermark: i64,
     last_stable_offset: i64,
-    /// The end of each other in-sync replica's log, as its last fetch told.
-    replica_ends: BTreeMap<NodeId, i64>,
-    isr: BTreeSet<NodeId>,
     producers: Producers,
     /// First offset of each ended transaction whose marker the high watermark has not passed, with the marker's offset.
     unreplicated: BTreeMap<i64, i64>,
@@ -203,7 +199,7 @@ pub struct Partition {
 impl Partition {
     pub fn new(opened: Opened) -> Self {
         let mut partition = Partition {
-            leadership: None,
+            leading: None,
             leader_epoch: LeaderEpoch(-1),
             partition_epoch: -1,
             log_start_offset: opened.log_start_offset,
@@ -213,8 +209,6 @@ impl Partition {
                 .high_watermark
                 .clamp(opened.log_start_offset, opened.log_end_offset),
             last_stable_offset: 0,
-            replica_ends: BTreeMap::new(),
-            isr: BTreeSet::new(),
             producers: opened.producers,
             unreplicated: BTreeMap::new(),
             until_written: VecDeque::new(),
@@ -241,7 +235,22 @@ impl Partition {
     }
 
     pub fn is_leader(&self) -> bool {
-        self.leadership.is_some()
+        self.leading.is_some()
+    }
+
+    /// What the leader was told, with the ISR that it knows of.
+    pub fn leadership(&self) -> Option<&Leadership> {
+        self.leading.as_ref().map(|leading| &leading.leadership)
+    }
+
+    /// What a leader knows of the other replicas.
+    pub fn replicas(&self) -> impl Iterator<Item = (NodeId, ReplicaState)> {
+        self.leading.iter().flat_map(Leading::replicas)
+    }
+
+    /// Fewer replicas are in sync than a write with acks=all needs.
+    pub fn is_under_min_isr(&self) -> bool {
+        self.leading.as_ref().is_some_and(|leading| leading.in_sync() < leading.required())
     }
 
     pub fn producers(&self) -> &Producers {
@@ -250,7 +259,7 @@ impl Partition {
 
     pub fn step(&mut self, now: Now, event: Event, effects: &mut Vec<Effect>) {
         match event {
-            Event::Lead(leadership) => self.lead(leadership, effects),
+            Event::Lead(leadership) => self.lead(now, leadership, effects),
             Event::Follow { leader_epoch, partition_epoch } => {
                 self.follow(leader_epoch, partition_epoch, effects)
             }
@@ -260,14 +269,15 @@ impl Partition {
                     effects.push(Effect::Reply { ticket, result: Err(error) });
                 }
             }
-            Event::Written { end } => self.written(end, effects),
-            Event::ReplicaFetched { replica, offset } => {
-                self.replica_ends.insert(replica, offset);
-                self.advance(effects);
+            Event::Written { end } => self.written(now, end, effects),
+            Event::ReplicaFetched { replica, state } => {
+                self.replica_fetched(now, replica, state, effects)
             }
             Event::Replicate { base_offset, batch } => self.replicate(base_offset, &batch),
             Event::CommittedByLeader { offset } => self.committed_by_leader(offset, effects),
             Event::Truncated(opened) => self.truncated(opened, effects),
+            Event::CheckIsr => self.check_isr(now, effects),
+            Event::IsrAnswered { asked, answer } => self.isr_answered(now, asked, answer, effects),
             Event::LogStartAdvanced { offset } => {
                 self.log_start_offset = self.log_start_offset.max(offset);
                 self.high_watermark = self.high_watermark.max(self.log_start_offset);
@@ -280,34 +290,13 @@ impl Partition {
         self.check_invariants();
     }
 
-    fn lead(&mut self, leadership: Leadership, effects: &mut Vec<Effect>) {
-        if leadership.partition_epoch < self.partition_epoch
-            || leadership.leader_epoch < self.leader_epoch
-        {
-            return;
-        }
-        let new_epoch = leadership.leader_epoch > self.leader_epoch;
-        self.leader_epoch = leadership.leader_epoch;
-        self.partition_epoch = leadership.partition_epoch;
-        self.isr = leadership.isr.iter().copied().collect();
-        if new_epoch {
-            self.replica_ends.clear();
-            effects.push(Effect::StartEpoch {
-                leader_epoch: self.leader_epoch,
-                start_offset: self.assigned,
-            });
-        }
-        self.leadership = Some(leadership);
-        self.advance(effects);
-    }
-
     fn follow(&mut self, epoch: LeaderEpoch, partition_epoch: i32, effects: &mut Vec<Effect>) {
         if partition_epoch < self.partition_epoch || epoch < self.leader_epoch {
             return;
         }
         self.leader_epoch = epoch;
         self.partition_epoch = partition_epoch;
-        self.leadership = None;
+        self.leading = None;
         for waiting in self.until_written.drain(..).chain(self.until_committed.drain(..)) {
             let result = Err(AppendError::NotLeader);
             effects.push(Effect::Reply { ticket: waiting.ticket, result });
@@ -323,13 +312,13 @@ impl Partition {
         leader_epoch: Option<LeaderEpoch>,
         effects: &mut Vec<Effect>,
     ) -> Result<(), AppendError> {
-        let leadership = self.leadership.as_ref().ok_or(AppendError::NotLeader)?;
+        let leading = self.leading.as_ref().ok_or(AppendError::NotLeader)?;
         if let Some(given) = leader_epoch.filter(|given| *given != self.leader_epoch) {
             return Err(AppendError::FencedLeaderEpoch { given, current: self.leader_epoch });
         }
-        let required = leadership.min_insync_replicas.min(leadership.replicas.len());
-        if acks == Acks::All && self.isr.len() < required {
-            return Err(AppendError::NotEnoughReplicas { in_sync: self.isr.len(), required });
+        let (in_sync, required) = (leading.in_sync(), leading.required());
+        if acks == Acks::All && in_sync < required {
+            return Err(AppendError::NotEnoughReplicas { in_sync, required });
         }
         if origin == Origin::Client && batch.has_producer() {
             if let Some(known) = self.producers.duplicate_of(batch) {
@@ -386,23 +375,16 @@ impl Partition {
         queue.insert(at, Waiting { required, ticket, appended });
     }
 
-    fn written(&mut self, end: i64, effects: &mut Vec<Effect>) {
+    fn written(&mut self, now: Now, end: i64, effects: &mut Vec<Effect>) {
         self.written = self.written.max(end);
         release(&mut self.until_written, self.written, effects);
-        self.advance(effects);
+        self.advance(now, effects);
     }
 
     /// Moves the high watermark to what every in-sync replica has, and answers what waited for that.
-    fn advance(&mut self, effects: &mut Vec<Effect>) {
-        let Some(leadership) = &self.leadership else { return };
-        let required = leadership.min_insync_replicas.min(leadership.replicas.len());
-        if self.isr.len() < required {
-            return;
-        }
-        let others = self.isr.iter().filter(|id| **id != leadership.node);
-        let least = others
-            .map(|id| self.replica_ends.get(id).copied().unwrap_or(self.log_start_offset))
-            .fold(self.written, i64::min);
+    fn advance(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        let Some(leading) = &self.leading else { return };
+        let Some(least) = leading.committed_end(self.written, now.mono) else { return };
         if least > self.high_watermark {
             self.high_watermark = least;
             effects.push(Effect::HighWatermark(least));

@@ -5,9 +5,10 @@ use model::producers::{Marker, increment_sequence};
 
 use super::*;
 
-const NOW: Now = Now::new(std::time::Duration::ZERO, 1_000_000);
+const MAX_LAG: std::time::Duration = std::time::Duration::from_secs(30);
+pub(super) const NOW: Now = Now::new(std::time::Duration::ZERO, 1_000_000);
 
-fn leadership(isr: &[i32], min_insync_replicas: usize) -> Leadership {
+pub(super) fn leadership(isr: &[i32], min_insync_replicas: usize) -> Leadership {
     Leadership {
         node: NodeId(1),
         leader_epoch: LeaderEpoch(4),
@@ -15,10 +16,32 @@ fn leadership(isr: &[i32], min_insync_replicas: usize) -> Leadership {
         replicas: vec![NodeId(1), NodeId(2), NodeId(3)],
         isr: isr.iter().map(|id| NodeId(*id)).collect(),
         min_insync_replicas,
+        live: [2, 3].map(live).to_vec(),
+        max_lag: MAX_LAG,
+        pending: None,
     }
 }
 
-fn opened() -> Opened {
+pub(super) fn live(id: i32) -> LiveBroker {
+    LiveBroker { id: NodeId(id), epoch: i64::from(id) * 10, in_controlled_shutdown: false }
+}
+
+/// The replica's fetch at `offset`, as its leader comes to know of it.
+pub(super) fn fetched(partition: &Partition, id: i32, offset: i64, at: Now) -> Event {
+    let replica = NodeId(id);
+    let known = partition.replicas().find(|(known, _)| *known == replica);
+    let mut state = known.map_or_else(|| ReplicaState::unheard(false, at.mono), |(_, state)| state);
+    state.fetched(&ReplicaFetch {
+        offset,
+        log_start_offset: 0,
+        leader_end: partition.written,
+        broker_epoch: live(id).epoch,
+        at: at.mono,
+    });
+    Event::ReplicaFetched { replica, state }
+}
+
+pub(super) fn opened() -> Opened {
     Opened {
         log_start_offset: 0,
         log_end_offset: 0,
@@ -28,19 +51,19 @@ fn opened() -> Opened {
     }
 }
 
-fn leader(isr: &[i32], min_insync_replicas: usize) -> Partition {
+pub(super) fn leader(isr: &[i32], min_insync_replicas: usize) -> Partition {
     let mut partition = Partition::new(opened());
     run(&mut partition, Event::Lead(leadership(isr, min_insync_replicas)));
     partition
 }
 
-fn run(partition: &mut Partition, event: Event) -> Vec<Effect> {
+pub(super) fn run(partition: &mut Partition, event: Event) -> Vec<Effect> {
     let mut effects = Vec::new();
     partition.step(NOW, event, &mut effects);
     effects
 }
 
-fn plain(count: i32) -> BatchInfo {
+pub(super) fn plain(count: i32) -> BatchInfo {
     BatchInfo {
         last_offset_delta: count - 1,
         max_timestamp: 1_000_000,
@@ -62,21 +85,21 @@ fn idempotent(epoch: i16, base_sequence: i32, count: i32) -> BatchInfo {
     }
 }
 
-fn append(ticket: u64, batch: BatchInfo, acks: Acks) -> Event {
+pub(super) fn append(ticket: u64, batch: BatchInfo, acks: Acks) -> Event {
     let origin = Origin::Client;
     Event::Append { ticket: Ticket(ticket), batch, acks, origin, leader_epoch: None }
 }
 
-fn write(ticket: u64, base_offset: i64) -> Effect {
+pub(super) fn write(ticket: u64, base_offset: i64) -> Effect {
     Effect::Write { ticket: Ticket(ticket), base_offset, leader_epoch: LeaderEpoch(4) }
 }
 
-fn ok(ticket: u64, base_offset: i64) -> Effect {
+pub(super) fn ok(ticket: u64, base_offset: i64) -> Effect {
     let appended = Appended { base_offset, log_start_offset: 0, duplicate_timestamp: None };
     Effect::Reply { ticket: Ticket(ticket), result: Ok(appended) }
 }
 
-fn refused(ticket: u64, error: AppendError) -> Effect {
+pub(super) fn refused(ticket: u64, error: AppendError) -> Effect {
     Effect::Reply { ticket: Ticket(ticket), result: Err(error) }
 }
 
@@ -94,10 +117,11 @@ fn acks_all_waits_for_every_in_sync_replica() {
     let mut partition = leader(&[1, 2, 3], 2);
     run(&mut partition, append(1, plain(1), Acks::All));
     assert_eq!(run(&mut partition, Event::Written { end: 1 }), []);
-    let fetched = |id| Event::ReplicaFetched { replica: NodeId(id), offset: 1 };
-    assert_eq!(run(&mut partition, fetched(2)), []);
+    let event = fetched(&partition, 2, 1, NOW);
+    assert_eq!(run(&mut partition, event), []);
     let expected = [Effect::HighWatermark(1), ok(1, 0), Effect::LastStableOffset(1)];
-    assert_eq!(run(&mut partition, fetched(3)), expected);
+    let event = fetched(&partition, 3, 1, NOW);
+    assert_eq!(run(&mut partition, event), expected);
 }
 
 #[test]
@@ -240,9 +264,9 @@ fn an_open_transaction_holds_back_the_last_stable_offset() {
     assert_eq!(run(&mut partition, end_transaction(1, false, 2)), [write(1, 13)]);
     assert_eq!(run(&mut partition, Event::Written { end: 14 }), [ok(1, 13)]);
     assert_eq!(partition.last_stable_offset(), 10, "the marker is not replicated");
-    let fetched = Event::ReplicaFetched { replica: NodeId(2), offset: 14 };
+    let event = fetched(&partition, 2, 14, NOW);
     let expected = [Effect::HighWatermark(14), Effect::LastStableOffset(14)];
-    assert_eq!(run(&mut partition, fetched), expected);
+    assert_eq!(run(&mut partition, event), expected);
     let fenced = AppendError::TransactionCoordinatorFenced { given: 1, known: 2 };
     assert_eq!(run(&mut partition, end_transaction(2, true, 1)), [refused(2, fenced)]);
 }

@@ -1,11 +1,14 @@
 //! One look at the partitions of a fetch: what is there for it now.
 
+use std::time::Duration;
+
 use log::{AbortedTransaction, EpochEnd, FileSlice, ReadError};
 use machines::fetch_session::FetchPartition;
+use machines::partition::ReplicaFetch;
 use model::{ErrorCode, LeaderEpoch};
 use partitions::{Isolation, PartitionHandle, Readable, read_error_code};
 
-use super::{Params, Target};
+use super::{Follower, Params, Target};
 
 /// What one partition has.
 #[derive(Debug, Clone)]
@@ -39,6 +42,15 @@ impl Looks {
 
 /// Reads each partition in the order asked for. Until one has given something, it may give its first batch whatever its size.
 pub(super) fn look(params: &Params, targets: &[Target]) -> Looks {
+    look_at_all(params, targets, None)
+}
+
+/// The first look notes how far a follower has come.
+pub(super) fn look_first(params: &Params, targets: &[Target], now: Duration) -> Looks {
+    look_at_all(params, targets, Some(now))
+}
+
+fn look_at_all(params: &Params, targets: &[Target], first: Option<Duration>) -> Looks {
     let mut looks =
         Looks { each: Vec::with_capacity(targets.len()), bytes: 0, final_already: false };
     let mut left = params.max_bytes;
@@ -51,8 +63,9 @@ pub(super) fn look(params: &Params, targets: &[Target]) -> Looks {
             continue;
         };
         any_known = true;
-        let found = look_at(params, handle, &target.wanted, left, looks.bytes == 0)
-            .unwrap_or_else(Look::refused);
+        let budget = Budget { left, min_one: looks.bytes == 0 };
+        let found = look_at(params, handle, &target.wanted, budget, first);
+        let found = found.unwrap_or_else(Look::refused);
         let size = found.slice.as_ref().map_or(0, |slice| slice.len);
         looks.bytes += size;
         left = left.saturating_sub(size);
@@ -77,40 +90,70 @@ fn epoch(given: i32) -> Option<LeaderEpoch> {
     (given >= 0).then_some(LeaderEpoch(given))
 }
 
+/// What of the fetch's bound is left.
+#[derive(Clone, Copy)]
+struct Budget {
+    left: usize,
+    /// The first batch is given whatever its size.
+    min_one: bool,
+}
+
 fn look_at(
     params: &Params,
     handle: &PartitionHandle,
     wanted: &FetchPartition,
-    left: usize,
-    min_one: bool,
+    budget: Budget,
+    first: Option<Duration>,
 ) -> Result<Look, ErrorCode> {
     let current = epoch(wanted.current_leader_epoch);
     let log = handle.readable(current, params.from).map_err(|error| error.code())?;
-    if params.follower {
-        // It is no replica that this leader knows, which its fetcher takes for being early.
-        return Err(match current {
-            Some(_) => ErrorCode::UnknownLeaderEpoch,
-            None => ErrorCode::NotLeaderOrFollower,
-        });
+    if let Some(follower) = &params.follower {
+        let known = handle.check_replica(follower.id, log.leader_epoch, current);
+        known.map_err(|error| error.code())?;
     }
     if wanted.max_bytes < 0 {
         return Err(ErrorCode::UnknownServerError);
     }
-    read(params, &log, wanted, left, min_one).map_err(|error| {
+    let look = read(params, &log, wanted, budget).map_err(|error| {
         if !matches!(error, ReadError::OutOfRange { .. }) {
             let partition = &handle.topic_partition;
             tracing::error!(%partition, %error, "a fetch could not be read");
         }
         read_error_code(&error)
-    })
+    })?;
+    if let (Some(follower), Some(now), None) = (&params.follower, first, &look.diverging) {
+        note(follower, handle, &log, wanted, now)?;
+    }
+    Ok(look)
+}
+
+/// What a follower asks for tells what it has.
+fn note(
+    follower: &Follower,
+    handle: &PartitionHandle,
+    log: &Readable,
+    wanted: &FetchPartition,
+    at: Duration,
+) -> Result<(), ErrorCode> {
+    if follower.stale {
+        return Err(ErrorCode::NotLeaderOrFollower);
+    }
+    let fetch = ReplicaFetch {
+        offset: wanted.fetch_offset,
+        log_start_offset: wanted.log_start_offset,
+        leader_end: log.end(Isolation::LogEnd),
+        broker_epoch: follower.broker_epoch,
+        at,
+    };
+    handle.replica_fetched(follower.id, log.leader_epoch, &fetch);
+    Ok(())
 }
 
 fn read(
     params: &Params,
     log: &Readable,
     wanted: &FetchPartition,
-    left: usize,
-    min_one: bool,
+    budget: Budget,
 ) -> Result<Look, ReadError> {
     let mut look = Look {
         error: ErrorCode::None,
@@ -128,8 +171,8 @@ fn read(
             return Ok(look);
         }
     }
-    let max_bytes = usize::try_from(wanted.max_bytes).unwrap_or(0).min(left);
-    let read = log.read(wanted.fetch_offset, max_bytes, min_one, params.isolation)?;
+    let max_bytes = usize::try_from(wanted.max_bytes).unwrap_or(0).min(budget.left);
+    let read = log.read(wanted.fetch_offset, max_bytes, budget.min_one, params.isolation)?;
     if read.slice.len > 0 {
         look.more_behind = log.continues_after(&read);
         if params.isolation == Isolation::Committed {

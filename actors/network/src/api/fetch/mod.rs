@@ -4,7 +4,7 @@
 //! A fetch waits where there is less than `min_bytes`; records leave as slices of the log's files.
 //! On a controller's listener there is the metadata log alone, and raft answers.
 //! Source: `KafkaApis.handleFetchRequest`, `ReplicaManager.fetchMessages`, `DelayedFetch`, `FetchManager`.
-//! Not supported: followers (they are told to retry), preferred read replicas.
+//! Not supported: preferred read replicas.
 
 mod look;
 mod poll;
@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use machines::fetch_session::{FetchPartition, TopicKey};
-use model::ErrorCode;
+use model::{ErrorCode, NodeId};
 use partitions::{Isolation, PartitionHandle, ReadFrom};
 use wire::{FetchRequest, FetchResponse, ListenerKind};
 
@@ -31,12 +31,22 @@ const REPLICA_STATE_SINCE: i16 = 15;
 
 pub(crate) struct Fetch;
 
+/// The replica that fetches.
+#[derive(Debug, Clone, Copy)]
+struct Follower {
+    id: NodeId,
+    /// -1 where the version does not tell it.
+    broker_epoch: i64,
+    /// The broker has registered anew since.
+    stale: bool,
+}
+
 /// What holds for all partitions of a fetch.
 #[derive(Debug, Clone)]
 struct Params {
     isolation: Isolation,
     from: ReadFrom,
-    follower: bool,
+    follower: Option<Follower>,
     max_bytes: usize,
     min_bytes: usize,
     max_wait: Duration,
@@ -95,21 +105,17 @@ async fn serve(
 
 impl Params {
     fn of(broker: &Broker, version: i16, request: &FetchRequest) -> Params {
-        let replica = match version {
-            REPLICA_STATE_SINCE.. => request.replica_state.replica_id,
-            _ => request.replica_id,
-        };
-        let follower = replica >= 0;
+        let follower = Follower::of(broker, version, request);
         let cap = broker.settings.get().int("fetch.max.bytes");
         let size = |bytes: i32| usize::try_from(bytes).unwrap_or(0);
         let max_bytes = size(request.max_bytes.min(cap));
         Params {
             isolation: match (follower, request.isolation_level) {
-                (true, _) => Isolation::LogEnd,
-                (false, 1) => Isolation::Committed,
-                (false, _) => Isolation::Uncommitted,
+                (Some(_), _) => Isolation::LogEnd,
+                (None, 1) => Isolation::Committed,
+                (None, _) => Isolation::Uncommitted,
             },
-            from: if follower || version < ANY_REPLICA_SINCE {
+            from: if follower.is_some() || version < ANY_REPLICA_SINCE {
                 ReadFrom::Leader
             } else {
                 ReadFrom::AnyReplica
@@ -119,6 +125,24 @@ impl Params {
             min_bytes: size(request.min_bytes).min(max_bytes),
             max_wait: Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0)),
         }
+    }
+}
+
+impl Follower {
+    fn of(broker: &Broker, version: i16, request: &FetchRequest) -> Option<Follower> {
+        let (id, broker_epoch) = match version {
+            REPLICA_STATE_SINCE.. => {
+                (request.replica_state.replica_id, request.replica_state.replica_epoch)
+            }
+            _ => (request.replica_id, -1),
+        };
+        if id < 0 {
+            return None;
+        }
+        let image = broker.metadata.get();
+        let now = image.broker(id).filter(|broker| !broker.fenced);
+        let stale = broker_epoch != -1 && now.is_some_and(|now| now.epoch > broker_epoch);
+        Some(Follower { id: NodeId(id), broker_epoch, stale })
     }
 }
 

@@ -2,7 +2,7 @@
 
 use runtime::{Held, Waiter};
 
-use super::look::{Looks, look, may_find_more};
+use super::look::{Looks, look, look_first, may_find_more};
 use super::{Params, Target};
 use crate::Broker;
 
@@ -17,7 +17,7 @@ pub(super) async fn poll(
     targets: &[Target],
     request: Held,
 ) -> Looks {
-    let found = look(params, targets);
+    let found = look_first(params, targets, broker.world.mono());
     if params.max_wait.is_zero() || found.enough(params) {
         return found;
     }

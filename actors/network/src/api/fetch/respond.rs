@@ -39,13 +39,14 @@ impl Responding<'_> {
         mut looks: Looks,
     ) -> Answer<FetchResponse> {
         let mut copied: Vec<Option<Bytes>> = looks.each.iter_mut().map(copy_small).collect();
-        let told = match session.finish(self.broker, params.follower, &targets, &looks.each) {
-            Ok(told) => told,
-            Err(error) => {
-                let error_code = error.code();
-                return Answer::Response(FetchResponse { error_code, ..Default::default() });
-            }
-        };
+        let told =
+            match session.finish(self.broker, params.follower.is_some(), &targets, &looks.each) {
+                Ok(told) => told,
+                Err(error) => {
+                    let error_code = error.code();
+                    return Answer::Response(FetchResponse { error_code, ..Default::default() });
+                }
+            };
         let mut response = FetchResponse { session_id: told.session_id, ..Default::default() };
         let mut files = Vec::new();
         let mut leaders: Option<Leaders<'_>> = None;

@@ -12,7 +12,7 @@ pub(super) const REPLICATION: Area = Area {
             "The protocol brokers speak among themselves, where inter.broker.listener.name is not given.";
         Int "num.replica.fetchers" = "1", AtLeast(1), Cluster:
             "Fetchers for each leader's broker that a follower runs.";
-        Long "replica.lag.time.max.ms" = "30000", Any, Node:
+        Long "replica.lag.time.max.ms" = "30000", Any, Node + honoured:
             "A follower that has not caught up for this long leaves the ISR.";
         Int "replica.fetch.min.bytes" = "1", Any, Node:
             "How many bytes a follower's fetch waits for.";
