@@ -357,11 +357,10 @@ impl Consensus {
                 self.start(now, state, effects);
             }
             Event::Tick => self.tick(now, effects),
-            Event::Appended { end } => self.log_end = end,
+            Event::Appended { end } => self.set_log_end(end),
             Event::Truncated { end } => {
                 debug_assert!(self.high_watermark.is_none_or(|committed| end.offset >= committed));
-                self.log_end = end;
-                self.flushed = self.flushed.min(end.offset);
+                self.set_log_end(end);
             }
             Event::Flushed { end_offset } => {
                 self.flushed = self.flushed.max(end_offset);
@@ -397,6 +396,12 @@ impl Consensus {
             Event::SnapshotFetched { replica } => self.heard_of(now, replica),
             Event::Resign => self.resign(None, effects),
         }
+    }
+
+    /// What is not in the log is not on disk: a leader's snapshot may end before the log did that it takes the place of.
+    fn set_log_end(&mut self, end: OffsetAndEpoch) {
+        self.log_end = end;
+        self.flushed = self.flushed.min(end.offset);
     }
 
     fn fetch_answered(&mut self, now: Now, high_watermark: Option<i64>, effects: &mut Vec<Effect>) {

@@ -373,3 +373,24 @@ fn a_leader_whose_process_is_gone_is_replaced_without_a_timeout() {
         assert!(woken < Duration::from_millis(60 + 50), "{woken:?}");
     }
 }
+
+/// A log of an epoch that is over may reach further than the leader's snapshot that takes its place.
+#[test]
+fn what_was_on_disk_of_another_log_counts_for_nothing() {
+    let mut second = node(2);
+    step(&mut second, at(0), start(Some(led(5, 1)), (3, 200), &[1, 2, 3], 0));
+    let end = |epoch, offset| Event::Appended { end: OffsetAndEpoch { epoch, offset } };
+    step(&mut second, at(1), end(5, 180));
+    step(&mut second, at(1), Event::Flushed { end_offset: 180 });
+    let mut nodes = three();
+    nodes[1] = second;
+    let asked = step(&mut nodes[1], at(5000), Event::Tick);
+    deliver(&mut nodes, at(5000), asked.into_iter().map(|e| (2, e)).collect(), &[]);
+    let second = &mut nodes[1];
+    assert!(second.is_leader());
+    step(second, at(5001), end(6, 195));
+    let fetched = step(second, at(5002), Event::Fetched { replica: key(3), offset: 195 });
+    assert_eq!(fetched, [], "the leader has not written it to disk, so one of three has");
+    let flushed = step(second, at(5003), Event::Flushed { end_offset: 195 });
+    assert!(flushed.contains(&Effect::AdvanceHighWatermark { offset: 195 }));
+}
