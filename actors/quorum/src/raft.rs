@@ -11,7 +11,11 @@ mod describe;
 mod effects;
 mod feed;
 mod follow;
+#[cfg(test)]
+mod follow_tests;
 mod open;
+#[cfg(test)]
+mod other_node;
 mod serve;
 mod serve_fetch;
 #[cfg(test)]

@@ -53,10 +53,15 @@ impl Cleaning<'_> {
     /// After a power loss at any point the log is one that was not cleaned, or not as far.
     pub(super) fn run(&mut self) -> Result<Deleted, Failure> {
         let mut sized = Vec::new();
-        for id in snapshot::list(self.disk, self.dir)? {
-            sized.push((id, self.disk.metadata(&snapshot::path(self.dir, id))?.len));
-        }
         let mut deleted = Deleted::default();
+        for id in snapshot::list(self.disk, self.dir)? {
+            // The log was given up for a later one.
+            if id.offset < self.log.log_start_offset() {
+                deleted.snapshots.push(snapshot::set_aside(self.disk, self.dir, id)?);
+            } else {
+                sized.push((id, self.disk.metadata(&snapshot::path(self.dir, id))?.len));
+            }
+        }
         let mut kept = &sized[..];
         while let [(oldest, _), rest @ ..] = kept
             && let Some((next, _)) = rest.first()

@@ -204,3 +204,16 @@ fn a_log_without_its_beginning_needs_a_snapshot_of_it() {
     let error = open(&disk).err().unwrap().to_string();
     assert!(error.contains("no snapshot says what was before"), "{error}");
 }
+
+/// One that was being written when the log was given up for a leader's, or that came from a leader, may be behind the log's start.
+#[test]
+fn a_snapshot_before_the_start_of_the_log_does_not_hold_up_the_others() {
+    let disk = SimDisk::new(SimDiskOptions::default()).mount();
+    let mut log = build(&disk);
+    let retention = MetadataRetention { bytes: 0, ..NONE };
+    let _ = clean(&disk, &mut log, retention, 26).unwrap();
+    assert_eq!((snapshots(&disk), log.log_start_offset()), (vec![26, 39, 52], 26));
+    write_snapshot(&*disk, 13);
+    let _ = clean(&disk, &mut log, retention, TOPICS).unwrap();
+    assert_eq!((snapshots(&disk), log.log_start_offset()), (vec![52], 52));
+}

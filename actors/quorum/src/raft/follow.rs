@@ -206,8 +206,9 @@ impl Raft {
             self.cut(cx, &partition).await?;
         } else if partition.snapshot_id.epoch >= 0 && partition.snapshot_id.end_offset >= 0 {
             let id = &partition.snapshot_id;
-            self.begin_snapshot(OffsetAndEpoch { epoch: id.epoch, offset: id.end_offset })?;
+            let id = OffsetAndEpoch { epoch: id.epoch, offset: id.end_offset };
             self.step(cx, Event::FetchAnswered { high_watermark: None }).await?;
+            return self.begin_snapshot(id);
         } else {
             let Some(bytes) = flat(partition.records) else { return Ok(false) };
             if !self.append_as_follower(cx, bytes).await? {
@@ -344,17 +345,18 @@ impl Raft {
         Ok(())
     }
 
-    fn begin_snapshot(&mut self, id: OffsetAndEpoch) -> Outcome {
+    /// False where this node has it already: asked at once, the leader would say the same.
+    fn begin_snapshot(&mut self, id: OffsetAndEpoch) -> Result<bool, Failure> {
         self.give_up_snapshot()?;
         if self.snapshot_id >= Some(id) {
-            return Ok(());
+            return Ok(false);
         }
         let path = snapshot::part_path(&self.dir, id);
         let file = self.args.log_dir.disk().open(&path, Open::Truncate)?;
         tracing::info!(?id, "fetching a snapshot of the metadata log");
         let epoch = self.consensus.epoch();
         self.snapshot_fetch = Some(SnapshotFetch { id, path, file, size: 0, epoch });
-        Ok(())
+        Ok(true)
     }
 
     fn give_up_snapshot(&mut self) -> Outcome {
@@ -417,7 +419,9 @@ impl Raft {
         gone.remove(&*disk)?;
         self.snapshot_id = Some(id);
         self.snapshot = None;
-        self.snapshots.push(id);
+        // What the log said before is no part of this one: it neither begins nor parts from another there.
+        self.snapshots = vec![id];
+        self.clean(cx)?;
         tracing::info!(?id, "the metadata log goes on where the snapshot of its leader ends");
         self.step(cx, Event::Appended { end: id }).await?;
         self.step(cx, Event::Flushed { end_offset: id.offset }).await?;

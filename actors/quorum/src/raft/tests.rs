@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use disk::{Disk, SimDisk, SimDiskOptions};
-use machines::consensus::{ReplicaKey, Voter, VoterSet};
+use machines::consensus::{ReplicaKey, Voter, VoterEndpoint, VoterSet};
 use machines::metadata::{LevelRange, MetadataVersion};
 use model::Uuid;
 use runtime::{Handles, Reply, Root, World, spawn_root, watch};
@@ -15,8 +15,8 @@ use wire::{MetadataRecord, NoOpRecord};
 
 use super::*;
 
-const DIR: &str = "/data";
-const LIMIT: Duration = Duration::from_secs(60);
+pub(super) const DIR: &str = "/data";
+pub(super) const LIMIT: Duration = Duration::from_secs(60);
 
 /// One line for each event.
 #[derive(Clone, Default)]
@@ -65,17 +65,22 @@ async fn alone() -> Root<Raft> {
 
 /// In segments of one record or two; old ones go as soon as a snapshot is written.
 fn on(disk: &Arc<dyn Disk>) -> Root<Raft> {
+    start(disk, args(disk, VoterSet::new([voter(1, Vec::new())])))
+}
+
+pub(super) fn voter(id: i32, endpoints: Vec<VoterEndpoint>) -> Voter {
+    let key = ReplicaKey { id, directory_id: Uuid::ZERO };
+    Voter { key, endpoints, kraft_versions: LevelRange { min: 0, max: 0 } }
+}
+
+/// Of node 1.
+pub(super) fn args(disk: &Arc<dyn Disk>, fixed_voters: VoterSet) -> RaftArgs {
     disk.create_dir_all(&Path::new(DIR).join(METADATA_DIR)).unwrap();
     let (log_dir, _) = partitions::read_log_dir(disk, Path::new(DIR), Uuid([1; 16]), 1).unwrap();
-    let local = Voter {
-        key: ReplicaKey { id: 1, directory_id: Uuid::ZERO },
-        endpoints: Vec::new(),
-        kraft_versions: LevelRange { min: 0, max: 0 },
-    };
-    let args = RaftArgs {
+    RaftArgs {
         log_dir: Arc::new(log_dir),
-        fixed_voters: VoterSet::new([local.clone()]),
-        local,
+        fixed_voters,
+        local: voter(1, Vec::new()),
         cluster_id: "cluster".to_owned(),
         bootstrap: Vec::new(),
         peer: runtime::ChildSpec::permanent(),
@@ -91,7 +96,10 @@ fn on(disk: &Arc<dyn Disk>) -> Root<Raft> {
         segment_ms: i64::MAX,
         retention: MetadataRetention { bytes: 1, ms: -1, delete_delay: Duration::ZERO },
         status: Arc::new(watch(RaftStatus::default()).0),
-    };
+    }
+}
+
+pub(super) fn start(disk: &Arc<dyn Disk>, args: RaftArgs) -> Root<Raft> {
     spawn_root::<Raft>(&World::real(Handles::current(), disk.clone()), "raft", args).unwrap()
 }
 
@@ -101,7 +109,7 @@ fn snapshot(offset: i64) -> RaftMsg {
 }
 
 /// The offsets of the snapshots on the disk.
-fn snapshots(disk: &Arc<dyn Disk>) -> Vec<i64> {
+pub(super) fn snapshots(disk: &Arc<dyn Disk>) -> Vec<i64> {
     let dir = Path::new(DIR).join(METADATA_DIR);
     crate::snapshot::list(&**disk, &dir).unwrap().iter().map(|id| id.offset).collect()
 }
