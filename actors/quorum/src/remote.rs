@@ -145,6 +145,16 @@ async fn send(
                 r.error_code
             ))
         }
+        Ask::AlterPartitionReassignments(request) => {
+            exchange!(connection, limit, request, AlterPartitionReassignments, |r| elsewhere(
+                r.error_code
+            ))
+        }
+        Ask::ListPartitionReassignments(request) => {
+            exchange!(connection, limit, request, ListPartitionReassignments, |r| elsewhere(
+                r.error_code
+            ))
+        }
         Ask::ElectLeaders(request) => {
             exchange!(connection, limit, request, ElectLeaders, |r| elsewhere(r.error_code))
         }

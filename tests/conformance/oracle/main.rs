@@ -9,6 +9,7 @@
 
 mod admin;
 mod batches;
+mod control;
 mod groups;
 mod logs;
 mod members;
@@ -41,6 +42,7 @@ fn cases() -> Vec<Case> {
     cases.extend(logs::cases());
     cases.extend(batches::cases());
     cases.extend(admin::cases());
+    cases.extend(control::cases());
     cases.extend(groups::cases());
     cases.extend(members::cases());
     cases.extend(twice::cases());

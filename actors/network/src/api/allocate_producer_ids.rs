@@ -23,7 +23,7 @@ impl Api for AllocateProducerIds {
     ) -> AllocateProducerIdsResponse {
         let limit = forward::request_timeout(&broker);
         let request = ControllerRequest::AllocateProducerIds(request);
-        let asked = forward::ask(&broker, &cx.credit, request, limit, |reply| match reply {
+        let asked = forward::ask(&broker, &cx, request, limit, |reply| match reply {
             ControllerReply::AllocateProducerIds(response) => Some(response),
             _ => None,
         });

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use machines::controller::{ControllerReply, ControllerRequest};
 use model::ErrorCode;
 use model::settings::Op;
-use runtime::Held;
 use wire::alter_configs_request::AlterConfigsResource;
 use wire::alter_configs_response::AlterConfigsResourceResponse;
 use wire::{AlterConfigsRequest, AlterConfigsResponse};
@@ -38,8 +37,7 @@ impl Api for AlterConfigs {
         let decided = if resources.is_empty() {
             Ok(BTreeMap::new())
         } else {
-            forwarded(&broker, &cx.credit, AlterConfigsRequest { resources, ..request.clone() })
-                .await
+            forwarded(&broker, &cx, AlterConfigsRequest { resources, ..request.clone() }).await
         };
         let responses = request.resources.iter().zip(checked);
         let responses = responses.map(|(resource, checked)| {
@@ -69,12 +67,12 @@ type Decided = BTreeMap<(i8, String), (i16, Option<String>)>;
 
 async fn forwarded(
     broker: &Broker,
-    credit: &Held,
+    cx: &RequestContext,
     request: AlterConfigsRequest,
 ) -> Result<Decided, forward::ForwardError> {
     let limit = forward::request_timeout(broker);
     let request = ControllerRequest::AlterConfigs(request);
-    let asked = forward::ask(broker, credit, request, limit, |reply| match reply {
+    let asked = forward::ask(broker, cx, request, limit, |reply| match reply {
         ControllerReply::AlterConfigs(response) => Some(response),
         _ => None,
     });

@@ -23,7 +23,7 @@ impl Api for AlterPartition {
     ) -> AlterPartitionResponse {
         let limit = forward::request_timeout(&broker);
         let request = ControllerRequest::AlterPartition { request, version: cx.version };
-        let asked = forward::ask(&broker, &cx.credit, request, limit, |reply| match reply {
+        let asked = forward::ask(&broker, &cx, request, limit, |reply| match reply {
             ControllerReply::AlterPartition(response) => Some(response),
             _ => None,
         });

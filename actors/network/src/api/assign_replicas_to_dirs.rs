@@ -23,7 +23,7 @@ impl Api for AssignReplicasToDirs {
     ) -> AssignReplicasToDirsResponse {
         let limit = forward::request_timeout(&broker);
         let request = ControllerRequest::AssignReplicasToDirs(request);
-        let asked = forward::ask(&broker, &cx.credit, request, limit, |reply| match reply {
+        let asked = forward::ask(&broker, &cx, request, limit, |reply| match reply {
             ControllerReply::AssignReplicasToDirs(response) => Some(response),
             _ => None,
         });

@@ -5,11 +5,10 @@ use std::time::Duration;
 use machines::controller::{ControllerReply, ControllerRequest, Permitted};
 use model::settings::Values;
 use model::topic::{CONSUMER_OFFSETS, SHARE_GROUP_STATE, TRANSACTION_STATE, validate_topic_name};
-use runtime::Held;
 use wire::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use wire::{CreateTopicsRequest, CreateTopicsResponse};
 
-use super::forward;
+use super::{RequestContext, forward};
 use crate::Broker;
 
 /// Longer than this nobody waits for a topic that is being created: it is answered as unknown, and asked for again.
@@ -19,7 +18,7 @@ const DEFAULT: i32 = -1;
 
 /// Creates those that can be, and waits a moment until they are served. Who asks looks at the metadata again; why a topic
 /// could not be created is in the log alone, as with Kafka.
-pub(super) async fn create_topics(broker: &Broker, credit: &Held, names: &[&str]) {
+pub(super) async fn create_topics(broker: &Broker, cx: &RequestContext, names: &[&str]) {
     let settings = broker.settings.get();
     let creatable = names.iter().filter(|name| validate_topic_name(name).is_ok());
     let topics: Vec<CreatableTopic> =
@@ -38,7 +37,7 @@ pub(super) async fn create_topics(broker: &Broker, credit: &Held, names: &[&str]
         may_create: Permitted::All,
         may_describe_configs: Permitted::All,
     };
-    let asked = forward::ask(broker, credit, request, limit, |reply| match reply {
+    let asked = forward::ask(broker, cx, request, limit, |reply| match reply {
         ControllerReply::CreateTopics(response) => Some(response),
         _ => None,
     });

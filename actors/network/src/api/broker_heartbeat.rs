@@ -23,7 +23,7 @@ impl Api for BrokerHeartbeat {
     ) -> BrokerHeartbeatResponse {
         let limit = forward::request_timeout(&broker);
         let request = ControllerRequest::BrokerHeartbeat(request);
-        let asked = forward::ask(&broker, &cx.credit, request, limit, |reply| match reply {
+        let asked = forward::ask(&broker, &cx, request, limit, |reply| match reply {
             ControllerReply::BrokerHeartbeat(response) => Some(response),
             _ => None,
         });

@@ -23,7 +23,7 @@ impl Api for BrokerRegistration {
     ) -> BrokerRegistrationResponse {
         let limit = forward::request_timeout(&broker);
         let request = ControllerRequest::RegisterBroker { request, version: cx.version };
-        let asked = forward::ask(&broker, &cx.credit, request, limit, |reply| match reply {
+        let asked = forward::ask(&broker, &cx, request, limit, |reply| match reply {
             ControllerReply::RegisterBroker(response) => Some(response),
             _ => None,
         });

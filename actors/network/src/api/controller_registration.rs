@@ -23,7 +23,7 @@ impl Api for ControllerRegistration {
     ) -> ControllerRegistrationResponse {
         let limit = forward::request_timeout(&broker);
         let request = ControllerRequest::RegisterController(request);
-        let asked = forward::ask(&broker, &cx.credit, request, limit, |reply| match reply {
+        let asked = forward::ask(&broker, &cx, request, limit, |reply| match reply {
             ControllerReply::RegisterController(response) => Some(response),
             _ => None,
         });

@@ -34,7 +34,7 @@ impl Api for CreatePartitions {
             seed: forward::seed(&broker),
             may_alter: Permitted::All,
         };
-        let asked = forward::ask(&broker, &cx.credit, request, limit, |reply| match reply {
+        let asked = forward::ask(&broker, &cx, request, limit, |reply| match reply {
             ControllerReply::CreatePartitions(response) => Some(response),
             _ => None,
         });

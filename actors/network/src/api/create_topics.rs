@@ -35,7 +35,7 @@ impl Api for CreateTopics {
             may_create: Permitted::All,
             may_describe_configs: Permitted::All,
         };
-        let asked = forward::ask(&broker, &cx.credit, request, limit, |reply| match reply {
+        let asked = forward::ask(&broker, &cx, request, limit, |reply| match reply {
             ControllerReply::CreateTopics(response) => Some(response),
             _ => None,
         });

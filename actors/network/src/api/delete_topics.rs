@@ -38,7 +38,7 @@ impl Api for DeleteTopics {
             may_describe: Permitted::All,
             may_delete: Permitted::All,
         };
-        let asked = forward::ask(&broker, &cx.credit, request, limit, |reply| match reply {
+        let asked = forward::ask(&broker, &cx, request, limit, |reply| match reply {
             ControllerReply::DeleteTopics(response) => Some(response),
             _ => None,
         });

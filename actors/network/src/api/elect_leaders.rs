@@ -35,7 +35,7 @@ impl Api for ElectLeaders {
         let limit = forward::limit(&broker, request.timeout_ms);
         let named = request.topic_partitions.clone();
         let request = ControllerRequest::ElectLeaders(request);
-        let asked = forward::ask(&broker, &cx.credit, request, limit, |reply| match reply {
+        let asked = forward::ask(&broker, &cx, request, limit, |reply| match reply {
             ControllerReply::ElectLeaders(response) => Some(response),
             _ => None,
         });

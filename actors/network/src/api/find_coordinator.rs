@@ -50,7 +50,7 @@ impl Api for FindCoordinator {
         let is_missing = |image: &MetadataImage| image.topics.by_name(CONSUMER_OFFSETS).is_none();
         let asks = cx.version < BATCHES_SINCE || !request.coordinator_keys.is_empty();
         if request.key_type == GROUP && asks && is_missing(&broker.metadata.get()) {
-            create_topics(&broker, &cx.credit, &[CONSUMER_OFFSETS]).await;
+            create_topics(&broker, &cx, &[CONSUMER_OFFSETS]).await;
         }
         let image = broker.metadata.get();
         let listener = &cx.connection.listener.name;

@@ -7,9 +7,10 @@ use machines::controller::{ControllerReply, ControllerRequest};
 use model::ErrorCode;
 use partitions::{PartitionHandle, Standing};
 use quorum::Unavailable;
-use runtime::{Held, Waiter};
+use runtime::Waiter;
 use wire::ListenerKind;
 
+use super::RequestContext;
 use crate::Broker;
 
 /// After this long the controller is looked for again.
@@ -72,7 +73,7 @@ pub(super) fn seed(broker: &Broker) -> u64 {
 /// nobody answers.
 pub(super) async fn ask<R>(
     broker: &Broker,
-    credit: &Held,
+    cx: &RequestContext,
     request: ControllerRequest,
     limit: Duration,
     wanted: fn(ControllerReply) -> Option<R>,
@@ -80,13 +81,14 @@ pub(super) async fn ask<R>(
     let deadline = broker.world.mono() + limit;
     loop {
         let left = deadline.saturating_sub(broker.world.mono());
-        match broker.controller.ask_holding(request.clone(), left, Some(credit.clone())).await {
+        match broker.controller.ask_holding(request.clone(), left, Some(cx.credit.clone())).await {
             Ok(committed) => {
                 let response = wanted(committed.reply).ok_or(ForwardError::OtherReply)?;
                 return Ok(Forwarded { response, offset: committed.offset, deadline });
             }
             Err(Unavailable::TimedOut) => return Err(ForwardError::TimedOut),
             Err(Unavailable::NotController) if broker.role == ListenerKind::Controller => {
+                cx.note_not_controller();
                 return Err(ForwardError::NotController);
             }
             Err(Unavailable::NotController | Unavailable::Overloaded) => {

@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use machines::controller::{ControllerReply, ControllerRequest};
 use model::ErrorCode;
-use runtime::Held;
 use wire::incremental_alter_configs_request::AlterConfigsResource;
 use wire::incremental_alter_configs_response::AlterConfigsResourceResponse;
 use wire::{IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse};
@@ -39,7 +38,7 @@ impl Api for IncrementalAlterConfigs {
         let resources: Vec<_> = passed.map(|(resource, _)| resource.clone()).collect();
         let decided = if needs_controller(&resources) {
             let request = IncrementalAlterConfigsRequest { resources, ..request.clone() };
-            forwarded(&broker, &cx.credit, request).await
+            forwarded(&broker, &cx, request).await
         } else {
             Ok(BTreeMap::new())
         };
@@ -72,7 +71,7 @@ type Decided = BTreeMap<(i8, String), (i16, Option<String>)>;
 
 async fn forwarded(
     broker: &Broker,
-    credit: &Held,
+    cx: &RequestContext,
     request: IncrementalAlterConfigsRequest,
 ) -> Result<Decided, forward::ForwardError> {
     let limit = forward::request_timeout(broker);
@@ -80,7 +79,7 @@ async fn forwarded(
         resources: request.resources.into_iter().filter(|r| !is_logger(r)).collect(),
         ..request
     });
-    let asked = forward::ask(broker, credit, request, limit, |reply| match reply {
+    let asked = forward::ask(broker, cx, request, limit, |reply| match reply {
         ControllerReply::IncrementalAlterConfigs(response) => Some(response),
         _ => None,
     });

@@ -50,7 +50,7 @@ impl Api for Metadata {
                 names.iter().filter(|name| image.topics.id_of(name).is_none()).copied().collect();
             if !missing.is_empty() {
                 drop(image);
-                auto_create::create_topics(&broker, &cx.credit, &missing).await;
+                auto_create::create_topics(&broker, &cx, &missing).await;
             }
         }
         let image = broker.metadata.get();

@@ -3,6 +3,7 @@
 mod allocate_producer_ids;
 mod alter_configs;
 mod alter_partition;
+mod alter_partition_reassignments;
 mod alter_replica_log_dirs;
 mod api_versions;
 mod assign_replicas_to_dirs;
@@ -25,6 +26,7 @@ mod describe_quorum;
 mod describe_topic_partitions;
 mod elect_leaders;
 mod end_quorum_epoch;
+mod envelope;
 mod fetch;
 mod fetch_snapshot;
 mod find_coordinator;
@@ -38,6 +40,7 @@ mod leaders;
 mod leave_group;
 mod list_groups;
 mod list_offsets;
+mod list_partition_reassignments;
 mod metadata;
 mod offset_commit;
 mod offset_delete;
@@ -55,7 +58,7 @@ mod update_features;
 mod vote;
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -187,6 +190,8 @@ table! {
     DeleteGroups => delete_groups::DeleteGroups,
     ElectLeaders => elect_leaders::ElectLeaders,
     IncrementalAlterConfigs => incremental_alter_configs::IncrementalAlterConfigs,
+    AlterPartitionReassignments => alter_partition_reassignments::AlterPartitionReassignments,
+    ListPartitionReassignments => list_partition_reassignments::ListPartitionReassignments,
     OffsetDelete => offset_delete::OffsetDelete,
     Vote => vote::Vote,
     BeginQuorumEpoch => begin_quorum_epoch::BeginQuorumEpoch,
@@ -194,6 +199,7 @@ table! {
     DescribeQuorum => describe_quorum::DescribeQuorum,
     AlterPartition => alter_partition::AlterPartition,
     UpdateFeatures => update_features::UpdateFeatures,
+    Envelope => envelope::Envelope,
     FetchSnapshot => fetch_snapshot::FetchSnapshot,
     DescribeCluster => describe_cluster::DescribeCluster,
     BrokerRegistration => broker_registration::BrokerRegistration,
@@ -345,6 +351,17 @@ pub(crate) struct RequestContext {
     /// The memory of the frame and of what was decoded from it: kept with slices of the frame, and with the request until
     /// it is answered, or waits for somebody else than the node.
     pub(crate) credit: Held,
+    /// Of a request that came in an envelope.
+    envelope: Option<Arc<AtomicBool>>,
+}
+
+impl RequestContext {
+    /// Whoever sent it on hears that this is not the active controller, and not from within the answer.
+    fn note_not_controller(&self) {
+        if let Some(not_controller) = &self.envelope {
+            not_controller.store(true, Ordering::Relaxed);
+        }
+    }
 }
 
 /// A request whose header is read.
@@ -390,6 +407,7 @@ impl Request {
             client_id: header.client_id,
             connection: connection.clone(),
             credit,
+            envelope: None,
         };
         Ok(Request { cx, body })
     }

@@ -23,7 +23,7 @@ impl Api for UnregisterBroker {
     ) -> UnregisterBrokerResponse {
         let limit = forward::request_timeout(&broker);
         let request = ControllerRequest::UnregisterBroker(request);
-        let asked = forward::ask(&broker, &cx.credit, request, limit, |reply| match reply {
+        let asked = forward::ask(&broker, &cx, request, limit, |reply| match reply {
             ControllerReply::UnregisterBroker(response) => Some(response),
             _ => None,
         });

@@ -23,7 +23,7 @@ impl Api for UnregisterController {
     ) -> UnregisterControllerResponse {
         let limit = forward::request_timeout(&broker);
         let request = ControllerRequest::UnregisterController(request);
-        let asked = forward::ask(&broker, &cx.credit, request, limit, |reply| match reply {
+        let asked = forward::ask(&broker, &cx, request, limit, |reply| match reply {
             ControllerReply::UnregisterController(response) => Some(response),
             _ => None,
         });

@@ -23,7 +23,7 @@ impl Api for UpdateFeatures {
     ) -> UpdateFeaturesResponse {
         let limit = forward::limit(&broker, request.timeout_ms);
         let request = ControllerRequest::UpdateFeatures { request, version: cx.version };
-        let asked = forward::ask(&broker, &cx.credit, request, limit, |reply| match reply {
+        let asked = forward::ask(&broker, &cx, request, limit, |reply| match reply {
             ControllerReply::UpdateFeatures(response) => Some(response),
             _ => None,
         });

@@ -1,7 +1,9 @@
 //! What the controller is asked by leaders, other controllers and operators, on the listeners that serve it.
 
+use bytes::Bytes;
 use machines::metadata::supported_features;
 use model::{ErrorCode, Uuid};
+use wire::alter_partition_reassignments_request::{ReassignablePartition, ReassignableTopic};
 use wire::alter_partition_request::{BrokerState, PartitionData, TopicData};
 use wire::alter_partition_response::PartitionData as Altered;
 use wire::controller_registration_request::Listener;
@@ -9,10 +11,11 @@ use wire::elect_leaders_request::TopicPartitions;
 use wire::register_broker_record::BrokerFeature;
 use wire::update_features_request::FeatureUpdateKey;
 use wire::{
-    AlterPartitionRequest, ControllerRegistrationRequest, DescribeClusterRequest,
-    ElectLeadersRequest, FeatureLevelRecord, Message, MetadataRecord, PartitionChangeRecord,
-    PartitionRecord, RegisterBrokerRecord, TopicRecord, UnregisterBrokerRequest,
-    UnregisterControllerRequest, UpdateFeaturesRequest,
+    AlterPartitionReassignmentsRequest, AlterPartitionRequest, ControllerRegistrationRequest,
+    DescribeClusterRequest, ElectLeadersRequest, ElectLeadersResponse, EnvelopeRequest,
+    FeatureLevelRecord, ListPartitionReassignmentsRequest, Message, MetadataRecord, Part,
+    PartitionChangeRecord, PartitionRecord, RegisterBrokerRecord, Request, TopicRecord,
+    UnregisterBrokerRequest, UnregisterControllerRequest, UpdateFeaturesRequest,
 };
 
 use crate::rig::{CONTROLLER, Client, NODE, Rig, dir_id, topic_id};
@@ -187,7 +190,6 @@ async fn features_change_in_every_version() {
             feature_updates: vec![FeatureUpdateKey {
                 feature: "transaction.version".into(),
                 max_version_level: level,
-                allow_downgrade: version == 0 && level == 0,
                 upgrade_type: if version > 0 && level == 0 { 2 } else { 1 },
                 ..Default::default()
             }],
@@ -201,7 +203,10 @@ async fn features_change_in_every_version() {
         let raised = client.call(&request(99, false), version).await;
         assert_eq!(raised.error_code, ErrorCode::InvalidUpdateVersion.code());
         assert!(raised.error_message.is_some());
-        assert_eq!(client.call(&request(0, false), version).await.error_code, 0);
+        // By version 0 nothing goes down.
+        let lowered = client.call(&request(0, false), version).await;
+        let refused = ErrorCode::InvalidUpdateVersion.code();
+        assert_eq!(lowered.error_code, if version == 0 { refused } else { 0 });
     }
 }
 
@@ -259,4 +264,104 @@ async fn controllers_make_themselves_known_and_are_forgotten() {
     rig.publish([feature("metadata.version", 14)]);
     let early = client.call(&registration(8), 0).await;
     assert_eq!(early.error_code, ErrorCode::UnsupportedVersion.code());
+}
+
+fn assignment(partition_index: i32, replicas: Option<&[i32]>) -> ReassignablePartition {
+    let replicas = replicas.map(<[i32]>::to_vec);
+    ReassignablePartition { partition_index, replicas, ..Default::default() }
+}
+
+#[tokio::test]
+async fn partitions_are_reassigned_in_every_version() {
+    let rig = two().await;
+    let mut client = rig.client().await;
+    let versions = AlterPartitionReassignmentsRequest::VERSIONS;
+    for version in versions.min..=versions.max {
+        let partitions = vec![assignment(0, None), assignment(9, Some(&[NODE]))];
+        let topic = ReassignableTopic { name: "t".into(), partitions, ..Default::default() };
+        let request = AlterPartitionReassignmentsRequest {
+            topics: vec![topic],
+            timeout_ms: 30_000,
+            ..Default::default()
+        };
+        let response = client.call(&request, version).await;
+        let codes: Vec<_> = response.responses[0]
+            .partitions
+            .iter()
+            .map(|partition| ErrorCode::from_code(partition.error_code))
+            .collect();
+        let expected = [ErrorCode::NoReassignmentInProgress, ErrorCode::UnknownTopicOrPartition];
+        assert_eq!((response.error_code, codes.as_slice()), (0, expected.as_slice()));
+    }
+    let none = ListPartitionReassignmentsRequest { timeout_ms: 30_000, ..Default::default() };
+    assert_eq!(client.call(&none, 0).await.topics, []);
+}
+
+/// A request as it stands in an envelope: header and body.
+fn enveloped<R: Request>(request: &R, version: i16) -> Bytes {
+    let parts = wire::encode_request(request, version, 77, Some("within")).unwrap();
+    let parts = parts.iter().map(|part| match part {
+        Part::Bytes(bytes) => bytes.as_ref(),
+        Part::External { .. } => panic!("requests have no files"),
+    });
+    Bytes::from(parts.collect::<Vec<_>>().concat()).slice(4..)
+}
+
+fn envelope(request_data: Bytes) -> EnvelopeRequest {
+    // User:ANONYMOUS, as Kafka's brokers write it.
+    let principal = b"\0\0\x05User\x0aANONYMOUS\0\0";
+    EnvelopeRequest {
+        request_data,
+        request_principal: Some(Bytes::from_static(principal)),
+        client_host_address: Bytes::from_static(&[127, 0, 0, 1]),
+        ..Default::default()
+    }
+}
+
+#[tokio::test]
+async fn what_a_broker_sends_on_is_answered_within_the_envelope() {
+    let rig = two().await;
+    let (mut client, _listener) = rig.controller().await;
+    for version in ElectLeadersRequest::VERSIONS.min..=ElectLeadersRequest::VERSIONS.max {
+        let request = election(0, Some(&[0]));
+        let answer = client.call(&envelope(enveloped(&request, version)), 0).await;
+        assert_eq!(answer.error_code, 0);
+        let data = answer.response_data.expect("a response within");
+        let (id, within) = wire::decode_response::<ElectLeadersResponse>(data, version).unwrap();
+        let result = &within.replica_election_results[0].partition_result[0];
+        assert_eq!((id, result.error_code), (77, ErrorCode::ElectionNotNeeded.code()));
+    }
+    let whole = envelope(enveloped(&election(0, Some(&[0])), 2));
+    let described = enveloped(&DescribeClusterRequest::default(), 0);
+    let again = enveloped(&whole, 0);
+    let cut = |bytes: &Bytes| bytes.slice(..bytes.len() - 1);
+    let cases = [
+        (
+            EnvelopeRequest { request_principal: None, ..whole.clone() },
+            ErrorCode::PrincipalDeserializationFailure,
+        ),
+        (
+            EnvelopeRequest {
+                request_principal: Some(Bytes::from_static(b"\0\x09\0")),
+                ..whole.clone()
+            },
+            ErrorCode::PrincipalDeserializationFailure,
+        ),
+        (
+            EnvelopeRequest {
+                client_host_address: Bytes::from_static(&[1, 2, 3]),
+                ..whole.clone()
+            },
+            ErrorCode::InvalidRequest,
+        ),
+        (envelope(described), ErrorCode::InvalidRequest),
+        (envelope(again), ErrorCode::InvalidRequest),
+        (envelope(cut(&whole.request_data)), ErrorCode::UnsupportedVersion),
+        (envelope(whole.request_data.slice(..3)), ErrorCode::UnsupportedVersion),
+    ];
+    for (request, expected) in cases {
+        let answer = client.call(&request, 0).await;
+        assert_eq!(ErrorCode::from_code(answer.error_code), expected);
+        assert_eq!(answer.response_data, None);
+    }
 }

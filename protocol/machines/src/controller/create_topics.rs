@@ -308,6 +308,15 @@ impl Controller {
         factor: Option<usize>,
         index: i32,
     ) -> Result<PartitionRegistration, AssignmentError> {
+        self.check_assignment(replicas, factor)?;
+        self.new_partition(replicas.to_vec()).ok_or(AssignmentError::NoneActive(index))
+    }
+
+    pub(super) fn check_assignment(
+        &self,
+        replicas: &[i32],
+        factor: Option<usize>,
+    ) -> Result<(), AssignmentError> {
         if replicas.is_empty() {
             return Err(AssignmentError::Empty);
         }
@@ -326,7 +335,7 @@ impl Controller {
         if let Some(expected) = factor.filter(|factor| *factor != replicas.len()) {
             return Err(AssignmentError::Inconsistent { got: replicas.len(), expected });
         }
-        self.new_partition(replicas.to_vec()).ok_or(AssignmentError::NoneActive(index))
+        Ok(())
     }
 
     /// In sync are the active ones, and the first of them leads. None where none is.

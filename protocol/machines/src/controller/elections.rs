@@ -31,11 +31,11 @@ pub enum ElectionError {
     UnknownTopic(String),
     #[error("No such partition as {topic}-{partition}")]
     UnknownPartition { topic: String, partition: i32 },
-    #[error("{}", ErrorCode::ElectionNotNeeded.message())]
+    #[error("Leader election not needed for topic partition.")]
     NotNeeded,
-    #[error("{}", ErrorCode::PreferredLeaderNotAvailable.message())]
+    #[error("The preferred leader was not available.")]
     PreferredNotAvailable,
-    #[error("{}", ErrorCode::EligibleLeadersNotAvailable.message())]
+    #[error("Eligible topic partition leaders are not available.")]
     NoneEligible,
     #[error("Unable to perform excessively large batch operation.")]
     TooMany,
@@ -189,7 +189,11 @@ impl Controller {
     ) -> ReplicaElectionResult {
         let mut outcomes = Vec::new();
         for partition in partitions {
-            let mut outcome = PartitionResult { partition_id: *partition, ..Default::default() };
+            let mut outcome = PartitionResult {
+                partition_id: *partition,
+                error_message: None,
+                ..Default::default()
+            };
             match self.elect_leader(topic, *partition, election) {
                 Ok(record) => records.push(record),
                 Err(error) => {

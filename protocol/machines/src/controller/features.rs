@@ -75,7 +75,7 @@ impl Controller {
         }
         let mut records = Vec::new();
         for update in &request.feature_updates {
-            if let Err(error) = self.update_feature(update, version, &proposed, &mut records) {
+            if let Err(error) = self.update_feature(update, &proposed, &mut records) {
                 let what =
                     "The update failed for all features since the following feature had an error";
                 let response = UpdateFeaturesResponse {
@@ -91,11 +91,11 @@ impl Controller {
         } else if proposed.get(ELIGIBLE_LEADER_REPLICAS_VERSION).is_some_and(|level| *level > 0) {
             records.splice(0..0, self.records_before_elr());
         }
-        let mut response = UpdateFeaturesResponse::default();
+        let mut response = UpdateFeaturesResponse { error_message: None, ..Default::default() };
         if version <= LAST_WITH_RESULTS {
             let done = |update: &FeatureUpdateKey| UpdatableFeatureResult {
                 feature: update.feature.clone(),
-                error_message: Some(ErrorCode::None.message().to_owned()),
+                error_message: Some(ErrorCode::None.name().to_owned()),
                 ..Default::default()
             };
             response.results = request.feature_updates.iter().map(done).collect();
@@ -106,7 +106,6 @@ impl Controller {
     fn update_feature(
         &self,
         update: &FeatureUpdateKey,
-        version: i16,
         proposed: &BTreeMap<&str, i16>,
         records: &mut Vec<MetadataRecord>,
     ) -> Result<(), FeatureUpdateError> {
@@ -116,7 +115,7 @@ impl Controller {
             level,
             reason,
         };
-        let upgrade = upgrade_type(update, version).ok_or_else(|| invalid(Reason::UpgradeType))?;
+        let upgrade = upgrade_type(update).ok_or_else(|| invalid(Reason::UpgradeType))?;
         if level < 0 {
             return Err(invalid(Reason::Negative));
         }
@@ -216,12 +215,8 @@ impl Controller {
 
 const LAST_WITH_RESULTS: i16 = 1;
 
-/// Version 0 knows only whether a downgrade is allowed.
-fn upgrade_type(update: &FeatureUpdateKey, version: i16) -> Option<UpgradeType> {
-    if version == 0 {
-        let allowed = update.allow_downgrade;
-        return Some(if allowed { UpgradeType::SafeDowngrade } else { UpgradeType::Upgrade });
-    }
+/// Version 0 has none, and Kafka looks past what it allows: nothing goes down by it.
+fn upgrade_type(update: &FeatureUpdateKey) -> Option<UpgradeType> {
     match update.upgrade_type {
         1 => Some(UpgradeType::Upgrade),
         2 => Some(UpgradeType::SafeDowngrade),

@@ -15,6 +15,7 @@ mod partition_change;
 mod placement;
 mod producer_ids;
 mod random;
+mod reassignments;
 mod registration;
 mod request;
 

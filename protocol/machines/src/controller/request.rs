@@ -64,6 +64,8 @@ pub enum ControllerRequest {
         request: wire::AlterPartitionRequest,
         version: i16,
     },
+    AlterPartitionReassignments(wire::AlterPartitionReassignmentsRequest),
+    ListPartitionReassignments(wire::ListPartitionReassignmentsRequest),
     ElectLeaders(wire::ElectLeadersRequest),
     UpdateFeatures {
         request: wire::UpdateFeaturesRequest,
@@ -88,6 +90,8 @@ pub enum ControllerReply {
     AlterConfigs(wire::AlterConfigsResponse),
     AllocateProducerIds(wire::AllocateProducerIdsResponse),
     AlterPartition(wire::AlterPartitionResponse),
+    AlterPartitionReassignments(wire::AlterPartitionReassignmentsResponse),
+    ListPartitionReassignments(wire::ListPartitionReassignmentsResponse),
     ElectLeaders(wire::ElectLeadersResponse),
     UpdateFeatures(wire::UpdateFeaturesResponse),
     AssignReplicasToDirs(wire::AssignReplicasToDirsResponse),
@@ -142,6 +146,14 @@ impl Controller {
             }
             Ask::AlterPartition { request, version } => {
                 with(self.alter_partition(&request, version), Reply::AlterPartition)
+            }
+            Ask::AlterPartitionReassignments(request) => with(
+                self.alter_partition_reassignments(&request),
+                Reply::AlterPartitionReassignments,
+            ),
+            Ask::ListPartitionReassignments(request) => {
+                let response = self.list_partition_reassignments(&request);
+                (Vec::new(), Reply::ListPartitionReassignments(response))
             }
             Ask::ElectLeaders(request) => with(self.elect_leaders(&request), Reply::ElectLeaders),
             Ask::UpdateFeatures { request, version } => {

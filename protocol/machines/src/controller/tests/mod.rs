@@ -7,6 +7,7 @@ mod elections;
 mod features;
 mod histories;
 mod partitions;
+mod reassignments;
 mod topics;
 
 use std::collections::BTreeMap;
