@@ -101,10 +101,11 @@ impl Controller {
                     offset: last_offset,
                 });
             }
-            State::Fenced | State::ShutdownNow => {
+            State::ShutdownNow => {
                 events.push(ControllerEvent::SessionEnded { broker_id: broker.id });
             }
-            State::Unfenced => {}
+            // Who heartbeats lives, fenced or not: no other process takes its id.
+            State::Fenced | State::Unfenced => {}
         }
         let response = BrokerHeartbeatResponse {
             is_caught_up: request.current_metadata_offset >= broker.record_offset,

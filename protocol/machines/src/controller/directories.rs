@@ -5,6 +5,7 @@ use wire::assign_replicas_to_dirs_response::{DirectoryData, PartitionData, Topic
 use wire::{AssignReplicasToDirsRequest, AssignReplicasToDirsResponse, MetadataRecord};
 
 use super::Controller;
+use super::partition_change::Election;
 use crate::metadata::{BrokerRegistration, TopicImage};
 
 impl Controller {
@@ -78,6 +79,9 @@ impl Controller {
         records.extend(self.change_partition(topic, partition_id, partition, &active, |change| {
             change.set_directory(broker.id, directory);
             if offline {
+                if self.unclean_election_enabled(&topic.name) {
+                    change.election = Election::Unclean;
+                }
                 change.target_isr.retain(|id| *id != broker.id);
             }
         }));

@@ -88,10 +88,9 @@ impl Heartbeats {
         self.sessions.iter().filter(move |(_, s)| expired(s)).map(|(id, s)| (*id, s.broker_epoch))
     }
 
-    /// How far the slowest has read, of those that this holds of and that do not stop.
+    /// How far the slowest has read, of those that this holds of.
     pub fn lowest_offset(&self, active: impl Fn(i32) -> bool) -> Option<i64> {
-        let counted =
-            self.sessions.iter().filter(|(id, s)| s.shutdown_offset.is_none() && active(**id));
+        let counted = self.sessions.iter().filter(|(id, _)| active(**id));
         counted.map(|(_, s)| s.metadata_offset).min()
     }
 }

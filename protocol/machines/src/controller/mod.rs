@@ -25,7 +25,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use model::settings::{Resource, Values};
+use model::settings::{Resource, Value, Values};
 use model::{Decision, Now, Replicated, Ticket, TimerOp, topic};
 use wire::{AbortTransactionRecord, MetadataRecord, NoOpRecord};
 
@@ -235,23 +235,28 @@ impl Controller {
         }
     }
 
-    fn topic_setting(&self, topic: &str, key: &str) -> Option<&str> {
-        self.image().configs.get(&ConfigResource::topic(topic), key)
+    /// What is set for the topic itself. A value that this release cannot read counts as not set.
+    fn topic_setting(&self, topic: &str, key: &str) -> Option<Value> {
+        let text = self.image().configs.get(&ConfigResource::topic(topic), key)?;
+        Resource::Topic.setting(key)?.parse(text).ok()
     }
 
     /// min.insync.replicas, but never more than the topic's replicas.
     fn min_isr(&self, topic: &TopicImage) -> usize {
-        let set = self.topic_setting(&topic.name, crate::metadata::MIN_INSYNC_REPLICAS);
-        let min = set.and_then(|text| text.trim().parse().ok());
-        let min = min.unwrap_or_else(|| self.values.int(crate::metadata::MIN_INSYNC_REPLICAS));
+        let min = match self.topic_setting(&topic.name, crate::metadata::MIN_INSYNC_REPLICAS) {
+            Some(Value::Int(min)) => min,
+            _ => self.values.int(crate::metadata::MIN_INSYNC_REPLICAS),
+        };
         let replicas = topic.partitions.values().next().map_or(1, |p| p.replicas.len());
         replicas.min(usize::try_from(min).unwrap_or(0))
     }
 
     fn unclean_election_enabled(&self, topic: &str) -> bool {
         let key = "unclean.leader.election.enable";
-        let set = self.topic_setting(topic, key).and_then(|text| text.trim().parse().ok());
-        set.unwrap_or_else(|| self.values.boolean(key))
+        match self.topic_setting(topic, key) {
+            Some(Value::Boolean(enabled)) => enabled,
+            _ => self.values.boolean(key),
+        }
     }
 
     fn timer_period(&self, timer: ControllerTimer) -> Option<Duration> {
@@ -329,8 +334,15 @@ impl Replicated for Controller {
             ControllerTimer::BalanceLeaders => of_records(self.balance_leaders()),
             ControllerTimer::WriteNoOp => of_records([MetadataRecord::NoOp(NoOpRecord::default())]),
         };
-        let more = timer == ControllerTimer::FenceStaleBrokers
-            && self.heartbeats.expired(now, self.session_timeout()).nth(1).is_some();
+        let more = match timer {
+            ControllerTimer::FenceStaleBrokers => {
+                self.heartbeats.expired(now, self.session_timeout()).nth(1).is_some()
+            }
+            ControllerTimer::ElectUncleanLeaders | ControllerTimer::BalanceLeaders => {
+                events.len() >= MAX_ELECTIONS
+            }
+            ControllerTimer::WriteNoOp => false,
+        };
         let next = if more {
             Some(TimerOp::Set { timer, after: Duration::ZERO })
         } else {

@@ -228,6 +228,22 @@ mod tests {
     }
 
     #[test]
+    fn a_rack_gives_its_unfenced_brokers_first() {
+        let four = brokers(&[
+            (0, Some("a"), false),
+            (1, Some("a"), true),
+            (2, Some("b"), false),
+            (3, Some("b"), true),
+        ]);
+        for seed in 0..20 {
+            for mut replicas in place(&four, 10, 2, &mut Random::new(seed)).unwrap() {
+                replicas.sort_unstable();
+                assert_eq!(replicas, [0, 2]);
+            }
+        }
+    }
+
+    #[test]
     fn what_cannot_be_placed() {
         let random = &mut Random::new(1);
         let one = brokers(&[(0, None, false)]);

@@ -14,7 +14,7 @@ use wire::{
 };
 
 use super::Controller;
-use crate::metadata::{BrokerRegistration, KRAFT_VERSION, LevelRange, METADATA_VERSION};
+use crate::metadata::{BrokerRegistration, Endpoint, KRAFT_VERSION, LevelRange, METADATA_VERSION};
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RegistrationError {
@@ -305,11 +305,14 @@ impl Controller {
     }
 }
 
-/// Whoever holds all the directories that the registered process held is its successor: a directory is locked by the process that
-/// uses it, so the other one is gone, and there is no session to wait for.
+/// Whoever holds all the directories that the registered process held, on the same host, is its successor: a directory is locked by
+/// the process that uses it, so the other one is gone, and there is no session to wait for. A copy of the directories on another
+/// machine has locks of its own, and waits.
 fn is_successor(broker: &BrokerRegistration, request: &BrokerRegistrationRequest) -> bool {
+    let same_host = |of: &Endpoint| request.listeners.iter().any(|l| l.host == of.host);
     !broker.directories.is_empty()
         && broker.directories.iter().all(|d| request.log_dirs.contains(d))
+        && broker.listeners.iter().all(same_host)
 }
 
 fn registration_record(request: &BrokerRegistrationRequest) -> RegisterBrokerRecord {

@@ -5,7 +5,7 @@ use wire::elect_leaders_request::TopicPartitions;
 use super::*;
 use crate::metadata::LeaderRecoveryState;
 
-fn elect(
+pub fn elect(
     cluster: &mut Cluster,
     kind: i8,
     topics: Option<&[(&str, &[i32])]>,
@@ -124,6 +124,41 @@ fn an_unclean_election_where_the_topic_allows_it() {
 }
 
 #[test]
+fn whether_an_unclean_election_is_allowed_is_read_in_any_case() {
+    let features = [("eligible.leader.replicas.version", 0)];
+    for (cluster_wide, topic, leader) in
+        [("true", "FALSE", -1), ("false", "TRUE", 0), ("TRUE", "False", -1), ("False", "True", 0)]
+    {
+        let settings = [("unclean.leader.election.enable", cluster_wide)];
+        let mut cluster = Cluster::with(&settings, &features);
+        (0..2).for_each(|id| cluster.join(id));
+        let set = [("unclean.leader.election.enable", Some(topic))];
+        cluster.create(configured(assigned("t", &[&[0, 1]]), &set));
+        cluster.fence(0);
+        back(&mut cluster, 0);
+        cluster.fence(1);
+        assert_eq!(cluster.partition("t", 0).leader, leader, "{cluster_wide}, {topic}");
+    }
+}
+
+#[test]
+fn elections_beyond_the_first_thousand_follow_at_once() {
+    let mut cluster = Cluster::with(&[], &[("eligible.leader.replicas.version", 0)]);
+    (0..2).for_each(|id| cluster.join(id));
+    cluster.create(assigned("t", &[[0, 1].as_slice(); 1_500]));
+    // Out of sync, 0 is not elected when 1 goes.
+    cluster.fence(0);
+    back(&mut cluster, 0);
+    cluster.fence(1);
+    cluster.set_config("t", "unclean.leader.election.enable", "true");
+    for (elected, at_once) in [(1_000, true), (500, false)] {
+        assert_eq!(cluster.fire(ControllerTimer::ElectUncleanLeaders).len(), elected);
+        let next = cluster.timers[&ControllerTimer::ElectUncleanLeaders];
+        assert_eq!(next == cluster.now.mono, at_once, "after {elected}");
+    }
+}
+
+#[test]
 fn the_preferred_leader_on_request_and_by_itself() {
     let mut cluster = cluster_of_three("1", &[]);
     cluster.fence(0);
@@ -135,7 +170,7 @@ fn the_preferred_leader_on_request_and_by_itself() {
         "not in sync"
     );
     let epoch = cluster.partition("t", 0).leader_epoch;
-    rejoin_isr(&mut cluster, &[1, 2, 0]);
+    alter_isr(&mut cluster, "t", 0, &[1, 2, 0]);
     let records = cluster.fire(ControllerTimer::BalanceLeaders);
     assert_eq!(records.len(), 1);
     let p = cluster.partition("t", 0);
@@ -144,22 +179,24 @@ fn the_preferred_leader_on_request_and_by_itself() {
     assert_eq!(elect(&mut cluster, 0, None), [], "all topics: what needs none is left out");
 }
 
-fn rejoin_isr(cluster: &mut Cluster, isr: &[i32]) {
+/// Its leader asks for this ISR.
+pub fn alter_isr(cluster: &mut Cluster, topic: &str, id: i32, isr: &[i32]) {
     use wire::alter_partition_request::{PartitionData, TopicData};
-    let p = cluster.partition("t", 0);
+    let p = cluster.partition(topic, id);
     let partition = PartitionData {
+        partition_index: id,
         leader_epoch: p.leader_epoch,
         partition_epoch: p.partition_epoch,
         new_isr: isr.to_vec(),
         ..Default::default()
     };
-    let (broker_id, topic_id) = (p.leader, cluster.image().topics.id_of("t").unwrap());
+    let (broker_id, topic_id) = (p.leader, cluster.image().topics.id_of(topic).unwrap());
     let topics = vec![TopicData { topic_id, partitions: vec![partition], ..Default::default() }];
     let broker_epoch = cluster.image().broker(broker_id).unwrap().epoch;
     let request =
         wire::AlterPartitionRequest { broker_id, broker_epoch, topics, ..Default::default() };
     cluster.ask(ControllerRequest::AlterPartition { request, version: 2 });
-    assert_eq!(cluster.partition("t", 0).isr, isr);
+    assert_eq!(cluster.partition(topic, id).isr, isr);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 mod brokers;
 mod configs;
 mod delete;
+mod directories;
 mod elections;
 mod features;
 mod histories;
@@ -43,6 +44,7 @@ pub struct Cluster {
     /// The log from its first offset.
     pub log: Vec<MetadataRecord>,
     pub timers: BTreeMap<ControllerTimer, Duration>,
+    epoch: i32,
     seed: u64,
 }
 
@@ -67,6 +69,7 @@ impl Cluster {
             now: Now::new(Duration::from_secs(1), 0),
             log: Vec::new(),
             timers: BTreeMap::new(),
+            epoch: 0,
             seed: 0,
         };
         cluster.lead();
@@ -81,8 +84,10 @@ impl Cluster {
     }
 
     pub fn lead(&mut self) {
+        self.epoch += 1;
         let next_offset = self.log.len() as i64;
-        let claimed = ControllerEvent::Claimed { epoch: 1, next_offset, at: self.now.mono };
+        let claimed =
+            ControllerEvent::Claimed { epoch: self.epoch, next_offset, at: self.now.mono };
         self.controller.replay(&claimed);
         let decision = self.controller.on_loaded(self.now);
         self.apply(decision);
@@ -203,6 +208,23 @@ impl Cluster {
             ControllerReply::CreateTopics(response) => response.topics,
             other => panic!("{other:?}"),
         }
+    }
+
+    pub fn set_config(&mut self, topic: &str, name: &str, value: &str) {
+        use wire::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
+        let config = AlterableConfig {
+            name: name.to_owned(),
+            value: Some(value.to_owned()),
+            ..Default::default()
+        };
+        let resources = vec![AlterConfigsResource {
+            resource_type: 2,
+            resource_name: topic.to_owned(),
+            configs: vec![config],
+            ..Default::default()
+        }];
+        let request = wire::IncrementalAlterConfigsRequest { resources, ..Default::default() };
+        self.ask(ControllerRequest::IncrementalAlterConfigs(request));
     }
 
     pub fn partition(&self, topic: &str, id: i32) -> &PartitionRegistration {

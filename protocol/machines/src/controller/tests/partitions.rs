@@ -150,7 +150,7 @@ fn the_isr_shrinks_and_grows_without_a_new_leader_epoch() {
 #[test]
 fn what_is_wrong_first_is_answered() {
     type Set = fn(&mut PartitionData);
-    let cases: [(i32, &[i32], Set, ErrorCode); 11] = [
+    let cases: [(i32, &[i32], Set, ErrorCode); 12] = [
         (0, &[0], |p| p.partition_index = 9, ErrorCode::UnknownTopicOrPartition),
         (0, &[0], |p| p.leader_epoch = 7, ErrorCode::NotController),
         (0, &[0], |p| p.partition_epoch = 7, ErrorCode::NotController),
@@ -161,6 +161,7 @@ fn what_is_wrong_first_is_answered() {
         (0, &[0, 1, 1], |_| {}, ErrorCode::InvalidRequest),
         (0, &[1, 2], |_| {}, ErrorCode::InvalidRequest),
         (0, &[0, 1], |p| p.leader_recovery_state = 1, ErrorCode::InvalidRequest),
+        (0, &[0], |p| p.leader_recovery_state = 1, ErrorCode::InvalidRequest),
         (0, &[0, 1], |p| p.new_isr_with_epochs[1].broker_epoch = 1, ErrorCode::IneligibleReplica),
     ];
     for (case, (broker, isr, set, code)) in cases.into_iter().enumerate() {
@@ -179,6 +180,39 @@ fn a_fenced_broker_is_not_eligible() {
     assert_eq!(cluster.partition("t", 0).isr, [0, 1]);
     let answer = alter(&mut cluster, 0, &[0, 1, 2], |_| {});
     assert_eq!(ErrorCode::from_code(answer.error_code), ErrorCode::IneligibleReplica);
+}
+
+#[test]
+fn a_broker_that_stops_is_not_eligible() {
+    let mut cluster = three_in_sync();
+    cluster.create(assigned("moved", &[&[2, 1]]));
+    cluster.heartbeat(2, |r| r.want_shut_down = true);
+    let stopping = cluster.image().broker(2).unwrap();
+    assert!(stopping.in_controlled_shutdown && !stopping.fenced);
+    let answer = alter(&mut cluster, 0, &[0, 1, 2], |_| {});
+    assert_eq!(ErrorCode::from_code(answer.error_code), ErrorCode::IneligibleReplica);
+}
+
+#[test]
+fn a_leader_that_recovers_says_when_it_has() {
+    use crate::metadata::LeaderRecoveryState::{Recovered, Recovering};
+    let mut cluster = Cluster::with(&[], &[("eligible.leader.replicas.version", 0)]);
+    (0..2).for_each(|id| cluster.join(id));
+    let unclean = [("unclean.leader.election.enable", Some("true"))];
+    cluster.create(configured(assigned("t", &[&[0, 1]]), &unclean));
+    cluster.fence(1);
+    cluster.heartbeat(1, |_| {});
+    cluster.fence(0);
+    let elected = cluster.partition("t", 0);
+    assert_eq!((elected.leader, elected.leader_recovery_state), (1, Recovering));
+    cluster.heartbeat(0, |_| {});
+    let still = alter(&mut cluster, 1, &[1], |p| p.leader_recovery_state = 1);
+    assert_eq!((still.error_code, still.leader_recovery_state), (0, 1));
+    let with_another = alter(&mut cluster, 1, &[1, 0], |p| p.leader_recovery_state = 1);
+    assert_eq!(ErrorCode::from_code(with_another.error_code), ErrorCode::InvalidRequest);
+    let done = alter(&mut cluster, 1, &[1, 0], |_| {});
+    assert_eq!((done.error_code, done.leader_recovery_state), (0, 0));
+    assert_eq!(cluster.partition("t", 0).leader_recovery_state, Recovered);
 }
 
 #[test]
