@@ -38,9 +38,9 @@ def commands_amid_kills(client, bootstrap, topic):
     Left to itself it may read twice after a kill, with any broker. While it cannot connect it forgets all metadata
     (metadata.recovery.strategy=rebootstrap); the group's leader takes the lost topic for a change and joins again, and
     all give up their partitions. Before that each commits its positions, but none that the new leader epoch has made
-    AWAIT_VALIDATION, and goes on from its last commit: in 3 of 6 runs with Kafka 4.4.0 (0 of 6 with `commit`), its log saying
-    `Sending asynchronous auto-commit of offsets {}` and then `Setting offset for partition java-6 to the committed
-    offset FetchPosition{offset=0`.
+    AWAIT_VALIDATION, and goes on from its last commit. Its log then has `Sending asynchronous auto-commit of offsets {}`
+    and `Setting offset for partition java-6 to the committed offset FetchPosition{offset=0`. So read 1,100 to 13,200
+    records twice in 3 of 6 runs with Kafka 4.4.0; in 0 of 6 with `commit`.
     """
     produce, consume = CLIENTS[client](bootstrap, topic)
     return produce, consume + (["commit"] if client == "java" else [])

@@ -295,7 +295,7 @@ pub(crate) struct ConnectionInfo {
     pub(crate) peer: SocketAddr,
     /// Name and version of the client's software, once ApiVersions told them (KIP-511), for the tree.
     software: OnceLock<Box<str>>,
-    /// In milliseconds of the node's monotonic clock.
+    /// In nanoseconds of the node's monotonic clock, and before its last answer is out.
     last_active: AtomicU64,
 }
 
@@ -324,7 +324,7 @@ impl ConnectionInfo {
     }
 
     pub(crate) fn was_active(&self, now: Duration) {
-        self.last_active.store(now.as_millis() as u64, Ordering::Relaxed);
+        self.last_active.store(now.as_nanos() as u64, Ordering::Relaxed);
     }
 
     pub(crate) fn last_active(&self) -> u64 {

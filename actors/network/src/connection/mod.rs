@@ -208,7 +208,10 @@ impl Serving {
                 }
             }
             patience.was_active(now);
-            self.args.info.was_active(now);
+            // Not when an answer is out: whoever has it may have used another connection since.
+            if step != Step::Write || !flow.writer.is_empty() {
+                self.args.info.was_active(now);
+            }
         }
     }
 
