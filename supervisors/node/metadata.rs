@@ -6,10 +6,11 @@ use std::time::Duration;
 use machines::consensus::SnapshotPolicy;
 use machines::controller::ControllerConfig;
 use machines::metadata::{Endpoint, MetadataImage};
-use model::node_config::NodeConfig;
+use model::node_config::{self, NodeConfig};
 use quorum::{
     AlterIsr, AlterIsrArgs, AssignmentsArgs, ControllerActor, ControllerArgs, DirectoryAssignments,
     Lifecycle, LifecycleArgs, MetadataPublisher, MetadataRetention, PublisherArgs, Raft, RaftArgs,
+    Registrar, RegistrarArgs,
 };
 use runtime::{Cx, Seed, World};
 
@@ -48,17 +49,21 @@ pub(super) fn members(cx: &Cx<NodeActor>, shared: &Shared) -> Vec<Seed> {
     let world = cx.world();
     let (lifecycle, assignments) = (lifecycle_args(world, shared), assignments_args(world, shared));
     let alter_isr = alter_isr_args(world, shared);
+    let registrar = registrar_args(world, shared);
     let raft = Seed::at::<Raft>("raft", policy::storage_member(), raft, &shared.raft);
     let controller =
         Seed::at::<ControllerActor>("controller", member(), controller, &shared.controller);
-    let controller = config.roles.controller.then_some(controller);
-    let others = [
-        Seed::of::<MetadataPublisher>("metadata-publisher", member(), publisher).0,
+    let publisher = Seed::of::<MetadataPublisher>("metadata-publisher", member(), publisher).0;
+    let of_controller = [Seed::of::<Registrar>("registrar", member(), registrar).0];
+    let of_broker = [
         Seed::at::<Lifecycle>("lifecycle", member(), lifecycle, &shared.lifecycle),
         Seed::of::<DirectoryAssignments>("assignments", member(), assignments).0,
         Seed::of::<AlterIsr>("alter-isr", member(), alter_isr).0,
     ];
-    [raft].into_iter().chain(controller).chain(others).collect()
+    let roles = config.roles;
+    let all = [raft].into_iter().chain(roles.controller.then_some(controller)).chain([publisher]);
+    let all = all.chain(of_controller.into_iter().filter(|_| roles.controller));
+    all.chain(of_broker.into_iter().filter(|_| roles.broker)).collect()
 }
 
 fn quorum_ids(config: &NodeConfig) -> Vec<i32> {
@@ -122,6 +127,17 @@ fn alter_isr_args(world: &World, shared: &Shared) -> AlterIsrArgs {
     }
 }
 
+fn registrar_args(world: &World, shared: &Shared) -> RegistrarArgs {
+    let timeout_ms = shared.config.network.request_timeout_ms;
+    RegistrarArgs {
+        node: shared.node(),
+        listeners: told(shared, &shared.config.advertised_controller),
+        controller: shared.controller_handle(world),
+        metadata: shared.images.subscribe(),
+        request_timeout: Duration::from_millis(u64::try_from(timeout_ms).unwrap_or(0)),
+    }
+}
+
 fn lifecycle_args(world: &World, shared: &Shared) -> LifecycleArgs {
     let config = &shared.config;
     let ms = |ms: i32| Duration::from_millis(u64::try_from(ms).unwrap_or(0));
@@ -129,7 +145,7 @@ fn lifecycle_args(world: &World, shared: &Shared) -> LifecycleArgs {
         node: config.node_id,
         cluster_id: shared.cluster_id.clone(),
         rack: config.rack.clone(),
-        listeners: advertised(shared),
+        listeners: told(shared, &shared.config.advertised),
         log_dirs: shared.log_dirs.clone(),
         previous_broker_epoch: shared.directories.previous_broker_epoch,
         controller: shared.controller_handle(world),
@@ -143,8 +159,8 @@ fn lifecycle_args(world: &World, shared: &Shared) -> LifecycleArgs {
 }
 
 /// What others are told to connect to; a port of 0 is the one that the system gave.
-fn advertised(shared: &Shared) -> Vec<Endpoint> {
-    let endpoints = shared.config.advertised.iter().map(|endpoint| {
+fn told(shared: &Shared, advertised: &[node_config::Endpoint]) -> Vec<Endpoint> {
+    let endpoints = advertised.iter().map(|endpoint| {
         let bound = shared.bound.iter().find(|bound| bound.name() == endpoint.name);
         let port = match endpoint.address.port {
             0 => bound.map_or(0, |bound| bound.address().port()),

@@ -44,8 +44,6 @@ pub enum StartError {
     Listen { address: String, source: std::io::Error },
     #[error("the node ended while it started: {0}")]
     Ended(String),
-    #[error("process.roles must have broker: a node that is a controller only is not honoured yet")]
-    Roles,
     #[error("a node of this name runs in this process")]
     Name,
     #[error("no configuration was given")]
@@ -148,9 +146,6 @@ impl Node {
     }
 
     async fn launch(world: World, config: NodeConfig) -> Result<Node, StartError> {
-        if !config.roles.broker {
-            return Err(StartError::Roles);
-        }
         let opening = (world.clone(), config.clone());
         let open = move || directories::open(&opening.0, &opening.1);
         let directories = world
@@ -170,10 +165,20 @@ impl Node {
         let ended = |exit| StartError::Ended(format!("{exit:?}"));
         self.root.started().await.map_err(ended)?;
         let mut state = self.shared.lifecycle_state.subscribe();
+        let mut images = self.shared.images.subscribe();
+        let is_broker = self.shared.config.roles.broker;
+        let serves = async {
+            if is_broker {
+                state.until(|state| *state >= LifecycleState::Serving).await;
+            } else {
+                // There is a leader of the metadata log, and this controller has read what is committed.
+                images.until(|image| image.provenance.offset >= 0).await;
+            }
+        };
         tokio::select! {
             biased;
             exit = self.root.ended() => Err(ended(exit)),
-            _ = state.until(|state| *state >= LifecycleState::Serving) => Ok(()),
+            () = serves => Ok(()),
         }
     }
 
@@ -183,11 +188,17 @@ impl Node {
         bound.map(Bound::address)
     }
 
-    /// Where clients connect: the first listener that is no controller's.
+    /// Where clients connect: the first listener that is no controller's. Of a node that is a controller only, where other nodes do,
+    /// and Kafka's tools with `--bootstrap-controller`.
     pub fn bootstrap(&self) -> SocketAddr {
+        let all = &self.shared.bound;
+        let address = self.for_clients().or(all.first()).map(Bound::address);
+        address.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)))
+    }
+
+    fn for_clients(&self) -> Option<&Bound> {
         let config = &self.shared.config;
-        let clients = self.shared.bound.iter().find(|b| !config.is_controller_listener(b.name()));
-        clients.map_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)), Bound::address)
+        self.shared.bound.iter().find(|bound| !config.is_controller_listener(bound.name()))
     }
 
     pub fn cluster_id(&self) -> &str {
@@ -207,7 +218,7 @@ impl Node {
     /// # Errors
     /// The node has no listener for clients.
     pub fn client(&self) -> Result<client::Client, client::BootstrapError> {
-        client::Client::new(&self.world, [self.bootstrap().to_string()])
+        client::Client::new(&self.world, self.for_clients().map(|b| b.address().to_string()))
     }
 
     /// Spawns an actor of one's own under `extensions`: restarted when it fails, shown in the tree, stopped before the network.
@@ -269,7 +280,7 @@ impl Node {
 
     /// Stops in order: leaderships move away, connections close, logs are closed, directories are marked clean.
     pub async fn stop(&self) -> Exit {
-        if self.shared.config.quorum.controlled_shutdown {
+        if self.shared.says_good_bye() {
             let mut state = self.shared.lifecycle_state.subscribe();
             // Where it is down there is nobody to say good-bye for it.
             if self.shared.lifecycle.send(LifecycleMsg::ShutDown).await.is_ok() {
@@ -295,7 +306,7 @@ impl Node {
     /// Tells the controller that this broker is about to stop, and does not wait: several that stop together are let go before the
     /// first of them is gone.
     pub(crate) async fn announce_stop(&self) {
-        if self.shared.config.quorum.controlled_shutdown {
+        if self.shared.says_good_bye() {
             // Where it is down there is nobody to say good-bye for it.
             let _ = self.shared.lifecycle.send(LifecycleMsg::ShutDown).await;
         }

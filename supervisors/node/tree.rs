@@ -106,6 +106,11 @@ impl Shared {
         QuorumHandle::new(self.raft.clone(), self.raft_status.subscribe())
     }
 
+    /// Whether leaderships of this node are moved away before it stops.
+    pub(super) fn says_good_bye(&self) -> bool {
+        self.config.roles.broker && self.config.quorum.controlled_shutdown
+    }
+
     pub(super) fn node(&self) -> NodeId {
         self.config.node_id
     }
@@ -155,9 +160,11 @@ impl Actor for NodeActor {
         });
         watch_directories(cx, &shared);
         cx.every(WATCHDOG_PERIOD, || NodeMsg::LookForStuck);
-        let limit = shared.config.quorum.registration_timeout_ms;
-        let limit = Duration::from_millis(u64::try_from(limit).unwrap_or(0));
-        cx.send_after(limit, NodeMsg::RegistrationDue);
+        if shared.config.roles.broker {
+            let limit = shared.config.quorum.registration_timeout_ms;
+            let limit = Duration::from_millis(u64::try_from(limit).unwrap_or(0));
+            cx.send_after(limit, NodeMsg::RegistrationDue);
+        }
         for seed in branches(cx, &shared) {
             cx.spawn_seed_and_wait(seed).await?;
         }
@@ -264,19 +271,23 @@ fn branches(cx: &Cx<NodeActor>, shared: &Shared) -> Vec<Seed> {
     let groups = groups(cx, shared);
     let coordinators = coordinators_args(shared, groups.clone());
     let extensions = SupervisorArgs { strategy: Strategy::OneForOne, children: Vec::new() };
+    let quorum = supervisor("quorum", Strategy::RestForOne, metadata::members(cx, shared));
+    let network = supervisor("network", Strategy::OneForOne, network_members(cx, shared, groups));
+    let branch = policy::branch;
+    let extensions = Seed::at::<Supervisor>("extensions", branch(), extensions, &shared.extensions);
+    if !shared.config.roles.broker {
+        // It has no replicas, and clients' listeners are not bound.
+        return vec![quorum, network, extensions];
+    }
+    let (args, at) = (partitions_args(shared), &shared.partitions);
     vec![
         supervisor("storage", Strategy::OneForOne, storage(shared)),
-        supervisor("quorum", Strategy::RestForOne, metadata::members(cx, shared)),
-        Seed::at::<Partitions>(
-            "partitions",
-            policy::branch(),
-            partitions_args(shared),
-            &shared.partitions,
-        ),
-        Seed::of::<Replication>("replication", policy::branch(), replication_args(shared)).0,
-        Seed::of::<Coordinators>("coordinators", policy::branch(), coordinators).0,
-        supervisor("network", Strategy::OneForOne, network_members(cx, shared, groups)),
-        Seed::at::<Supervisor>("extensions", policy::branch(), extensions, &shared.extensions),
+        quorum,
+        Seed::at::<Partitions>("partitions", branch(), args, at),
+        Seed::of::<Replication>("replication", branch(), replication_args(shared)).0,
+        Seed::of::<Coordinators>("coordinators", branch(), coordinators).0,
+        network,
+        extensions,
     ]
 }
 

@@ -28,6 +28,7 @@ mod metadata_log;
 mod node;
 mod raw;
 mod requests;
+mod roles;
 mod round_trip;
 mod settings;
 mod shortage;

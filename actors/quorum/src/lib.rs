@@ -10,6 +10,7 @@ mod lifecycle;
 mod peer;
 mod publisher;
 mod raft;
+mod registrar;
 mod remote;
 mod rpc;
 mod snapshot;
@@ -29,5 +30,6 @@ pub use raft::{
     Asked, MetadataRetention, Question, Raft, RaftArgs, RaftError, RaftEvent, RaftMsg, RaftStatus,
     Sink,
 };
+pub use registrar::{Registrar, RegistrarArgs, RegistrarMsg};
 pub use rpc::{OtherResponse, QuorumRequest, QuorumResponse};
 pub use snapshot::SnapshotError;
