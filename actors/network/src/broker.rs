@@ -8,7 +8,7 @@ use machines::fetch_session::FetchSessions;
 use machines::metadata::MetadataImage;
 use model::NodeId;
 use model::settings::Values;
-use partitions::{Hosted, LogDirs, PartitionsMsg};
+use partitions::{Hosted, LogDirs, PartitionsMsg, Throttle};
 use quorum::{ControllerHandle, QuorumHandle};
 use runtime::{Address, Credits, RandomStream, Watch, World};
 use wire::ListenerKind;
@@ -80,6 +80,8 @@ pub struct Broker {
     pub(crate) decoded_memory: Credits,
     /// What fetches may keep while they wait for records, in bytes.
     pub(crate) waiting_polls: Credits,
+    /// `leader.replication.throttled.rate`.
+    pub(crate) leader_throttle: Throttle,
 }
 
 impl Broker {
@@ -114,6 +116,7 @@ impl Broker {
             large_bodies,
             decoded_memory,
             waiting_polls,
+            leader_throttle: Throttle::new(f64::MAX),
             parts,
         })
     }

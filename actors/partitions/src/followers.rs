@@ -1,7 +1,9 @@
 //! What the followers of a leader have fetched. It is noted where fetches are served, and the leader's actor is told
 //! only of what may change a decision: one message per follower waits for it at most.
 
+use std::cmp::Reverse;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use machines::partition::{IsrChange, Leadership, Partition, ReplicaFetch, ReplicaState};
 use model::{LeaderEpoch, NodeId};
@@ -66,10 +68,10 @@ impl FollowersCell {
     /// What an earlier actor of this epoch knew beyond what the metadata says.
     pub(crate) fn recall(&self, told: &mut Leadership) {
         let known = self.lock();
-        let same = |known: &&Box<Followers>| {
+        let same = |known: &&Followers| {
             known.leader_epoch == told.leader_epoch && known.partition_epoch >= told.partition_epoch
         };
-        if let Some(known) = known.as_ref().filter(same) {
+        if let Some(known) = known.as_deref().filter(same) {
             told.partition_epoch = known.partition_epoch;
             told.isr.clone_from(&known.isr);
             told.pending.clone_from(&known.pending);
@@ -153,6 +155,30 @@ impl PartitionHandle {
         if starts_later {
             self.publish();
         }
+    }
+
+    /// Whether the replica is in the ISR, as far as this leader knows.
+    pub fn is_in_sync(&self, replica: NodeId) -> bool {
+        self.followers().lock().as_ref().is_some_and(|known| known.isr.contains(&replica))
+    }
+
+    /// Of the in-sync followers which `may` serve and have the offset, the one that is caught up most.
+    pub fn most_caught_up(
+        &self,
+        leader_epoch: LeaderEpoch,
+        offset: i64,
+        now: Duration,
+        may: impl Fn(NodeId) -> bool,
+    ) -> Option<NodeId> {
+        let known = self.followers().lock();
+        let known = known.as_ref().filter(|known| known.leader_epoch == leader_epoch)?;
+        let has = |state: &ReplicaState| {
+            state.log_end_offset >= offset && state.log_start_offset <= offset
+        };
+        let able = |f: &&Follower| known.isr.contains(&f.id) && has(&f.state) && may(f.id);
+        let rank =
+            |f: &&Follower| (f.state.log_end_offset, Reverse(f.state.since_caught_up(now)), f.id);
+        known.each.iter().filter(able).max_by_key(rank).map(|f| f.id)
     }
 
     /// Everything below is gone from this leader and from the followers that live.

@@ -19,7 +19,7 @@ mod room;
 pub use assignments::{Assignments, ForController, IsrChanges, ReplicaName};
 pub use checkpoints::{Checkpoint, Checkpoints};
 pub use cleaner::{
-    CleanRequest, LogCleaner, LogCleanerArgs, LogCleanerMsg, PassFailed, PassResult,
+    CleanRequest, LogCleaner, LogCleanerArgs, LogCleanerMsg, PassFailed, PassResult, Throttle,
 };
 pub use future::FutureLog;
 pub use handle::{Append, AppendResult, Appending, PartitionHandle, Role, Serving, Standing};

@@ -136,13 +136,15 @@ async fn produce_to_leader(client: &mut Client) {
     assert_eq!(error(&answer), ErrorCode::None);
 }
 
+type Change = fn(&mut FetchRequest);
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replica_is_refused_by_what_its_request_tells() {
     let mut rig = Rig::start().await;
     rig.replicated(&[OTHER], true, &[]).await;
     let mut client = rig.client().await;
     produce_to_leader(&mut client).await;
-    let set: [(&str, ErrorCode, fn(&mut FetchRequest)); 8] = [
+    let set: [(&str, ErrorCode, Change); 8] = [
         ("assigned", ErrorCode::None, |_| {}),
         ("not assigned", ErrorCode::UnknownLeaderEpoch, |r| r.replica_state.replica_id = THIRD),
         ("no leader epoch", ErrorCode::NotLeaderOrFollower, |r| {
@@ -323,4 +325,74 @@ async fn replicate_from(client: &mut Client, replica: i32, offset: i64, log_star
     let mut request = replica_request(18, replica, offset);
     request.topics[0].partitions[0].log_start_offset = log_start;
     assert_eq!(code(&only(client.call(&request, 18).await)), ErrorCode::None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consumer_is_sent_to_the_in_sync_replica_of_its_rack() {
+    let selector = ("replica.selector.class", model::settings::RACK_AWARE_SELECTOR);
+    let mut rig = Rig::with_settings(&[selector]).await;
+    rig.replicated(&[OTHER, THIRD], true, &[]).await;
+    let placed = |id: i32, rack: &str| {
+        let rack = Some(rack.to_owned());
+        let record = RegisterBrokerRecord { rack, broker_epoch: EPOCH, ..broker_record(id, 1) };
+        MetadataRecord::RegisterBroker(record)
+    };
+    rig.publish([placed(OTHER, "b"), placed(THIRD, "b")]);
+    let mut client = rig.client().await;
+    produce_to_leader(&mut client).await;
+    replicate(&mut client, OTHER, 0).await;
+    replicate(&mut client, THIRD, 1).await;
+    replicate(&mut client, OTHER, 1).await;
+    rig.until("t", 0, |handle| handle.high_watermark() == 1).await;
+    produce_to_leader(&mut client).await;
+    replicate(&mut client, THIRD, 2).await;
+    let set = [
+        (11, "b", 1, THIRD),
+        (18, "b", 1, THIRD),
+        (18, "a", 1, -1),
+        (18, "", 1, -1),
+        // Where nobody there has it yet, and for those who cannot be told.
+        (18, "b", 3, -1),
+    ];
+    for (version, rack, offset, expected) in set {
+        let mut request = fetch_request("t", version, vec![asked(0, offset)]);
+        (request.rack_id, request.max_wait_ms) =
+            (rack.to_owned(), if expected >= 0 { 600_000 } else { 0 });
+        let told = only(client.call(&request, version).await);
+        assert_eq!(told.preferred_read_replica, expected, "{version} {rack} {offset}");
+        assert_eq!(values(&told.records), [], "{version} {rack} {offset}");
+    }
+    let mut request = fetch_request("t", 18, vec![asked(0, 0)]);
+    request.rack_id = "b".into();
+    // One that leaves the ISR is not sent to, nor is anybody where the leader is as near.
+    rig.publish([assign(&[NODE, OTHER, THIRD], &[NODE, OTHER])]);
+    rig.until("t", 0, |handle| !handle.is_in_sync(NodeId(THIRD))).await;
+    assert_eq!(only(client.call(&request, 18).await).preferred_read_replica, OTHER);
+    rig.publish([placed(NODE, "b")]);
+    let told = only(client.call(&request, 18).await);
+    assert_eq!((told.preferred_read_replica, values(&told.records).len()), (-1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_throttled_replica_that_is_not_in_sync_waits_until_the_rate_allows_more() {
+    let slow = ("leader.replication.throttled.rate", "1");
+    for (named, held_back) in [("0:1", true), ("*", true), ("1:1,0:2", false)] {
+        let mut rig = Rig::with_settings(&[slow]).await;
+        let named = [("leader.replication.throttled.replicas", named)];
+        rig.replicated(&[OTHER, THIRD], false, &named).await;
+        rig.publish([assign(&[NODE, OTHER, THIRD], &[NODE, THIRD])]);
+        rig.until("t", 0, |handle| handle.is_in_sync(NodeId(THIRD))).await;
+        let mut client = rig.client().await;
+        produce_to_leader(&mut client).await;
+        let first = replicate(&mut client, OTHER, 0).await;
+        assert_eq!(values(&first.records).len(), 1, "nothing was sent before");
+        let second = replicate(&mut client, OTHER, 0).await;
+        let expected = (ErrorCode::None, usize::from(!held_back));
+        assert_eq!((code(&second), values(&second.records).len()), expected, "{named:?}");
+        let in_sync = replicate(&mut client, THIRD, 0).await;
+        assert_eq!(values(&in_sync.records).len(), 1, "one in sync is never held back");
+        rig.resettle(&[]);
+        let freed = replicate(&mut client, OTHER, 0).await;
+        assert_eq!(values(&freed.records).len(), 1, "{named:?}");
+    }
 }

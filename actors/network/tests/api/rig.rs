@@ -106,7 +106,7 @@ fn partitions_args(metadata: Watch<MetadataImage>, settings: Watch<Values>) -> P
     let values = settings.get();
     PartitionsArgs {
         node: NodeId(NODE),
-        log_dirs: LogDirs(Vec::new().into()),
+        log_dirs: LogDirs(Vec::new()),
         hosted: Arc::default(),
         assignments: Arc::default(),
         isr_changes: Arc::default(),

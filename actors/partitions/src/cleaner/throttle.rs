@@ -1,11 +1,11 @@
-//! `log.cleaner.io.max.bytes.per.second`: what all passes together read and write.
+//! What several together may read, write or send in a second.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 #[derive(Debug)]
-pub(crate) struct Throttle {
+pub struct Throttle {
     /// Bits of bytes per second.
     rate: AtomicU64,
     /// When what was used so far is paid for.
@@ -17,6 +17,13 @@ impl Throttle {
         Throttle {
             rate: AtomicU64::new(bytes_per_second.to_bits()),
             paid_at: Mutex::new(Duration::ZERO),
+        }
+    }
+
+    /// The rate is this one, whatever it was.
+    pub fn hold_to(&self, bytes_per_second: f64) {
+        if self.rate.load(Ordering::Relaxed) != bytes_per_second.to_bits() {
+            self.set_rate(bytes_per_second);
         }
     }
 

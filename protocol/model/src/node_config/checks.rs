@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::{ConnectionLimits, Endpoint, NodeConfig};
-use crate::settings::{SettingError, Values};
+use crate::settings::{RACK_AWARE_SELECTOR, SettingError, Values};
 
 /// Every listener name needs a protocol, and PLAINTEXT is the one there is.
 pub(super) fn protocols(values: &Values, controllers: &[String]) -> Result<(), SettingError> {
@@ -41,6 +41,18 @@ pub(super) fn protocols(values: &Values, controllers: &[String]) -> Result<(), S
         }
     }
     Ok(())
+}
+
+/// A class of Java's own cannot run here; that of Kafka is built in.
+pub(super) fn replica_selector(values: &Values) -> Result<(), SettingError> {
+    let setting = "replica.selector.class";
+    match values.opt_text(setting).filter(|class| !class.is_empty()) {
+        Some(class) if class != RACK_AWARE_SELECTOR => {
+            let reason = format!("the only one that is built in is {RACK_AWARE_SELECTOR}");
+            Err(SettingError::invalid(setting, class, reason))
+        }
+        _ => Ok(()),
+    }
 }
 
 const PROTOCOLS: [&str; 4] = ["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"];

@@ -88,6 +88,7 @@ impl NodeConfig {
             return Err(SettingError::Missing { name: "controller.listener.names" });
         }
         checks::protocols(&values, &controller_listener_names)?;
+        checks::replica_selector(&values)?;
         let listeners = Endpoint::parse_list("listeners", values.list("listeners"))?;
         let advertised = advertise(&values, &listeners, machine)?;
         let (advertised_controller, advertised) = advertised

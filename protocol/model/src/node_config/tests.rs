@@ -94,6 +94,14 @@ fn other_names_and_roles() {
 }
 
 #[test]
+fn kafkas_own_replica_selector_is_taken() {
+    let selector = crate::settings::RACK_AWARE_SELECTOR;
+    for class in [selector, ""] {
+        read(&[("replica.selector.class", class)]).unwrap();
+    }
+}
+
+#[test]
 fn what_does_not_fit_is_refused() {
     for (given, expected) in [
         (vec![("node.id", "-")], "node.id: required"),
@@ -124,6 +132,7 @@ fn what_does_not_fit_is_refused() {
         (vec![("max.connections.per.ip", "0")], "only where max.connections.per.ip.overrides"),
         (vec![("max.connections.per.ip.overrides", "a")], "ADDRESS:COUNT"),
         (vec![("log.dirs", "/a,/a")], "must not be duplicated"),
+        (vec![("replica.selector.class", "my.Selector")], "RackAwareReplicaSelector"),
     ] {
         let error = read(&given).map(|_| "accepted").unwrap_err();
         assert!(error.contains(expected), "{given:?}: {error}");

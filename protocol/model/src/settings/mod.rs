@@ -18,6 +18,9 @@ mod tests;
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
+/// The one value of `replica.selector.class` that is honoured (KIP-392).
+pub const RACK_AWARE_SELECTOR: &str = "org.apache.kafka.common.replica.RackAwareReplicaSelector";
+
 pub use alter::{AlterError, Op, alter, refuse_unhonoured, validate_group, validate_topic};
 pub use alter::{validate_broker, validate_broker_change, validate_client_metrics};
 pub use describe::{ConfigSource, Described, DescribedSynonym, describe_broker, describe_brokers};

@@ -1,14 +1,14 @@
 //! One look at the partitions of a fetch: what is there for it now.
 
-use std::time::Duration;
-
 use log::{AbortedTransaction, EpochEnd, FileSlice, ReadError};
 use machines::fetch_session::FetchPartition;
 use machines::partition::ReplicaFetch;
-use model::{ErrorCode, LeaderEpoch};
+use model::{ErrorCode, LeaderEpoch, NodeId};
 use partitions::{Isolation, PartitionHandle, Readable, read_error_code};
 
-use super::{Follower, Params, Target};
+use super::replica::Follower;
+use super::{Params, Target};
+use crate::Broker;
 
 /// What one partition has.
 #[derive(Debug, Clone)]
@@ -18,6 +18,8 @@ pub(super) struct Look {
     pub(super) last_stable_offset: i64,
     pub(super) log_start_offset: i64,
     pub(super) diverging: Option<EpochEnd>,
+    /// The consumer should ask this replica instead.
+    pub(super) preferred: Option<NodeId>,
     pub(super) slice: Option<FileSlice>,
     /// For a read_committed reader of the slice.
     pub(super) aborted: Vec<AbortedTransaction>,
@@ -40,41 +42,116 @@ impl Looks {
     }
 }
 
-/// Reads each partition in the order asked for. Until one has given something, it may give its first batch whatever its size.
-pub(super) fn look(params: &Params, targets: &[Target]) -> Looks {
-    look_at_all(params, targets, None)
+/// One look of a fetch.
+pub(super) struct Looking<'a> {
+    pub(super) broker: &'a Broker,
+    pub(super) params: &'a Params,
+    /// It is the fetch's first, which notes how far a follower has come.
+    pub(super) first: bool,
 }
 
-/// The first look notes how far a follower has come.
-pub(super) fn look_first(params: &Params, targets: &[Target], now: Duration) -> Looks {
-    look_at_all(params, targets, Some(now))
+/// What of the fetch's bound is left.
+#[derive(Clone, Copy)]
+struct Budget {
+    left: usize,
+    /// The first batch is given whatever its size.
+    min_one: bool,
 }
 
-fn look_at_all(params: &Params, targets: &[Target], first: Option<Duration>) -> Looks {
-    let mut looks =
-        Looks { each: Vec::with_capacity(targets.len()), bytes: 0, final_already: false };
-    let mut left = params.max_bytes;
-    let mut any_known = false;
-    for target in targets {
-        let Some(handle) = &target.handle else {
-            looks.final_already |= !target.is_unknown();
-            any_known |= !target.is_unknown();
-            looks.each.push(Look::refused(target.error));
-            continue;
-        };
-        any_known = true;
-        let budget = Budget { left, min_one: looks.bytes == 0 };
-        let found = look_at(params, handle, &target.wanted, budget, first);
-        let found = found.unwrap_or_else(Look::refused);
-        let size = found.slice.as_ref().map_or(0, |slice| slice.len);
-        looks.bytes += size;
-        left = left.saturating_sub(size);
-        looks.final_already |=
-            found.error != ErrorCode::None || found.diverging.is_some() || found.more_behind;
-        looks.each.push(found);
+impl Looking<'_> {
+    /// Reads each partition in the order asked for. Until one has given something, it may give its first batch whatever its
+    /// size.
+    pub(super) fn look(&self, targets: &[Target]) -> Looks {
+        let mut looks =
+            Looks { each: Vec::with_capacity(targets.len()), bytes: 0, final_already: false };
+        let mut left = self.params.max_bytes;
+        let mut any_known = false;
+        for target in targets {
+            let Some(handle) = &target.handle else {
+                looks.final_already |= !target.is_unknown();
+                any_known |= !target.is_unknown();
+                looks.each.push(Look::refused(target.error));
+                continue;
+            };
+            any_known = true;
+            let budget = Budget { left, min_one: looks.bytes == 0 };
+            let found = self.look_at(handle, &target.wanted, budget);
+            let found = found.unwrap_or_else(Look::refused);
+            let size = found.slice.as_ref().map_or(0, |slice| slice.len);
+            looks.bytes += size;
+            left = left.saturating_sub(size);
+            looks.final_already |= found.error != ErrorCode::None
+                || found.diverging.is_some()
+                || found.preferred.is_some()
+                || found.more_behind;
+            looks.each.push(found);
+        }
+        looks.final_already |= !any_known;
+        looks
     }
-    looks.final_already |= !any_known;
-    looks
+
+    fn look_at(
+        &self,
+        handle: &PartitionHandle,
+        wanted: &FetchPartition,
+        budget: Budget,
+    ) -> Result<Look, ErrorCode> {
+        let params = self.params;
+        let current = epoch(wanted.current_leader_epoch);
+        let log = handle.readable(current, params.from).map_err(|error| error.code())?;
+        if let Some(follower) = &params.follower {
+            let known = handle.check_replica(follower.id, log.leader_epoch, current);
+            known.map_err(|error| error.code())?;
+        }
+        if wanted.max_bytes < 0 {
+            return Err(ErrorCode::UnknownServerError);
+        }
+        if let Some(nearest) = &params.nearest {
+            let now = self.broker.world.mono();
+            let preferred = nearest.replica(handle, log.leader_epoch, wanted.fetch_offset, now);
+            if preferred.is_some() {
+                return Ok(Look { preferred, ..Look::of(&log) });
+            }
+        }
+        let mut look = read(params, &log, wanted, budget).map_err(|error| {
+            if !matches!(error, ReadError::OutOfRange { .. }) {
+                let partition = &handle.topic_partition;
+                tracing::error!(%partition, %error, "a fetch could not be read");
+            }
+            read_error_code(&error)
+        })?;
+        if let Some(follower) = &params.follower {
+            if self.first && look.diverging.is_none() {
+                self.note(follower, handle, &log, wanted)?;
+            }
+            if follower.is_held_back(self.broker, handle) {
+                look.hold_back();
+            }
+        }
+        Ok(look)
+    }
+
+    /// What a follower asks for tells what it has.
+    fn note(
+        &self,
+        follower: &Follower,
+        handle: &PartitionHandle,
+        log: &Readable,
+        wanted: &FetchPartition,
+    ) -> Result<(), ErrorCode> {
+        if follower.stale {
+            return Err(ErrorCode::NotLeaderOrFollower);
+        }
+        let fetch = ReplicaFetch {
+            offset: wanted.fetch_offset,
+            log_start_offset: wanted.log_start_offset,
+            leader_end: log.end(Isolation::LogEnd),
+            broker_epoch: follower.broker_epoch,
+            at: self.broker.world.mono(),
+        };
+        handle.replica_fetched(follower.id, log.leader_epoch, &fetch);
+        Ok(())
+    }
 }
 
 /// Whether a new look may find more than the last one.
@@ -90,81 +167,13 @@ fn epoch(given: i32) -> Option<LeaderEpoch> {
     (given >= 0).then_some(LeaderEpoch(given))
 }
 
-/// What of the fetch's bound is left.
-#[derive(Clone, Copy)]
-struct Budget {
-    left: usize,
-    /// The first batch is given whatever its size.
-    min_one: bool,
-}
-
-fn look_at(
-    params: &Params,
-    handle: &PartitionHandle,
-    wanted: &FetchPartition,
-    budget: Budget,
-    first: Option<Duration>,
-) -> Result<Look, ErrorCode> {
-    let current = epoch(wanted.current_leader_epoch);
-    let log = handle.readable(current, params.from).map_err(|error| error.code())?;
-    if let Some(follower) = &params.follower {
-        let known = handle.check_replica(follower.id, log.leader_epoch, current);
-        known.map_err(|error| error.code())?;
-    }
-    if wanted.max_bytes < 0 {
-        return Err(ErrorCode::UnknownServerError);
-    }
-    let look = read(params, &log, wanted, budget).map_err(|error| {
-        if !matches!(error, ReadError::OutOfRange { .. }) {
-            let partition = &handle.topic_partition;
-            tracing::error!(%partition, %error, "a fetch could not be read");
-        }
-        read_error_code(&error)
-    })?;
-    if let (Some(follower), Some(now), None) = (&params.follower, first, &look.diverging) {
-        note(follower, handle, &log, wanted, now)?;
-    }
-    Ok(look)
-}
-
-/// What a follower asks for tells what it has.
-fn note(
-    follower: &Follower,
-    handle: &PartitionHandle,
-    log: &Readable,
-    wanted: &FetchPartition,
-    at: Duration,
-) -> Result<(), ErrorCode> {
-    if follower.stale {
-        return Err(ErrorCode::NotLeaderOrFollower);
-    }
-    let fetch = ReplicaFetch {
-        offset: wanted.fetch_offset,
-        log_start_offset: wanted.log_start_offset,
-        leader_end: log.end(Isolation::LogEnd),
-        broker_epoch: follower.broker_epoch,
-        at,
-    };
-    handle.replica_fetched(follower.id, log.leader_epoch, &fetch);
-    Ok(())
-}
-
 fn read(
     params: &Params,
     log: &Readable,
     wanted: &FetchPartition,
     budget: Budget,
 ) -> Result<Look, ReadError> {
-    let mut look = Look {
-        error: ErrorCode::None,
-        high_watermark: log.high_watermark,
-        last_stable_offset: log.last_stable_offset,
-        log_start_offset: log.log_start_offset(),
-        diverging: None,
-        slice: None,
-        aborted: Vec::new(),
-        more_behind: false,
-    };
+    let mut look = Look::of(log);
     if let Some(last) = epoch(wanted.last_fetched_epoch) {
         look.diverging = log.divergence(last, wanted.fetch_offset)?;
         if look.diverging.is_some() {
@@ -184,6 +193,21 @@ fn read(
 }
 
 impl Look {
+    /// Nothing of what is there.
+    fn of(log: &Readable) -> Look {
+        Look {
+            high_watermark: log.high_watermark,
+            last_stable_offset: log.last_stable_offset,
+            log_start_offset: log.log_start_offset(),
+            ..Look::refused(ErrorCode::None)
+        }
+    }
+
+    /// The records come later.
+    fn hold_back(&mut self) {
+        (self.slice, self.more_behind) = (None, false);
+    }
+
     pub(super) fn refused(error: ErrorCode) -> Look {
         Look {
             error,
@@ -191,6 +215,7 @@ impl Look {
             last_stable_offset: -1,
             log_start_offset: -1,
             diverging: None,
+            preferred: None,
             slice: None,
             aborted: Vec::new(),
             more_behind: false,

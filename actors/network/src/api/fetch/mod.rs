@@ -4,10 +4,10 @@
 //! A fetch waits where there is less than `min_bytes`; records leave as slices of the log's files.
 //! On a controller's listener there is the metadata log alone, and raft answers.
 //! Source: `KafkaApis.handleFetchRequest`, `ReplicaManager.fetchMessages`, `DelayedFetch`, `FetchManager`.
-//! Not supported: preferred read replicas.
 
 mod look;
 mod poll;
+mod replica;
 mod respond;
 mod sessions;
 
@@ -15,13 +15,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use machines::fetch_session::{FetchPartition, TopicKey};
-use model::{ErrorCode, NodeId};
+use model::ErrorCode;
 use partitions::{Isolation, PartitionHandle, ReadFrom};
 use wire::{FetchRequest, FetchResponse, ListenerKind};
 
 use super::leaders::{TopicRef, find};
 use super::{Answer, Answering, RequestContext, Staged, quorum, too_many};
 use crate::Broker;
+use replica::{Follower, Nearest};
 
 /// From this version on a consumer names its rack and may read from followers.
 const ANY_REPLICA_SINCE: i16 = 11;
@@ -31,22 +32,14 @@ const REPLICA_STATE_SINCE: i16 = 15;
 
 pub(crate) struct Fetch;
 
-/// The replica that fetches.
-#[derive(Debug, Clone, Copy)]
-struct Follower {
-    id: NodeId,
-    /// -1 where the version does not tell it.
-    broker_epoch: i64,
-    /// The broker has registered anew since.
-    stale: bool,
-}
-
 /// What holds for all partitions of a fetch.
 #[derive(Debug, Clone)]
 struct Params {
     isolation: Isolation,
     from: ReadFrom,
     follower: Option<Follower>,
+    /// For a consumer that tells where it is.
+    nearest: Option<Nearest>,
     max_bytes: usize,
     min_bytes: usize,
     max_wait: Duration,
@@ -84,7 +77,7 @@ async fn serve(
     if let Some(why) = too_many(asked).or_else(|| too_many(forgotten)) {
         return Answer::Close(why);
     }
-    let params = Params::of(&broker, cx.version, &request);
+    let params = Params::of(&broker, &cx.connection.listener.name, cx.version, &request);
     let mut session = match sessions::begin(&broker, cx.version, request) {
         Ok(begun) => begun,
         Err(error) => {
@@ -99,12 +92,15 @@ async fn serve(
         wanted.into_iter().map(|wanted| Target::find(&broker, wanted)).collect();
     let RequestContext { version, connection, credit, .. } = cx;
     let looks = poll::poll(&broker, &params, &targets, credit).await;
+    if let Some(follower) = &params.follower {
+        follower.count(&broker, &targets, &looks);
+    }
     respond::Responding { broker: &broker, version, listener: &connection.listener.name }
         .respond(&params, session, targets, looks)
 }
 
 impl Params {
-    fn of(broker: &Broker, version: i16, request: &FetchRequest) -> Params {
+    fn of(broker: &Broker, listener: &str, version: i16, request: &FetchRequest) -> Params {
         let follower = Follower::of(broker, version, request);
         let cap = broker.settings.get().int("fetch.max.bytes");
         let size = |bytes: i32| usize::try_from(bytes).unwrap_or(0);
@@ -120,29 +116,17 @@ impl Params {
             } else {
                 ReadFrom::AnyReplica
             },
+            nearest: match follower {
+                None if version >= ANY_REPLICA_SINCE => {
+                    Nearest::of(broker, listener, &request.rack_id)
+                }
+                _ => None,
+            },
             follower,
             max_bytes,
             min_bytes: size(request.min_bytes).min(max_bytes),
             max_wait: Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0)),
         }
-    }
-}
-
-impl Follower {
-    fn of(broker: &Broker, version: i16, request: &FetchRequest) -> Option<Follower> {
-        let (id, broker_epoch) = match version {
-            REPLICA_STATE_SINCE.. => {
-                (request.replica_state.replica_id, request.replica_state.replica_epoch)
-            }
-            _ => (request.replica_id, -1),
-        };
-        if id < 0 {
-            return None;
-        }
-        let image = broker.metadata.get();
-        let now = image.broker(id).filter(|broker| !broker.fenced);
-        let stale = broker_epoch != -1 && now.is_some_and(|now| now.epoch > broker_epoch);
-        Some(Follower { id: NodeId(id), broker_epoch, stale })
     }
 }
 

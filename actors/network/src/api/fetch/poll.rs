@@ -2,7 +2,7 @@
 
 use runtime::{Held, Waiter};
 
-use super::look::{Looks, look, look_first, may_find_more};
+use super::look::{Looking, Looks, may_find_more};
 use super::{Params, Target};
 use crate::Broker;
 
@@ -17,7 +17,7 @@ pub(super) async fn poll(
     targets: &[Target],
     request: Held,
 ) -> Looks {
-    let found = look_first(params, targets, broker.world.mono());
+    let found = Looking { broker, params, first: true }.look(targets);
     if params.max_wait.is_zero() || found.enough(params) {
         return found;
     }
@@ -30,19 +30,21 @@ pub(super) async fn poll(
         return found;
     }
     drop((found, request));
-    let waited = broker.world.timeout(params.max_wait, more(params, targets)).await;
-    waited.unwrap_or_else(|_| look(params, targets))
+    let looking = Looking { broker, params, first: false };
+    let waited = broker.world.timeout(params.max_wait, more(&looking, targets)).await;
+    waited.unwrap_or_else(|_| looking.look(targets))
 }
 
 /// Ends when a look finds enough. Nobody is put in line before the first look has found too little.
-async fn more(params: &Params, targets: &[Target]) -> Looks {
+async fn more(looking: &Looking<'_>, targets: &[Target]) -> Looks {
+    let params = looking.params;
     let mut waiter = Waiter::new();
     loop {
         for handle in targets.iter().filter_map(|target| target.handle.as_ref()) {
             waiter.on(handle.pulse());
         }
         if targets.iter().any(|target| may_find_more(params, target)) {
-            let found = look(params, targets);
+            let found = looking.look(targets);
             if found.enough(params) {
                 return found;
             }

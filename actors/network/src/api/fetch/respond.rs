@@ -101,6 +101,7 @@ impl Responding<'_> {
                 end_offset: end.end_offset,
                 ..Default::default()
             }),
+            preferred_read_replica: look.preferred.map_or(-1, |id| id.0),
             ..Default::default()
         }
     }

@@ -168,6 +168,6 @@ fn known(look: &Look) -> Answered {
         high_watermark: look.high_watermark,
         log_start_offset: look.log_start_offset,
         error: look.error != ErrorCode::None,
-        must_send: look.diverging.is_some(),
+        must_send: look.diverging.is_some() || look.preferred.is_some(),
     }
 }

@@ -24,7 +24,7 @@ pub(super) const QUOTAS: Area = Area {
             "How long one sample of controller mutation quotas is.";
         Class "client.quota.callback.class" = null, Any, Node:
             "The class that decides which quota a client has.";
-        Long "leader.replication.throttled.rate" = "9223372036854775807", AtLeast(0), Cluster + internal:
+        Long "leader.replication.throttled.rate" = "9223372036854775807", AtLeast(0), Cluster + honoured + internal:
             "Bytes a second that leaders send for throttled replicas.";
         Long "follower.replication.throttled.rate" = "9223372036854775807", AtLeast(0), Cluster + internal:
             "Bytes a second that followers take for throttled replicas.";

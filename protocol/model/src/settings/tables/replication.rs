@@ -30,7 +30,7 @@ pub(super) const REPLICATION: Area = Area {
             "The receive buffer of a follower's socket.";
         Long "replica.high.watermark.checkpoint.interval.ms" = "5000", Any, Node + honoured:
             "How often high watermarks are written down.";
-        String "replica.selector.class" = null, Any, Node:
+        String "replica.selector.class" = null, Any, Node + honoured:
             "A class that picks the replica a consumer should fetch from.";
         Int "controller.socket.timeout.ms" = "30000", Any, Node:
             "How long a request of the controller to a broker waits for its answer.";

@@ -64,7 +64,7 @@ pub(super) const TOPIC: Area = Area {
             "How far a record's timestamp may lie behind the broker's clock.";
         Long "message.timestamp.after.max.ms" = "3600000", AtLeast(0), Topic + honoured from ["log.message.timestamp.after.max.ms" * 1]:
             "How far a record's timestamp may lie ahead of the broker's clock.";
-        List "leader.replication.throttled.replicas" = "", ThrottledReplicas, Topic:
+        List "leader.replication.throttled.replicas" = "", ThrottledReplicas, Topic + honoured:
             "Replicas whose replication the leader throttles, as PARTITION:BROKER pairs, or * for all.";
         List "follower.replication.throttled.replicas" = "", ThrottledReplicas, Topic:
             "Replicas whose replication the follower throttles, as PARTITION:BROKER pairs, or * for all.";
