@@ -34,6 +34,7 @@ pub(super) fn members(cx: &Cx<NodeActor>, shared: &Shared) -> Vec<Seed> {
             bootstrap: Vec::new(),
         },
         raft: shared.raft.clone(),
+        fast_failover: quorum.fast_failover,
         settled: settled.clone(),
     };
     let snapshots = SnapshotPolicy {

@@ -9,6 +9,7 @@ mod directories;
 mod failover;
 mod faults;
 mod full_disk;
+mod gone;
 mod history;
 mod quorum;
 mod requests;

@@ -3,6 +3,8 @@
 //! Supervisor: `quorum`. A request is decided, its records appended, and its reply let go when they are committed (RE-2). When
 //! leadership is lost, what was not committed is void: the machine is made anew from the log.
 
+mod gone;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,7 +22,9 @@ use runtime::{
 use wire::MetadataRecord;
 
 use crate::raft::{RaftError, RaftEvent, RaftMsg, RaftStatus};
+use crate::reach::{Process, Reach};
 use crate::remote::Remote;
+use gone::concerns_brokers;
 
 /// Requests that may wait for their records to be committed.
 const MAX_PARKED: usize = 10_000;
@@ -29,6 +33,8 @@ const MAX_PARKED: usize = 10_000;
 pub struct ControllerArgs {
     pub config: ControllerConfig,
     pub raft: Address<RaftMsg>,
+    /// `ottla.failover.fast`
+    pub fast_failover: bool,
     /// Shows what is committed and decided alike, to who reads the same log here.
     pub settled: Arc<Publisher<MetadataImage>>,
 }
@@ -66,9 +72,18 @@ pub enum ControllerMsg {
         result: Result<i64, RaftError>,
     },
     Timer(ControllerTimer),
+    /// A connection ended on which this broker's heartbeats came.
+    ContactLost(Process),
+    /// This is where a broker is reached.
+    Reached {
+        process: Process,
+        address: HostPort,
+    },
+    /// Nothing listens any more where this broker was.
+    Gone(Process),
 }
 
-runtime::messages!(ControllerMsg { Request, Raft, Appended, Timer });
+runtime::messages!(ControllerMsg { Request, Raft, Appended, Timer, ContactLost, Reached, Gone });
 
 /// How others ask the active controller, here or on another node.
 #[derive(Clone, Debug)]
@@ -104,6 +119,12 @@ impl ControllerHandle {
     /// Whether it finds the active controller wherever that is, so that asking again makes sense.
     pub fn is_routed(&self) -> bool {
         self.elsewhere.is_some()
+    }
+
+    /// A connection to this node ended on which a broker's heartbeats came.
+    pub async fn contact_lost(&self, process: Process) {
+        // One that is down looks for all brokers when it leads again.
+        let _ = self.address.send(ControllerMsg::ContactLost(process)).await;
     }
 
     /// Asks the active controller.
@@ -180,6 +201,7 @@ pub struct ControllerActor {
     appends: u64,
     waiting: Map<Ticket, Waiting>,
     timers: Map<ControllerTimer, TimerId>,
+    reach: Reach,
 }
 
 impl Actor for ControllerActor {
@@ -204,6 +226,7 @@ impl Actor for ControllerActor {
             appends: 0,
             waiting: Map::new(),
             timers: Map::new(),
+            reach: Reach::default(),
             args,
         })
     }
@@ -215,6 +238,9 @@ impl Actor for ControllerActor {
             }
             ControllerMsg::Raft(event) => self.follow(cx, event).await?,
             ControllerMsg::Appended { through, result } => self.appended(through, result)?,
+            ControllerMsg::ContactLost(process) => self.look_for(cx, process),
+            ControllerMsg::Reached { process, address } => self.reach.reached(&process, address),
+            ControllerMsg::Gone(process) => self.gone(cx, process).await?,
             ControllerMsg::Timer(timer) => {
                 self.timers.remove(&timer);
                 if self.active.is_some() {
@@ -359,6 +385,7 @@ impl ControllerActor {
                 }
                 self.committed.skip_to(offset - 1, epoch);
                 self.committed_offset = offset;
+                self.greet(cx);
             }
             RaftEvent::Batch { base_offset, next_offset, epoch, records, .. } => {
                 for (offset, record) in (base_offset..).zip(&records) {
@@ -368,6 +395,9 @@ impl ControllerActor {
                     self.committed.skip_to(next_offset - 1, epoch);
                 }
                 self.committed_offset = next_offset;
+                if records.iter().any(concerns_brokers) {
+                    self.greet(cx);
+                }
                 self.settle(epoch);
                 self.release();
             }
@@ -396,7 +426,12 @@ impl ControllerActor {
         self.active = Some(epoch);
         tracing::info!(epoch, "active controller");
         let decision = self.machine.on_loaded(now);
-        self.carry_out(cx, decision, None).await
+        self.carry_out(cx, decision, None).await?;
+        // One may have died with the controller before this one, or while none led.
+        for process in self.reach.all() {
+            self.look_for(cx, process);
+        }
+        Ok(())
     }
 
     fn stand_by(&mut self) {

@@ -10,6 +10,7 @@ mod lifecycle;
 mod peer;
 mod publisher;
 mod raft;
+mod reach;
 mod registrar;
 mod remote;
 mod rpc;
@@ -30,6 +31,7 @@ pub use raft::{
     Asked, MetadataRetention, Question, Raft, RaftArgs, RaftError, RaftEvent, RaftMsg, RaftStatus,
     Sink,
 };
+pub use reach::Process;
 pub use registrar::{Registrar, RegistrarArgs, RegistrarMsg};
 pub use rpc::{OtherResponse, QuorumRequest, QuorumResponse};
 pub use snapshot::SnapshotError;

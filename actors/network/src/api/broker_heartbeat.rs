@@ -6,6 +6,8 @@
 use std::sync::Arc;
 
 use machines::controller::{ControllerReply, ControllerRequest};
+use model::ErrorCode;
+use quorum::Process;
 use wire::{BrokerHeartbeatRequest, BrokerHeartbeatResponse};
 
 use super::{Api, RequestContext, forward};
@@ -22,13 +24,19 @@ impl Api for BrokerHeartbeat {
         request: BrokerHeartbeatRequest,
     ) -> BrokerHeartbeatResponse {
         let limit = forward::request_timeout(&broker);
+        let (broker_id, broker_epoch) = (request.broker_id, request.broker_epoch);
         let request = ControllerRequest::BrokerHeartbeat(request);
         let asked = forward::ask(&broker, &cx, request, limit, |reply| match reply {
             ControllerReply::BrokerHeartbeat(response) => Some(response),
             _ => None,
         });
         match asked.await {
-            Ok(forwarded) => forwarded.response,
+            Ok(forwarded) => {
+                if forwarded.response.error_code == ErrorCode::None.code() {
+                    cx.connection.heard_of(Process { broker_id, broker_epoch });
+                }
+                forwarded.response
+            }
             Err(error) => {
                 BrokerHeartbeatResponse { error_code: error.code(), ..Default::default() }
             }

@@ -59,9 +59,10 @@ mod vote;
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+use ::quorum::Process;
 use bytes::Bytes;
 use log::FileSlice;
 use runtime::{BoxFuture, Held, World};
@@ -297,6 +298,8 @@ pub(crate) struct ConnectionInfo {
     software: OnceLock<Box<str>>,
     /// In nanoseconds of the node's monotonic clock, and before its last answer is out.
     last_active: AtomicU64,
+    /// Whose heartbeats come by it.
+    heard: Mutex<Option<Process>>,
 }
 
 impl ConnectionInfo {
@@ -306,7 +309,8 @@ impl ConnectionInfo {
         now: Duration,
     ) -> ConnectionInfo {
         let (software, last_active) = (OnceLock::new(), AtomicU64::new(0));
-        let info = ConnectionInfo { listener, peer, software, last_active };
+        let heard = Mutex::default();
+        let info = ConnectionInfo { listener, peer, software, last_active, heard };
         info.was_active(now);
         info
     }
@@ -321,6 +325,15 @@ impl ConnectionInfo {
     /// Empty where it is not known.
     pub(crate) fn software(&self) -> &str {
         self.software.get().map_or("", |software| software)
+    }
+
+    pub(crate) fn heard_of(&self, process: Process) {
+        *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Some(process);
+    }
+
+    /// The broker whose last heartbeat came by it.
+    pub(crate) fn heard(&self) -> Option<Process> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(crate) fn was_active(&self, now: Duration) {

@@ -68,7 +68,12 @@ impl Actor for Connection {
         cx.spawn_task(async move {
             let mut ended = ended;
             ended.why = Some("the connection's task panicked".into());
+            let (info, controller) =
+                (serving.args.info.clone(), serving.args.broker.controller.clone());
             ended.why = serving.run().await.err().map(|end| end.to_string());
+            if let Some(broker) = info.heard() {
+                controller.contact_lost(broker).await;
+            }
         });
         Ok(Connection(info))
     }

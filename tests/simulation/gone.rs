@@ -1,0 +1,132 @@
+//! A broker whose process dies is fenced at once, whoever leads the metadata log; one that is stopped or cut off when its session ends.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use ottla::client::{ClientConfig, Connection};
+use ottla::runtime::sim::{Life, NodeIndex, SimFault, SimOptions, Simulation};
+use wire::MetadataRequest;
+
+use crate::quorum::{LIMIT, NODES, serve};
+
+const AT_ONCE: Duration = Duration::from_millis(300);
+/// With the death of the active controller, whose successor must be elected first.
+const WITH_ELECTION: Duration = Duration::from_millis(800);
+/// `broker.session.timeout.ms`
+const SESSION: Duration = Duration::from_secs(9);
+/// Of a session some may have passed when the broker is last heard of, and it ends by a look once in an eighth of it.
+const HEARTBEAT: Duration = Duration::from_secs(2);
+const DOWN: Duration = Duration::from_secs(20);
+
+/// Which brokers a node tells its clients of.
+#[derive(Default, Clone)]
+struct Seen(Arc<Mutex<BTreeSet<i32>>>);
+
+impl Seen {
+    fn get(&self) -> BTreeSet<i32> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+async fn watch(life: Life, name: &'static str, seen: Seen) {
+    let config =
+        ClientConfig { connect_timeout: LIMIT, request_timeout: LIMIT, ..ClientConfig::default() };
+    let none = MetadataRequest { topics: Some(Vec::new()), ..Default::default() };
+    loop {
+        if let Ok(connection) = Connection::open(&life.world, name, 9092, &config).await {
+            while let Ok(answer) = connection.request(&none, LIMIT).await {
+                let brokers = answer.brokers.iter().map(|broker| broker.node_id).collect();
+                *seen.0.lock().unwrap_or_else(PoisonError::into_inner) = brokers;
+                life.world.sleep(Duration::from_millis(1)).await;
+            }
+        }
+        life.world.sleep(Duration::from_millis(1)).await;
+    }
+}
+
+struct Cluster {
+    world: Simulation,
+    seen: Vec<Seen>,
+}
+
+impl Cluster {
+    fn start(seed: u64) -> Cluster {
+        let mut world = Simulation::new(SimOptions::seed(seed));
+        for (index, name) in NODES.iter().enumerate() {
+            world.add_node(name, move |life| serve(life, index, Arc::default()));
+        }
+        let seen: Vec<Seen> = NODES.iter().map(|_| Seen::default()).collect();
+        for (name, seen) in NODES.into_iter().zip(&seen) {
+            let seen = seen.clone();
+            world.add_node(&format!("client-of-{name}"), move |life| {
+                watch(life, name, seen.clone())
+            });
+        }
+        let mut cluster = Cluster { world, seen };
+        cluster.until_all_serve();
+        cluster
+    }
+
+    fn until_all_serve(&mut self) {
+        let all = BTreeSet::from([1, 2, 3, 4]);
+        let begin = self.world.now();
+        while self.seen.iter().any(|seen| seen.get() != all) {
+            assert!(self.world.now() < begin + 3 * DOWN, "{:?}", self.seen[0].get());
+            self.world.run_for(Duration::from_millis(1));
+        }
+        // Until the controllers have greeted them.
+        self.world.run_for(Duration::from_secs(1));
+    }
+
+    /// How long until all others tell their clients of it no more.
+    fn until_fenced(&mut self, node: usize, limit: Duration) -> Duration {
+        let begin = self.world.now();
+        let id = node as i32 + 1;
+        let told = |seen: &[Seen]| {
+            seen.iter().enumerate().any(|(at, seen)| at != node && seen.get().contains(&id))
+        };
+        while told(&self.seen) && self.world.now() < begin + limit {
+            self.world.run_for(Duration::from_millis(1));
+        }
+        self.world.now() - begin
+    }
+}
+
+#[test]
+fn a_broker_that_dies_is_fenced_at_once_also_with_the_controller() {
+    let mut cluster = Cluster::start(1);
+    // One of the first three is the active controller.
+    for node in [3, 0, 1, 2] {
+        cluster.world.inject(SimFault::Kill { node: NodeIndex(node), down: DOWN });
+        let took = cluster.until_fenced(node, 2 * SESSION);
+        let limit = if node == 3 { AT_ONCE } else { WITH_ELECTION };
+        assert!(took < limit, "{took:?} until broker {} is fenced", node + 1);
+        println!("broker {} was fenced after {took:?}", node + 1);
+        cluster.world.run_for(DOWN);
+        cluster.until_all_serve();
+    }
+}
+
+#[test]
+fn a_broker_that_is_stopped_or_cut_off_keeps_its_session() {
+    let mut cluster = Cluster::start(7);
+    let node = NodeIndex(3);
+    let stopped = SimFault::Pause { node, lasting: DOWN };
+    let cut_off: Vec<SimFault> = (0..3)
+        .flat_map(|other| {
+            let (lasting, other) = (DOWN, NodeIndex(other));
+            [
+                SimFault::Partition { from: node, to: other, lasting },
+                SimFault::Partition { from: other, to: node, lasting },
+            ]
+        })
+        .collect();
+    for faults in [vec![stopped], cut_off] {
+        faults.into_iter().for_each(|fault| cluster.world.inject(fault));
+        let took = cluster.until_fenced(3, 2 * SESSION);
+        assert!(took >= SESSION - HEARTBEAT && took < 2 * SESSION, "fenced after {took:?}");
+        cluster.world.run_for(DOWN);
+        cluster.until_all_serve();
+    }
+}
