@@ -142,7 +142,9 @@ impl Reader<'_> {
         let voters = tables.iter().filter(|node| node.controller).filter_map(voter);
         let voters: Vec<String> = voters.collect();
         let id = self.cluster_id(root.get("cluster"), &voters);
-        let nodes = tables.into_iter().map(|node| node.into_settings(&shared, &voters)).collect();
+        let brokers = tables.iter().filter(|node| node.broker).count();
+        let nodes = tables.into_iter();
+        let nodes = nodes.map(|node| node.into_settings(&shared, &voters, brokers)).collect();
         Some(Cluster { id, nodes })
     }
 
@@ -328,7 +330,12 @@ fn derived_id(name: &str, voters: &[String]) -> String {
 }
 
 impl NodeTable {
-    fn into_settings(self, shared: &[(String, String, Place)], voters: &[String]) -> ClusterNode {
+    fn into_settings(
+        self,
+        shared: &[(String, String, Place)],
+        voters: &[String],
+        brokers: usize,
+    ) -> ClusterNode {
         let mut given = Given::default();
         for (name, text, place) in shared.iter().chain(&self.settings) {
             given.set(name.as_str(), text.as_str(), Some(place.clone()));
@@ -359,7 +366,7 @@ impl NodeTable {
         if let Some(rack) = &self.rack {
             given.set("broker.rack", rack.as_str(), place());
         }
-        internal_topics(&mut given);
+        internal_topics(&mut given, brokers);
         ClusterNode { id: self.id, settings: given }
     }
 }
@@ -370,16 +377,15 @@ pub(super) fn everywhere(address: &HostPort) -> HostPort {
     HostPort::new(host, address.port)
 }
 
-/// Kafka's defaults want three brokers; where there are fewer, its internal topics could never be created. Nor here with any number,
-/// as long as a topic has one replica.
-pub(super) fn internal_topics(given: &mut Given) {
-    for name in [
-        "offsets.topic.replication.factor",
-        "transaction.state.log.replication.factor",
-        "transaction.state.log.min.isr",
-        "share.coordinator.state.topic.replication.factor",
-        "share.coordinator.state.topic.min.isr",
-    ] {
-        given.set_default(name, "1");
+/// Kafka's defaults want three brokers; where there are fewer, its internal topics could never be created.
+pub(super) fn internal_topics(given: &mut Given, brokers: usize) {
+    if brokers >= 3 {
+        return;
+    }
+    for topic in ["offsets.topic", "transaction.state.log", "share.coordinator.state.topic"] {
+        given.set_default(&format!("{topic}.replication.factor"), brokers.max(1).to_string());
+    }
+    for topic in ["transaction.state.log", "share.coordinator.state.topic"] {
+        given.set_default(&format!("{topic}.min.isr"), "1");
     }
 }

@@ -101,7 +101,7 @@ pub fn from_nothing(
         let voter = format!("{}@{}", id.trim(), own_controller(&given).unwrap_or(controller));
         given.set_default("controller.quorum.voters", voter);
     }
-    cluster::internal_topics(&mut given);
+    cluster::internal_topics(&mut given, 1);
     given.into_node(ClusterId::FromDirectories, machine)
 }
 

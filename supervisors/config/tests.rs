@@ -139,7 +139,8 @@ fn a_cluster() {
         assert_eq!(node.cluster_id, one.cluster_id);
         assert_eq!(node.values.int("default.replication.factor"), 3);
         assert_eq!(node.topic(&Default::default()).min_insync_replicas, 2);
-        assert_eq!(node.values.int("offsets.topic.replication.factor"), 1);
+        assert_eq!(node.values.int("offsets.topic.replication.factor"), 3);
+        assert_eq!(node.values.int("transaction.state.log.min.isr"), 2);
     }
 }
 

@@ -28,8 +28,6 @@ pub(super) fn members(cx: &Cx<NodeActor>, shared: &Shared) -> Vec<Seed> {
             node_id: config.node_id.0,
             cluster_id: shared.cluster_id.clone(),
             quorum_ids: quorum_ids(config),
-            // Replica fetchers are still to come.
-            replication: false,
             settings: config.values.clone(),
             bootstrap: Vec::new(),
         },

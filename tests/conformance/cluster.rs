@@ -12,17 +12,18 @@ use std::thread;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-const NODES: usize = 3;
+pub const NODES: usize = 3;
 
-/// The nodes, and the directory that holds their file.
-fn start() -> (Vec<Node>, TempDir) {
+/// A leader that died is seen to be dead, or its followers wait for it for ten minutes.
+const PATIENT: [&str; 1] = ["\"controller.quorum.fetch.timeout.ms\" = 600000"];
+
+/// The nodes, and the directory that holds their file, and their data in `data-0` and so on.
+pub fn start(settings: &[&str]) -> (Vec<Node>, TempDir) {
     let home = TempDir::new().expect("a temporary directory");
     let addresses: Vec<(SocketAddr, SocketAddr)> =
         (0..NODES).map(|_| (node::free_address(), node::free_address())).collect();
-    // A leader that died is seen to be dead, or its followers wait for it for ten minutes.
-    let mut text = "[cluster]\nname = \"three\"\n[settings]\n\
-        \"controller.quorum.fetch.timeout.ms\" = 600000\n"
-        .to_owned();
+    let settings = settings.join("\n");
+    let mut text = format!("[cluster]\nname = \"three\"\n[settings]\n{settings}\n");
     for (index, (listen, controller)) in addresses.iter().enumerate() {
         let data = home.path().join(format!("data-{index}"));
         write!(
@@ -51,7 +52,7 @@ fn start() -> (Vec<Node>, TempDir) {
 }
 
 /// Until each partition's leader is back, and known to the others.
-fn wait_until_led(bootstrap: &str, topic: &str) {
+pub fn wait_until_led(bootstrap: &str, topic: &str) {
     let begin = Instant::now();
     let client = clients::member(bootstrap, "observer", &[]);
     let one = |partition| client.fetch_watermarks(topic, partition, Duration::from_secs(10));
@@ -67,7 +68,7 @@ fn three_nodes_are_one_cluster_through_the_death_of_each() {
         return;
     }
     let _turn = node::turn();
-    let (mut nodes, _home) = start();
+    let (mut nodes, _home) = start(&PATIENT);
     let topic = crate::unique("cluster");
     requests::create_topic_anywhere(&mut nodes[1].connect(), &topic, clients::PARTITIONS, &[]);
     let flights = flights::load(5_000);

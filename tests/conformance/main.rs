@@ -27,6 +27,7 @@ mod loggers;
 mod metadata_log;
 mod node;
 mod raw;
+mod replication;
 mod requests;
 mod roles;
 mod round_trip;

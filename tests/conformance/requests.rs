@@ -33,7 +33,17 @@ pub fn create_topic_anywhere(
     partitions: i32,
     configs: &[(&str, &str)],
 ) {
-    let topic = Bytes::new().i32(1).string(name).i32(partitions).i16(1).i32(0);
+    create_replicated(connection, name, (partitions, 1), configs);
+}
+
+/// With so many partitions, and replicas of each.
+pub fn create_replicated(
+    connection: &mut Connection,
+    name: &str,
+    (partitions, replicas): (i32, i16),
+    configs: &[(&str, &str)],
+) {
+    let topic = Bytes::new().i32(1).string(name).i32(partitions).i16(replicas).i32(0);
     let configs = configs.iter().fold(topic.i32(configs.len() as i32), |topic, (key, value)| {
         topic.string(key).string(value)
     });

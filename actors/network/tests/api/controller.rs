@@ -67,7 +67,6 @@ impl Actor for DecidingController {
             node_id: crate::rig::NODE,
             cluster_id: "rig".into(),
             quorum_ids: vec![crate::rig::NODE],
-            replication: false,
             settings: (*settings).clone(),
             bootstrap: Vec::new(),
         };

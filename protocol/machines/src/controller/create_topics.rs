@@ -57,10 +57,6 @@ pub enum CreateTopicError {
         "Unable to replicate the partition {0} time(s): All brokers are currently fenced or in controlled shutdown."
     )]
     NoneActive(i32),
-    #[error(
-        "A replication factor of {0} is not honoured yet: replicas beyond the first would not fetch."
-    )]
-    Replication(usize),
 }
 
 impl CreateTopicError {
@@ -83,8 +79,7 @@ impl CreateTopicError {
             | CreateTopicError::Assignment(_) => ErrorCode::InvalidReplicaAssignment,
             CreateTopicError::ReplicationFactor
             | CreateTopicError::Placement { .. }
-            | CreateTopicError::NoneActive(_)
-            | CreateTopicError::Replication(_) => ErrorCode::InvalidReplicationFactor,
+            | CreateTopicError::NoneActive(_) => ErrorCode::InvalidReplicationFactor,
             CreateTopicError::PartitionCount => ErrorCode::InvalidPartitions,
         }
     }
@@ -199,10 +194,6 @@ impl Controller {
         } else {
             self.assigned_partitions(asked)?
         };
-        let factor = partitions.iter().map(|partition| partition.replicas.len()).max().unwrap_or(0);
-        if factor > 1 && !self.config.replication {
-            return Err(CreateTopicError::Replication(factor));
-        }
         let topic_id = self.new_topic_id(random, taken);
         let record = TopicRecord { name: asked.name.clone(), topic_id, ..Default::default() };
         let mut records = vec![MetadataRecord::Topic(record)];

@@ -48,8 +48,6 @@ pub struct ControllerConfig {
     pub cluster_id: String,
     /// The voters' ids: resources of that name exist, registered or not.
     pub quorum_ids: Vec<i32>,
-    /// Whether a partition may have more than one replica: false refuses such topics.
-    pub replication: bool,
     /// The node's own settings, as it was started with them.
     pub settings: Values,
     /// What an empty log starts with.

@@ -40,10 +40,6 @@ pub enum ReassignmentError {
     Unclean { topic: String, partition: i32 },
     #[error("Invalid replica assignment: addingReplicas contains all replicas.")]
     NothingLeft,
-    #[error(
-        "A partition on {0} replicas is not honoured yet: those beyond the first would not fetch."
-    )]
-    Replication(usize),
     #[error("Unable to perform excessively large batch operation.")]
     TooMany,
 }
@@ -57,9 +53,7 @@ impl ReassignmentError {
             ReassignmentError::Assignment(_)
             | ReassignmentError::Unclean { .. }
             | ReassignmentError::NothingLeft => ErrorCode::InvalidReplicaAssignment,
-            ReassignmentError::Factor { .. } | ReassignmentError::Replication(_) => {
-                ErrorCode::InvalidReplicationFactor
-            }
+            ReassignmentError::Factor { .. } => ErrorCode::InvalidReplicationFactor,
             ReassignmentError::NotInProgress => ErrorCode::NoReassignmentInProgress,
             ReassignmentError::TooMany => ErrorCode::PolicyViolation,
         }
@@ -157,9 +151,6 @@ impl Controller {
         let settled = without(&partition.replicas, &partition.adding_replicas);
         let adding = without(target, &settled);
         let replicas: Vec<i32> = target.iter().chain(&removing).copied().collect();
-        if replicas.len() > 1 && !self.config.replication {
-            return Err(ReassignmentError::Replication(replicas.len()));
-        }
         let active = |id: i32| self.image().broker_active(id);
         Ok(self.change_partition(topic, id, partition, &active, |change| {
             change.target_replicas = replicas;

@@ -81,3 +81,31 @@ pub fn truncation_offset(
     };
     offset.min(log_end)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_is_cut_where_both_agree_last() {
+        let end = |epoch, end_offset| EpochEnd { epoch: LeaderEpoch(epoch), end_offset };
+        let table = [
+            // Both know the epoch: the shorter one counts.
+            (end(3, 20), Some(end(3, 15)), 15),
+            (end(3, 20), Some(end(3, 25)), 20),
+            // The follower has nothing of the epoch: its own end of the one before.
+            (end(3, 20), Some(end(2, 12)), 12),
+            // Its log is shorter than all that.
+            (end(3, 200), Some(end(3, 150)), 40),
+            // It knows no epoch so low.
+            (end(1, 8), None, 8),
+            // The leader knows an end, but of which epoch it cannot say.
+            (end(-1, 18), Some(end(3, 15)), 18),
+            // The leader knows nothing.
+            (end(-1, -1), Some(end(3, 15)), 7),
+        ];
+        for (leader, own, offset) in table {
+            assert_eq!(truncation_offset(leader, own, 40, 7), offset, "{leader:?} {own:?}");
+        }
+    }
+}

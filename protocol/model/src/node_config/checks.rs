@@ -226,11 +226,26 @@ fn numbers(config: &NodeConfig, require: &mut impl FnMut(bool, String)) {
             "offsets.topic.segment.bytes={segment_bytes} must be {MIN_SEGMENT_BYTES} or more, as segment.bytes of every topic"
         ),
     );
+    replication(config, require);
     let dirs: BTreeSet<_> = config.log_dirs.iter().collect();
     require(dirs.len() == config.log_dirs.len(), "log.dirs: a directory is given twice".to_owned());
     let cordoned = cordoned_log_dirs(config.values.list("cordoned.log.dirs"), &config.log_dirs);
     if let Err(why) = cordoned {
         require(false, why);
+    }
+}
+
+/// As Kafka's `KafkaConfig.validateValues`.
+fn replication(config: &NodeConfig, require: &mut impl FnMut(bool, String)) {
+    let wait = config.values.int("replica.fetch.wait.max.ms");
+    for (name, limit) in [
+        ("replica.socket.timeout.ms", i64::from(config.values.int("replica.socket.timeout.ms"))),
+        ("replica.lag.time.max.ms", config.values.long("replica.lag.time.max.ms")),
+    ] {
+        require(
+            i64::from(wait) <= limit,
+            format!("replica.fetch.wait.max.ms={wait} must not be more than {name}={limit}"),
+        );
     }
 }
 

@@ -56,7 +56,6 @@ pub fn config(settings: &[(&str, &str)], features: &[(&str, i16)]) -> Controller
         node_id: 1,
         cluster_id: CLUSTER.to_owned(),
         quorum_ids: vec![1],
-        replication: true,
         settings: Values::new(settings.iter().copied()).unwrap(),
         bootstrap: bootstrap_records(&levels),
     }
