@@ -12,6 +12,7 @@ mod full_disk;
 mod gone;
 mod history;
 mod quorum;
+mod replication;
 mod requests;
 mod seeds;
 mod wire_client;

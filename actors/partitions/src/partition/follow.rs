@@ -144,6 +144,9 @@ impl PartitionActor {
 
     /// The next fetch tells the leader that everything before it is here: it waits for the disk where the topic does.
     pub(super) fn answer_if_written(&mut self, cx: &mut Cx<Self>) -> Outcome {
+        if self.machine.is_leader() {
+            self.unanswered = None;
+        }
         let written = self.machine.written_end();
         let Some(taken) = self.unanswered.take_if(|taken| taken.end <= written) else {
             return Ok(());

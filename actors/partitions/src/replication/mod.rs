@@ -8,7 +8,7 @@ mod fetcher;
 mod leader;
 mod taking;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 
@@ -24,6 +24,7 @@ use runtime::{
 
 use fetcher::{Assigned, FetcherArgs, FetcherMsg, ReplicaFetcher};
 
+use crate::handle::{PartitionHandle, Role};
 use crate::hosted::Hosted;
 
 #[derive(Clone)]
@@ -83,6 +84,8 @@ pub struct Replication {
     image: Arc<MetadataImage>,
     fetchers: u32,
     following: BTreeMap<Key, (FetcherId, Assigned)>,
+    /// Whose replicas were not told yet of what the image says, or cannot be.
+    early: BTreeSet<Key>,
     running: Map<FetcherId, Address<FetcherMsg>>,
 }
 
@@ -107,6 +110,7 @@ impl Actor for Replication {
             image: Arc::default(),
             fetchers: replica_fetchers(&args.settings.get()),
             following: BTreeMap::new(),
+            early: BTreeSet::new(),
             running: Map::new(),
             args,
         })
@@ -156,14 +160,18 @@ impl Replication {
         let image = self.args.metadata.get();
         let fetchers = replica_fetchers(&self.args.settings.get());
         let mut changes = Changes::default();
-        if *self.args.applied.get() >= image.provenance.offset {
-            let delta = MetadataDelta::between(&self.image, &image);
-            self.image = image;
-            for topic in &delta.deleted_topics {
-                self.forget_topic(topic.id, &mut changes);
-            }
-            for change in &delta.partitions {
-                self.place(&change.topic, change.partition, &change.after, &mut changes);
+        let delta = MetadataDelta::between(&self.image, &image);
+        self.image = image.clone();
+        for topic in &delta.deleted_topics {
+            self.forget_topic(topic.id, &mut changes);
+        }
+        for change in &delta.partitions {
+            self.place(&change.topic, change.partition, &change.after, &mut changes);
+        }
+        for (topic, partition) in std::mem::take(&mut self.early) {
+            let Some(topic) = image.topics.by_id(topic) else { continue };
+            if let Some(now) = topic.partition(partition) {
+                self.place(topic, partition, now, &mut changes);
             }
         }
         if self.fetchers != fetchers {
@@ -198,8 +206,22 @@ impl Replication {
         let key = (topic.id, partition);
         let node = self.args.node.0;
         let follows = now.replicas.contains(&node) && now.leader != node && now.leader != NO_LEADER;
-        let handle = self.args.hosted.get_by_id(topic.id, partition).filter(|_| follows);
-        let Some(handle) = handle else { return self.forget(key, changes) };
+        if !follows {
+            return self.forget(key, changes);
+        }
+        let told = |handle: &Arc<PartitionHandle>| match handle.role().as_deref() {
+            Some(Role::Follow { partition_epoch, .. }) => *partition_epoch >= now.partition_epoch,
+            _ => false,
+        };
+        let Some(handle) = self.args.hosted.get_by_id(topic.id, partition).filter(told) else {
+            self.early.insert(key);
+            let epoch = LeaderEpoch(now.leader_epoch);
+            let goes_on = |(_, known): &(FetcherId, Assigned)| known.leader_epoch == epoch;
+            if !self.following.get(&key).is_some_and(goes_on) {
+                self.forget(key, changes);
+            }
+            return;
+        };
         let fetcher = FetcherId::of(now.leader, &topic.name, partition, self.fetchers);
         let assigned = Assigned { handle, leader_epoch: LeaderEpoch(now.leader_epoch) };
         if let Some((before, known)) = self.following.get(&key)
