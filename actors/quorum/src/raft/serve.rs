@@ -49,6 +49,36 @@ pub(super) struct LeaderEndpoint {
     pub(super) port: u16,
 }
 
+/// What the responses of Vote, BeginQuorumEpoch and EndQuorumEpoch say of the leader.
+macro_rules! of_leader {
+    ($raft:expr, $asker:expr, $error:expr, $kind:ident => $response:ident $(, $field:ident: $value:expr)?) => {{
+        let partition = $kind::PartitionData {
+            partition_index: PARTITION,
+            error_code: $error.code(),
+            leader_id: $raft.leader_id_or_none(),
+            leader_epoch: $raft.consensus.epoch(),
+            $($field: $value,)?
+            ..Default::default()
+        };
+        let topic = $kind::TopicData {
+            topic_name: TOPIC.to_owned(),
+            partitions: vec![partition],
+            ..Default::default()
+        };
+        let endpoint = $raft.endpoint_for($asker).map(|leader| $kind::NodeEndpoint {
+            node_id: leader.id,
+            host: leader.host,
+            port: leader.port,
+            ..Default::default()
+        });
+        wire::$response {
+            topics: vec![topic],
+            node_endpoints: endpoint.into_iter().collect(),
+            ..Default::default()
+        }
+    }};
+}
+
 impl Raft {
     pub(super) async fn serve(&mut self, cx: &mut Cx<Self>, asked: Asked) -> Outcome {
         let Asked { request, version, listener, reply, held: _held } = asked;
@@ -64,6 +94,18 @@ impl Raft {
                 Ok(())
             }
         }
+    }
+
+    /// What a request of the elections is about, where it is about this log.
+    fn checked<'a, P>(
+        &self,
+        cluster_id: Option<&String>,
+        partition: Option<&'a P>,
+    ) -> Result<&'a P, ErrorCode> {
+        if !self.is_our_cluster(cluster_id) {
+            return Err(ErrorCode::InconsistentClusterId);
+        }
+        partition.ok_or(ErrorCode::InvalidRequest)
     }
 
     /// A request that names no cluster is taken to mean this one.
@@ -125,18 +167,15 @@ impl Raft {
         asker: Asker,
         request: wire::VoteRequest,
     ) -> Outcome {
-        if !self.is_our_cluster(request.cluster_id.as_ref()) {
-            let error_code = ErrorCode::InconsistentClusterId.code();
-            asker.answer(wire::VoteResponse { error_code, ..Default::default() });
-            return Ok(());
-        }
         let partition = only(&request.topics, |t| (&t.topic_name, &t.partitions))
-            .filter(|p| p.partition_index == PARTITION)
-            .cloned();
-        let Some(partition) = partition else {
-            let error_code = ErrorCode::InvalidRequest.code();
-            asker.answer(wire::VoteResponse { error_code, ..Default::default() });
-            return Ok(());
+            .filter(|p| p.partition_index == PARTITION);
+        let partition = match self.checked(request.cluster_id.as_ref(), partition) {
+            Ok(partition) => partition.clone(),
+            Err(error) => {
+                let error_code = error.code();
+                asker.answer(wire::VoteResponse { error_code, ..Default::default() });
+                return Ok(());
+            }
         };
         let (epoch, last_epoch) = (partition.replica_epoch, partition.last_offset_epoch);
         // Who stands has raised the epoch beyond all that its log knows; who only asks has not.
@@ -182,30 +221,7 @@ impl Raft {
     }
 
     fn vote_response(&self, asker: &Asker, error: ErrorCode, granted: bool) -> wire::VoteResponse {
-        let partition = vote::PartitionData {
-            partition_index: PARTITION,
-            error_code: error.code(),
-            leader_id: self.leader_id_or_none(),
-            leader_epoch: self.consensus.epoch(),
-            vote_granted: granted,
-            ..Default::default()
-        };
-        let topic = vote::TopicData {
-            topic_name: TOPIC.to_owned(),
-            partitions: vec![partition],
-            ..Default::default()
-        };
-        let endpoint = self.endpoint_for(asker).map(|leader| vote::NodeEndpoint {
-            node_id: leader.id,
-            host: leader.host,
-            port: leader.port,
-            ..Default::default()
-        });
-        wire::VoteResponse {
-            topics: vec![topic],
-            node_endpoints: endpoint.into_iter().collect(),
-            ..Default::default()
-        }
+        of_leader!(self, asker, error, vote => VoteResponse, vote_granted: granted)
     }
 
     async fn serve_begin(
@@ -214,19 +230,15 @@ impl Raft {
         asker: Asker,
         request: wire::BeginQuorumEpochRequest,
     ) -> Outcome {
-        let refuse = |error: ErrorCode| wire::BeginQuorumEpochResponse {
-            error_code: error.code(),
-            ..Default::default()
-        };
-        if !self.is_our_cluster(request.cluster_id.as_ref()) {
-            asker.answer(refuse(ErrorCode::InconsistentClusterId));
-            return Ok(());
-        }
         let partition = only(&request.topics, |t| (&t.topic_name, &t.partitions))
             .filter(|p| p.partition_index == PARTITION);
-        let Some(partition) = partition else {
-            asker.answer(refuse(ErrorCode::InvalidRequest));
-            return Ok(());
+        let partition = match self.checked(request.cluster_id.as_ref(), partition) {
+            Ok(partition) => partition,
+            Err(error) => {
+                let error_code = error.code();
+                asker.answer(wire::BeginQuorumEpochResponse { error_code, ..Default::default() });
+                return Ok(());
+            }
         };
         let (leader_id, epoch) = (partition.leader_id, partition.leader_epoch);
         let mut error = self.check_voter_request(leader_id, epoch);
@@ -240,29 +252,8 @@ impl Raft {
                 error = ErrorCode::InvalidVoterKey;
             }
         }
-        let partition = begin::PartitionData {
-            partition_index: PARTITION,
-            error_code: error.code(),
-            leader_id: self.leader_id_or_none(),
-            leader_epoch: self.consensus.epoch(),
-            ..Default::default()
-        };
-        let topic = begin::TopicData {
-            topic_name: TOPIC.to_owned(),
-            partitions: vec![partition],
-            ..Default::default()
-        };
-        let endpoint = self.endpoint_for(&asker).map(|leader| begin::NodeEndpoint {
-            node_id: leader.id,
-            host: leader.host,
-            port: leader.port,
-            ..Default::default()
-        });
-        asker.answer(wire::BeginQuorumEpochResponse {
-            topics: vec![topic],
-            node_endpoints: endpoint.into_iter().collect(),
-            ..Default::default()
-        });
+        let response = of_leader!(self, &asker, error, begin => BeginQuorumEpochResponse);
+        asker.answer(response);
         Ok(())
     }
 
@@ -272,19 +263,15 @@ impl Raft {
         asker: Asker,
         request: wire::EndQuorumEpochRequest,
     ) -> Outcome {
-        let refuse = |error: ErrorCode| wire::EndQuorumEpochResponse {
-            error_code: error.code(),
-            ..Default::default()
-        };
-        if !self.is_our_cluster(request.cluster_id.as_ref()) {
-            asker.answer(refuse(ErrorCode::InconsistentClusterId));
-            return Ok(());
-        }
         let partition = only(&request.topics, |t| (&t.topic_name, &t.partitions))
             .filter(|p| p.partition_index == PARTITION);
-        let Some(partition) = partition else {
-            asker.answer(refuse(ErrorCode::InvalidRequest));
-            return Ok(());
+        let partition = match self.checked(request.cluster_id.as_ref(), partition) {
+            Ok(partition) => partition,
+            Err(error) => {
+                let error_code = error.code();
+                asker.answer(wire::EndQuorumEpochResponse { error_code, ..Default::default() });
+                return Ok(());
+            }
         };
         let (leader_id, epoch) = (partition.leader_id, partition.leader_epoch);
         let error = self.check_voter_request(leader_id, epoch);
@@ -303,29 +290,8 @@ impl Raft {
             };
             self.step(cx, Event::LeaderResigned { leader_id, epoch, successors }).await?;
         }
-        let partition = end::PartitionData {
-            partition_index: PARTITION,
-            error_code: error.code(),
-            leader_id: self.leader_id_or_none(),
-            leader_epoch: self.consensus.epoch(),
-            ..Default::default()
-        };
-        let topic = end::TopicData {
-            topic_name: TOPIC.to_owned(),
-            partitions: vec![partition],
-            ..Default::default()
-        };
-        let endpoint = self.endpoint_for(&asker).map(|leader| end::NodeEndpoint {
-            node_id: leader.id,
-            host: leader.host,
-            port: leader.port,
-            ..Default::default()
-        });
-        asker.answer(wire::EndQuorumEpochResponse {
-            topics: vec![topic],
-            node_endpoints: endpoint.into_iter().collect(),
-            ..Default::default()
-        });
+        let response = of_leader!(self, &asker, error, end => EndQuorumEpochResponse);
+        asker.answer(response);
         Ok(())
     }
 
