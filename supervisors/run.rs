@@ -94,8 +94,8 @@ fn format_node(format: &cli::Format) -> Result<(), RunError> {
     let features: BTreeMap<String, i16> = format.feature.iter().cloned().collect();
     for config in configs {
         let cluster_id = cluster_to_format(format, &config)?;
-        let (standalone, ignore) = (format.standalone, format.ignore_formatted);
-        let formatted = format_for(&world, &config, cluster_id, &features, standalone, ignore)?;
+        let (voters, ignore) = (format.first_voters(), format.ignore_formatted);
+        let formatted = format_for(&world, &config, cluster_id, &features, &voters, ignore)?;
         for (dir, id) in formatted.dirs {
             println!(
                 "formatted {} as directory {id} of cluster {}",

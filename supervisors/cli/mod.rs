@@ -7,6 +7,7 @@ use clap::{ArgGroup, Args, Parser, Subcommand};
 use model::node_config::HostPort;
 
 use crate::config::Source;
+use crate::node::FirstVoters;
 
 mod dump_log;
 #[cfg(test)]
@@ -92,10 +93,16 @@ pub struct Format {
     /// The cluster the directories will belong to; a cluster's file says it itself
     #[arg(long, value_name = "ID", required_unless_present = "config")]
     pub cluster_id: Option<String>,
-    /// Make this controller the only voter, kept in the metadata log: needed where controller.quorum.voters is not set, refused where
-    /// it is (a cluster's file sets it)
+    /// Make this controller the only voter, kept in the metadata log: this or one of the next two is needed where
+    /// controller.quorum.voters is not set, and refused where it is (a cluster's file sets it)
     #[arg(long)]
     pub standalone: bool,
+    /// The first voters, the same for each of them: ID@HOST:PORT:DIRECTORY-ID,...
+    #[arg(long, value_name = "VOTERS", conflicts_with = "standalone")]
+    pub initial_controllers: Option<String>,
+    /// Leave the voters to others: this node finds them by controller.quorum.bootstrap.servers
+    #[arg(long, conflicts_with_all = ["standalone", "initial_controllers"])]
+    pub no_initial_controllers: bool,
     /// The level of a feature, other than its latest
     #[arg(long, value_name = "NAME=LEVEL", value_parser = feature)]
     pub feature: Vec<(String, i16)>,
@@ -105,6 +112,15 @@ pub struct Format {
 }
 
 impl Format {
+    pub(crate) fn first_voters(&self) -> FirstVoters {
+        match &self.initial_controllers {
+            Some(given) => FirstVoters::Given(given.clone()),
+            None if self.standalone => FirstVoters::Standalone,
+            None if self.no_initial_controllers => FirstVoters::Others,
+            None => FirstVoters::Unsaid,
+        }
+    }
+
     /// The file; clap has seen to it that there is exactly one.
     pub fn source(&self) -> Option<Source> {
         let properties = self.properties.clone().map(Source::Properties);

@@ -15,6 +15,8 @@ use partitions::{Checkpoints, LogDirState, LogDirs, read_log_dir};
 use quorum::{FormatError, FormatSpec, Formatted, format_directories, load_directories};
 use runtime::World;
 
+use super::first_voters::{self, FirstVoters};
+
 /// Why directories cannot be started on.
 #[derive(Debug, thiserror::Error)]
 pub enum DirectoriesError {
@@ -25,15 +27,17 @@ pub enum DirectoriesError {
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
     #[error(
-        "the node is a controller and controller.quorum.voters is not set: --standalone is needed, which makes it the only voter"
+        "the node is a controller and controller.quorum.voters is not set: one of --standalone, which makes it the only voter, --initial-controllers and --no-initial-controllers is needed"
     )]
     NoVoters,
     #[error(
-        "--standalone cannot be given where controller.quorum.voters is set (a cluster's file sets it, from its nodes with the role controller): leave it out, or take controller.quorum.voters out and set controller.quorum.bootstrap.servers"
+        "--standalone and --initial-controllers cannot be given where controller.quorum.voters is set (a cluster's file sets it, from its nodes with the role controller): leave it out, or take controller.quorum.voters out and set controller.quorum.bootstrap.servers"
     )]
     StaticVoters,
     #[error("--standalone is for a controller, and process.roles has none")]
     NoController,
+    #[error("--initial-controllers: {given}: ID@HOST:PORT:DIRECTORY-ID,... is expected: {reason}")]
+    InitialControllers { given: String, reason: &'static str },
     #[error("{dir} is in use by another process", dir = .0.display())]
     Locked(PathBuf),
     #[error("{dir} is to hold the metadata log and cannot be used: {source}", dir = .dir.display())]
@@ -163,11 +167,16 @@ fn load_or_format(
         ClusterId::FromDirectories => world.random("cluster id").uuid().to_string(),
     };
     tracing::info!(cluster_id, "formatting new directories");
-    let standalone = config.roles.controller && config.voters.is_empty();
-    format_for(world, config, cluster_id, &BTreeMap::new(), standalone, false)
+    let voters = match config.roles.controller && config.voters.is_empty() {
+        // It is to find those whom it joins.
+        true if config.quorum.auto_join => FirstVoters::Others,
+        true => FirstVoters::Standalone,
+        false => FirstVoters::Unsaid,
+    };
+    format_for(world, config, cluster_id, &BTreeMap::new(), &voters, false)
 }
 
-/// Formats the directories of a node: `standalone` makes it the sole voter of a quorum kept in the metadata log.
+/// Formats the directories of a node.
 ///
 /// # Errors
 /// See [`format_directories`]; also a feature level that does not exist or does not fit, and voters that are named twice or not at
@@ -177,13 +186,15 @@ pub(crate) fn format_for(
     config: &NodeConfig,
     cluster_id: String,
     features: &BTreeMap<String, i16>,
-    standalone: bool,
+    voters: &FirstVoters,
     ignore_formatted: bool,
 ) -> Result<Formatted, DirectoriesError> {
-    match (standalone, config.roles.controller, config.voters.is_empty()) {
-        (false, true, true) => return Err(DirectoriesError::NoVoters),
-        (true, _, false) => return Err(DirectoriesError::StaticVoters),
-        (true, false, true) => return Err(DirectoriesError::NoController),
+    match (voters, config.roles.controller, config.voters.is_empty()) {
+        (FirstVoters::Unsaid, true, true) => return Err(DirectoriesError::NoVoters),
+        (FirstVoters::Standalone | FirstVoters::Given(_), _, false) => {
+            return Err(DirectoriesError::StaticVoters);
+        }
+        (FirstVoters::Standalone, false, true) => return Err(DirectoriesError::NoController),
         _ => {}
     }
     let levels = initial_feature_levels(features, config.voters.is_empty())?;
@@ -199,9 +210,14 @@ pub(crate) fn format_for(
         now_ms: world.now().wall_ms,
     };
     // The voter's own directory id is drawn first, so that the snapshot can name it.
-    let metadata_dir_id = random.uuid();
-    if standalone {
-        spec.voters = Some(VoterSet::new([local_voter(config, metadata_dir_id)]));
+    let mut metadata_dir_id = random.uuid();
+    spec.voters = match voters {
+        FirstVoters::Standalone => Some(VoterSet::new([local_voter(config, metadata_dir_id)])),
+        FirstVoters::Given(text) => Some(first_voters::parse(text, config)?),
+        FirstVoters::Others | FirstVoters::Unsaid => None,
+    };
+    if let Some(own) = spec.voters.as_ref().and_then(|voters| voters.get(config.node_id.0)) {
+        metadata_dir_id = own.key.directory_id;
     }
     let metadata = config.metadata_log_dir.clone();
     let ids = |dir: &Path| if dir == metadata { metadata_dir_id } else { random.uuid() };

@@ -79,6 +79,8 @@ fn raft_args(shared: &Shared) -> RaftArgs {
     RaftArgs {
         log_dir: shared.directories.metadata_dir.clone(),
         local: local_voter(config, shared.directories.metadata_dir.id),
+        may_vote: config.roles.controller,
+        auto_join: quorum.auto_join,
         cluster_id: shared.cluster_id.clone(),
         fixed_voters: fixed_voters(config),
         bootstrap: config.bootstrap_servers.clone(),

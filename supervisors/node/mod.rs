@@ -1,6 +1,7 @@
 //! A node: started from a configuration, stopped in order; and users' own actors under it.
 
 mod directories;
+mod first_voters;
 mod metadata;
 mod policy;
 mod producer_ids;
@@ -23,6 +24,7 @@ use wire::ListenerKind;
 use crate::config::{self, ConfigErrors, Source};
 pub use directories::DirectoriesError;
 pub(crate) use directories::format_for;
+pub(crate) use first_voters::FirstVoters;
 use tree::{NodeActor, Shared};
 
 /// How long the controller may take to let a broker go.

@@ -393,6 +393,10 @@ impl ControllerActor {
                 }
                 if records.is_empty() {
                     self.committed.skip_to(next_offset - 1, epoch);
+                    if self.active == Some(epoch) {
+                        let records = next_offset - base_offset;
+                        self.machine.replay(&ControllerEvent::Passed { records });
+                    }
                 }
                 self.committed_offset = next_offset;
                 if records.iter().any(concerns_brokers) {

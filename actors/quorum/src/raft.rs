@@ -4,6 +4,7 @@
 //! every committed batch, and word of who leads, in the log's order. Runs where blocking is allowed: the storage bulkhead.
 
 mod ask;
+mod changes;
 mod clean;
 #[cfg(test)]
 mod clean_tests;
@@ -28,7 +29,7 @@ use std::time::Duration;
 
 use log::{Log, LogConfig, SyncJob};
 use machines::consensus::{
-    Consensus, ConsensusConfig, Event, OffsetAndEpoch, ReplicaKey, Voter, VoterSet,
+    Consensus, ConsensusConfig, Event, OffsetAndEpoch, ReplicaKey, Voter, VoterHistory, VoterSet,
 };
 use machines::metadata::MetadataVersion;
 use model::node_config::HostPort;
@@ -41,6 +42,7 @@ use crate::peer::PeerAnswer;
 use crate::snapshot::SnapshotError;
 pub use ask::Question;
 use ask::{Lane, PeerWay};
+use changes::ChangeAsker;
 use clean::Deleted;
 pub use clean::MetadataRetention;
 use effects::ToWrite;
@@ -59,6 +61,10 @@ pub struct RaftArgs {
     pub cluster_id: String,
     /// This node, as it is written down where it votes.
     pub local: Voter,
+    /// It has the role controller.
+    pub may_vote: bool,
+    /// controller.quorum.auto.join.enable
+    pub auto_join: bool,
     /// Of a fixed quorum; where there are none, the log says who votes.
     pub fixed_voters: VoterSet,
     /// Where the quorum is sought by a node that knows of no voters yet.
@@ -107,7 +113,8 @@ pub enum RaftMsg {
     Subscribe {
         sink: Sink,
     },
-    /// From the controller that leads in this epoch; `base_offset` is where it takes the log to end. Answers the offset after the last record, once appended; when that is
+    /// From the controller that leads in this epoch; `base_offset` is where it takes the log to end, but for what raft itself appended
+    /// and it was not told of. Answers the offset after the last record, once appended; when that is
     /// committed, followers of the log are told.
     Append {
         epoch: i32,
@@ -160,6 +167,8 @@ pub enum RaftMsg {
     },
     /// The pause after a failed fetch is over.
     FetchAgain,
+    /// Look whether this node is to ask for a change of the voters.
+    LookAtVoters,
     /// The node stops: lead no more. Answers when the other voters know.
     StandDown {
         reply: Reply<()>,
@@ -181,6 +190,7 @@ runtime::messages!(RaftMsg {
     TryAgain,
     FetchTimedOut,
     FetchAgain,
+    LookAtVoters,
     StandDown
 });
 
@@ -189,6 +199,7 @@ pub struct Raft {
     dir: PathBuf,
     log: Log,
     consensus: Consensus,
+    history: VoterHistory,
     snapshot_id: Option<OffsetAndEpoch>,
     /// What the newest snapshot says, once a subscriber has asked for it.
     snapshot: Option<LoadedSnapshot>,
@@ -208,6 +219,12 @@ pub struct Raft {
     /// Of nodes that are no voters as far as is known.
     endpoints: BTreeMap<i32, HostPort>,
     votes: BTreeMap<u64, Asker>,
+    /// How many records raft itself has appended in this epoch at a time, after those that begin it.
+    own_records: Vec<i64>,
+    /// Who waits for a change of the voters.
+    changes: BTreeMap<u64, ChangeAsker>,
+    /// In this epoch the leader knows what there is to know of this voter.
+    told_epoch: i32,
     next_vote: u64,
     waiting_fetches: BTreeMap<u64, WaitingFetch>,
     next_waiting: u64,
@@ -247,10 +264,12 @@ impl Actor for Raft {
                 election_timeout: args.election_timeout,
                 election_backoff: args.election_backoff,
                 fetch_timeout: args.fetch_timeout,
+                request_timeout: args.request_timeout,
                 fast_failover: args.fast_failover,
                 jitter_seed: cx.world().random("elections").next_u64(),
             }),
             log: opened.log,
+            history: opened.history,
             snapshot_id: opened.snapshot.as_ref().map(|(id, _)| *id),
             snapshot: opened.snapshot.map(|(id, snapshot)| (id, Arc::new(snapshot.records))),
             subscribers: Vec::new(),
@@ -264,6 +283,9 @@ impl Actor for Raft {
             ways: BTreeMap::new(),
             endpoints: BTreeMap::new(),
             votes: BTreeMap::new(),
+            own_records: Vec::new(),
+            changes: BTreeMap::new(),
+            told_epoch: -1,
             next_vote: 0,
             waiting_fetches: BTreeMap::new(),
             next_waiting: 0,
@@ -278,6 +300,10 @@ impl Actor for Raft {
             dir,
         };
         cx.every(clean::INTERVAL, || RaftMsg::Clean);
+        if raft.args.may_vote {
+            let every = raft.args.fetch_timeout.max(Duration::from_millis(1));
+            cx.every(every, || RaftMsg::LookAtVoters);
+        }
         raft.step(cx, opened.start).await?;
         raft.fetch_if_due(cx)?;
         Ok(raft)
@@ -342,6 +368,7 @@ impl Raft {
                     self.snapshot_id = Some(id);
                     self.snapshot = None;
                     self.snapshots.push(id);
+                    self.history.forget_before(id.offset);
                 }
                 self.clean(cx)?;
                 if let Some(next) = self.next_snapshot.take() {
@@ -370,6 +397,7 @@ impl Raft {
                     self.fetching = Fetching::Nothing;
                 }
             }
+            RaftMsg::LookAtVoters => self.look_at_voters(cx)?,
             RaftMsg::StandDown { reply } => {
                 self.step(cx, Event::Resign).await?;
                 self.standing_down.push(reply);

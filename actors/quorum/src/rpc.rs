@@ -1,14 +1,17 @@
 //! What the quorum's nodes ask of one another, and what everybody may ask of them.
 
 use wire::{
+    AddRaftVoterRequest, AddRaftVoterResponse, ApiVersionsRequest, ApiVersionsResponse,
     BeginQuorumEpochRequest, BeginQuorumEpochResponse, DescribeQuorumRequest,
     DescribeQuorumResponse, EndQuorumEpochRequest, EndQuorumEpochResponse, FetchRequest,
-    FetchResponse, FetchSnapshotRequest, FetchSnapshotResponse, VoteRequest, VoteResponse,
+    FetchResponse, FetchSnapshotRequest, FetchSnapshotResponse, RemoveRaftVoterRequest,
+    RemoveRaftVoterResponse, UpdateRaftVoterRequest, UpdateRaftVoterResponse, VoteRequest,
+    VoteResponse,
 };
 
 macro_rules! rpcs {
     ($($name:ident: $request:ident => $response:ident),+ $(,)?) => {
-        /// A request of the quorum's protocol (KIP-595, KIP-630).
+        /// A request of the quorum's protocol (KIP-595, KIP-630, KIP-853).
         #[derive(Debug, Clone, PartialEq)]
         pub enum QuorumRequest {
             $($name($request)),+
@@ -69,6 +72,10 @@ rpcs! {
     Fetch: FetchRequest => FetchResponse,
     FetchSnapshot: FetchSnapshotRequest => FetchSnapshotResponse,
     Describe: DescribeQuorumRequest => DescribeQuorumResponse,
+    AddVoter: AddRaftVoterRequest => AddRaftVoterResponse,
+    RemoveVoter: RemoveRaftVoterRequest => RemoveRaftVoterResponse,
+    UpdateVoter: UpdateRaftVoterRequest => UpdateRaftVoterResponse,
+    Versions: ApiVersionsRequest => ApiVersionsResponse,
 }
 
 /// The answer is to another request.

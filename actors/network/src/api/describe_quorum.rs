@@ -6,10 +6,10 @@
 
 use std::sync::Arc;
 
-use model::{ErrorCode, Uuid};
-use wire::{DescribeQuorumRequest, DescribeQuorumResponse, ListenerKind};
+use model::Uuid;
+use wire::{DescribeQuorumRequest, DescribeQuorumResponse};
 
-use super::{Answer, Answering, RequestContext, Staged, forward, quorum, too_many};
+use super::{Answer, Answering, RequestContext, Staged, quorum, too_many};
 use crate::Broker;
 
 const DIRECTORIES_SINCE: i16 = 2;
@@ -28,33 +28,17 @@ impl Staged for DescribeQuorum {
         if let Some(why) = too_many(named) {
             return Box::pin(std::future::ready(Answer::Close(why)));
         }
-        let (broker, version) = (broker.clone(), cx.version);
+        let version = cx.version;
+        let asked = quorum::ask_leader(broker, cx, request, |error, message| {
+            let error_message = Some(message);
+            DescribeQuorumResponse { error_code: error.code(), error_message, ..Default::default() }
+        });
         Box::pin(async move {
-            match ask(&broker, cx, request).await {
+            match asked.await {
                 Answer::Response(response) => Answer::Response(as_of(version, response)),
                 other => other,
             }
         })
-    }
-}
-
-async fn ask(
-    broker: &Arc<Broker>,
-    cx: RequestContext,
-    request: DescribeQuorumRequest,
-) -> Answer<DescribeQuorumResponse> {
-    if broker.role == ListenerKind::Controller {
-        return quorum::ask(broker, cx, request).await;
-    }
-    let limit = forward::request_timeout(broker);
-    match broker.controller.request(&request, limit).await {
-        None => quorum::ask(broker, cx, request).await,
-        Some(Ok(response)) => Answer::Response(response),
-        Some(Err(error)) => Answer::Response(DescribeQuorumResponse {
-            error_code: ErrorCode::RequestTimedOut.code(),
-            error_message: Some(error.to_string()),
-            ..Default::default()
-        }),
     }
 }
 

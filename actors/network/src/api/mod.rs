@@ -1,5 +1,6 @@
 //! The APIs that a broker answers: one file per key, and one table that dispatch and ApiVersions both read.
 
+mod add_raft_voter;
 mod allocate_producer_ids;
 mod alter_configs;
 mod alter_partition;
@@ -48,6 +49,7 @@ mod offset_fetch;
 mod offset_for_leader_epoch;
 mod produce;
 mod quorum;
+mod remove_raft_voter;
 mod resources;
 mod room;
 mod sync_group;
@@ -55,6 +57,7 @@ mod topology;
 mod unregister_broker;
 mod unregister_controller;
 mod update_features;
+mod update_raft_voter;
 mod vote;
 
 use std::net::SocketAddr;
@@ -210,6 +213,9 @@ table! {
     ControllerRegistration => controller_registration::ControllerRegistration,
     AssignReplicasToDirs => assign_replicas_to_dirs::AssignReplicasToDirs,
     DescribeTopicPartitions => describe_topic_partitions::DescribeTopicPartitions,
+    AddRaftVoter => add_raft_voter::AddRaftVoter,
+    RemoveRaftVoter => remove_raft_voter::RemoveRaftVoter,
+    UpdateRaftVoter => update_raft_voter::UpdateRaftVoter,
     UnregisterController => unregister_controller::UnregisterController,
 }
 

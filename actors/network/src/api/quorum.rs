@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use model::ErrorCode;
 use quorum::{QuorumRequest, QuorumResponse};
+use wire::{ListenerKind, Request};
 
-use super::{Answer, Answering, RequestContext};
+use super::{Answer, Answering, RequestContext, forward};
 use crate::Broker;
 
 /// Asks this node's part of the quorum. Where that is down, the connection is closed: its peer tries again.
@@ -24,6 +26,33 @@ where
         match answer.map(R::try_from) {
             Some(Ok(response)) => Answer::Response(response),
             Some(Err(_)) | None => Answer::Close(format!("{key}: raft is down")),
+        }
+    })
+}
+
+/// As [`ask`]; brokers send it on to the node that leads. `refuse` is the answer where that cannot be reached.
+pub(super) fn ask_leader<Q>(
+    broker: &Arc<Broker>,
+    cx: RequestContext,
+    request: Q,
+    refuse: fn(ErrorCode, String) -> Q::Response,
+) -> Answering<Q::Response>
+where
+    Q: Request + Into<QuorumRequest> + Send + Sync + 'static,
+    Q::Response: TryFrom<QuorumResponse> + Send + 'static,
+{
+    if broker.role == ListenerKind::Controller {
+        return ask(broker, cx, request);
+    }
+    let broker = broker.clone();
+    Box::pin(async move {
+        let limit = forward::request_timeout(&broker);
+        match broker.controller.request(&request, limit).await {
+            None => ask(&broker, cx, request).await,
+            Some(Ok(response)) => Answer::Response(response),
+            Some(Err(error)) => {
+                Answer::Response(refuse(ErrorCode::RequestTimedOut, error.to_string()))
+            }
         }
     })
 }

@@ -29,6 +29,9 @@ pub enum Question {
     Announcement { to: ReplicaKey },
     Resignation { to: ReplicaKey },
     Fetch { number: u64 },
+    Versions { of: ReplicaKey },
+    Update { epoch: i32 },
+    Join,
 }
 
 /// The way to another node, as long as it is where it was.
@@ -233,6 +236,12 @@ impl Raft {
     ) -> Outcome {
         match question {
             Question::Fetch { number } => self.fetch_answered(cx, from, number, answer).await,
+            Question::Versions { of } => self.versions_answered(cx, of, answer).await,
+            Question::Update { epoch } => self.update_answered(cx, epoch, answer).await,
+            Question::Join => {
+                self.join_answered(answer);
+                Ok(())
+            }
             Question::Vote { of: by, .. }
             | Question::Announcement { to: by }
             | Question::Resignation { to: by } => match answer {

@@ -1,6 +1,8 @@
 //! What the machine decided, done to the log, the quorum-state file and the clock.
 
-use machines::consensus::{ControlRecord, Effect, Event, OffsetAndEpoch};
+use std::collections::VecDeque;
+
+use machines::consensus::{ControlRecord, Effect, Event, OffsetAndEpoch, VotersAt};
 use machines::metadata::MetadataVersion;
 use runtime::{Cx, Failure, Outcome};
 use wire::MetadataRecord;
@@ -16,19 +18,23 @@ const MAX_FAILED_SYNCS: u32 = 3;
 
 impl Raft {
     pub(super) async fn step(&mut self, cx: &mut Cx<Self>, event: Event) -> Outcome {
-        let mut events = vec![event];
-        while let Some(event) = events.pop() {
+        let mut events = VecDeque::from([event]);
+        while let Some(event) = events.pop_front() {
             let mut effects = Vec::new();
+            let told = matches!(event, Event::VotersChanged { .. });
             self.consensus.step(cx.world().now(), event, &mut effects);
             for effect in effects {
                 events.extend(self.perform(cx, effect)?);
+            }
+            if told {
+                self.publish_status();
             }
         }
         Ok(())
     }
 
-    /// Carries out one effect; what it leads to is the machine's next event.
-    fn perform(&mut self, cx: &mut Cx<Self>, effect: Effect) -> Result<Option<Event>, Failure> {
+    /// Carries out one effect; what it leads to are the machine's next events.
+    fn perform(&mut self, cx: &mut Cx<Self>, effect: Effect) -> Result<Vec<Event>, Failure> {
         match effect {
             Effect::PersistQuorumState(state) => {
                 let (version, voters) = (self.consensus.kraft_version(), self.consensus.voters());
@@ -42,9 +48,9 @@ impl Raft {
                 self.fetching = Fetching::Nothing;
                 self.feed()?;
             }
-            Effect::BecameLeader { .. } => {}
+            Effect::BecameLeader { .. } => self.own_records.clear(),
             Effect::AppendControl { epoch, records } => {
-                return self.append_control(cx, epoch, &records).map(Some);
+                return self.append_control(cx, epoch, &records);
             }
             Effect::AdvanceHighWatermark { offset } => {
                 self.committed = offset;
@@ -65,8 +71,10 @@ impl Raft {
             Effect::AnnounceResignation { to, epoch, successors } => {
                 self.tell_resignation(cx, to, epoch, &successors)?;
             }
+            Effect::AskVersions { of, endpoints } => self.ask_versions(cx, of, &endpoints)?,
+            Effect::AnswerChange { ticket, refusal } => self.answer_change(ticket, refusal),
         }
-        Ok(None)
+        Ok(Vec::new())
     }
 
     fn publish_status(&self) {
@@ -84,11 +92,22 @@ impl Raft {
         cx: &mut Cx<Self>,
         epoch: i32,
         records: &[ControlRecord],
-    ) -> Result<Event, Failure> {
+    ) -> Result<Vec<Event>, Failure> {
         let base_offset = self.consensus.log_end().offset;
         let now_ms = cx.world().now().wall_ms;
         let batch = control_batch(records, base_offset, epoch, now_ms)?;
-        self.write(cx, &[batch], epoch)
+        if self.last_epoch() == epoch {
+            self.own_records.push(records.len() as i64);
+        }
+        let mut events = vec![self.write(cx, &[batch], epoch)?];
+        let mut changed = false;
+        for (offset, record) in (base_offset..).zip(records) {
+            changed |= self.history.add(offset, record);
+        }
+        if changed {
+            events.push(Event::VotersChanged { voters: self.history.newest() });
+        }
+        Ok(events)
     }
 
     /// Writes batches that have their offsets; they are synced beside.
@@ -117,17 +136,28 @@ impl Raft {
             return Ok(Err(RaftError::NotLeader { epoch }));
         }
         let end = self.log.log_end_offset();
-        if base != end {
+        if !self.is_end(base) {
             return Ok(Err(RaftError::UnexpectedOffset { base, end }));
         }
         let now_ms = cx.world().now().wall_ms;
-        let batches = match snapshot::data_batches(records, version, base, epoch, now_ms) {
+        let batches = match snapshot::data_batches(records, version, end, epoch, now_ms) {
             Ok(batches) => batches,
             Err(error) => return Ok(Err(error.into())),
         };
         let appended = self.write(cx, &batches, epoch)?;
         self.step(cx, appended).await?;
         Ok(Ok(self.log.log_end_offset()))
+    }
+
+    /// Whether a controller that was not told yet of the last things that raft itself appended takes the log to end here.
+    fn is_end(&self, offset: i64) -> bool {
+        let mut known = self.log.log_end_offset();
+        let untold = self.own_records.iter().rev();
+        known == offset
+            || untold.into_iter().any(|records| {
+                known -= records;
+                known == offset
+            })
     }
 
     /// One sync at a time: what is appended meanwhile goes with the next.
@@ -181,9 +211,8 @@ impl Raft {
             return;
         }
         self.writes_snapshot = true;
-        let kraft_version = self.consensus.kraft_version();
-        let voters = self.consensus.voters();
-        let head = ControlRecord::snapshot_head(timestamp_ms, kraft_version, Some(voters));
+        let VotersAt { voters, kraft_version, .. } = self.history.before(id.offset);
+        let head = ControlRecord::snapshot_head(timestamp_ms, kraft_version, Some(&voters));
         let (disk, dir) = (self.args.log_dir.disk().clone(), self.dir.clone());
         let job = move || snapshot::write(&*disk, &dir, id, &head, &records, version, timestamp_ms);
         cx.job("write snapshot", job, move |result| RaftMsg::SnapshotWritten {

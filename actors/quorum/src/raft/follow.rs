@@ -4,21 +4,19 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use disk::{DiskFile, Open};
-use machines::consensus::{
-    ControlRecord, Event, OffsetAndEpoch, Role, VoterSet, truncation_offset,
-};
+use machines::consensus::{Event, OffsetAndEpoch, Role, truncation_offset};
 use model::{ErrorCode, Uuid};
 use runtime::{Cx, Failure, Outcome};
-use wire::batch::{RecordBatch, batches};
+use wire::batch::batches;
 use wire::fetch_response::PartitionData;
 use wire::fetch_snapshot_response::PartitionSnapshot;
 use wire::{FetchRequest, FetchSnapshotRequest, Records};
 use wire::{fetch_request, fetch_snapshot_request};
 
 use super::ask::{Lane, Question};
+use super::open::add_control;
 use super::serve::{PARTITION, TOPIC};
 use super::{Raft, RaftMsg};
-use crate::files::parse_control;
 use crate::peer::{PeerAnswer, Unanswered};
 use crate::rpc::{QuorumRequest, QuorumResponse};
 use crate::snapshot;
@@ -256,7 +254,8 @@ impl Raft {
             "the metadata log was cut where it parts from the leader's"
         );
         self.step(cx, Event::Truncated { end }).await?;
-        self.find_voters(cx).await?;
+        self.history.truncate(end.offset);
+        self.tell_voters(cx).await?;
         self.step(cx, Event::FetchAnswered { high_watermark: None }).await
     }
 
@@ -297,52 +296,19 @@ impl Raft {
         }
         let appended = self.write(cx, &found, epoch)?;
         self.step(cx, appended).await?;
-        if found.iter().any(|batch| batch.header().is_control()) {
-            self.read_voters(cx, &found).await?;
+        let mut changed = false;
+        for batch in &found {
+            changed |= add_control(batch, &mut self.history)?;
+        }
+        if changed {
+            self.tell_voters(cx).await?;
         }
         Ok(true)
     }
 
-    /// A voter set counts from where it stands in the log.
-    async fn read_voters(&mut self, cx: &mut Cx<Self>, batches: &[RecordBatch]) -> Outcome {
-        let mut version = self.consensus.kraft_version();
-        let mut found = None;
-        for batch in batches.iter().filter(|batch| batch.header().is_control()) {
-            for record in batch.records(snapshot::MAX_BATCH_BYTES)? {
-                let record = record?;
-                match parse_control(&record)? {
-                    Some(ControlRecord::Voters(voters)) => {
-                        found = Some((VoterSet::from_record(&voters), record.offset));
-                    }
-                    Some(ControlRecord::KRaftVersion(level)) => version = level.kraft_version,
-                    _ => {}
-                }
-            }
-        }
-        if let Some((voters, offset)) = found {
-            let offset = Some(offset);
-            let changed = Event::VotersChanged { voters, offset, kraft_version: version };
-            self.step(cx, changed).await?;
-        }
-        Ok(())
-    }
-
-    /// After a truncation, or with a snapshot: those that the log and its newest snapshot name.
-    async fn find_voters(&mut self, cx: &mut Cx<Self>) -> Outcome {
-        let (disk, newest) = (self.args.log_dir.disk().clone(), self.snapshot_id);
-        let snapshot = match newest {
-            Some(id) => Some(snapshot::read(&*disk, &self.dir, id)?),
-            None => None,
-        };
-        let from = newest.map_or(0, |id| id.offset);
-        let found =
-            super::open::voters(&self.log, from, snapshot.as_ref(), &self.args.fixed_voters)?;
-        if found.voters != *self.consensus.voters() {
-            let (voters, offset) = (found.voters, found.offset);
-            let kraft_version = found.kraft_version;
-            self.step(cx, Event::VotersChanged { voters, offset, kraft_version }).await?;
-        }
-        Ok(())
+    /// The log names other voters than before, or none of those that it named.
+    async fn tell_voters(&mut self, cx: &mut Cx<Self>) -> Outcome {
+        self.step(cx, Event::VotersChanged { voters: self.history.newest() }).await
     }
 
     /// False where this node has it already: asked at once, the leader would say the same.
@@ -414,7 +380,7 @@ impl Raft {
         disk.rename(&fetch.path, &snapshot::path(&self.dir, id))?;
         disk.sync_dir(&self.dir)?;
         // What is not one is found before anything is given up for it.
-        snapshot::read(&*disk, &self.dir, id)?;
+        let said = snapshot::read(&*disk, &self.dir, id)?;
         let gone = self.log.truncate_fully_and_start_at(id.offset, cx.world().now().wall_ms)?;
         gone.remove(&*disk)?;
         self.snapshot_id = Some(id);
@@ -425,7 +391,8 @@ impl Raft {
         tracing::info!(?id, "the metadata log goes on where the snapshot of its leader ends");
         self.step(cx, Event::Appended { end: id }).await?;
         self.step(cx, Event::Flushed { end_offset: id.offset }).await?;
-        self.find_voters(cx).await?;
+        self.history.begin_with(id.offset, said.voters, said.kraft_version);
+        self.tell_voters(cx).await?;
         self.step(cx, Event::FetchAnswered { high_watermark: Some(id.offset) }).await
     }
 }

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use disk::Disk;
 use log::{Log, LogConfig, OpenError, OpenOptions};
-use machines::consensus::{ControlRecord, Event, OffsetAndEpoch, VoterSet};
+use machines::consensus::{Event, OffsetAndEpoch, VoterHistory, VoterSet};
 use runtime::Failure;
+use wire::batch::RecordBatch;
 
 use crate::files::{RecordsError, parse_control, read_quorum_state};
 use crate::snapshot::{self, Snapshot};
@@ -26,6 +27,7 @@ pub(super) struct Opened {
     /// All of them, oldest first.
     pub(super) snapshots: Vec<OffsetAndEpoch>,
     pub(super) start: Event,
+    pub(super) history: VoterHistory,
 }
 
 impl Opening {
@@ -58,8 +60,15 @@ impl Opening {
         // What is found counts as acknowledged from here on, so it must not be lost any more.
         log.sync()?;
         let snapshots = snapshot::list(disk, dir)?;
-        let start = self.start(&log, newest, snapshot.as_ref().map(|(_, snapshot)| snapshot))?;
-        Ok(Opened { log, snapshot, snapshots, start })
+        let said = snapshot.as_ref().map(|(_, snapshot)| snapshot);
+        let history = history(&log, newest, said, &self.fixed_voters)?;
+        let epoch = log.leader_epochs().latest().map_or(newest.epoch, |latest| latest.epoch.0);
+        let start = Event::Start {
+            state: read_quorum_state(&*self.disk, &self.dir)?,
+            log_end: OffsetAndEpoch { epoch, offset: log.log_end_offset() },
+            voters: history.newest(),
+        };
+        Ok(Opened { log, snapshot, snapshots, start, history })
     }
 
     /// What a snapshot says was committed, and so durable: all before it needs no recovery.
@@ -93,72 +102,42 @@ impl Opening {
         Ok(self.disk.metadata(segment)?.len == position
             && !self.disk.list(&self.dir)?.iter().any(later))
     }
-
-    fn start(
-        &self,
-        log: &Log,
-        newest: OffsetAndEpoch,
-        snapshot: Option<&Snapshot>,
-    ) -> Result<Event, Failure> {
-        let found = voters(log, newest.offset, snapshot, &self.fixed_voters)?;
-        let epoch = log.leader_epochs().latest().map_or(newest.epoch, |latest| latest.epoch.0);
-        Ok(Event::Start {
-            state: read_quorum_state(&*self.disk, &self.dir)?,
-            log_end: OffsetAndEpoch { epoch, offset: log.log_end_offset() },
-            voters: found.voters,
-            voters_offset: found.offset,
-            kraft_version: found.kraft_version,
-        })
-    }
 }
 
-/// Who votes, and where the log holds it.
-pub(super) struct FoundVoters {
-    pub(super) voters: VoterSet,
-    pub(super) offset: Option<i64>,
-    pub(super) kraft_version: i16,
-}
-
-/// The newest that log or snapshot name, else the fixed ones.
-pub(super) fn voters(
+/// Who voted when, as the newest snapshot and the log after it say.
+fn history(
     log: &Log,
-    from: i64,
+    newest: OffsetAndEpoch,
     snapshot: Option<&Snapshot>,
     fixed: &VoterSet,
-) -> Result<FoundVoters, Failure> {
-    let mut voters = snapshot.and_then(|s| s.voters.clone()).unwrap_or_else(|| fixed.clone());
-    let mut offset = None;
-    let mut kraft_version = snapshot.map_or(0, |snapshot| snapshot.kraft_version);
+) -> Result<VoterHistory, Failure> {
+    let mut history = VoterHistory::new(fixed.clone());
+    if let Some(snapshot) = snapshot {
+        history.begin_with(newest.offset, snapshot.voters.clone(), snapshot.kraft_version);
+    }
     let mut failed = None;
-    log.view().batches_from(from).for_each(|batch| {
-        if batch.header().is_control() {
-            let read = read_control(&batch, &mut voters, &mut offset, &mut kraft_version);
-            failed = read.err();
-        }
+    log.view().batches_from(newest.offset).for_each(|batch| {
+        failed = add_control(&batch, &mut history).err();
         failed.is_none()
     })?;
     match failed {
         Some(error) => Err(error.into()),
-        None => Ok(FoundVoters { voters, offset, kraft_version }),
+        None => Ok(history),
     }
 }
 
-fn read_control(
-    batch: &wire::batch::RecordBatch,
-    voters: &mut VoterSet,
-    voters_offset: &mut Option<i64>,
-    kraft_version: &mut i16,
-) -> Result<(), RecordsError> {
-    for record in batch.records(snapshot::MAX_BATCH_BYTES)? {
-        let record = record?;
-        match parse_control(&record)? {
-            Some(ControlRecord::Voters(found)) => {
-                *voters = VoterSet::from_record(&found);
-                *voters_offset = Some(record.offset);
-            }
-            Some(ControlRecord::KRaftVersion(found)) => *kraft_version = found.kraft_version,
-            _ => {}
+/// Whether a batch names voters.
+pub(super) fn add_control(
+    batch: &RecordBatch,
+    history: &mut VoterHistory,
+) -> Result<bool, RecordsError> {
+    let mut found = false;
+    if batch.header().is_control() {
+        for record in batch.records(snapshot::MAX_BATCH_BYTES)? {
+            let record = record?;
+            let control = parse_control(&record)?;
+            found |= control.is_some_and(|control| history.add(record.offset, &control));
         }
     }
-    Ok(())
+    Ok(found)
 }

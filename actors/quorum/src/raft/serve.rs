@@ -93,6 +93,11 @@ impl Raft {
                 asker.answer(self.describe(&request, cx.world().now().wall_ms));
                 Ok(())
             }
+            QuorumRequest::AddVoter(request) => self.serve_add(cx, asker, request).await,
+            QuorumRequest::RemoveVoter(request) => self.serve_remove(cx, asker, request).await,
+            QuorumRequest::UpdateVoter(request) => self.serve_update(cx, asker, request).await,
+            // Raft asks it of others; here the network answers.
+            QuorumRequest::Versions(_) => Ok(()),
         }
     }
 

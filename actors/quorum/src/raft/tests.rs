@@ -81,6 +81,8 @@ pub(super) fn args(disk: &Arc<dyn Disk>, fixed_voters: VoterSet) -> RaftArgs {
         log_dir: Arc::new(log_dir),
         fixed_voters,
         local: voter(1, Vec::new()),
+        may_vote: true,
+        auto_join: false,
         cluster_id: "cluster".to_owned(),
         bootstrap: Vec::new(),
         peer: runtime::ChildSpec::permanent(),

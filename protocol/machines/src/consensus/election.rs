@@ -25,7 +25,7 @@ impl Consensus {
         }
         self.state = state;
         let local = self.local();
-        if !self.is_voter() {
+        if !self.stands() {
             self.role = match state.leader_id {
                 Some(leader) if leader != local.id => {
                     Role::Follower { deadline: None, fetched: false }
@@ -59,11 +59,18 @@ impl Consensus {
             Role::Resigned { .. } => {
                 self.state =
                     QuorumState { epoch: self.state.epoch + 1, leader_id: None, voted: None };
-                self.become_prospective(now, effects);
+                if self.stands() {
+                    self.become_prospective(now, effects);
+                } else {
+                    self.role = Role::Unattached { deadline: None };
+                }
             }
             Role::Prospective { .. } if self.state.leader_id.is_some() => self.lose_pre_vote(now),
             Role::Prospective { .. } | Role::Candidate { .. } => {
                 self.become_prospective(now, effects)
+            }
+            Role::Leader(_) if self.change.as_ref().is_some_and(|c| now.mono >= c.expires) => {
+                self.expire_change(now, effects);
             }
             Role::Leader(leader) if leader.lost_quorum(now) => {
                 let deadline = self.election_deadline(now);
@@ -87,7 +94,8 @@ impl Consensus {
     fn ask_all(&mut self, now: Now, pre_vote: bool, effects: &mut Vec<Effect>) {
         let local = self.local();
         let deadline = self.election_deadline(now);
-        let (granted, rejected) = (vec![local], Vec::new());
+        let granted = if self.is_voter() { vec![local] } else { Vec::new() };
+        let rejected = Vec::new();
         self.role = if pre_vote {
             Role::Prospective { granted, rejected, deadline }
         } else {
@@ -159,8 +167,12 @@ impl Consensus {
         (self.gone, self.hurried) = (None, 0);
         let start_offset = self.log_end.offset;
         let epoch = self.state.epoch;
-        let timeout = (self.voters.len() > 1).then_some(self.config.fetch_timeout);
-        self.role = Role::Leader(LeaderState::new(start_offset, now, timeout));
+        let named = self.voters.renamed(&self.config.local).unwrap_or_default();
+        let mut leader = LeaderState::new(start_offset, named);
+        if self.voters.len() > 1 {
+            leader.watch(now, self.config.fetch_timeout);
+        }
+        self.role = Role::Leader(leader);
         self.announced = (self.state.leader_id, epoch);
         effects.push(Effect::LeaderChanged { leader_id: self.state.leader_id, epoch });
         effects.push(Effect::BecameLeader { epoch, start_offset });
@@ -175,7 +187,7 @@ impl Consensus {
         let mut records = vec![leader_change(self.local().id, voters, granted.iter().copied())];
         if self.kraft_version > 0 {
             let changed = self.voters.get(self.local().id).is_some_and(|v| *v != self.config.local);
-            if (self.voters_offset.is_none() || changed)
+            if (self.voters_offset.is_none_or(|offset| offset < 0) || changed)
                 && let Some(updated) = self.voters.updated(&self.config.local)
             {
                 records.push(ControlRecord::kraft_version(self.kraft_version));
@@ -197,7 +209,7 @@ impl Consensus {
 
     fn following(&mut self, now: Now) -> Role {
         self.gone = None;
-        let deadline = self.is_voter().then(|| now.mono + self.config.fetch_timeout);
+        let deadline = self.stands().then(|| now.mono + self.config.fetch_timeout);
         Role::Follower { deadline, fetched: false }
     }
 
@@ -216,7 +228,7 @@ impl Consensus {
                     _ => None,
                 };
                 let deadline = waited.unwrap_or_else(|| self.election_deadline(now));
-                Role::Unattached { deadline: self.is_voter().then_some(deadline) }
+                Role::Unattached { deadline: self.stands().then_some(deadline) }
             }
         };
     }
@@ -235,7 +247,7 @@ impl Consensus {
                     rejected: rejected.clone(),
                     deadline,
                 },
-                _ => Role::Unattached { deadline: Some(deadline) },
+                _ => Role::Unattached { deadline: self.stands().then_some(deadline) },
             };
         }
         VoteAnswer {
@@ -356,7 +368,7 @@ impl Consensus {
         successors: &[ReplicaKey],
     ) {
         self.heard(now, Some(leader_id), epoch);
-        let (local, is_voter) = (self.local(), self.is_voter());
+        let (local, is_voter) = (self.local(), self.stands());
         if epoch != self.state.epoch || self.state.leader_id != Some(leader_id) || !is_voter {
             return;
         }
@@ -375,8 +387,10 @@ impl Consensus {
             None if successors.is_empty() => Duration::ZERO,
             None => most,
         };
-        if let Role::Follower { deadline, .. } = &mut self.role {
+        if let Role::Follower { deadline, fetched } = &mut self.role {
             *deadline = Some(now.mono + wait);
+            // The others may have its pre-vote: a leader that was removed has none to give that counts.
+            *fetched = false;
         }
     }
 

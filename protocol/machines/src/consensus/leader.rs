@@ -16,6 +16,8 @@ const MAX_OBSERVERS: usize = 10_000;
 pub struct LeaderState {
     /// The offset of the epoch's first record.
     pub epoch_start: i64,
+    /// Where the voters are fixed: what each has said of itself, for the day when they are to be written down.
+    pub(super) named: VoterSet,
     replicas: BTreeMap<ReplicaKey, ReplicaProgress>,
     timers: Option<Timers>,
 }
@@ -42,13 +44,22 @@ pub struct ReplicaProgress {
 }
 
 impl LeaderState {
-    pub(super) fn new(epoch_start: i64, now: Now, fetch_timeout: Option<Duration>) -> LeaderState {
-        let timers = fetch_timeout.map(|fetch_timeout| Timers {
+    /// It waits for nobody, unless told to [`watch`](Self::watch).
+    pub(super) fn new(epoch_start: i64, named: VoterSet) -> LeaderState {
+        LeaderState { epoch_start, named, replicas: BTreeMap::new(), timers: None }
+    }
+
+    /// There are others to hear of.
+    pub(super) fn watch(&mut self, now: Now, fetch_timeout: Duration) {
+        self.timers.get_or_insert(Timers {
             fetch_timeout,
             check_quorum_at: now.mono + fetch_timeout * 3 / 2,
             announce_at: now.mono + fetch_timeout / 2,
         });
-        LeaderState { epoch_start, replicas: BTreeMap::new(), timers }
+    }
+
+    pub(super) fn watch_nobody(&mut self) {
+        self.timers = None;
     }
 
     /// When to resign unless a majority fetches before, or to look who does not fetch.
@@ -71,13 +82,14 @@ impl LeaderState {
     }
 
     /// Makes sure that a majority is heard of: the oldest of its newest signs of life counts.
-    fn defer_check(&mut self, voters: &VoterSet) {
+    fn defer_check(&mut self, voters: &VoterSet, local: ReplicaKey) {
         let Some(timers) = &mut self.timers else { return };
         let heard = self.replicas.iter().filter(|(key, _)| voters.is_voter(**key));
         let mut times: Vec<Duration> = heard.map(|(_, progress)| progress.fetched_at).collect();
         times.sort_by(|a, b| b.cmp(a));
-        // The leader is one of the majority.
-        if let Some(oldest) = voters.majority().checked_sub(2).and_then(|at| times.get(at)) {
+        // The leader is one of the majority, unless it leads only until it is removed.
+        let others = voters.majority() - usize::from(voters.is_voter(local));
+        if let Some(oldest) = others.checked_sub(1).and_then(|at| times.get(at)) {
             timers.check_quorum_at = *oldest + timers.fetch_timeout * 3 / 2;
         }
     }
@@ -120,7 +132,7 @@ impl Consensus {
         offset: i64,
         effects: &mut Vec<Effect>,
     ) {
-        let (voters, log_end) = (&self.voters, self.log_end.offset);
+        let (voters, log_end, local) = (&self.voters, self.log_end.offset, self.local());
         let Role::Leader(leader) = &mut self.role else { return };
         let Some(progress) = leader.progress(now, replica, voters) else { return };
         if offset >= log_end {
@@ -132,17 +144,17 @@ impl Consensus {
         progress.last_fetch_ms = progress.last_fetch_ms.max(now.wall_ms);
         progress.end_offset = offset;
         progress.fetched_at = now.mono;
-        leader.defer_check(voters);
-        self.update_high_watermark(effects);
+        leader.defer_check(voters, local);
+        self.update_high_watermark(now, effects);
     }
 
     pub(super) fn heard_of(&mut self, now: Now, replica: ReplicaKey) {
-        let voters = &self.voters;
+        let (voters, local) = (&self.voters, self.local());
         let Role::Leader(leader) = &mut self.role else { return };
         if let Some(progress) = leader.progress(now, replica, voters) {
             progress.fetched_at = now.mono;
         }
-        leader.defer_check(voters);
+        leader.defer_check(voters, local);
     }
 
     /// Tells those voters again who leads that do not fetch: what they were told may be lost.
@@ -166,14 +178,14 @@ impl Consensus {
 
     /// The offset that a majority of the voters holds, this leader with what it has on disk. It says nothing of commitment before a
     /// record of this epoch is in it, and never goes back.
-    pub(super) fn update_high_watermark(&mut self, effects: &mut Vec<Effect>) {
+    pub(super) fn update_high_watermark(&mut self, now: Now, effects: &mut Vec<Effect>) {
         let Role::Leader(leader) = &self.role else { return };
         let local = self.config.local.key;
         let mut ends: Vec<i64> = self
             .voters
             .iter()
             .map(|voter| {
-                if voter.key.id == local.id {
+                if voter.key.id == local.id && self.voters.is_voter(local) {
                     return self.flushed;
                 }
                 let of_id = leader.replicas.iter().filter(|(key, _)| key.id == voter.key.id);
@@ -189,6 +201,7 @@ impl Consensus {
         if offset > leader.epoch_start && self.high_watermark.is_none_or(|known| offset > known) {
             self.high_watermark = Some(offset);
             effects.push(Effect::AdvanceHighWatermark { offset });
+            self.change_committed(now, effects);
         }
     }
 }

@@ -1,8 +1,10 @@
 //! KRaft: who leads the metadata log, and how far it is committed. A stepped machine: what happens goes in as events, what is to
 //! be done comes out as effects, carried out in their order.
 
+mod changes;
 mod divergence;
 mod election;
+mod history;
 mod hurry;
 mod leader;
 mod records;
@@ -10,15 +12,20 @@ mod snapshots;
 mod voters;
 
 #[cfg(test)]
+mod changes_tests;
+#[cfg(test)]
 mod net_tests;
 #[cfg(test)]
 mod tests;
 
 use std::time::Duration;
 
-use model::Now;
+use model::{ErrorCode, Now};
 
+use crate::metadata::LevelRange;
+pub use changes::{Refusal, VoterChange};
 pub use divergence::{FetchPosition, LogBounds, truncation_offset};
+pub use history::{VoterHistory, VotersAt};
 pub use leader::{LeaderState, ReplicaProgress};
 pub use records::{ControlRecord, QuorumState};
 pub use snapshots::{SnapshotClock, SnapshotPolicy, SnapshotReason};
@@ -41,6 +48,8 @@ pub struct ConsensusConfig {
     pub election_backoff: Duration,
     /// controller.quorum.fetch.timeout.ms
     pub fetch_timeout: Duration,
+    /// controller.quorum.request.timeout.ms
+    pub request_timeout: Duration,
     /// Elections that need not wait do not: see [`Event::LeaderGone`].
     pub fast_failover: bool,
     /// From this the timeouts' jitter is drawn: give each node, and each start of it, another.
@@ -54,11 +63,7 @@ pub enum Event {
         /// What quorum-state says, if there is one.
         state: Option<QuorumState>,
         log_end: OffsetAndEpoch,
-        /// From the log or snapshot, else from controller.quorum.voters.
-        voters: VoterSet,
-        /// Where the log holds the voters; none where they are from a snapshot or the settings.
-        voters_offset: Option<i64>,
-        kraft_version: i16,
+        voters: VotersAt,
     },
     /// Time passed; due at the latest when `WakeAt` said.
     Tick,
@@ -76,9 +81,17 @@ pub enum Event {
     },
     /// The log got a new voter set; it counts at once, committed or not. Also where a truncation took one away again.
     VotersChanged {
-        voters: VoterSet,
-        offset: Option<i64>,
-        kraft_version: i16,
+        voters: VotersAt,
+    },
+    /// As a leader: a client, or a node, wants other voters.
+    ChangeAsked {
+        ticket: u64,
+        change: VoterChange,
+    },
+    /// As a leader: which versions of `kraft.version` a node speaks, if any, or why it does not say so.
+    VersionsTold {
+        by: i32,
+        supported: Result<Option<LevelRange>, ErrorCode>,
     },
     VoteRequested {
         ticket: u64,
@@ -192,6 +205,16 @@ pub enum Effect {
         epoch: i32,
         successors: Vec<ReplicaKey>,
     },
+    /// ApiVersions, of one that is to vote and is no voter yet.
+    AskVersions {
+        of: ReplicaKey,
+        endpoints: Vec<VoterEndpoint>,
+    },
+    /// To who asked for other voters: none where it is done.
+    AnswerChange {
+        ticket: u64,
+        refusal: Option<Refusal>,
+    },
     /// Send `Tick` at this monotonic time, unless a later `WakeAt` says another.
     WakeAt(Duration),
 }
@@ -237,6 +260,7 @@ pub struct Consensus {
     persisted: Option<QuorumState>,
     voters: VoterSet,
     voters_offset: Option<i64>,
+    voters_before: VoterSet,
     kraft_version: i16,
     log_end: OffsetAndEpoch,
     flushed: i64,
@@ -246,6 +270,7 @@ pub struct Consensus {
     jitter: u64,
     /// The leader that this node followed last, where its process is gone.
     gone: Option<i32>,
+    change: Option<changes::Pending>,
     /// Elections in a row that did not wait, and led to no leader.
     hurried: u32,
 }
@@ -260,6 +285,7 @@ impl Consensus {
             persisted: None,
             voters: VoterSet::default(),
             voters_offset: None,
+            voters_before: VoterSet::default(),
             kraft_version: 0,
             log_end: OffsetAndEpoch { epoch: 0, offset: 0 },
             flushed: 0,
@@ -268,6 +294,7 @@ impl Consensus {
             woken: None,
             jitter,
             gone: None,
+            change: None,
             hurried: 0,
         }
     }
@@ -276,6 +303,10 @@ impl Consensus {
     pub fn step(&mut self, now: Now, event: Event, effects: &mut Vec<Effect>) {
         let first = effects.len();
         self.take(now, event, effects);
+        if !self.is_leader() {
+            let code = ErrorCode::NotLeaderOrFollower;
+            self.end_change(Some(Refusal { code, message: None }), effects);
+        }
         if self.persisted != Some(self.state) {
             self.persisted = Some(self.state);
             effects.insert(first, Effect::PersistQuorumState(self.state));
@@ -348,10 +379,8 @@ impl Consensus {
 
     fn take(&mut self, now: Now, event: Event, effects: &mut Vec<Effect>) {
         match event {
-            Event::Start { state, log_end, voters, voters_offset, kraft_version } => {
-                self.voters = voters;
-                self.voters_offset = voters_offset;
-                self.kraft_version = kraft_version;
+            Event::Start { state, log_end, voters } => {
+                self.set_voters(voters);
                 self.log_end = log_end;
                 self.flushed = log_end.offset;
                 self.start(now, state, effects);
@@ -364,13 +393,17 @@ impl Consensus {
             }
             Event::Flushed { end_offset } => {
                 self.flushed = self.flushed.max(end_offset);
-                self.update_high_watermark(effects);
+                self.update_high_watermark(now, effects);
             }
-            Event::VotersChanged { voters, offset, kraft_version } => {
-                self.voters = voters;
-                self.voters_offset = offset;
-                self.kraft_version = kraft_version;
-                self.update_high_watermark(effects);
+            Event::VotersChanged { voters } => {
+                self.set_voters(voters);
+                self.voters_changed(now, effects);
+            }
+            Event::ChangeAsked { ticket, change } => {
+                self.change_asked(now, ticket, change, effects);
+            }
+            Event::VersionsTold { by, supported } => {
+                self.versions_told(now, by, supported, effects);
             }
             Event::VoteRequested { ticket, request } => {
                 let answer = self.vote(now, request);
@@ -405,17 +438,17 @@ impl Consensus {
     }
 
     fn fetch_answered(&mut self, now: Now, high_watermark: Option<i64>, effects: &mut Vec<Effect>) {
-        let is_voter = self.is_voter();
-        let Role::Follower { deadline, fetched } = &mut self.role else { return };
-        *deadline = is_voter.then(|| now.mono + self.config.fetch_timeout);
-        *fetched = true;
-        (self.gone, self.hurried) = (None, 0);
-        let Some(high_watermark) = high_watermark else { return };
-        let reached = high_watermark.min(self.log_end.offset);
-        if self.high_watermark.is_none_or(|known| reached > known) {
-            self.high_watermark = Some(reached);
-            effects.push(Effect::AdvanceHighWatermark { offset: reached });
+        if !matches!(self.role, Role::Follower { .. }) {
+            return;
         }
+        (self.gone, self.hurried) = (None, 0);
+        let reached = high_watermark.map(|offset| offset.min(self.log_end.offset));
+        if let Some(offset) = reached.filter(|_| reached > self.high_watermark) {
+            self.high_watermark = Some(offset);
+            effects.push(Effect::AdvanceHighWatermark { offset });
+        }
+        let deadline = self.stands().then(|| now.mono + self.config.fetch_timeout);
+        self.role = Role::Follower { deadline, fetched: true };
     }
 
     fn deadline(&self) -> Option<Duration> {
@@ -426,7 +459,10 @@ impl Consensus {
             Role::Prospective { deadline, .. } | Role::Candidate { deadline, .. } => {
                 Some(*deadline)
             }
-            Role::Leader(leader) => leader.wakes_at(),
+            Role::Leader(leader) => {
+                let expires = self.change.as_ref().map(|change| change.expires);
+                expires.into_iter().chain(leader.wakes_at()).min()
+            }
         }
     }
 

@@ -3,7 +3,7 @@
 
 mod deliver;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use model::{Now, Uuid};
@@ -18,6 +18,8 @@ const CALM_MS: u64 = 30_000;
 struct Entry {
     epoch: i32,
     value: u64,
+    /// Who votes from here on, a bit for each node.
+    voters: Option<u16>,
 }
 
 #[derive(Debug, Clone)]
@@ -32,6 +34,7 @@ enum Message {
     Fetched { number: u64, leader_id: Option<i32>, epoch: i32, found: Option<Found> },
     Unanswered { number: u64 },
     Refused { by: usize, number: u64, epoch: i32 },
+    Versions { of: usize },
     Flushed { life: u64, end: usize },
     Wake { life: u64 },
     Restart,
@@ -59,6 +62,8 @@ struct World {
     random: u64,
     /// Nodes notice that the process of their leader is gone.
     fast: bool,
+    /// Voters come and go.
+    dynamic: bool,
     now: u64,
     nodes: Vec<Node>,
     queue: BTreeMap<(u64, u64), (usize, Message)>,
@@ -73,6 +78,11 @@ struct World {
 
 fn key(index: usize) -> ReplicaKey {
     ReplicaKey { id: index as i32 + 1, directory_id: Uuid::from_u128(7 + index as u128) }
+}
+
+fn voter(key: ReplicaKey) -> Voter {
+    let kraft_versions = LevelRange { min: 0, max: 1 };
+    Voter { key, endpoints: Vec::new(), kraft_versions }
 }
 
 fn end_of(log: &[Entry], epoch: i32) -> OffsetAndEpoch {
@@ -111,6 +121,7 @@ impl World {
         let mut world = World {
             random: seed,
             fast: seed % 2 == 1,
+            dynamic: seed % 4 > 1,
             now: 0,
             nodes: (0..voters + observers).map(node).collect(),
             queue: BTreeMap::new(),
@@ -171,21 +182,12 @@ impl World {
 
     fn boot(&mut self, index: usize) {
         let jitter_seed = self.below(u64::MAX);
-        let voters = (0..self.voters()).map(|voter| Voter {
-            key: ReplicaKey { directory_id: Uuid::ZERO, ..key(voter) },
-            endpoints: Vec::new(),
-            kraft_versions: LevelRange { min: 0, max: 0 },
-        });
-        let voters = VoterSet::new(voters);
         let machine = Consensus::new(ConsensusConfig {
-            local: Voter {
-                key: key(index),
-                endpoints: Vec::new(),
-                kraft_versions: LevelRange { min: 0, max: 0 },
-            },
+            local: voter(key(index)),
             election_timeout: Duration::from_millis(1000),
             election_backoff: Duration::from_millis(1000),
             fetch_timeout: Duration::from_millis(2000),
+            request_timeout: Duration::from_millis(2000),
             fast_failover: self.fast,
             jitter_seed,
         });
@@ -195,8 +197,32 @@ impl World {
         node.fetching = None;
         node.high_watermark = 0;
         let (state, log_end) = (node.state, node.end());
-        let start = Event::Start { state, log_end, voters, voters_offset: None, kraft_version: 0 };
+        let voters = self.voters_of(index);
+        let start = Event::Start { state, log_end, voters };
         self.step(index, start);
+    }
+
+    fn voters_of(&self, index: usize) -> VotersAt {
+        let log = &self.nodes[index].log;
+        let written = log.iter().rposition(|entry| entry.voters.is_some());
+        let all_before = &log[..written.unwrap_or(0)];
+        let before = all_before.iter().rev().find_map(|entry| entry.voters);
+        let first = (1 << self.voters()) - 1;
+        let bits = written.and_then(|at| log[at].voters).unwrap_or(first);
+        let directory = |index| match self.dynamic {
+            true => key(index),
+            false => ReplicaKey { directory_id: Uuid::ZERO, ..key(index) },
+        };
+        let set = |bits: u16| {
+            let named = (0..self.nodes.len()).filter(move |index| bits & 1 << index != 0);
+            VoterSet::new(named.map(|index| voter(directory(index))))
+        };
+        VotersAt {
+            voters: set(bits),
+            offset: written.map(|at| at as i64).or(self.dynamic.then_some(-1)),
+            kraft_version: i16::from(self.dynamic),
+            before: written.map(|_| set(before.unwrap_or(first))).unwrap_or_default(),
+        }
     }
 
     fn crash(&mut self, index: usize) {
@@ -212,8 +238,8 @@ impl World {
     }
 
     fn step(&mut self, index: usize, event: Event) {
-        let mut events = vec![event];
-        while let Some(event) = events.pop() {
+        let mut events = VecDeque::from([event]);
+        while let Some(event) = events.pop_front() {
             let now = Now::new(Duration::from_millis(self.now), self.now as i64);
             let mut effects = Vec::new();
             let Some(machine) = &mut self.nodes[index].machine else { return };
@@ -225,7 +251,7 @@ impl World {
         self.fetch(index);
     }
 
-    fn perform(&mut self, index: usize, effect: Effect) -> Option<Event> {
+    fn perform(&mut self, index: usize, effect: Effect) -> Vec<Event> {
         let peer = |to: ReplicaKey| to.id as usize - 1;
         match effect {
             Effect::PersistQuorumState(state) => self.persist(index, state),
@@ -234,7 +260,23 @@ impl World {
                 let other = self.leaders.insert(epoch, index);
                 assert!(other.is_none(), "two leaders in epoch {epoch}: {other:?} and {index}");
             }
-            Effect::AppendControl { epoch, .. } => return Some(self.append(index, epoch)),
+            Effect::AppendControl { epoch, records } => {
+                let named = records.iter().find_map(|record| match record {
+                    ControlRecord::Voters(voters) => Some(VoterSet::from_record(voters)),
+                    _ => None,
+                });
+                let bits = named.as_ref().map(|named| {
+                    named.iter().fold(0, |bits, voter| bits | 1 << (voter.key.id - 1))
+                });
+                let appended = self.append(index, epoch, bits);
+                let voters = self.voters_of(index);
+                let changed = bits.map(|_| Event::VotersChanged { voters });
+                return [appended].into_iter().chain(changed).collect();
+            }
+            Effect::AskVersions { of, .. } => {
+                let after = 1 + self.below(100);
+                self.at(after, index, Message::Versions { of: of.id as usize - 1 });
+            }
             Effect::AdvanceHighWatermark { offset } => self.committed_to(index, offset),
             Effect::AskForVote { to, request } => {
                 self.send(index, peer(to), Message::Vote { from: index, request });
@@ -254,9 +296,9 @@ impl World {
                 let after = (at.as_millis() as u64).saturating_sub(self.now);
                 self.at(after, index, Message::Wake { life });
             }
-            Effect::LeaderChanged { .. } => {}
+            Effect::LeaderChanged { .. } | Effect::AnswerChange { .. } => {}
         }
-        None
+        Vec::new()
     }
 
     fn persist(&mut self, index: usize, state: QuorumState) {
@@ -269,10 +311,10 @@ impl World {
         node.state = Some(state);
     }
 
-    fn append(&mut self, index: usize, epoch: i32) -> Event {
+    fn append(&mut self, index: usize, epoch: i32, voters: Option<u16>) -> Event {
         let value = self.below(u64::MAX);
         let node = &mut self.nodes[index];
-        node.log.push(Entry { epoch, value });
+        node.log.push(Entry { epoch, value, voters });
         let end = node.end();
         self.flush(index);
         Event::Appended { end }
@@ -305,15 +347,15 @@ impl World {
             return;
         }
         let to = match machine.role() {
+            // Nobody tells an observer that there is another leader.
+            Role::Follower { deadline: None, .. } if self.sent % 3 == 0 => None,
             Role::Follower { .. } => machine.leader_id().map(|id| id as usize - 1),
             Role::Unattached { .. } => None,
             _ => return,
         };
         let (epoch, end) = (machine.epoch(), node.end());
-        let to = to.unwrap_or_else(|| self.below(self.voters() as u64) as usize);
-        if to == index {
-            return;
-        }
+        let to = to.unwrap_or_else(|| self.below(self.nodes.len() as u64) as usize);
+        let to = if to == index { (to + 1) % self.nodes.len() } else { to };
         let number = self.sent;
         self.nodes[index].fetching = Some(number);
         let (offset, last_epoch) = (end.offset as usize, end.epoch);
@@ -335,7 +377,24 @@ impl World {
             }
             3 | 4 => self.cut.clear(),
             5 if self.nodes[one].leads() => self.step(one, Event::Resign),
+            6 if self.dynamic => self.change_voters(other),
             _ => self.propose(),
+        }
+    }
+
+    fn change_voters(&mut self, node: usize) {
+        for index in 0..self.nodes.len() {
+            let Some(machine) = self.nodes[index].machine.as_ref().filter(|m| m.is_leader()) else {
+                continue;
+            };
+            let key = key(node);
+            let change = if machine.voters().is_voter(key) {
+                VoterChange::Remove { key }
+            } else {
+                let ack_when_committed = self.sent % 2 == 0;
+                VoterChange::Add { key, endpoints: Vec::new(), ack_when_committed }
+            };
+            self.step(index, Event::ChangeAsked { ticket: 1_000, change });
         }
     }
 
@@ -344,7 +403,7 @@ impl World {
             let Some(machine) = &self.nodes[index].machine else { continue };
             if machine.is_leader() {
                 let epoch = machine.epoch();
-                let appended = self.append(index, epoch);
+                let appended = self.append(index, epoch, None);
                 self.step(index, appended);
             }
         }
@@ -391,7 +450,7 @@ fn what_is_committed_stays_through_crashes_and_splits() {
     let (mut leaders, mut committed) = (0, 0);
     for seed in 0..60 {
         let voters = [3, 3, 4, 5, 2][seed as usize % 5];
-        let observers = usize::from(seed % 3 == 0);
+        let observers = usize::from(seed % 3 == 0 || seed % 4 > 1);
         let run = std::panic::catch_unwind(|| run(seed, voters, observers));
         let (led, kept) = run.unwrap_or_else(|_| panic!("seed {seed}: see above"));
         leaders += led;

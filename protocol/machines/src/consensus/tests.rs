@@ -29,6 +29,7 @@ fn node_that(id: i32, fast_failover: bool) -> Consensus {
         election_timeout: Duration::from_millis(1000),
         election_backoff: Duration::from_millis(1000),
         fetch_timeout: Duration::from_millis(2000),
+        request_timeout: Duration::from_millis(2000),
         fast_failover,
         jitter_seed: id as u64,
     })
@@ -43,9 +44,12 @@ fn start(
     Event::Start {
         state,
         log_end: OffsetAndEpoch { epoch: log_end.0, offset: log_end.1 },
-        voters: VoterSet::new(voters.iter().map(|id| voter(*id))),
-        voters_offset: None,
-        kraft_version,
+        voters: VotersAt {
+            voters: VoterSet::new(voters.iter().map(|id| voter(*id))),
+            offset: None,
+            kraft_version,
+            before: VoterSet::default(),
+        },
     }
 }
 
@@ -107,9 +111,12 @@ fn voters_that_the_log_holds_are_not_written_again() {
     let event = Event::Start {
         state: Some(led(3, 1)),
         log_end: OffsetAndEpoch { epoch: 3, offset: 9 },
-        voters: VoterSet::new([voter(1)]),
-        voters_offset: Some(2),
-        kraft_version: 1,
+        voters: VotersAt {
+            voters: VoterSet::new([voter(1)]),
+            offset: Some(2),
+            kraft_version: 1,
+            before: VoterSet::default(),
+        },
     };
     let effects = step(&mut sole, at(0), event);
     let appended = effects.iter().find_map(|e| match e {

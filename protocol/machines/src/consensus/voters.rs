@@ -71,14 +71,28 @@ impl VoterSet {
         self.voters.len() / 2 + 1
     }
 
+    pub fn with(&self, voter: Voter) -> VoterSet {
+        VoterSet::new(self.voters.values().cloned().chain([voter]))
+    }
+
+    /// None where it is no voter, or the only one.
+    pub fn without(&self, key: ReplicaKey) -> Option<VoterSet> {
+        let found = self.voters.get(&key.id).is_some_and(|voter| voter.key == key);
+        let others = self.voters.values().filter(|voter| voter.key.id != key.id);
+        (found && self.voters.len() > 1).then(|| VoterSet::new(others.cloned()))
+    }
+
+    /// As [`VoterSet::updated`], whatever directory the voter of this id had before.
+    pub fn renamed(&self, voter: &Voter) -> Option<VoterSet> {
+        self.voters.contains_key(&voter.key.id).then(|| self.with(voter.clone()))
+    }
+
     /// With this voter's endpoints and versions as given. None where it is no voter.
     pub fn updated(&self, voter: &Voter) -> Option<VoterSet> {
         if !self.is_voter(voter.key) {
             return None;
         }
-        let mut voters = self.voters.clone();
-        voters.insert(voter.key.id, voter.clone());
-        Some(VoterSet { voters })
+        self.renamed(voter)
     }
 
     pub fn to_record(&self) -> VotersRecord {

@@ -64,6 +64,10 @@ pub enum ControllerEvent {
         next_offset: i64,
         at: Duration,
     },
+    /// Raft appended so many records of its own, which say nothing of the metadata.
+    Passed {
+        records: i64,
+    },
     /// A broker was heard of.
     Contact {
         broker_id: i32,
@@ -368,6 +372,7 @@ impl Replicated for Controller {
                     }
                 }
             }
+            ControllerEvent::Passed { records } => self.next_offset += records,
             ControllerEvent::Contact { broker_id, broker_epoch, metadata_offset, at } => {
                 self.heartbeats.contact(*broker_id, *broker_epoch, *metadata_offset, *at);
             }

@@ -2,6 +2,11 @@
 
 use super::*;
 
+fn versions_of(index: usize) -> Event {
+    let supported = Ok(Some(LevelRange { min: 0, max: 1 }));
+    Event::VersionsTold { by: key(index).id, supported }
+}
+
 impl World {
     pub(super) fn deliver(&mut self, to: usize, message: Message) {
         if let Message::Restart = message {
@@ -60,6 +65,7 @@ impl World {
                     self.take(to, leader_id, epoch, found);
                 }
             }
+            Message::Versions { of } => self.step(to, versions_of(of)),
             Message::Flushed { life: of, end } if of == life => {
                 let node = &mut self.nodes[to];
                 let end = end.min(node.log.len());
@@ -115,14 +121,21 @@ impl World {
             node.durable = node.durable.min(node.log.len());
             let end = node.end();
             self.step(to, Event::Truncated { end });
+            let voters = self.voters_of(to);
+            self.step(to, Event::VotersChanged { voters });
             self.step(to, Event::FetchAnswered { high_watermark: None });
             return;
         }
         if !found.entries.is_empty() {
+            let changed = found.entries.iter().any(|entry| entry.voters.is_some());
             node.log.extend(found.entries);
             let end = node.end();
             self.flush(to);
             self.step(to, Event::Appended { end });
+            if changed {
+                let voters = self.voters_of(to);
+                self.step(to, Event::VotersChanged { voters });
+            }
         }
         let high_watermark = Some(found.high_watermark).filter(|offset| *offset >= 0);
         self.step(to, Event::FetchAnswered { high_watermark });

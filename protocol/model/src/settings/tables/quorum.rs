@@ -12,7 +12,7 @@ pub(super) const QUORUM: Area = Area {
             "The voters of a quorum that is fixed, as ID@HOST:PORT, separated by commas.";
         List "controller.quorum.bootstrap.servers" = "", Any, Node + honoured:
             "Where the quorum is first sought, as HOST:PORT, separated by commas.";
-        Boolean "controller.quorum.auto.join.enable" = "false", Any, Node:
+        Boolean "controller.quorum.auto.join.enable" = "false", Any, Node + honoured:
             "Whether a controller joins the voters by itself.";
         Int "controller.quorum.election.timeout.ms" = "1000", AtLeast(0), Node + honoured:
             "How long a candidate waits for votes.";
