@@ -29,12 +29,13 @@ impl Api for DescribeCluster {
     ) -> DescribeClusterResponse {
         let listener = &cx.connection.listener;
         let here = if listener.kind == ListenerKind::Controller { CONTROLLERS } else { BROKERS };
-        if let Err(error) = check(request.endpoint_type, here) {
+        let image = broker.metadata.get();
+        let told = if here == CONTROLLERS { knows_controllers(&image) } else { Ok(()) };
+        if let Err(error) = told.and_then(|()| check(request.endpoint_type, here)) {
             return refuse(&error, cx.version);
         }
-        let image = broker.metadata.get();
         let (brokers, controller_id) = if here == CONTROLLERS {
-            (controllers(&image, &listener.name), broker.node.0)
+            (controllers(&image, &listener.name), broker.quorum.status().leader_id.unwrap_or(-1))
         } else {
             let topology = Topology { image: &image, listener: &listener.name };
             let nodes = brokers(&topology, request.include_fenced_brokers);
@@ -66,11 +67,31 @@ enum EndpointError {
         endpoint_name(*.wanted)
     )]
     Mismatched { here: i8, wanted: i8 },
+    #[error(
+        "There is no finalized MetadataVersion, so direct-to-controller communication is not supported."
+    )]
+    NoMetadataVersion,
+    #[error(
+        "Direct-to-controller communication is not supported with the current MetadataVersion."
+    )]
+    MetadataVersion,
+}
+
+/// Since when controllers register themselves.
+fn knows_controllers(image: &MetadataImage) -> Result<(), EndpointError> {
+    match image.metadata_version {
+        None => Err(EndpointError::NoMetadataVersion),
+        Some(version) if version.controller_registration() => Ok(()),
+        Some(_) => Err(EndpointError::MetadataVersion),
+    }
 }
 
 impl EndpointError {
     fn code(&self, version: i16) -> ErrorCode {
         match self {
+            EndpointError::NoMetadataVersion | EndpointError::MetadataVersion => {
+                ErrorCode::UnsupportedVersion
+            }
             _ if version == 0 => ErrorCode::InvalidRequest,
             EndpointError::Unsupported(_) => ErrorCode::UnsupportedEndpointType,
             EndpointError::Mismatched { .. } => ErrorCode::MismatchedEndpointType,

@@ -11,8 +11,8 @@ use model::settings::{
     AlterError, Op, Resource, Values, alter, refuse_unhonoured, validate_broker,
     validate_broker_change,
 };
-
 use runtime::{LogLevel, Loggers};
+use wire::ListenerKind;
 
 use crate::Broker;
 
@@ -124,14 +124,16 @@ impl<'a> Alteration<'a> {
         }
     }
 
-    /// Brokers answer for themselves and for all; what another has is asked of that one.
+    /// Brokers answer for themselves and for all; what another has is asked of that one, which sends it on to the controller.
     fn check_broker(&self, present: &Present<'_>, legacy: bool) -> Result<(), ResourceError> {
         let broker = present.broker;
         let all_brokers = self.name.is_empty();
+        let mut of_this_node = true;
         if !all_brokers {
             let id: Option<i32> = self.name.parse().ok();
             let id = id.ok_or_else(|| ResourceError::NotANode(self.name.to_owned()))?;
-            if id != broker.node.0 {
+            of_this_node = id == broker.node.0;
+            if !of_this_node && broker.role == ListenerKind::Broker {
                 let (here, name) = (broker.node.0, self.name.to_owned());
                 return Err(ResourceError::OtherBroker { here, name });
             }
@@ -146,10 +148,12 @@ impl<'a> Alteration<'a> {
         let current = if legacy { &none } else { present.image.configs.of(&resource) };
         let altered = alter(Resource::Broker, current, &ops)?;
         validate_broker(all_brokers, &altered)?;
-        if let Some(Some(cordoned)) = altered.get("cordoned.log.dirs") {
-            check_cordoned(broker, cordoned)?;
+        if of_this_node {
+            if let Some(Some(cordoned)) = altered.get("cordoned.log.dirs") {
+                check_cordoned(broker, cordoned)?;
+            }
+            validate_broker_change(present.settings(), &altered)?;
         }
-        validate_broker_change(present.settings(), &altered)?;
         let set = altered.iter().filter_map(|(name, value)| Some((name, value.as_ref()?)));
         Ok(refuse_unhonoured(Resource::Broker, set)?)
     }

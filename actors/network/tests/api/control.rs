@@ -8,14 +8,15 @@ use wire::alter_partition_request::{BrokerState, PartitionData, TopicData};
 use wire::alter_partition_response::PartitionData as Altered;
 use wire::controller_registration_request::Listener;
 use wire::elect_leaders_request::TopicPartitions;
+use wire::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
 use wire::register_broker_record::BrokerFeature;
 use wire::update_features_request::FeatureUpdateKey;
 use wire::{
     AlterPartitionReassignmentsRequest, AlterPartitionRequest, ControllerRegistrationRequest,
     DescribeClusterRequest, ElectLeadersRequest, ElectLeadersResponse, EnvelopeRequest,
-    FeatureLevelRecord, ListPartitionReassignmentsRequest, Message, MetadataRecord, Part,
-    PartitionChangeRecord, PartitionRecord, RegisterBrokerRecord, Request, TopicRecord,
-    UnregisterBrokerRequest, UnregisterControllerRequest, UpdateFeaturesRequest,
+    FeatureLevelRecord, IncrementalAlterConfigsRequest, ListPartitionReassignmentsRequest, Message,
+    MetadataRecord, Part, PartitionChangeRecord, PartitionRecord, RegisterBrokerRecord, Request,
+    TopicRecord, UnregisterBrokerRequest, UnregisterControllerRequest, UpdateFeaturesRequest,
 };
 
 use crate::rig::{CONTROLLER, Client, NODE, Rig, dir_id, topic_id};
@@ -252,6 +253,7 @@ async fn controllers_make_themselves_known_and_are_forgotten() {
     let known = client.call(&described, 2).await;
     let hosts: Vec<_> = known.brokers.iter().map(|node| (node.broker_id, &*node.host)).collect();
     assert_eq!(hosts, [(NODE, "host-1"), (8, "host-8")]);
+    assert_eq!(known.controller_id, -1, "nobody leads the metadata log of these tests");
     let mut broker = rig.client().await;
     let forget = |id| UnregisterControllerRequest { controller_id: id, ..Default::default() };
     for client in [&mut client, &mut broker] {
@@ -264,6 +266,14 @@ async fn controllers_make_themselves_known_and_are_forgotten() {
     rig.publish([feature("metadata.version", 14)]);
     let early = client.call(&registration(8), 0).await;
     assert_eq!(early.error_code, ErrorCode::UnsupportedVersion.code());
+    let early = client.call(&described, 2).await;
+    assert_eq!(early.error_code, ErrorCode::UnsupportedVersion.code());
+    assert_eq!(
+        early.error_message.as_deref(),
+        Some(
+            "Direct-to-controller communication is not supported with the current MetadataVersion."
+        )
+    );
 }
 
 fn assignment(partition_index: i32, replicas: Option<&[i32]>) -> ReassignablePartition {
@@ -364,4 +374,28 @@ async fn what_a_broker_sends_on_is_answered_within_the_envelope() {
         assert_eq!(ErrorCode::from_code(answer.error_code), expected);
         assert_eq!(answer.response_data, None);
     }
+}
+
+/// As `kafka-reassign-partitions` does, which takes its throttles away from every broker: each sends its own on.
+#[tokio::test]
+async fn the_controller_alters_what_any_broker_has() {
+    let rig = two().await;
+    let (mut controller, _listener) = rig.controller().await;
+    let mut client = rig.client().await;
+    let resource = AlterConfigsResource {
+        resource_type: 4,
+        resource_name: OTHER.to_string(),
+        configs: vec![AlterableConfig {
+            name: "log.cleaner.threads".into(),
+            value: Some("2".into()),
+            ..Default::default()
+        }],
+        ..Default::default()
+    };
+    let request =
+        IncrementalAlterConfigsRequest { resources: vec![resource], ..Default::default() };
+    let refused = client.call(&request, 1).await;
+    assert_eq!(refused.responses[0].error_code, ErrorCode::InvalidRequest.code());
+    let altered = controller.call(&request, 1).await;
+    assert_eq!(altered.responses[0].error_code, 0, "{:?}", altered.responses[0].error_message);
 }
