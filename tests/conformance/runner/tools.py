@@ -19,6 +19,7 @@ MAINS = {
     "get-offsets": PACKAGE + "GetOffsetShell",
     "groups": PACKAGE + "GroupsCommand",
     "log-dirs": PACKAGE + "LogDirsCommand",
+    "metadata-quorum": PACKAGE + "MetadataQuorumCommand",
     "producer-perf-test": PACKAGE + "ProducerPerformance",
     "consumer-perf-test": PACKAGE + "ConsumerPerformance",
     "topics": PACKAGE + "TopicCommand",
