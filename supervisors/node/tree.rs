@@ -326,7 +326,7 @@ fn partitions_args(shared: &Shared) -> PartitionsArgs {
         metadata: shared.images.subscribe(),
         settings: shared.settings.subscribe(),
         applied: shared.applied.clone(),
-        replica: policy::partition(),
+        replica: Arc::new(policy::partition()),
         initial_delay: ms(logs.initial_task_delay_ms),
         retention_interval: ms(logs.retention_check_interval_ms),
         expiration_interval: ms(i64::from(logs.producer_id_expiration_check_interval_ms)),

@@ -118,7 +118,7 @@ impl Coordinators {
     /// Follows the replicas that are here now, and only those.
     async fn follow(&mut self, cx: &mut Cx<Self>) -> Outcome {
         let topic = self.args.hosted.topic(CONSUMER_OFFSETS);
-        let here = topic.map(|topic| topic.partitions.clone()).unwrap_or_default();
+        let here = topic.map(|topic| topic.partitions()).unwrap_or_default();
         let is_here = |partition: &i32, followed: &Followed| {
             here.get(partition).is_some_and(|handle| Arc::ptr_eq(handle, &followed.handle))
         };

@@ -10,8 +10,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use disk::{Disk, DiskError};
 use log::{
     CLEANER_OFFSET_CHECKPOINT, CheckpointError, HIGH_WATERMARK_CHECKPOINT,
-    LOG_START_OFFSET_CHECKPOINT, RECOVERY_POINT_CHECKPOINT, read_offset_checkpoint,
-    write_offset_checkpoint,
+    LOG_START_OFFSET_CHECKPOINT, RECOVERY_POINT_CHECKPOINT, offset_checkpoint,
+    read_offset_checkpoint,
 };
 use model::TopicPartition;
 use runtime::Map;
@@ -76,7 +76,16 @@ impl Checkpoints {
     }
 
     pub(crate) fn set(&mut self, partition: &TopicPartition, offsets: Offsets) {
-        for checkpoint in Checkpoint::ALL {
+        self.set_some(&Checkpoint::ALL, partition, offsets);
+    }
+
+    pub(crate) fn set_some(
+        &mut self,
+        which: &[Checkpoint],
+        partition: &TopicPartition,
+        offsets: Offsets,
+    ) {
+        for checkpoint in which.iter().copied() {
             match offsets.get(checkpoint) {
                 Some(offset) => self.of_mut(checkpoint).insert(partition.clone(), offset),
                 None => self.of_mut(checkpoint).remove(partition),
@@ -113,14 +122,18 @@ impl Checkpoints {
 pub(crate) struct CheckpointFiles {
     /// Of logs that nothing in this process stands for yet: what the files said.
     unclaimed: Mutex<Checkpoints>,
-    /// What each says now, where that is known. Held while they are written, so that none goes back to what was.
-    written: Mutex<[Option<Map<TopicPartition, i64>>; Checkpoint::ALL.len()]>,
+    /// What each holds now, where that is known: as text, there may be many partitions. Held while they are written, so
+    /// that none goes back to what was.
+    written: Mutex<[Option<String>; Checkpoint::ALL.len()]>,
 }
 
 impl CheckpointFiles {
     pub(crate) fn new(read: Checkpoints) -> CheckpointFiles {
         // One that is empty may not be there at all.
-        let written = read.0.clone().map(|entries| Some(entries).filter(|some| !some.is_empty()));
+        let written = read
+            .0
+            .each_ref()
+            .map(|entries| Some(entries).filter(|some| !some.is_empty()).map(offset_checkpoint));
         CheckpointFiles { unclaimed: Mutex::new(read), written: Mutex::new(written) }
     }
 
@@ -147,16 +160,16 @@ impl CheckpointFiles {
         now: impl FnOnce() -> Checkpoints,
     ) -> Result<(), DiskError> {
         let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut now = now();
+        let now = now();
         for checkpoint in which {
             let known = &mut written[*checkpoint as usize];
-            let now = std::mem::take(now.of_mut(*checkpoint));
+            let now = offset_checkpoint(now.of(*checkpoint));
             if known.as_ref() == Some(&now) {
                 continue;
             }
             *known = None;
-            let offsets = now.iter().map(|(partition, offset)| (partition, *offset));
-            write_offset_checkpoint(disk, &dir.join(checkpoint.file_name()), offsets)?;
+            // After a crash there is the old one or the new.
+            disk.replace(&dir.join(checkpoint.file_name()), now.as_bytes())?;
             *known = Some(now);
         }
         Ok(())

@@ -1,18 +1,36 @@
 //! The replicas that this node hosts, by name and by topic id.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use model::Uuid;
 use runtime::{Directory, Map};
 
 use crate::handle::PartitionHandle;
 
-/// The replicas of one topic on this node.
-#[derive(Debug, Clone)]
+/// The replicas of one topic on this node, as they are now.
+#[derive(Debug)]
 pub struct HostedTopic {
     pub id: Uuid,
     pub name: String,
-    pub partitions: Map<i32, Arc<PartitionHandle>>,
+    partitions: RwLock<Map<i32, Arc<PartitionHandle>>>,
+}
+
+impl HostedTopic {
+    fn read(&self) -> RwLockReadGuard<'_, Map<i32, Arc<PartitionHandle>>> {
+        self.partitions.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Map<i32, Arc<PartitionHandle>>> {
+        self.partitions.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn get(&self, partition: i32) -> Option<Arc<PartitionHandle>> {
+        self.read().get(&partition).cloned()
+    }
+
+    pub fn partitions(&self) -> Map<i32, Arc<PartitionHandle>> {
+        self.read().clone()
+    }
 }
 
 /// The directory of this node's replicas. Reading it takes no lock for longer than a lookup.
@@ -20,7 +38,7 @@ pub struct HostedTopic {
 pub struct Hosted {
     by_name: Directory<String, Arc<HostedTopic>>,
     by_id: Directory<Uuid, Arc<HostedTopic>>,
-    /// Held while a topic's entry is replaced by its successor.
+    /// Held while a replica, and with the first or the last its topic, comes or goes.
     writing: Mutex<()>,
 }
 
@@ -40,49 +58,43 @@ impl Hosted {
     }
 
     pub fn get(&self, topic: &str, partition: i32) -> Option<Arc<PartitionHandle>> {
-        self.by_name.get(topic)?.partitions.get(&partition).cloned()
+        self.by_name.get(topic)?.get(partition)
     }
 
     pub fn get_by_id(&self, topic: Uuid, partition: i32) -> Option<Arc<PartitionHandle>> {
-        self.by_id.get(&topic)?.partitions.get(&partition).cloned()
+        self.by_id.get(&topic)?.get(partition)
     }
 
     /// Every replica, sorted by topic and partition.
     pub fn all(&self) -> Vec<Arc<PartitionHandle>> {
         let topics = self.by_name.entries();
-        topics.into_iter().flat_map(|(_, topic)| topic.partitions.clone().into_values()).collect()
+        topics.into_iter().flat_map(|(_, topic)| topic.partitions().into_values()).collect()
     }
 
     pub(crate) fn insert(&self, handle: Arc<PartitionHandle>) {
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        let name = handle.topic_partition.topic.clone();
-        let mut topic = match self.by_name.get(&name) {
-            Some(topic) if topic.id == handle.topic_id => (*topic).clone(),
-            _ => HostedTopic { id: handle.topic_id, name: name.clone(), partitions: Map::new() },
-        };
-        topic.partitions.insert(handle.topic_partition.partition, handle);
-        let topic = Arc::new(topic);
-        self.by_id.insert(topic.id, topic.clone());
-        self.by_name.insert(name, topic);
+        let (id, name) = (handle.topic_id, &handle.topic_partition.topic);
+        let known = self.by_name.get(name).filter(|topic| topic.id == id);
+        let topic = known.unwrap_or_else(|| {
+            let (name, partitions) = (name.clone(), RwLock::default());
+            let topic = Arc::new(HostedTopic { id, name: name.clone(), partitions });
+            self.by_id.insert(id, topic.clone());
+            self.by_name.insert(name, topic.clone());
+            topic
+        });
+        topic.write().insert(handle.topic_partition.partition, handle);
     }
 
     pub(crate) fn remove(&self, handle: &PartitionHandle) {
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(topic) = self.by_id.get(&handle.topic_id) else { return };
-        let mut topic = (*topic).clone();
-        topic.partitions.remove(&handle.topic_partition.partition);
-        let current = self.by_name.get(&topic.name).is_some_and(|t| t.id == topic.id);
-        if topic.partitions.is_empty() {
+        let mut partitions = topic.write();
+        partitions.remove(&handle.topic_partition.partition);
+        if partitions.is_empty() {
             self.by_id.remove(&topic.id);
-            if current {
+            if self.by_name.get(&topic.name).is_some_and(|named| named.id == topic.id) {
                 self.by_name.remove(&topic.name);
             }
-            return;
-        }
-        let topic = Arc::new(topic);
-        self.by_id.insert(topic.id, topic.clone());
-        if current {
-            self.by_name.insert(topic.name.clone(), topic);
         }
     }
 }

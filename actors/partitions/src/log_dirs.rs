@@ -222,7 +222,7 @@ impl LogDirState {
         hosted: &Hosted,
         which: &[Checkpoint],
     ) -> Result<(), DiskError> {
-        let now = || self.offsets(hosted);
+        let now = || self.offsets(hosted, which);
         self.checkpoints.write(&*self.disk, &self.path, which, now)
     }
 
@@ -238,7 +238,8 @@ impl LogDirState {
         }
     }
 
-    fn offsets(&self, hosted: &Hosted) -> Checkpoints {
+    /// Only those that are asked for count.
+    fn offsets(&self, hosted: &Hosted, which: &[Checkpoint]) -> Checkpoints {
         let unclaimed = self.checkpoints.unclaimed();
         let mut offsets = unclaimed.clone();
         for handle in hosted.all() {
@@ -248,7 +249,7 @@ impl LogDirState {
                 None if self.is(&handle.log_dir()) => handle.offsets(),
                 None => continue,
             };
-            offsets.set(&handle.topic_partition, known);
+            offsets.set_some(which, &handle.topic_partition, known);
         }
         offsets
     }

@@ -45,7 +45,7 @@ pub struct PartitionsArgs {
     /// The metadata offset up to which replicas were started, told and removed.
     pub applied: Arc<Publisher<i64>>,
     /// How a replica is supervised.
-    pub replica: ChildSpec,
+    pub replica: Arc<ChildSpec>,
     /// `log.initial.task.delay.ms`.
     pub initial_delay: Duration,
     /// `log.retention.check.interval.ms`.
@@ -284,7 +284,7 @@ impl Partitions {
 
     fn hosted_of(&self, topic: Uuid) -> Vec<Arc<PartitionHandle>> {
         let hosted = self.args.hosted.topic_by_id(topic);
-        hosted.map(|topic| topic.partitions.values().cloned().collect()).unwrap_or_default()
+        hosted.map(|topic| topic.partitions().into_values().collect()).unwrap_or_default()
     }
 
     async fn apply_partition(
@@ -349,13 +349,12 @@ impl Partitions {
         self.resume_move(cx, &handle);
         let spec = self.args.replica.clone();
         let watched = handle.clone();
-        let spec = spec.on_change(move |event| follow_actor(&watched, &event.change));
         let producer_id_expiration_ms = i64::from(self.settings.int("producer.id.expiration.ms"));
         let (name, address) = (handle.dir_name(), handle.address().clone());
         let (hosted, isr_changes) = (self.args.hosted.clone(), self.args.isr_changes.clone());
         let args = PartitionArgs { handle, isr_changes, producer_id_expiration_ms, hosted };
         let seed = Seed::at::<PartitionActor>(name, spec, args, &address);
-        cx.spawn_seed(seed)?;
+        cx.spawn_seed(seed.on_change(move |event| follow_actor(&watched, &event.change)))?;
         Ok(())
     }
 

@@ -9,7 +9,7 @@ use crate::lifecycle::{Exit, Latch, Lifecycle, OnExit, Phase};
 use crate::map::Map;
 use crate::metrics::{Entry, Status};
 use crate::policy::{
-    ChildChange, ChildEvent, ChildSpec, Failures, GiveUp, Restart, SpawnError, Strategy,
+    ChangeHook, ChildChange, ChildEvent, ChildSpec, Failures, GiveUp, Restart, SpawnError, Strategy,
 };
 use crate::shell::{self, Control, Plan};
 use crate::world::World;
@@ -21,15 +21,17 @@ const KILL_GRACE: Duration = Duration::from_secs(5);
 #[derive(Clone)]
 pub struct Seed {
     name: String,
-    spec: ChildSpec,
+    /// Shared by those of one kind.
+    spec: Arc<ChildSpec>,
     kind: &'static str,
     start: Arc<dyn Start>,
+    on_change: Option<ChangeHook>,
 }
 
 impl Seed {
     pub fn of<A: Actor>(
         name: impl Into<String>,
-        spec: ChildSpec,
+        spec: impl Into<Arc<ChildSpec>>,
         args: A::Args,
     ) -> (Seed, Address<A::Msg>) {
         let address = Address::vacant();
@@ -40,12 +42,18 @@ impl Seed {
     /// For an address that others hold already.
     pub fn at<A: Actor>(
         name: impl Into<String>,
-        spec: ChildSpec,
+        spec: impl Into<Arc<ChildSpec>>,
         args: A::Args,
         address: &Address<A::Msg>,
     ) -> Seed {
         let start = Arc::new(Starter::<A> { args, address: address.clone() });
-        Seed { name: name.into(), spec, kind: A::KIND, start }
+        Seed { name: name.into(), spec: spec.into(), kind: A::KIND, start, on_change: None }
+    }
+
+    /// Told at once of each change of the child, before the parent's `child_changed`.
+    pub fn on_change(mut self, hook: impl Fn(&ChildEvent) + Send + Sync + 'static) -> Seed {
+        self.on_change = Some(Arc::new(hook));
+        self
     }
 }
 
@@ -77,12 +85,18 @@ struct Child {
     /// Of the incarnation that lives, or lived last; 0 before the first.
     generation: u64,
     live: Option<Live>,
-    failures: Failures,
-    /// Those that do not count.
-    lacks: Failures,
+    /// Boxed: few have failed.
+    failed: Option<Box<Failed>>,
     /// Down, and to be spawned again.
     due: bool,
     dismissed: bool,
+}
+
+#[derive(Default)]
+struct Failed {
+    failures: Failures,
+    /// Those that do not count.
+    lacks: Failures,
 }
 
 pub(crate) struct Children {
@@ -135,8 +149,7 @@ impl Children {
             entry,
             generation: 0,
             live: None,
-            failures: Failures::default(),
-            lacks: Failures::default(),
+            failed: None,
             due: true,
             dismissed: false,
         };
@@ -213,7 +226,9 @@ impl Children {
             return false;
         }
         child.due = true;
-        child.failures.forget();
+        if let Some(failed) = &mut child.failed {
+            failed.failures.forget();
+        }
         self.launch(key).is_some()
     }
 
@@ -280,9 +295,10 @@ impl Children {
             return Ok((vec![event], None));
         };
         let (now, intensity) = (self.world.mono(), child.seed.spec.intensity);
+        let failed = child.failed.get_or_insert_default();
         let (failures, too_many) = match cause.kind {
-            FailureKind::Lacking => (child.lacks.note(now, intensity).0, false),
-            _ => child.failures.note(now, intensity),
+            FailureKind::Lacking => (failed.lacks.note(now, intensity).0, false),
+            _ => failed.failures.note(now, intensity),
         };
         child.entry.failed(&cause);
         if too_many {
@@ -382,7 +398,7 @@ impl Children {
 impl Child {
     fn event(&self, change: ChildChange) -> ChildEvent {
         let event = ChildEvent { name: self.seed.name.clone(), change };
-        if let Some(hook) = &self.seed.spec.on_change {
+        if let Some(hook) = &self.seed.on_change {
             hook(&event);
         }
         event

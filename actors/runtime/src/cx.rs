@@ -3,13 +3,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::actor::{Actor, Failure, Message};
-use crate::address::{Address, Ref};
+use crate::address::{Address, ParentMailbox, Ref};
 use crate::children::{Children, Seed};
-use crate::lifecycle::{Exit, Latch, Lifecycle, OnExit};
+use crate::lifecycle::{Exit, Latch, Lifecycle};
 use crate::metrics::{Counter, Entry, Gauge, Stats};
 use crate::policy::{ChildEvent, ChildSpec, SpawnError, Strategy};
 use crate::shell::{Envelope, Plan};
-use crate::timers::{TimerId, Timers};
+use crate::timers::{Fired, TimerId, Timers};
 use crate::world::{Bulkhead, JobLost, Task, World};
 
 /// What an actor has beside its state: itself, its world, its children, timers and tasks. What it owns ends with it.
@@ -18,31 +18,43 @@ pub struct Cx<A: Actor> {
     bulkhead: Bulkhead,
     entry: Arc<Entry>,
     stop_requested: bool,
-    pub(crate) timers: Timers<A::Msg>,
-    tasks: Tasks,
-    children: Children,
+    // What thousands of resting actors do without is boxed, and made when needed.
+    timers: Option<Box<Timers<A::Msg>>>,
+    tasks: Option<Box<Tasks>>,
+    children: Option<Box<Children>>,
     /// Last: when it is dropped, the parent learns that everything above is gone.
     latch: Arc<Latch>,
 }
 
 impl<A: Actor> Cx<A> {
-    pub(crate) fn new(
-        me: Ref<A::Msg>,
-        plan: Plan,
-        notices: Arc<dyn OnExit>,
-        latch: Arc<Latch>,
-    ) -> Cx<A> {
-        let children = Children::new(plan.world, plan.entry.clone(), notices, latch.clone());
+    pub(crate) fn new(me: Ref<A::Msg>, plan: Plan, latch: Arc<Latch>) -> Cx<A> {
         Cx {
             me,
             bulkhead: plan.bulkhead,
             entry: plan.entry,
             stop_requested: false,
-            timers: Timers::new(plan.bulkhead),
-            tasks: Tasks::default(),
-            children,
+            timers: None,
+            tasks: None,
+            children: None,
             latch,
         }
+    }
+
+    fn children(&mut self) -> &mut Children {
+        self.children.get_or_insert_with(|| {
+            let notices = Arc::new(ParentMailbox(self.me.mailbox.clone()));
+            let world = self.me.identity.world.clone();
+            Box::new(Children::new(world, self.entry.clone(), notices, self.latch.clone()))
+        })
+    }
+
+    fn timers(&mut self) -> (&mut Timers<A::Msg>, &Ref<A::Msg>) {
+        let timers = self.timers.get_or_insert_with(|| Box::new(Timers::new(self.bulkhead)));
+        (timers, &self.me)
+    }
+
+    fn add_task(&mut self, task: Task) {
+        self.tasks.get_or_insert_default().add(task);
     }
 
     /// This incarnation.
@@ -71,61 +83,63 @@ impl<A: Actor> Cx<A> {
 
     /// Who restarts when one child fails; one-for-one unless set.
     pub fn supervise(&mut self, strategy: Strategy) {
-        self.children.strategy = strategy;
+        self.children().strategy = strategy;
     }
 
     /// Spawns a child after those there are. It starts on its own: await [`Address::started`] where order matters.
     pub fn spawn<C: Actor>(
         &mut self,
         name: impl Into<String>,
-        spec: ChildSpec,
+        spec: impl Into<Arc<ChildSpec>>,
         args: C::Args,
     ) -> Result<Address<C::Msg>, SpawnError> {
         let (seed, address) = Seed::of::<C>(name, spec, args);
-        self.children.add(seed).map(|_| address)
+        self.children().add(seed).map(|_| address)
     }
 
     pub fn spawn_seed(&mut self, seed: Seed) -> Result<(), SpawnError> {
-        self.children.add(seed).map(|_| ())
+        self.children().add(seed).map(|_| ())
     }
 
     /// Spawns a child and waits until it has started.
     pub async fn spawn_seed_and_wait(&mut self, seed: Seed) -> Result<(), Failure> {
-        let key = self.children.add(seed)?;
-        self.children.started(key).await.map_err(Failure::from)
+        let children = self.children();
+        let key = children.add(seed)?;
+        children.started(key).await.map_err(Failure::from)
     }
 
     /// Stops a child, waits for its end and forgets it. False where there is none of this name.
     pub async fn stop_child(&mut self, name: &str) -> bool {
-        self.children.remove(name).await
+        self.children().remove(name).await
     }
 
     /// Tells a child to stop, without waiting; it is forgotten once it has ended.
     pub fn dismiss(&mut self, name: &str) -> bool {
-        self.children.dismiss(name)
+        self.children().dismiss(name)
     }
 
     /// Starts a child that is offline.
     pub fn revive(&mut self, name: &str) -> bool {
-        self.children.revive(name)
+        self.children().revive(name)
     }
 
     pub fn child_names(&self) -> Vec<String> {
-        self.children.names()
+        self.children.as_ref().map(|children| children.names()).unwrap_or_default()
     }
 
     pub fn has_child(&self, name: &str) -> bool {
-        self.children.has(name)
+        self.children.as_ref().is_some_and(|children| children.has(name))
     }
 
     /// Stops all children, the last spawned first, each within its shutdown time.
     pub async fn stop_children(&mut self) {
-        self.children.stop_all().await;
+        self.children().stop_all().await;
     }
 
     /// Sends a message to this actor later.
     pub fn send_after(&mut self, after: Duration, message: A::Msg) -> TimerId {
-        self.timers.once(&self.me, after, message)
+        let (timers, me) = self.timers();
+        timers.once(me, after, message)
     }
 
     /// Sends a message every period, counted from when the one before was handled: a slow actor gets no heap of them.
@@ -134,12 +148,15 @@ impl<A: Actor> Cx<A> {
         period: Duration,
         message: impl FnMut() -> A::Msg + Send + 'static,
     ) -> TimerId {
-        self.timers.every(&self.me, period, message)
+        let (timers, me) = self.timers();
+        timers.every(me, period, message)
     }
 
     /// From here on the timer's message is not handled, even where it is in the mailbox already.
     pub fn cancel(&mut self, timer: TimerId) {
-        self.timers.cancel(timer);
+        if let Some(timers) = &mut self.timers {
+            timers.cancel(timer);
+        }
     }
 
     /// Runs a future beside this actor, on its bulkhead, until it ends or the actor does.
@@ -149,7 +166,7 @@ impl<A: Actor> Cx<A> {
             future.await;
             drop(latch);
         });
-        self.tasks.add(task);
+        self.add_task(task);
     }
 
     /// Runs a blocking job and sends its result to this actor. The actor counts as alive until the job has ended.
@@ -210,9 +227,14 @@ impl<A: Actor> Cx<A> {
         self.stop_requested
     }
 
+    pub(crate) fn timer_fired(&mut self, id: TimerId) -> Fired<A::Msg> {
+        self.timers.as_mut().map_or(Fired::Cancelled, |timers| timers.fired(id))
+    }
+
     pub(crate) fn rearm(&mut self, id: TimerId, after: Option<Duration>) {
         if let Some(after) = after {
-            self.timers.rearm(&self.me, after, id);
+            let (timers, me) = self.timers();
+            timers.rearm(me, after, id);
         }
     }
 
@@ -222,20 +244,20 @@ impl<A: Actor> Cx<A> {
         generation: u64,
         exit: Exit,
     ) -> Result<Vec<ChildEvent>, Failure> {
-        let (events, respawn) = self.children.exited(child, generation, exit).await?;
+        let (events, respawn) = self.children().exited(child, generation, exit).await?;
         if let Some(after) = respawn {
             let (world, mailbox) = (self.world().clone(), self.me.mailbox.clone());
             let task = self.world().spawn(self.bulkhead, async move {
                 world.sleep(after).await;
                 let _ = mailbox.send_message(Envelope::Respawn { child });
             });
-            self.tasks.add(task);
+            self.add_task(task);
         }
         Ok(events)
     }
 
     pub(crate) async fn respawn(&mut self, child: u64) -> Vec<ChildEvent> {
-        self.children.respawn(child).await
+        self.children().respawn(child).await
     }
 }
 

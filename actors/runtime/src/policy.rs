@@ -77,8 +77,6 @@ pub struct ChildSpec {
     pub shutdown: Duration,
     /// Its siblings do not depend on it: all such are told to stop at once, and waited for in order.
     pub stops_at_once: bool,
-    /// Told at once of each change, before the parent's `child_changed`.
-    pub on_change: Option<ChangeHook>,
 }
 
 impl ChildSpec {
@@ -95,7 +93,6 @@ impl ChildSpec {
             give_up: GiveUp::Escalate,
             shutdown: Duration::from_secs(10),
             stops_at_once: false,
-            on_change: None,
         }
     }
 
@@ -134,11 +131,6 @@ impl ChildSpec {
 
     pub fn stops_at_once(mut self) -> ChildSpec {
         self.stops_at_once = true;
-        self
-    }
-
-    pub fn on_change(mut self, hook: impl Fn(&ChildEvent) + Send + Sync + 'static) -> ChildSpec {
-        self.on_change = Some(Arc::new(hook));
         self
     }
 }

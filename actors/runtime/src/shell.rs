@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Waker};
 use tokio::task::coop::unconstrained;
 
 use crate::actor::{Actor, Failure, Message, Outcome};
-use crate::address::{Identity, Mailbox, ParentMailbox, Ref};
+use crate::address::{Identity, Mailbox, Ref};
 use crate::cx::Cx;
 use crate::lifecycle::{Exit, Latch, Lifecycle, OnExit, Phase};
 use crate::metrics::Entry;
@@ -57,11 +57,15 @@ struct Birth<A: Actor> {
 
 /// The fields drop in this order: the state, then what it owned, then the latch inside the context.
 struct Running<A: Actor> {
-    actor: Option<A>,
-    args: Option<A::Args>,
-    /// Its path, where the simulator asks for names; production pays nothing for them.
-    name: Option<Arc<str>>,
+    state: State<A>,
     cx: Cx<A>,
+}
+
+enum State<A: Actor> {
+    Unborn(A::Args),
+    Alive(A),
+    /// Its start failed.
+    Gone,
 }
 
 struct Shell<A>(PhantomData<fn() -> A>);
@@ -119,10 +123,7 @@ impl<A: Actor> ractor::Actor for Shell<A> {
     ) -> Result<Running<A>, ractor::ActorProcessingErr> {
         let Birth { args, plan, identity, latch } = birth;
         let me = Ref { mailbox, identity };
-        let notices: Arc<dyn OnExit> = Arc::new(ParentMailbox(me.mailbox.clone()));
-        let name = plan.world.gate().map(|_| me.identity.path.clone());
-        let cx = Cx::new(me, plan, notices, latch);
-        Ok(Running { actor: None, args: Some(args), name, cx })
+        Ok(Running { state: State::Unborn(args), cx: Cx::new(me, plan, latch) })
     }
 
     async fn post_start(
@@ -134,29 +135,24 @@ impl<A: Actor> ractor::Actor for Shell<A> {
         Box::pin(running.settle(mailbox, started)).await
     }
 
-    async fn handle(
+    /// Boxed: ractor keeps room for it twice over in each actor, also while it rests, and moves it about.
+    fn handle(
         &self,
         mailbox: Mailbox<A::Msg>,
         envelope: Envelope<A::Msg>,
         running: &mut Running<A>,
-    ) -> Result<(), ractor::ActorProcessingErr> {
-        // Ractor moves this future about: only what every message needs lies in it, the rest is boxed.
-        let handled = match (envelope, &mut running.actor) {
-            (Envelope::Message(message), Some(actor)) if running.name.is_none() => {
-                let before = running.cx.begin(&message);
-                let handled = {
-                    let mut handling = pin!(actor.handle(&mut running.cx, message));
-                    poll_fn(|task| panics::catch_poll(handling.as_mut(), task)).await
-                };
-                running.cx.end(before);
-                handled.and_then(|outcome| outcome)
-            }
-            (envelope, _) => Box::pin(running.turn(envelope)).await,
-        };
-        if handled.is_ok() && !running.cx.stop_requested() {
-            return Ok(());
-        }
-        Box::pin(running.settle(mailbox, handled)).await
+    ) -> impl Future<Output = Result<(), ractor::ActorProcessingErr>> + Send {
+        Box::pin(running.handle(mailbox, envelope))
+    }
+
+    /// No actor is linked to another by ractor: no such event comes. Ractor keeps room for this future too.
+    fn handle_supervisor_evt(
+        &self,
+        _mailbox: Mailbox<A::Msg>,
+        _event: ractor::SupervisionEvent,
+        _running: &mut Running<A>,
+    ) -> impl Future<Output = Result<(), ractor::ActorProcessingErr>> + Send {
+        std::future::ready(Ok(()))
     }
 
     async fn post_stop(
@@ -170,26 +166,58 @@ impl<A: Actor> ractor::Actor for Shell<A> {
 }
 
 impl<A: Actor> Running<A> {
+    /// Its path, where the simulator asks for names; production pays nothing for them.
+    fn name(&self) -> Option<Arc<str>> {
+        self.cx.world().gate().map(|_| self.cx.me().identity.path.clone())
+    }
+
     async fn start(&mut self) -> Outcome {
-        let Some(args) = self.args.take() else { return Ok(()) };
-        let started = {
-            let starting = pin!(A::start(&mut self.cx, args));
-            panics::catch_async(self.name.as_ref(), starting).await
+        let State::Unborn(args) = std::mem::replace(&mut self.state, State::Gone) else {
+            return Ok(());
         };
-        self.actor = Some(started??);
+        let started = {
+            let name = self.name();
+            let starting = pin!(A::start(&mut self.cx, args));
+            panics::catch_async(name.as_ref(), starting).await
+        };
+        self.state = State::Alive(started??);
         self.cx.lifecycle().enter(Phase::Running);
         Ok(())
+    }
+
+    async fn handle(
+        &mut self,
+        mailbox: Mailbox<A::Msg>,
+        envelope: Envelope<A::Msg>,
+    ) -> Result<(), ractor::ActorProcessingErr> {
+        let simulated = self.cx.world().gate().is_some();
+        let handled = match (envelope, &mut self.state) {
+            (Envelope::Message(message), State::Alive(actor)) if !simulated => {
+                let before = self.cx.begin(&message);
+                let handled = {
+                    let mut handling = pin!(actor.handle(&mut self.cx, message));
+                    poll_fn(|task| panics::catch_poll(handling.as_mut(), task)).await
+                };
+                self.cx.end(before);
+                handled.and_then(|outcome| outcome)
+            }
+            (envelope, _) => Box::pin(self.turn(envelope)).await,
+        };
+        if handled.is_ok() && !self.cx.stop_requested() {
+            return Ok(());
+        }
+        Box::pin(self.settle(mailbox, handled)).await
     }
 
     async fn turn(&mut self, envelope: Envelope<A::Msg>) -> Outcome {
         if let Some(gate) = self.cx.world().gate() {
             // A panic that the simulator plans comes out of here.
             let passing = gate.pass(Some(self.cx.path()), GatePoint::Handle);
-            panics::catch_async(self.name.as_ref(), pin!(passing)).await?;
+            panics::catch_async(self.name().as_ref(), pin!(passing)).await?;
         }
         match envelope {
             Envelope::Message(message) => self.deliver(message).await,
-            Envelope::Timer(id) => match self.cx.timers.fired(id) {
+            Envelope::Timer(id) => match self.cx.timer_fired(id) {
                 Fired::Cancelled => Ok(()),
                 Fired::Message(message, again) => {
                     self.cx.stats().count_own();
@@ -208,7 +236,7 @@ impl<A: Actor> Running<A> {
                 self.tell(events).await
             }
             Envelope::Look => {
-                if let Some(actor) = &self.actor {
+                if let State::Alive(actor) = &self.state {
                     let line = panics::catch(std::panic::AssertUnwindSafe(|| actor.state_line()))?;
                     self.cx.entry().seen(line);
                 }
@@ -218,21 +246,23 @@ impl<A: Actor> Running<A> {
     }
 
     async fn deliver(&mut self, message: A::Msg) -> Outcome {
-        let Some(actor) = &mut self.actor else { return Ok(()) };
+        let name = self.name();
+        let State::Alive(actor) = &mut self.state else { return Ok(()) };
         let before = self.cx.begin(&message);
         let handled = {
             let handling = pin!(actor.handle(&mut self.cx, message));
-            panics::catch_async(self.name.as_ref(), handling).await
+            panics::catch_async(name.as_ref(), handling).await
         };
         self.cx.end(before);
         handled?
     }
 
     async fn tell(&mut self, events: Vec<ChildEvent>) -> Outcome {
-        let Some(actor) = &mut self.actor else { return Ok(()) };
+        let name = self.name();
+        let State::Alive(actor) = &mut self.state else { return Ok(()) };
         for event in events {
             let telling = pin!(actor.child_changed(&mut self.cx, event));
-            panics::catch_async(self.name.as_ref(), telling).await??;
+            panics::catch_async(name.as_ref(), telling).await??;
         }
         Ok(())
     }
@@ -260,10 +290,11 @@ impl<A: Actor> Running<A> {
     async fn stop(&mut self) {
         self.cx.lifecycle().enter(Phase::Stopping);
         self.cx.stop_children().await;
-        if let Some(actor) = &mut self.actor {
+        let name = self.name();
+        if let State::Alive(actor) = &mut self.state {
             let stopped = {
                 let stopping = pin!(actor.stop(&mut self.cx));
-                panics::catch_async(self.name.as_ref(), stopping).await
+                panics::catch_async(name.as_ref(), stopping).await
             };
             if let Err(failure) = stopped {
                 self.cx.lifecycle().set_exit(Exit::Failed(failure));

@@ -143,10 +143,23 @@ fn worker(
 }
 
 fn grow(strategy: Strategy, names: &[&str], spec: ChildSpec) -> Tree {
+    grow_told(strategy, names, spec, |_| {})
+}
+
+/// And is told of each change of each child.
+fn grow_told(
+    strategy: Strategy,
+    names: &[&str],
+    spec: ChildSpec,
+    hook: impl Fn(&ChildEvent) + Clone + Send + Sync + 'static,
+) -> Tree {
     let world = world();
     let notes = Arc::new(Notes::default());
-    let (children, workers) =
-        names.iter().map(|name| worker(&notes, name, spec.clone(), 0)).unzip();
+    let told = |name: &&str| {
+        let (seed, worker) = worker(&notes, name, spec.clone(), 0);
+        (seed.on_change(hook.clone()), worker)
+    };
+    let (children, workers) = names.iter().map(told).unzip();
     let args = SupervisorArgs { strategy, children };
     let root = spawn_root::<Supervisor>(&world, "node", args).unwrap();
     Tree { world, notes, root, workers }
@@ -244,11 +257,10 @@ async fn one_that_does_not_stop_in_time_is_killed() {
 async fn what_fails_too_often_goes_offline_alone_and_can_be_revived() {
     let changes = Arc::new(Mutex::new(Vec::new()));
     let told = changes.clone();
-    let spec = ChildSpec::permanent()
-        .intensity(2, LIMIT)
-        .give_up(GiveUp::Offline)
-        .on_change(move |event| told.lock().unwrap().push(event.change.clone()));
-    let tree = grow(Strategy::OneForOne, &["a", "b"], spec);
+    let spec = ChildSpec::permanent().intensity(2, LIMIT).give_up(GiveUp::Offline);
+    let tree = grow_told(Strategy::OneForOne, &["a", "b"], spec, move |event| {
+        told.lock().unwrap().push(event.change.clone());
+    });
     for round in 1..=3 {
         assert_eq!(generation(&tree.world, &tree.workers[0]).await, round);
         let worker = tree.workers[0].current().unwrap();

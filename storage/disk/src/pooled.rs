@@ -21,7 +21,6 @@ const LOOKS: usize = 64;
 /// sync fails, its owner's next one does.
 #[derive(Debug)]
 pub struct PooledDisk {
-    inner: Arc<dyn Disk>,
     pool: Arc<Pool>,
 }
 
@@ -30,6 +29,7 @@ type Names = BTreeMap<(Arc<Path>, u64), Weak<Kept>>;
 
 #[derive(Debug)]
 struct Pool {
+    inner: Arc<dyn Disk>,
     limit: usize,
     next: AtomicU64,
     /// A file that was used since it was last looked at goes to the back.
@@ -44,7 +44,6 @@ struct Pool {
 #[derive(Debug)]
 struct Kept {
     me: Weak<Kept>,
-    disk: Arc<dyn Disk>,
     pool: Arc<Pool>,
     serial: u64,
     opened_as: Arc<Path>,
@@ -55,7 +54,7 @@ struct Kept {
     synced: AtomicU64,
     /// Why the sync before it was closed failed, which its owner is not told yet. Held during each sync: the kernel tells
     /// of an error once.
-    sync_error: Mutex<Option<DiskError>>,
+    sync_error: Mutex<Option<Box<DiskError>>>,
 }
 
 #[derive(Debug)]
@@ -71,6 +70,7 @@ impl PooledDisk {
     /// `limit` files at most are kept open, and at least one.
     pub fn new(inner: Arc<dyn Disk>, limit: usize) -> PooledDisk {
         let pool = Pool {
+            inner,
             limit: limit.max(1),
             next: AtomicU64::new(0),
             open: Mutex::default(),
@@ -78,7 +78,7 @@ impl PooledDisk {
             names: Mutex::default(),
             sweep_at: Mutex::new(1024),
         };
-        PooledDisk { inner, pool: Arc::new(pool) }
+        PooledDisk { pool: Arc::new(pool) }
     }
 
     /// Opens what is closed and lies at or below `path`, which is about to lose its name: no name may change meanwhile.
@@ -86,7 +86,7 @@ impl PooledDisk {
         for kept in self.pool.below(path) {
             let mut slot = write(&kept.slot);
             if slot.file.is_none() && !slot.removed {
-                slot.file = Some(self.pool.open(&*kept.disk, &slot.path, kept.mode)?);
+                slot.file = Some(self.pool.open(&slot.path, kept.mode)?);
                 lock(&self.pool.open).push_back(kept.me.clone());
             }
             slot.removed = true;
@@ -146,8 +146,8 @@ impl Pool {
         }
     }
 
-    fn open(&self, disk: &dyn Disk, path: &Path, mode: Open) -> Result<Arc<dyn DiskFile>> {
-        self.relieved(|| disk.open(path, mode))
+    fn open(&self, path: &Path, mode: Open) -> Result<Arc<dyn DiskFile>> {
+        self.relieved(|| self.inner.open(path, mode))
     }
 
     /// The live files at or below a path.
@@ -184,11 +184,10 @@ fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
 impl Disk for PooledDisk {
     fn keep(&self, path: &Path, mode: Open) -> Result<Arc<dyn DiskFile>> {
         let naming = read(&self.pool.naming);
-        let file = self.pool.open(&*self.inner, path, mode)?;
+        let file = self.pool.open(path, mode)?;
         let path: Arc<Path> = path.into();
         let kept = Arc::new_cyclic(|me| Kept {
             me: me.clone(),
-            disk: self.inner.clone(),
             pool: self.pool.clone(),
             serial: self.pool.next.fetch_add(1, Ordering::Relaxed),
             opened_as: path.clone(),
@@ -208,7 +207,7 @@ impl Disk for PooledDisk {
     fn rename(&self, from: &Path, to: &Path) -> Result<()> {
         let _names = write(&self.pool.naming);
         self.hold(to)?;
-        self.inner.rename(from, to)?;
+        self.pool.inner.rename(from, to)?;
         for kept in self.pool.below(from) {
             let mut slot = write(&kept.slot);
             if slot.removed {
@@ -230,44 +229,44 @@ impl Disk for PooledDisk {
 
     fn remove_file(&self, path: &Path) -> Result<()> {
         self.hold_removed(path)?;
-        self.inner.remove_file(path)
+        self.pool.inner.remove_file(path)
     }
 
     fn remove_dir_all(&self, path: &Path) -> Result<()> {
         self.hold_removed(path)?;
-        self.inner.remove_dir_all(path)
+        self.pool.inner.remove_dir_all(path)
     }
 
     fn create_dir_all(&self, path: &Path) -> Result<()> {
-        self.inner.create_dir_all(path)
+        self.pool.inner.create_dir_all(path)
     }
 
     fn open(&self, path: &Path, mode: Open) -> Result<Arc<dyn DiskFile>> {
-        self.pool.open(&*self.inner, path, mode)
+        self.pool.open(path, mode)
     }
 
     fn list(&self, path: &Path) -> Result<Vec<DirEntry>> {
-        self.pool.relieved(|| self.inner.list(path))
+        self.pool.relieved(|| self.pool.inner.list(path))
     }
 
     fn metadata(&self, path: &Path) -> Result<Metadata> {
-        self.inner.metadata(path)
+        self.pool.inner.metadata(path)
     }
 
     fn sync_dir(&self, path: &Path) -> Result<()> {
-        self.pool.relieved(|| self.inner.sync_dir(path))
+        self.pool.relieved(|| self.pool.inner.sync_dir(path))
     }
 
     fn space(&self, path: &Path) -> Result<Space> {
-        self.inner.space(path)
+        self.pool.inner.space(path)
     }
 
     fn lock(&self, path: &Path) -> Result<DiskLock> {
-        self.inner.lock(path)
+        self.pool.inner.lock(path)
     }
 
     fn kernel(&self, dir: &Path) -> Result<Option<String>> {
-        self.inner.kernel(dir)
+        self.pool.inner.kernel(dir)
     }
 }
 
@@ -298,7 +297,7 @@ impl Kept {
             if let Some(file) = &slot.file {
                 return Ok(file.clone());
             }
-            let file = self.pool.open(&*self.disk, &slot.path, self.mode)?;
+            let file = self.pool.open(&slot.path, self.mode)?;
             slot.file = Some(file.clone());
             file
         };
@@ -336,7 +335,7 @@ impl Kept {
             match file.sync_data() {
                 Ok(()) => self.synced.fetch_max(writes, Ordering::AcqRel),
                 Err(error) => {
-                    failed.get_or_insert(error);
+                    failed.get_or_insert(Box::new(error));
                     return false;
                 }
             };
@@ -355,7 +354,7 @@ impl Kept {
         let file = self.file()?;
         let mut failed = lock(&self.sync_error);
         if let Some(error) = failed.take() {
-            return Err(error);
+            return Err(*error);
         }
         let writes = self.writes.load(Ordering::Acquire);
         sync(&*file)?;

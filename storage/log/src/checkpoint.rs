@@ -43,16 +43,14 @@ pub fn read_offset_checkpoint(
     })
 }
 
-/// Replaces a checkpoint: after a crash there is the old one or the new.
-pub fn write_offset_checkpoint<'a>(
-    disk: &dyn Disk,
-    path: &Path,
-    offsets: impl IntoIterator<Item = (&'a TopicPartition, i64)>,
-) -> Result<(), DiskError> {
-    let lines = offsets
-        .into_iter()
-        .map(|(partition, offset)| format!("{} {} {offset}", partition.topic, partition.partition));
-    write_lines(disk, path, lines)
+/// What a checkpoint of a log directory holds that says this.
+pub fn offset_checkpoint(offsets: &BTreeMap<TopicPartition, i64>) -> String {
+    text(
+        offsets.len(),
+        offsets.iter().map(|(TopicPartition { topic, partition }, offset)| {
+            format!("{topic} {partition} {offset}")
+        }),
+    )
 }
 
 pub(crate) fn read_epochs(disk: &dyn Disk, dir: &Path) -> Result<LeaderEpochs, CheckpointError> {
@@ -74,7 +72,11 @@ pub(crate) fn write_epochs(
     epochs: &LeaderEpochs,
 ) -> Result<(), DiskError> {
     let lines = epochs.entries().map(|entry| format!("{} {}", entry.epoch, entry.start_offset));
-    write_lines(disk, &dir.join(LEADER_EPOCH_CHECKPOINT), lines)
+    // After a crash there is the old one or the new.
+    disk.replace(
+        &dir.join(LEADER_EPOCH_CHECKPOINT),
+        text(epochs.entries().count(), lines).as_bytes(),
+    )
 }
 
 fn read_lines<T, C: FromIterator<T>>(
@@ -110,15 +112,10 @@ fn read_lines<T, C: FromIterator<T>>(
     if entries != count { Err(malformed(2)) } else { Ok(parsed) }
 }
 
-fn write_lines(
-    disk: &dyn Disk,
-    path: &Path,
-    lines: impl Iterator<Item = String>,
-) -> Result<(), DiskError> {
-    let lines: Vec<String> = lines.collect();
-    let mut text = format!("0\n{}\n", lines.len());
+fn text(count: usize, lines: impl Iterator<Item = String>) -> String {
+    let mut text = format!("0\n{count}\n");
     for line in lines {
         let _ = writeln!(text, "{line}");
     }
-    disk.replace(path, text.as_bytes())
+    text
 }

@@ -32,9 +32,9 @@ fn offset_checkpoints_are_kafkas_text() {
         (TopicPartition::new("a-b", 1), 42),
         (TopicPartition::new("orders", 0), i64::MAX),
     ]);
-    write_offset_checkpoint(&*disk, &path, offsets.iter().map(|(tp, at)| (tp, *at))).unwrap();
-    let expected = "0\n2\na-b 1 42\norders 0 9223372036854775807\n";
-    assert_eq!(text(&disk, RECOVERY_POINT_CHECKPOINT), expected);
+    let written = offset_checkpoint(&offsets);
+    assert_eq!(written, "0\n2\na-b 1 42\norders 0 9223372036854775807\n");
+    put(&disk, RECOVERY_POINT_CHECKPOINT, &written);
     assert_eq!(read_offset_checkpoint(&*disk, &path).unwrap(), offsets);
     for broken in ["1\n0\n", "0\n2\na 1 2\n", "0\nx\n", "0\n1\na 1\n", "0\n1\na b 3\n", "0"] {
         put(&disk, RECOVERY_POINT_CHECKPOINT, broken);

@@ -42,8 +42,8 @@ pub use append::Appended;
 pub use batches::BatchesFrom;
 pub use checkpoint::{
     CLEANER_OFFSET_CHECKPOINT, CheckpointError, HIGH_WATERMARK_CHECKPOINT,
-    LOG_START_OFFSET_CHECKPOINT, RECOVERY_POINT_CHECKPOINT, read_offset_checkpoint,
-    write_offset_checkpoint,
+    LOG_START_OFFSET_CHECKPOINT, RECOVERY_POINT_CHECKPOINT, offset_checkpoint,
+    read_offset_checkpoint,
 };
 pub use clean_shutdown::{CLEAN_SHUTDOWN_FILE, CleanShutdown};
 pub use compact::{

@@ -213,8 +213,8 @@ async fn the_coordinator_is_found_where_its_partition_is_led_and_its_topic_made(
         assert_eq!((code, node), (0, NODE), "version {version}");
     }
     let topic = rig.hosted.topic(CONSUMER_OFFSETS).unwrap();
-    assert_eq!(topic.partitions.len(), PARTITIONS as usize);
-    assert!(topic.partitions[&0].config().cleanup_policy.compact);
+    assert_eq!(topic.partitions().len(), PARTITIONS as usize);
+    assert!(topic.partitions()[&0].config().cleanup_policy.compact);
     let transactional = FindCoordinatorRequest { key_type: 1, ..find("tx") };
     let answer = client.call(&transactional, 6).await;
     let not_available = ErrorCode::CoordinatorNotAvailable.code();

@@ -113,7 +113,7 @@ fn partitions_args(metadata: Watch<MetadataImage>, settings: Watch<Values>) -> P
         metadata,
         settings,
         applied: Arc::new(watch(-1).0),
-        replica: ChildSpec::permanent(),
+        replica: Arc::new(ChildSpec::permanent()),
         initial_delay: ms(values.long("log.initial.task.delay.ms")),
         retention_interval: ms(values.long("log.retention.check.interval.ms")),
         expiration_interval: Duration::from_secs(3600),

@@ -12,7 +12,7 @@ fn handling_size<'a, A: Actor, F: 'a>(
     size_of::<F>()
 }
 
-/// Ractor keeps room for it in each actor, several times over.
+/// Allocated with each message; ractor keeps room for a message in each actor, several times over.
 #[test]
 fn the_future_of_a_handler_is_small() {
     let (future, message) = (handling_size(PartitionActor::handle), size_of::<PartitionMsg>());

@@ -1,5 +1,5 @@
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use super::Totals;
@@ -22,13 +22,20 @@ pub(crate) struct Stats {
     pub(crate) sent: Sent,
     handled: AtomicU64,
     names: &'static [&'static str],
-    by_name: Box<[AtomicU64]>,
     /// Index + 1 of the message in hand; 0 when idle.
-    in_hand: AtomicU64,
+    in_hand: AtomicU8,
     slow: AtomicBool,
+    /// Index + 1 of each of the first messages, none of which is timed.
+    first: [AtomicU8; SAMPLE as usize - 1],
+    /// Once there were more: most actors of a kind that there are thousands of handle a few and rest.
+    more: OnceLock<Box<More>>,
+}
+
+#[derive(Debug)]
+struct More {
+    by_name: Box<[AtomicU64]>,
     busy_nanos: AtomicU64,
-    /// Once a message was timed: most actors of a kind that there are thousands of handle a few and rest.
-    histogram: OnceLock<Box<[AtomicU64; HISTOGRAM_BUCKETS]>>,
+    histogram: [AtomicU64; HISTOGRAM_BUCKETS],
 }
 
 pub fn bucket_limit_micros(bucket: usize) -> u64 {
@@ -48,21 +55,37 @@ impl Stats {
             sent: Sent::default(),
             handled: AtomicU64::new(0),
             names,
-            by_name: names.iter().map(|_| AtomicU64::new(0)).collect(),
-            in_hand: AtomicU64::new(0),
+            in_hand: AtomicU8::new(0),
             slow: AtomicBool::new(false),
-            busy_nanos: AtomicU64::new(0),
-            histogram: OnceLock::new(),
+            first: Default::default(),
+            more: OnceLock::new(),
         }
+    }
+
+    fn more(&self) -> &More {
+        self.more.get_or_init(|| {
+            Box::new(More {
+                by_name: self.names.iter().map(|_| AtomicU64::new(0)).collect(),
+                busy_nanos: AtomicU64::new(0),
+                histogram: Default::default(),
+            })
+        })
     }
 
     /// A message is taken in hand; whether to time it.
     pub(crate) fn begin(&self, index: usize) -> bool {
         let handled = bump(&self.handled, 1);
-        if let Some(counter) = self.by_name.get(index) {
-            bump(counter, 1);
+        debug_assert!(index < self.names.len() && self.names.len() < usize::from(u8::MAX));
+        let in_hand = index as u8 + 1;
+        match self.first.get(handled as usize - 1) {
+            Some(first) => first.store(in_hand, Relaxed),
+            None => {
+                if let Some(counter) = self.more().by_name.get(index) {
+                    bump(counter, 1);
+                }
+            }
         }
-        self.in_hand.store(index as u64 + 1, Relaxed);
+        self.in_hand.store(in_hand, Relaxed);
         handled.is_multiple_of(SAMPLE) || self.slow.load(Relaxed)
     }
 
@@ -73,10 +96,10 @@ impl Stats {
         self.slow.store(slow, Relaxed);
         let weight = if slow || all_timed { 1 } else { SAMPLE };
         let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-        bump(&self.busy_nanos, nanos.saturating_mul(weight));
+        let more = self.more();
+        bump(&more.busy_nanos, nanos.saturating_mul(weight));
         let bucket = (u64::BITS - (nanos / 1000).leading_zeros()) as usize;
-        let histogram = self.histogram.get_or_init(Box::default);
-        bump(&histogram[bucket.min(HISTOGRAM_BUCKETS - 1)], weight);
+        bump(&more.histogram[bucket.min(HISTOGRAM_BUCKETS - 1)], weight);
     }
 
     pub(crate) fn end(&self) {
@@ -99,19 +122,26 @@ impl Stats {
 
     pub(crate) fn in_hand(&self) -> Option<&'static str> {
         let index = self.in_hand.load(Relaxed).checked_sub(1)?;
-        self.names.get(index as usize).copied()
+        self.names.get(usize::from(index)).copied()
     }
 
     pub(crate) fn totals(&self) -> Totals {
-        let handled = self.names.iter().zip(&self.by_name);
-        Totals {
-            handled: handled.map(|(name, count)| (*name, count.load(Relaxed))).collect(),
-            busy_micros: self.busy_nanos.load(Relaxed) / 1000,
-            histogram: self.histogram.get().map_or([0; HISTOGRAM_BUCKETS], |histogram| {
-                std::array::from_fn(|bucket| histogram[bucket].load(Relaxed))
-            }),
-            restarts: 0,
-            failures: 0,
+        let mut totals = Totals::default();
+        totals.handled.extend(self.names.iter().map(|name| (*name, 0)));
+        let mut count = |index: usize, more: u64| {
+            let name = self.names.get(index).and_then(|name| totals.handled.get_mut(name));
+            name.into_iter().for_each(|count| *count += more);
+        };
+        for first in &self.first {
+            if let Some(index) = first.load(Relaxed).checked_sub(1) {
+                count(usize::from(index), 1);
+            }
         }
+        if let Some(more) = self.more.get() {
+            more.by_name.iter().enumerate().for_each(|(i, n)| count(i, n.load(Relaxed)));
+            totals.busy_micros = more.busy_nanos.load(Relaxed) / 1000;
+            totals.histogram = std::array::from_fn(|bucket| more.histogram[bucket].load(Relaxed));
+        }
+        totals
     }
 }

@@ -252,7 +252,7 @@ impl Partition {
             None => {
                 // Whether the answer came is not known any more.
                 effects.extend(told.pending.clone().map(Effect::AlterIsr));
-                self.leading = Some(Leading::new(told, self.assigned, now.mono));
+                self.leading = Some(Box::new(Leading::new(told, self.assigned, now.mono)));
             }
         }
         self.advance(now, effects);

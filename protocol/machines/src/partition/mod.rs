@@ -179,7 +179,7 @@ struct Waiting {
 /// One replica of a partition.
 #[derive(Debug)]
 pub struct Partition {
-    leading: Option<Leading>,
+    leading: Option<Box<Leading>>,
     leader_epoch: LeaderEpoch,
     partition_epoch: i32,
     log_start_offset: i64,
@@ -245,7 +245,7 @@ impl Partition {
 
     /// What a leader knows of the other replicas.
     pub fn replicas(&self) -> impl Iterator<Item = (NodeId, ReplicaState)> {
-        self.leading.iter().flat_map(Leading::replicas)
+        self.leading.iter().flat_map(|leading| leading.replicas())
     }
 
     /// Fewer replicas are in sync than a write with acks=all needs.
