@@ -16,11 +16,11 @@ use wire::{MetadataRecord, PartitionChangeRecord, PartitionRecord, TopicRecord};
 use crate::produce::produce;
 use crate::rig::{LIMIT, NODE, Rig, batch, batch_of, dir_id, topic_id};
 
-const TOPIC: &str = "followed";
-const EPOCH: i32 = 5;
+pub const TOPIC: &str = "followed";
+pub const EPOCH: i32 = 5;
 
 /// A topic that another broker leads.
-async fn follow(rig: &mut Rig) -> Arc<PartitionHandle> {
+pub async fn follow(rig: &mut Rig) -> Arc<PartitionHandle> {
     let id = topic_id(TOPIC);
     let topic = TopicRecord { name: TOPIC.into(), topic_id: id, ..Default::default() };
     let both = vec![NODE, NODE + 1];
@@ -42,7 +42,7 @@ async fn follow(rig: &mut Rig) -> Arc<PartitionHandle> {
     handle
 }
 
-async fn until_follows(rig: &Rig, handle: &PartitionHandle) {
+pub async fn until_follows(rig: &Rig, handle: &PartitionHandle) {
     let follows = async {
         let mut waiter = Waiter::new();
         loop {
@@ -57,13 +57,13 @@ async fn until_follows(rig: &Rig, handle: &PartitionHandle) {
 }
 
 /// As it lies in the leader's log.
-fn at(offset: i64, epoch: i32, values: &[&str]) -> RecordBatch {
+pub fn at(offset: i64, epoch: i32, values: &[&str]) -> RecordBatch {
     let mut batch = batch(values, 1000 + offset);
     batch.assign(offset, epoch);
     RecordBatch::parse(&batch.to_bytes()).unwrap()
 }
 
-fn bytes_of(batches: &[RecordBatch]) -> Vec<u8> {
+pub fn bytes_of(batches: &[RecordBatch]) -> Vec<u8> {
     batches.iter().flat_map(|batch| batch.to_bytes().to_vec()).collect()
 }
 

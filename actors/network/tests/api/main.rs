@@ -10,6 +10,7 @@ mod controller;
 mod describe;
 mod failures;
 mod fetch;
+mod fetcher;
 mod follow;
 mod groups;
 mod log_dirs;

@@ -204,6 +204,11 @@ impl Rig {
         self.settings.publish(Values::new(given).unwrap());
     }
 
+    /// What the broker is made of.
+    pub fn parts(&self) -> &BrokerParts {
+        self.broker.parts()
+    }
+
     /// Replays the records and shows the image to the broker.
     pub fn publish(&mut self, records: impl IntoIterator<Item = MetadataRecord>) {
         self.ledger.publish(records);
