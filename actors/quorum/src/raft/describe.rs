@@ -1,7 +1,7 @@
 //! DescribeQuorum: how far each voter and observer is, as the leader knows it.
 
 use machines::consensus::{ReplicaKey, ReplicaProgress, Role, Voter};
-use model::ErrorCode;
+use model::{ErrorCode, Now};
 use wire::describe_quorum_response as describe;
 use wire::{DescribeQuorumRequest, DescribeQuorumResponse};
 
@@ -12,7 +12,7 @@ impl Raft {
     pub(super) fn describe(
         &self,
         request: &DescribeQuorumRequest,
-        now_ms: i64,
+        now: Now,
     ) -> DescribeQuorumResponse {
         let asked = only(&request.topics, |topic| (&topic.topic_name, &topic.partitions));
         if asked.is_none_or(|partition| partition.partition_index != PARTITION) {
@@ -24,15 +24,18 @@ impl Raft {
         let voters = self.consensus.voters();
         let local = self.args.local.key.id;
         let current_voters = voters.iter().map(|voter| {
-            let known = leader.replicas().find(|(key, _)| key.id == voter.key.id);
+            let known = leader.replicas().find(|(key, _)| *key == voter.key);
             let mut state = state_of(voter.key, known.map(|(_, progress)| progress));
             if voter.key.id == local {
                 state.log_end_offset = self.log.log_end_offset();
-                (state.last_fetch_timestamp, state.last_caught_up_timestamp) = (now_ms, now_ms);
+                state.last_fetch_timestamp = now.wall_ms;
+                state.last_caught_up_timestamp = now.wall_ms;
             }
             state
         });
-        let observers = leader.replicas().filter(|(key, _)| !voters.is_voter(*key));
+        let observers = leader
+            .replicas()
+            .filter(|(key, progress)| !voters.is_voter(*key) && progress.is_heard_of(now));
         let partition = describe::PartitionData {
             partition_index: PARTITION,
             leader_id: self.leader_id_or_none(),

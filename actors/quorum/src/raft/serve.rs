@@ -17,6 +17,9 @@ pub(super) const PARTITION: i32 = 0;
 /// From this version on Vote, BeginQuorumEpoch, EndQuorumEpoch and FetchSnapshot say where the leader is.
 const ENDPOINTS_SINCE: i16 = 1;
 
+/// No quorum elects so often; taken over from a request, a greater one would leave no room for the elections to come.
+const MAX_EPOCH: i32 = i32::MAX / 2;
+
 /// A request that came over the network.
 pub struct Asked {
     pub request: QuorumRequest,
@@ -90,7 +93,7 @@ impl Raft {
             QuorumRequest::Fetch(request) => self.serve_fetch(cx, asker, request).await,
             QuorumRequest::FetchSnapshot(request) => self.serve_snapshot(cx, asker, request).await,
             QuorumRequest::Describe(request) => {
-                asker.answer(self.describe(&request, cx.world().now().wall_ms));
+                asker.answer(self.describe(&request, cx.world().now()));
                 Ok(())
             }
             QuorumRequest::AddVoter(request) => self.serve_add(cx, asker, request).await,
@@ -143,7 +146,7 @@ impl Raft {
     fn check_voter_request(&self, id: i32, epoch: i32) -> ErrorCode {
         match () {
             () if epoch < self.consensus.epoch() => ErrorCode::FencedLeaderEpoch,
-            () if id < 0 => ErrorCode::InvalidRequest,
+            () if id < 0 || epoch > MAX_EPOCH => ErrorCode::InvalidRequest,
             () => ErrorCode::None,
         }
     }

@@ -37,7 +37,7 @@ impl Consensus {
         } else if state.leader_id == Some(local.id) {
             let deadline = Some(self.hurried_deadline(now));
             self.role = Role::Resigned { deadline, untold: Vec::new(), successors: Vec::new() };
-        } else if state.voted == Some(local) {
+        } else if state.voted.is_some_and(|voted| voted.names(local)) {
             self.ask_all(now, false, effects);
         } else if state.leader_id.is_some() {
             self.role = self.following(now);
@@ -272,11 +272,7 @@ impl Consensus {
         }
         let may_vote = matches!(self.role, Role::Unattached { .. } | Role::Prospective { .. });
         let free = self.state.leader_id.is_none()
-            && self.state.voted.is_none_or(|voted| {
-                voted.id == request.candidate.id
-                    && (voted.directory_id.is_zero()
-                        || voted.directory_id == request.candidate.directory_id)
-            });
+            && self.state.voted.is_none_or(|voted| voted.names(request.candidate));
         may_vote && free
     }
 
@@ -373,11 +369,7 @@ impl Consensus {
             return;
         }
         let most = self.config.election_backoff;
-        let is_local = |key: &ReplicaKey| {
-            key.id == local.id
-                && (key.directory_id.is_zero() || key.directory_id == local.directory_id)
-        };
-        let wait = match successors.iter().position(is_local) {
+        let wait = match successors.iter().position(|key| key.names(local)) {
             Some(0) => Duration::ZERO,
             Some(place) => {
                 let doubled = |of: Duration, times: usize| of * 2u32.pow(times.min(20) as u32);
@@ -392,6 +384,15 @@ impl Consensus {
             // The others may have its pre-vote: a leader that was removed has none to give that counts.
             *fetched = false;
         }
+    }
+
+    /// Who is elected while the node stops would lead a quorum that cannot reach it.
+    pub(super) fn retire(&mut self, effects: &mut Vec<Effect>) {
+        self.retired = true;
+        if matches!(self.role, Role::Prospective { .. } | Role::Candidate { .. }) {
+            self.role = Role::Unattached { deadline: None };
+        }
+        self.resign(None, effects);
     }
 
     /// Without a deadline it asks for no election again.

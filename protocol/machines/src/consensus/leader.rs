@@ -43,6 +43,13 @@ pub struct ReplicaProgress {
     leader_end_then: i64,
 }
 
+impl ReplicaProgress {
+    /// Not too long ago for an observer, of which nobody else knows that there is one.
+    pub fn is_heard_of(&self, now: Now) -> bool {
+        now.mono < self.fetched_at + OBSERVER_SESSION
+    }
+}
+
 impl LeaderState {
     /// It waits for nobody, unless told to [`watch`](Self::watch).
     pub(super) fn new(epoch_start: i64, named: VoterSet) -> LeaderState {
@@ -95,18 +102,19 @@ impl LeaderState {
     }
 
     fn forget_observers(&mut self, now: Now, voters: &VoterSet) {
-        self.replicas.retain(|key, progress| {
-            voters.is_voter(*key) || now.mono < progress.fetched_at + OBSERVER_SESSION
-        });
+        self.replicas.retain(|key, progress| voters.is_voter(*key) || progress.is_heard_of(now));
     }
 
-    /// None for one observer too many.
+    /// Of a voter there is one, whichever directory it comes from: what another one of its had is gone with that. None for one
+    /// observer too many.
     fn progress(
         &mut self,
         now: Now,
         replica: ReplicaKey,
         voters: &VoterSet,
     ) -> Option<&mut ReplicaProgress> {
+        let voter = voters.get(replica.id).filter(|_| voters.is_voter(replica));
+        let replica = voter.map_or(replica, |voter| voter.key);
         if !self.replicas.contains_key(&replica) {
             self.forget_observers(now, voters);
             if self.replicas.len() >= MAX_OBSERVERS && !voters.is_voter(replica) {

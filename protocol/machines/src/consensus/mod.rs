@@ -144,7 +144,7 @@ pub enum Event {
     SnapshotFetched {
         replica: ReplicaKey,
     },
-    /// The node stops, or its log failed: lead no more.
+    /// The node stops: it leads no more, and stands for no election.
     Resign,
 }
 
@@ -273,6 +273,8 @@ pub struct Consensus {
     change: Option<changes::Pending>,
     /// Elections in a row that did not wait, and led to no leader.
     hurried: u32,
+    /// The node stops.
+    retired: bool,
 }
 
 impl Consensus {
@@ -296,6 +298,7 @@ impl Consensus {
             gone: None,
             change: None,
             hurried: 0,
+            retired: false,
         }
     }
 
@@ -427,7 +430,7 @@ impl Consensus {
             }
             Event::Fetched { replica, offset } => self.fetched(now, replica, offset, effects),
             Event::SnapshotFetched { replica } => self.heard_of(now, replica),
-            Event::Resign => self.resign(None, effects),
+            Event::Resign => self.retire(effects),
         }
     }
 
@@ -453,15 +456,17 @@ impl Consensus {
 
     fn deadline(&self) -> Option<Duration> {
         match &self.role {
+            Role::Leader(leader) => {
+                let expires = self.change.as_ref().map(|change| change.expires);
+                expires.into_iter().chain(leader.wakes_at()).min()
+            }
+            // All else that time brings is elections.
+            _ if self.retired => None,
             Role::Unattached { deadline }
             | Role::Follower { deadline, .. }
             | Role::Resigned { deadline, .. } => *deadline,
             Role::Prospective { deadline, .. } | Role::Candidate { deadline, .. } => {
                 Some(*deadline)
-            }
-            Role::Leader(leader) => {
-                let expires = self.change.as_ref().map(|change| change.expires);
-                expires.into_iter().chain(leader.wakes_at()).min()
             }
         }
     }

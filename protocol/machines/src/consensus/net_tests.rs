@@ -37,6 +37,7 @@ enum Message {
     Versions { of: usize },
     Flushed { life: u64, end: usize },
     Wake { life: u64 },
+    Stop { life: u64 },
     Restart,
 }
 
@@ -302,13 +303,15 @@ impl World {
     }
 
     fn persist(&mut self, index: usize, state: QuorumState) {
+        let version = i16::from(self.dynamic);
         let node = &mut self.nodes[index];
         assert!(node.state.is_none_or(|old| old.epoch <= state.epoch), "an epoch went back");
         if let Some(voted) = state.voted {
             let before = node.votes.insert(state.epoch, voted);
-            assert!(before.is_none_or(|b| b == voted), "two votes in {}", state.epoch);
+            assert!(before.is_none_or(|b| b.id == voted.id), "two votes in {}", state.epoch);
         }
-        node.state = Some(state);
+        // The file of a fixed quorum names no directories.
+        node.state = Some(QuorumState::from_data(&state.to_data(version, &VoterSet::default()).0));
     }
 
     fn append(&mut self, index: usize, epoch: i32, voters: Option<u16>) -> Event {
@@ -376,7 +379,11 @@ impl World {
                 }
             }
             3 | 4 => self.cut.clear(),
-            5 if self.nodes[one].leads() => self.step(one, Event::Resign),
+            5 if self.nodes[one].leads() => {
+                self.step(one, Event::Resign);
+                let stops = 1 + self.below(5000);
+                self.at(stops, one, Message::Stop { life: self.nodes[one].life });
+            }
             6 if self.dynamic => self.change_voters(other),
             _ => self.propose(),
         }
@@ -429,13 +436,6 @@ fn run(seed: u64, voters: usize, observers: usize) -> (usize, usize) {
     let mut world = World::new(seed, voters, observers);
     world.run_until(TROUBLE_MS);
     (world.calm, world.cut) = (true, BTreeSet::new());
-    // A leader that was told to resign for good starts anew, as a process that stopped does.
-    for index in 0..world.nodes.len() {
-        let role = world.nodes[index].machine.as_ref().map(Consensus::role);
-        if matches!(role, Some(Role::Resigned { deadline: None, .. })) {
-            world.crash(index);
-        }
-    }
     let before = world.committed.len();
     world.run_until(TROUBLE_MS + CALM_MS);
     assert!(world.committed.len() > before + 10, "nothing is committed in calm times");

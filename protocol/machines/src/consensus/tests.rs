@@ -45,12 +45,20 @@ fn start(
         state,
         log_end: OffsetAndEpoch { epoch: log_end.0, offset: log_end.1 },
         voters: VotersAt {
-            voters: VoterSet::new(voters.iter().map(|id| voter(*id))),
+            voters: VoterSet::new(voters.iter().map(|id| match kraft_version {
+                0 => fixed_voter(*id),
+                _ => voter(*id),
+            })),
             offset: None,
             kraft_version,
             before: VoterSet::default(),
         },
     }
+}
+
+/// The settings name no directories.
+fn fixed_voter(id: i32) -> Voter {
+    Voter { key: ReplicaKey { directory_id: Uuid::ZERO, ..key(id) }, ..voter(id) }
 }
 
 fn step(node: &mut Consensus, now: Now, event: Event) -> Vec<Effect> {
@@ -400,4 +408,88 @@ fn what_was_on_disk_of_another_log_counts_for_nothing() {
     assert_eq!(fetched, [], "the leader has not written it to disk, so one of three has");
     let flushed = step(second, at(5003), Event::Flushed { end_offset: 195 });
     assert!(flushed.contains(&Effect::AdvanceHighWatermark { offset: 195 }));
+}
+
+/// Node 1, elected by two of the four others in epoch 4, with a log that ended at 100.
+fn leader_of_five() -> Consensus {
+    let mut leader = node(1);
+    step(&mut leader, at(0), start(None, (3, 100), &[1, 2, 3, 4, 5], 0));
+    step(&mut leader, at(5000), Event::Tick);
+    for pre_vote in [true, false] {
+        for id in [2, 3] {
+            let epoch = leader.epoch();
+            let answer = VoteAnswer { epoch, leader_id: None, granted: true, pre_vote };
+            step(&mut leader, at(5000), Event::VoteAnswered { from: key(id), answer });
+        }
+    }
+    assert!(leader.is_leader() && leader.epoch() == 4);
+    leader
+}
+
+#[test]
+fn a_leader_of_five_needs_two_that_fetch() {
+    for (fetching, leads) in [(&[2][..], false), (&[2, 5], true), (&[2, 77], false)] {
+        let mut leader = leader_of_five();
+        for ms in [6000, 7000, 7900] {
+            for id in fetching {
+                let replica = key(*id);
+                step(&mut leader, at(ms), Event::Fetched { replica, offset: 100 });
+            }
+        }
+        step(&mut leader, at(8000), Event::Tick);
+        assert_eq!(leader.is_leader(), leads, "{fetching:?}");
+    }
+}
+
+/// What a voter had on a disk that was replaced is lost, whatever it said of it.
+#[test]
+fn a_voter_that_comes_back_with_another_directory_has_what_that_one_holds() {
+    let mut leader = leader_of_five();
+    let end = OffsetAndEpoch { epoch: 4, offset: 200 };
+    step(&mut leader, at(5001), Event::Appended { end });
+    step(&mut leader, at(5001), Event::Flushed { end_offset: 200 });
+    let replaced = ReplicaKey { directory_id: Uuid::from_u128(5), ..key(2) };
+    for (replica, offset) in [(key(2), 120), (replaced, 0), (key(4), 90), (key(5), 90)] {
+        step(&mut leader, at(5002), Event::Fetched { replica, offset });
+    }
+    let fetched = step(&mut leader, at(5003), Event::Fetched { replica: key(3), offset: 120 });
+    assert_eq!((fetched, leader.high_watermark()), (vec![], None), "two disks of five");
+    let Role::Leader(state) = leader.role() else { panic!("no leader") };
+    assert_eq!(state.replicas().count(), 4);
+}
+
+#[test]
+fn a_candidate_of_a_fixed_quorum_goes_on_after_a_restart() {
+    let stored = QuorumState { epoch: 5, leader_id: None, voted: Some(fixed_voter(1).key) };
+    let mut candidate = node(1);
+    let effects = step(&mut candidate, at(0), start(Some(stored), (4, 9), &[1, 2, 3], 0));
+    let asks = |effect: &Effect| matches!(effect, Effect::AskForVote { request, .. } if request.epoch == 5 && !request.pre_vote);
+    assert_eq!(effects.iter().filter(|effect| asks(effect)).count(), 2, "{effects:?}");
+}
+
+#[test]
+fn a_node_that_stops_stands_for_no_election() {
+    let later = at(100_000);
+    let mut follower = node(2);
+    step(&mut follower, at(0), start(Some(led(4, 1)), (4, 9), &[1, 2, 3], 0));
+    step(&mut follower, at(1), Event::Resign);
+    assert_eq!(step(&mut follower, later, Event::Tick), []);
+    let asked = VoteRequest {
+        candidate: key(3),
+        epoch: 8,
+        log_end: OffsetAndEpoch { epoch: 4, offset: 8 },
+        pre_vote: false,
+    };
+    let mut leader = leader_of_five();
+    step(&mut leader, at(5001), Event::Resign);
+    for mut node in [follower, leader] {
+        step(&mut node, at(6000), Event::VoteRequested { ticket: 1, request: asked });
+        assert_eq!((node.epoch(), step(&mut node, later, Event::Tick)), (8, vec![]));
+    }
+    let mut candidate = node(3);
+    step(&mut candidate, at(0), start(None, (3, 100), &[1, 2, 3], 0));
+    step(&mut candidate, at(5000), Event::Tick);
+    step(&mut candidate, at(5001), Event::Resign);
+    let answer = VoteAnswer { epoch: 3, leader_id: None, granted: true, pre_vote: true };
+    assert_eq!(step(&mut candidate, at(5002), Event::VoteAnswered { from: key(1), answer }), []);
 }

@@ -15,6 +15,14 @@ pub struct ReplicaKey {
     pub directory_id: Uuid,
 }
 
+impl ReplicaKey {
+    /// Whether this names that replica: without a directory it names any of its id.
+    pub fn names(self, replica: ReplicaKey) -> bool {
+        self.id == replica.id
+            && (self.directory_id.is_zero() || self.directory_id == replica.directory_id)
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VoterEndpoint {
     pub listener: String,
@@ -58,9 +66,7 @@ impl VoterSet {
 
     /// A voter whose directory is not known is met by any directory of its id.
     pub fn is_voter(&self, key: ReplicaKey) -> bool {
-        self.voters
-            .get(&key.id)
-            .is_some_and(|v| v.key.directory_id.is_zero() || v.key.directory_id == key.directory_id)
+        self.voters.get(&key.id).is_some_and(|voter| voter.key.names(key))
     }
 
     pub fn is_only_voter(&self, key: ReplicaKey) -> bool {

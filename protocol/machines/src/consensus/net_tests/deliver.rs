@@ -73,7 +73,11 @@ impl World {
                 self.step(to, Event::Flushed { end_offset: end as i64 });
             }
             Message::Wake { life: of } if of == life => self.step(to, Event::Tick),
-            Message::Flushed { .. } | Message::Wake { .. } | Message::Restart => {}
+            Message::Stop { life: of } if of == life => self.crash(to),
+            Message::Flushed { .. }
+            | Message::Wake { .. }
+            | Message::Stop { .. }
+            | Message::Restart => {}
         }
     }
 
