@@ -1,6 +1,6 @@
 //! The small files and the control batches of a metadata log, as Kafka writes them.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use disk::{Disk, DiskError};
 use machines::consensus::{ControlRecord, QuorumState, VoterSet};
@@ -40,19 +40,31 @@ struct VoterJson {
     voter_id: i32,
 }
 
-/// What the quorum-state file of a metadata log says; none where there is none, or one that says nothing.
-pub fn read_quorum_state(disk: &dyn Disk, dir: &Path) -> Result<Option<QuorumState>, DiskError> {
-    let bytes = match disk.read(&dir.join(QUORUM_STATE), MAX_QUORUM_STATE) {
+/// What the quorum-state file of a metadata log says; none where there is none.
+///
+/// # Errors
+/// It cannot be read, or not be understood: what it says of this node's vote must not be passed over.
+pub fn read_quorum_state(
+    disk: &dyn Disk,
+    dir: &Path,
+) -> Result<Option<QuorumState>, QuorumStateError> {
+    let path = dir.join(QUORUM_STATE);
+    let bytes = match disk.read(&path, MAX_QUORUM_STATE) {
         Ok(bytes) => bytes,
         Err(error) if error.is_not_found() => return Ok(None),
-        Err(error) => return Err(error),
+        Err(error) => return Err(error.into()),
     };
-    let Ok(json) = serde_json::from_slice::<StateJson>(&bytes) else {
-        tracing::warn!(dir = %dir.display(), "quorum-state cannot be read; the epoch is taken from the log");
-        return Ok(None);
+    let damaged = |why: String| QuorumStateError::Damaged { path: path.clone(), why };
+    let json: StateJson =
+        serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
+    if !(0..=1).contains(&json.data_version) {
+        let version = json.data_version;
+        return Err(damaged(format!("data_version is {version}, and 0 and 1 are known")));
+    }
+    let voted_directory_id = match &json.voted_directory_id {
+        Some(id) => id.parse().map_err(|_| damaged(format!("votedDirectoryId {id:?} is no id")))?,
+        None => Uuid::ZERO,
     };
-    let voted_directory_id =
-        json.voted_directory_id.and_then(|id| id.parse().ok()).unwrap_or(Uuid::ZERO);
     let data = QuorumStateData {
         leader_id: json.leader_id,
         leader_epoch: json.leader_epoch,
@@ -61,6 +73,18 @@ pub fn read_quorum_state(disk: &dyn Disk, dir: &Path) -> Result<Option<QuorumSta
         ..Default::default()
     };
     Ok(Some(QuorumState::from_data(&data)))
+}
+
+/// Why the quorum-state file says nothing.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum QuorumStateError {
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    #[error(
+        "{path}: {why}: it says what this node has voted for, which it must not forget: restore the file; or remove it, \
+         but only while all the other voters follow one leader"
+    )]
+    Damaged { path: PathBuf, why: String },
 }
 
 pub(crate) fn write_quorum_state(
@@ -137,4 +161,44 @@ pub enum RecordsError {
     Decode(#[from] DecodeError),
     #[error("offset {offset}: no sense in a record of type {kind}, version {version}: {source}")]
     Record { offset: i64, kind: String, version: String, source: DecodeError },
+}
+
+#[cfg(test)]
+mod tests {
+    use disk::RealDisk;
+    use machines::consensus::ReplicaKey;
+
+    use super::*;
+
+    /// Passed over, the file would have this node vote twice in an epoch.
+    #[test]
+    fn a_vote_is_read_back_or_else_the_file_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let (disk, dir) = (RealDisk::new(), dir.path());
+        assert_eq!(read_quorum_state(&disk, dir).unwrap(), None);
+        let voted = ReplicaKey { id: 2, directory_id: Uuid::from_u128(77) };
+        let state = QuorumState { epoch: 9, leader_id: None, voted: Some(voted) };
+        let of_the_fixed = ReplicaKey { directory_id: Uuid::ZERO, ..voted };
+        for (version, voted) in [(0, of_the_fixed), (1, voted)] {
+            write_quorum_state(&disk, dir, state, version, &VoterSet::default()).unwrap();
+            let found = read_quorum_state(&disk, dir).unwrap();
+            assert_eq!(found, Some(QuorumState { voted: Some(voted), ..state }));
+        }
+        let whole =
+            String::from_utf8(disk.read(&dir.join(QUORUM_STATE), 1 << 10).unwrap()).unwrap();
+        let id = voted.directory_id.to_string();
+        let no_version = whole.replace("data_version", "version");
+        for damaged in [
+            "",
+            "{}",
+            &whole[..whole.len() - 1],
+            &no_version,
+            &whole.replace("\"data_version\":1", "\"data_version\":2"),
+            &whole.replace(&id, "?"),
+        ] {
+            disk.replace(&dir.join(QUORUM_STATE), damaged.as_bytes()).unwrap();
+            let error = read_quorum_state(&disk, dir).unwrap_err().to_string();
+            assert!(error.contains("quorum-state: ") && error.contains("restore"), "{error}");
+        }
+    }
 }

@@ -21,7 +21,7 @@ pub use controller::{
     Committed, ControllerActor, ControllerAnswer, ControllerArgs, ControllerHandle, ControllerMsg,
     Unavailable,
 };
-pub use files::{METADATA_DIR, read_quorum_state};
+pub use files::{METADATA_DIR, QuorumStateError, read_quorum_state};
 pub use format::{FormatError, FormatSpec, Formatted, format_directories, load_directories};
 pub use handle::QuorumHandle;
 pub use isr::{AlterIsr, AlterIsrArgs, AlterIsrMsg};
