@@ -62,12 +62,14 @@ impl Remote {
         request: &ControllerRequest,
         limit: Duration,
     ) -> ControllerAnswer {
-        let asking = async {
-            let connection = self.connection(address, limit).await?;
-            send(&connection, request, limit).await
-        };
-        let asked = match self.world.timeout(limit, asking).await {
-            Ok(asked) => asked,
+        let begun = self.world.mono();
+        let asked = match self.world.timeout(limit, self.connection(address, limit)).await {
+            Ok(Ok(connection)) => {
+                // Its own time-out is the one that ends a connection where nobody answers any more.
+                let left = (begun + limit).saturating_sub(self.world.mono());
+                send(&connection, request, left).await
+            }
+            Ok(Err(error)) => Err(error),
             Err(_) => return Err(Unavailable::TimedOut),
         };
         match asked {
