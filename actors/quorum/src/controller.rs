@@ -211,10 +211,7 @@ impl Actor for ControllerActor {
 
     async fn start(cx: &mut Cx<Self>, args: ControllerArgs) -> Result<Self, Failure> {
         let me = cx.me().clone();
-        let sink = Arc::new(move |event| {
-            // One that has ended subscribes anew when it is restarted.
-            let _ = me.send_now(ControllerMsg::Raft(event));
-        });
+        let sink = Arc::new(move |event| me.send_now(ControllerMsg::Raft(event)).is_ok());
         args.raft.send(RaftMsg::Subscribe { sink }).await?;
         Ok(ControllerActor {
             machine: Controller::new(args.config.clone()),

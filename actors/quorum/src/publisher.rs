@@ -32,7 +32,7 @@ pub struct MetadataPublisher {
     args: PublisherArgs,
     loader: MetadataLoader,
     clock: SnapshotClock,
-    /// Wall clock of the newest record, which a snapshot names.
+    /// Of the newest record, unix milliseconds: a snapshot names it, and is given up that long after.
     last_ms: i64,
 }
 
@@ -43,10 +43,7 @@ impl Actor for MetadataPublisher {
 
     async fn start(cx: &mut Cx<Self>, args: PublisherArgs) -> Result<Self, Failure> {
         let me = cx.me().clone();
-        let sink = Arc::new(move |event| {
-            // One that has ended subscribes anew when it is restarted.
-            let _ = me.send_now(PublisherMsg::Raft(event));
-        });
+        let sink = Arc::new(move |event| me.send_now(PublisherMsg::Raft(event)).is_ok());
         args.raft.send(RaftMsg::Subscribe { sink }).await?;
         if let Some(interval) = args.snapshots.max_interval {
             cx.every(interval.max(Duration::from_secs(1)), || PublisherMsg::SnapshotDue);
@@ -57,7 +54,7 @@ impl Actor for MetadataPublisher {
 
     async fn handle(&mut self, cx: &mut Cx<Self>, msg: PublisherMsg) -> Outcome {
         match msg {
-            PublisherMsg::Raft(event) => self.follow(cx, event)?,
+            PublisherMsg::Raft(event) => self.follow(event)?,
             PublisherMsg::SnapshotDue => {}
         }
         if let Some(message) = self.snapshot_if_due(cx.world().now()) {
@@ -73,17 +70,26 @@ impl Actor for MetadataPublisher {
 }
 
 impl MetadataPublisher {
-    fn follow(&mut self, cx: &Cx<Self>, event: RaftEvent) -> Outcome {
+    fn follow(&mut self, event: RaftEvent) -> Outcome {
         let committed = match event {
-            RaftEvent::Snapshot { offset, epoch, records, committed } => {
+            RaftEvent::Snapshot { offset, epoch, timestamp_ms, records, committed } => {
                 self.loader = MetadataLoader::default();
                 for record in records.iter() {
                     self.loader.replay(record, offset - 1, epoch)?;
                 }
                 self.loader.skip_to(offset - 1, epoch);
+                self.last_ms = timestamp_ms;
                 committed
             }
-            RaftEvent::Batch { base_offset, next_offset, epoch, records, bytes, committed } => {
+            RaftEvent::Batch {
+                base_offset,
+                next_offset,
+                epoch,
+                timestamp_ms,
+                records,
+                bytes,
+                committed,
+            } => {
                 self.share();
                 for (offset, record) in (base_offset..).zip(&records) {
                     self.loader.replay(record, offset, epoch)?;
@@ -92,8 +98,8 @@ impl MetadataPublisher {
                     self.loader.skip_to(next_offset - 1, epoch);
                 } else {
                     self.clock.committed(bytes);
-                    self.last_ms = cx.world().now().wall_ms;
                 }
+                self.last_ms = timestamp_ms;
                 committed
             }
             RaftEvent::Bootstrap { .. }
@@ -134,5 +140,50 @@ impl MetadataPublisher {
             version: image.metadata_version(),
             timestamp_ms: self.last_ms,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use machines::metadata::MetadataVersion;
+    use wire::{FeatureLevelRecord, MetadataRecord};
+
+    use super::*;
+
+    /// Its retention is counted from there, on each node and after each restart alike.
+    #[test]
+    fn a_snapshot_is_as_old_as_the_newest_record_in_it() {
+        let snapshots = SnapshotPolicy { max_record_bytes: 1, max_interval: None };
+        let watched = || Arc::new(runtime::watch(MetadataImage::default()).0);
+        let args = PublisherArgs {
+            raft: Address::vacant(),
+            images: watched(),
+            settled: watched(),
+            snapshots,
+        };
+        let now = Now::new(Duration::from_secs(100), 100_000);
+        let clock = SnapshotClock::new(snapshots, now);
+        let loader = MetadataLoader::default();
+        let mut publisher = MetadataPublisher { args, loader, clock, last_ms: 0 };
+        let level = FeatureLevelRecord {
+            name: "metadata.version".to_owned(),
+            feature_level: MetadataVersion::LATEST.0,
+            ..Default::default()
+        };
+        let event = RaftEvent::Batch {
+            base_offset: 0,
+            next_offset: 1,
+            epoch: 1,
+            timestamp_ms: 77,
+            records: vec![MetadataRecord::FeatureLevel(level)],
+            bytes: 50,
+            committed: 1,
+        };
+        publisher.follow(event).unwrap();
+        let Some(RaftMsg::WriteSnapshot { id, timestamp_ms, .. }) = publisher.snapshot_if_due(now)
+        else {
+            panic!("no snapshot")
+        };
+        assert_eq!((id.offset, timestamp_ms), (1, 77));
     }
 }

@@ -271,7 +271,7 @@ impl Actor for Raft {
             log: opened.log,
             history: opened.history,
             snapshot_id: opened.snapshot.as_ref().map(|(id, _)| *id),
-            snapshot: opened.snapshot.map(|(id, snapshot)| (id, Arc::new(snapshot.records))),
+            snapshot: opened.snapshot.map(|(id, snapshot)| LoadedSnapshot::new(id, snapshot)),
             subscribers: Vec::new(),
             committed: 0,
             writes_snapshot: false,
@@ -353,6 +353,7 @@ impl Raft {
                         self.log.synced(&job);
                         let end_offset = job.end_offset().min(self.log.recovery_point());
                         self.step(cx, Event::Flushed { end_offset }).await?;
+                        self.write_next_snapshot(cx);
                     }
                     Err(error) => self.sync_failed(error)?,
                 }
@@ -362,18 +363,7 @@ impl Raft {
                 self.write_snapshot(cx, ToWrite { id, records, version, timestamp_ms });
             }
             RaftMsg::SnapshotWritten { id, result } => {
-                self.writes_snapshot = false;
-                result?;
-                if self.snapshot_id < Some(id) {
-                    self.snapshot_id = Some(id);
-                    self.snapshot = None;
-                    self.snapshots.push(id);
-                    self.history.forget_before(id.offset);
-                }
-                self.clean(cx)?;
-                if let Some(next) = self.next_snapshot.take() {
-                    self.write_snapshot(cx, *next);
-                }
+                self.snapshot_written(cx, id, result)?;
             }
             RaftMsg::Clean => self.clean(cx)?,
             RaftMsg::RemoveFiles { deleted } => self.remove_files(cx, deleted),

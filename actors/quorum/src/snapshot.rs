@@ -33,6 +33,8 @@ pub enum SnapshotError {
     Cut { name: String },
     #[error("{name} does not begin with a snapshot's header")]
     Headless { name: String },
+    #[error("{name} would have {bytes} bytes, more than the {MAX_SNAPSHOT} that are read")]
+    TooLarge { name: String, bytes: usize },
     #[error("{0}")]
     Lost(String),
 }
@@ -42,6 +44,8 @@ pub enum SnapshotError {
 pub(crate) struct Snapshot {
     pub(crate) kraft_version: i16,
     pub(crate) voters: Option<VoterSet>,
+    /// Of the newest record that it covers, unix milliseconds.
+    pub(crate) timestamp_ms: i64,
     pub(crate) records: Vec<MetadataRecord>,
 }
 
@@ -138,8 +142,13 @@ pub(crate) fn read(
     dir: &Path,
     id: OffsetAndEpoch,
 ) -> Result<Snapshot, SnapshotError> {
-    let name = file_name(id);
-    let bytes = Bytes::from(disk.read(&dir.join(&name), MAX_SNAPSHOT)?);
+    read_file(disk, &path(dir, id))
+}
+
+/// One that may have another name yet.
+pub(crate) fn read_file(disk: &dyn Disk, path: &Path) -> Result<Snapshot, SnapshotError> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let bytes = Bytes::from(disk.read(path, MAX_SNAPSHOT)?);
     let failed = |source| SnapshotError::Records { name: name.clone(), source };
     let mut snapshot = Snapshot::default();
     let mut ended = false;
@@ -156,6 +165,9 @@ pub(crate) fn read(
             // The last control record of a whole snapshot is its footer.
             ended = record.key.as_deref() == Some(&[0, 0, 0, 4]);
             match parse_control(&record).map_err(failed)? {
+                Some(ControlRecord::SnapshotHeader(header)) => {
+                    snapshot.timestamp_ms = header.last_contained_log_timestamp;
+                }
                 Some(ControlRecord::KRaftVersion(version)) => {
                     snapshot.kraft_version = version.kraft_version;
                 }
@@ -192,6 +204,9 @@ pub(crate) fn write(
     let footer = [ControlRecord::snapshot_footer()];
     let footer = control_batch(&footer, next, id.epoch, now_ms).map_err(failed)?;
     contents.extend_from_slice(&footer.to_bytes());
+    if contents.len() > MAX_SNAPSHOT {
+        return Err(SnapshotError::TooLarge { name, bytes: contents.len() });
+    }
     Ok(disk.replace(&dir.join(&name), &contents)?)
 }
 
@@ -241,7 +256,8 @@ mod tests {
         write(&disk, dir.path(), id, &head, &records, MetadataVersion::LATEST, 7).unwrap();
         assert_eq!(list(&disk, dir.path()).unwrap(), [id]);
         let found = read(&disk, dir.path(), id).unwrap();
-        assert_eq!((found.kraft_version, found.records == records), (1, true));
+        assert_eq!((found.kraft_version, found.timestamp_ms), (1, 7));
+        assert!(found.records == records);
         let path = dir.path().join("00000000000000000042-0000000003.checkpoint");
         let whole = disk.read(&path, MAX_SNAPSHOT).unwrap();
         disk.replace(&path, &whole[..whole.len() - 10]).unwrap();

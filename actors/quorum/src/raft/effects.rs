@@ -196,13 +196,14 @@ impl Raft {
         })
     }
 
-    /// One at a time: of those that are asked for meanwhile the newest says all that the others would.
+    /// One at a time: of those that are asked for meanwhile the newest says all that the others would. Nor before the log is on disk
+    /// as far: what a snapshot says is in it must not be missing there after a power loss.
     pub(super) fn write_snapshot(&mut self, cx: &mut Cx<Self>, snapshot: ToWrite) {
         let ToWrite { id, records, version, timestamp_ms } = snapshot;
         if self.snapshot_id >= Some(id) {
             return;
         }
-        if self.writes_snapshot {
+        if self.writes_snapshot || self.log.recovery_point() < id.offset {
             let newest = self.next_snapshot.as_ref().is_none_or(|next| next.id < id);
             if newest {
                 let next = ToWrite { id, records, version, timestamp_ms };
@@ -220,6 +221,35 @@ impl Raft {
             result: result
                 .unwrap_or_else(|lost| Err(snapshot::SnapshotError::Lost(lost.to_string()))),
         });
+    }
+}
+
+impl Raft {
+    /// Without it the log stays longer than it must, and nothing else is wrong: the next one may succeed.
+    pub(super) fn snapshot_written(
+        &mut self,
+        cx: &mut Cx<Self>,
+        id: OffsetAndEpoch,
+        result: Result<(), snapshot::SnapshotError>,
+    ) -> Outcome {
+        self.writes_snapshot = false;
+        if let Err(error) = result {
+            tracing::error!(?id, %error, "a snapshot of the metadata log was not written");
+        } else if self.snapshot_id < Some(id) {
+            self.snapshot_id = Some(id);
+            self.snapshot = None;
+            self.snapshots.push(id);
+            self.history.forget_before(id.offset);
+        }
+        self.clean(cx)?;
+        self.write_next_snapshot(cx);
+        Ok(())
+    }
+
+    pub(super) fn write_next_snapshot(&mut self, cx: &mut Cx<Self>) {
+        if let Some(next) = self.next_snapshot.take() {
+            self.write_snapshot(cx, *next);
+        }
     }
 }
 

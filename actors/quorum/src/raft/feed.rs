@@ -9,18 +9,37 @@ use wire::batch::BatchError;
 
 use super::Raft;
 use crate::files::{RecordsError, decode_record};
-use crate::snapshot::{self, MAX_BATCH_BYTES};
+use crate::snapshot::{self, MAX_BATCH_BYTES, Snapshot};
 
-/// A snapshot's records, and where it ends.
-pub(super) type LoadedSnapshot = (OffsetAndEpoch, Arc<Vec<MetadataRecord>>);
+/// What the newest snapshot says, and where it ends.
+#[derive(Clone)]
+pub(super) struct LoadedSnapshot {
+    id: OffsetAndEpoch,
+    timestamp_ms: i64,
+    records: Arc<Vec<MetadataRecord>>,
+}
 
-/// Takes what happens to the log, in its order; must not block.
-pub type Sink = Arc<dyn Fn(RaftEvent) + Send + Sync>;
+impl LoadedSnapshot {
+    pub(super) fn new(id: OffsetAndEpoch, snapshot: Snapshot) -> LoadedSnapshot {
+        let Snapshot { timestamp_ms, records, .. } = snapshot;
+        LoadedSnapshot { id, timestamp_ms, records: Arc::new(records) }
+    }
+}
+
+/// Takes what happens to the log, in its order; must not block. False where nobody is there to take it any more.
+pub type Sink = Arc<dyn Fn(RaftEvent) -> bool + Send + Sync>;
 
 #[derive(Debug, Clone)]
 pub enum RaftEvent {
     /// Everything that the log said before `offset`.
-    Snapshot { offset: i64, epoch: i32, records: Arc<Vec<MetadataRecord>>, committed: i64 },
+    Snapshot {
+        offset: i64,
+        epoch: i32,
+        /// Of the newest record that it covers, unix milliseconds.
+        timestamp_ms: i64,
+        records: Arc<Vec<MetadataRecord>>,
+        committed: i64,
+    },
     /// What a new cluster begins with: the first controller writes it to the empty log.
     Bootstrap { records: Arc<Vec<MetadataRecord>> },
     /// One batch, committed; control batches have no records.
@@ -28,6 +47,8 @@ pub enum RaftEvent {
         base_offset: i64,
         next_offset: i64,
         epoch: i32,
+        /// Of its newest record, unix milliseconds.
+        timestamp_ms: i64,
         records: Vec<MetadataRecord>,
         bytes: u64,
         /// What is committed reaches this far, and will be told; 0 where it is not known yet.
@@ -45,22 +66,28 @@ pub(super) struct Subscriber {
     next_offset: i64,
     started: bool,
     told: Option<(bool, i32)>,
+    gone: bool,
 }
 
 impl Subscriber {
     pub(super) fn new(sink: Sink) -> Subscriber {
-        Subscriber { sink, next_offset: 0, started: false, told: None }
+        Subscriber { sink, next_offset: 0, started: false, told: None, gone: false }
+    }
+
+    fn tell(&mut self, event: RaftEvent) {
+        self.gone |= !(self.sink)(event);
     }
 
     /// An id of 0 and 0 is no snapshot of the log but what it is to begin with.
     fn start(&mut self, snapshot: Option<LoadedSnapshot>, committed: i64) {
         self.started = true;
-        let Some((OffsetAndEpoch { offset, epoch }, records)) = snapshot else { return };
-        if (offset, epoch) == (0, 0) {
-            (self.sink)(RaftEvent::Bootstrap { records });
+        let Some(LoadedSnapshot { id, timestamp_ms, records }) = snapshot else { return };
+        let OffsetAndEpoch { offset, epoch } = id;
+        if id == OffsetAndEpoch::EMPTY {
+            self.tell(RaftEvent::Bootstrap { records });
         } else {
             self.next_offset = offset;
-            (self.sink)(RaftEvent::Snapshot { offset, epoch, records, committed });
+            self.tell(RaftEvent::Snapshot { offset, epoch, timestamp_ms, records, committed });
         }
     }
 }
@@ -70,6 +97,8 @@ impl Raft {
     pub(super) fn feed(&mut self) -> Outcome {
         let mut subscribers = std::mem::take(&mut self.subscribers);
         let fed = subscribers.iter_mut().try_for_each(|subscriber| self.feed_one(subscriber));
+        // One that was started anew has subscribed anew.
+        subscribers.retain(|subscriber| !subscriber.gone);
         self.subscribers = subscribers;
         fed
     }
@@ -78,7 +107,7 @@ impl Raft {
     fn newest_snapshot(&mut self) -> Result<Option<LoadedSnapshot>, Failure> {
         if let (None, Some(id)) = (&self.snapshot, self.snapshot_id) {
             let read = snapshot::read(&**self.args.log_dir.disk(), &self.dir, id)?;
-            self.snapshot = Some((id, Arc::new(read.records)));
+            self.snapshot = Some(LoadedSnapshot::new(id, read));
         }
         Ok(self.snapshot.clone())
     }
@@ -100,10 +129,9 @@ impl Raft {
             && (subscriber.told == Some((true, epoch)) || self.has_told_all(subscriber, epoch));
         if subscriber.told != Some((leads, epoch)) {
             subscriber.told = Some((leads, epoch));
-            (subscriber.sink)(if leads {
-                RaftEvent::Leading { epoch }
-            } else {
-                RaftEvent::NotLeading { epoch }
+            subscriber.tell(match leads {
+                true => RaftEvent::Leading { epoch },
+                false => RaftEvent::NotLeading { epoch },
             });
         }
         Ok(())
@@ -126,15 +154,16 @@ impl Raft {
             match records_of(&batch) {
                 Ok(records) => {
                     subscriber.next_offset = header.next_offset();
-                    (subscriber.sink)(RaftEvent::Batch {
+                    subscriber.tell(RaftEvent::Batch {
                         base_offset: header.base_offset,
                         next_offset: header.next_offset(),
                         epoch: header.leader_epoch,
+                        timestamp_ms: header.max_timestamp,
                         records,
                         bytes: batch.size() as u64,
                         committed: self.committed,
                     });
-                    true
+                    !subscriber.gone
                 }
                 Err(error) => {
                     failed = Some(error);

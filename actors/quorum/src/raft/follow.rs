@@ -238,12 +238,15 @@ impl Raft {
             offset: partition.diverging_epoch.end_offset,
         };
         let offset = truncation_offset(diverging, |epoch| self.end_of(epoch));
-        if offset < self.committed {
-            return Err(Failure::new(format!(
-                "the leader asks to cut the metadata log at offset {offset}, and {} of it is committed: the directory of one of \
-                 the voters was lost or replaced; find which, and restore it",
-                self.committed
-            )));
+        let committed = self.committed.max(self.snapshot_id.map_or(0, |id| id.offset));
+        if offset < committed {
+            let why = format!(
+                "the leader asks to cut the metadata log at offset {offset}, and {committed} of it is committed: the directory of \
+                 one of the voters was lost or replaced; find which, and restore it",
+            );
+            // Raft alone, started anew, would not know what was committed, and cut it off.
+            self.args.log_dir.fail(&why);
+            return Err(Failure::new(why));
         }
         if let Some(gone) = self.log.truncate_to(offset, cx.world().now().wall_ms)? {
             gone.remove(&**self.args.log_dir.disk())?;
@@ -273,7 +276,7 @@ impl Raft {
     ) -> Result<bool, Failure> {
         let mut next = self.log.log_end_offset();
         let mut epoch = self.last_epoch();
-        let mut found = Vec::new();
+        let (is_news, mut found) = (!bytes.is_empty(), Vec::new());
         for batch in batches(bytes) {
             // The last one may be cut off.
             let Ok(batch) = batch else { break };
@@ -292,7 +295,8 @@ impl Raft {
             found.push(batch);
         }
         if found.is_empty() {
-            return Ok(true);
+            // What begins with half a batch is damaged: a leader sends one whole at least.
+            return Ok(!is_news);
         }
         let appended = self.write(cx, &found, epoch)?;
         self.step(cx, appended).await?;
@@ -377,10 +381,10 @@ impl Raft {
         let id = fetch.id;
         fetch.file.sync_all()?;
         drop(fetch.file);
+        // What is not one is found before anything is given up for it: the newest snapshot is what the node starts with.
+        let said = snapshot::read_file(&*disk, &fetch.path)?;
         disk.rename(&fetch.path, &snapshot::path(&self.dir, id))?;
         disk.sync_dir(&self.dir)?;
-        // What is not one is found before anything is given up for it.
-        let said = snapshot::read(&*disk, &self.dir, id)?;
         let gone = self.log.truncate_fully_and_start_at(id.offset, cx.world().now().wall_ms)?;
         gone.remove(&*disk)?;
         self.snapshot_id = Some(id);

@@ -32,6 +32,18 @@ pub(super) struct WaitingFetch {
     max_bytes: i32,
 }
 
+/// Why a fetch is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Try {
+    First {
+        may_wait: bool,
+    },
+    /// Something happened meanwhile.
+    Again,
+    /// Its time is over: it says nothing more of whoever asked, who may be gone long since.
+    Last,
+}
+
 struct Found {
     position: FetchPosition,
     records: bytes::Bytes,
@@ -80,7 +92,7 @@ impl Raft {
         let max_bytes = request.max_bytes.clamp(0, MAX_FETCH_BYTES);
         let waiting = WaitingFetch { asker, replica, partition, max_bytes };
         let may_wait = request.max_wait_ms > 0 && self.waiting_fetches.len() < MAX_WAITING;
-        if let Some(waiting) = self.try_fetch(cx, waiting, may_wait).await? {
+        if let Some(waiting) = self.try_fetch(cx, waiting, Try::First { may_wait }).await? {
             let number = self.next_waiting;
             self.next_waiting += 1;
             self.waiting_fetches.insert(number, waiting);
@@ -95,7 +107,7 @@ impl Raft {
         &mut self,
         cx: &mut Cx<Self>,
         fetch: WaitingFetch,
-        may_wait: bool,
+        of: Try,
     ) -> Result<Option<WaitingFetch>, Failure> {
         let error = self.check_leader_request(fetch.partition.current_leader_epoch);
         if error != ErrorCode::None {
@@ -106,13 +118,14 @@ impl Raft {
         let found = self.find(&fetch)?;
         let (replica, offset) = (fetch.replica, fetch.partition.fetch_offset);
         let follows = replica.id >= 0 && replica.id != self.args.local.key.id;
-        if found.position == FetchPosition::Valid && follows {
+        if found.position == FetchPosition::Valid && follows && of != Try::Last {
             self.step(cx, Event::Fetched { replica, offset }).await?;
         }
         let known = fetch.partition.high_watermark;
         let news = !found.records.is_empty()
             || found.position != FetchPosition::Valid
             || known < self.consensus.high_watermark().unwrap_or(-1);
+        let may_wait = matches!(of, Try::First { may_wait: true } | Try::Again);
         if may_wait && !news {
             return Ok(Some(fetch));
         }
@@ -215,7 +228,7 @@ impl Raft {
     pub(super) async fn wake_fetches(&mut self, cx: &mut Cx<Self>) -> Outcome {
         while std::mem::take(&mut self.fetches_due) {
             for (number, waiting) in std::mem::take(&mut self.waiting_fetches) {
-                if let Some(waiting) = self.try_fetch(cx, waiting, true).await? {
+                if let Some(waiting) = self.try_fetch(cx, waiting, Try::Again).await? {
                     self.waiting_fetches.insert(number, waiting);
                 }
             }
@@ -225,7 +238,7 @@ impl Raft {
 
     pub(super) async fn fetch_timed_out(&mut self, cx: &mut Cx<Self>, number: u64) -> Outcome {
         if let Some(waiting) = self.waiting_fetches.remove(&number) {
-            self.try_fetch(cx, waiting, false).await?;
+            self.try_fetch(cx, waiting, Try::Last).await?;
         }
         Ok(())
     }

@@ -40,16 +40,21 @@ impl Told {
             };
             told.lines.lock().unwrap().push(line);
             told.pulse.publish();
+            true
         })
     }
 
     /// All it was told until it leads.
     async fn until_leading(&self) -> Vec<String> {
+        self.until(|line| line.starts_with("leads")).await
+    }
+
+    async fn until(&self, wanted: impl Fn(&str) -> bool) -> Vec<String> {
         loop {
             let mut waiter = runtime::Waiter::new();
             waiter.on(&self.pulse);
             let lines = self.lines.lock().unwrap().clone();
-            if lines.iter().any(|line| line.starts_with("leads")) {
+            if lines.iter().any(|line| wanted(line)) {
                 return lines;
             }
             waiter.wait().await;
@@ -185,6 +190,42 @@ async fn who_comes_late_begins_with_the_newest_snapshot() {
     assert_eq!(told[0], "snapshot up to 7", "{told:?}");
     let next = told.iter().find(|line| line.contains("records")).unwrap();
     assert_eq!(next, "1 records from 7 to 8", "{told:?}");
+    raft.stop().await;
+}
+
+/// After a power loss the log must not end before the snapshot does.
+#[tokio::test]
+async fn a_snapshot_waits_until_the_log_is_on_disk_as_far() {
+    let disk = SimDisk::new(SimDiskOptions::default()).mount();
+    let raft = on(&disk);
+    let told = Told::default();
+    raft.me().send_now(RaftMsg::Subscribe { sink: told.sink() }).unwrap();
+    told.until_leading().await;
+    raft.me().send_now(snapshot(4)).unwrap();
+    for base in 1..=2 {
+        assert_eq!(raft.me().ask(LIMIT, |r| append(base, r)).await.unwrap().unwrap(), base + 1);
+        told.until(|line| *line == format!("1 records from {base} to {}", base + 1)).await;
+        assert_eq!(snapshots(&disk), [] as [i64; 0]);
+    }
+    let mut end = 3;
+    while snapshots(&disk) != [4] {
+        end = raft.me().ask(LIMIT, |reply| append(end, reply)).await.unwrap().unwrap();
+    }
+    raft.stop().await;
+}
+
+#[tokio::test]
+async fn who_has_gone_is_told_nothing_more() {
+    let raft = alone().await;
+    let (told, gone) = (Told::default(), Told::default());
+    let sink = gone.sink();
+    let sink: Sink = Arc::new(move |event| sink(event) && false);
+    raft.me().send_now(RaftMsg::Subscribe { sink }).unwrap();
+    raft.me().send_now(RaftMsg::Subscribe { sink: told.sink() }).unwrap();
+    told.until_leading().await;
+    assert_eq!(raft.me().ask(LIMIT, |reply| append(1, reply)).await.unwrap().unwrap(), 2);
+    told.until(|line| line == "1 records from 1 to 2").await;
+    assert_eq!(gone.lines.lock().unwrap().len(), 1);
     raft.stop().await;
 }
 
