@@ -4,6 +4,8 @@
 //! leadership is lost, what was not committed is void: the machine is made anew from the log.
 
 mod gone;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -67,10 +69,7 @@ pub enum ControllerMsg {
         held: Option<Held>,
     },
     Raft(RaftEvent),
-    Appended {
-        through: u64,
-        result: Result<i64, RaftError>,
-    },
+    Appended(Result<i64, RaftError>),
     Timer(ControllerTimer),
     /// A connection ended on which this broker's heartbeats came.
     ContactLost(Process),
@@ -184,9 +183,8 @@ impl ControllerHandle {
 struct Waiting {
     reply: Reply<ControllerAnswer>,
     answer: ControllerReply,
-    /// The append that it waits for, until that is answered with an offset.
-    append: u64,
-    end: Option<i64>,
+    /// It was decided on all before this offset.
+    end: i64,
 }
 
 pub struct ControllerActor {
@@ -198,7 +196,6 @@ pub struct ControllerActor {
     committed_offset: i64,
     active: Option<i32>,
     next_ticket: u64,
-    appends: u64,
     waiting: Map<Ticket, Waiting>,
     timers: Map<ControllerTimer, TimerId>,
     reach: Reach,
@@ -220,7 +217,6 @@ impl Actor for ControllerActor {
             committed_offset: 0,
             active: None,
             next_ticket: 0,
-            appends: 0,
             waiting: Map::new(),
             timers: Map::new(),
             reach: Reach::default(),
@@ -234,7 +230,7 @@ impl Actor for ControllerActor {
                 self.request(cx, *request, reply).await?;
             }
             ControllerMsg::Raft(event) => self.follow(cx, event).await?,
-            ControllerMsg::Appended { through, result } => self.appended(through, result)?,
+            ControllerMsg::Appended(result) => self.appended(result)?,
             ControllerMsg::ContactLost(process) => self.look_for(cx, process),
             ControllerMsg::Reached { process, address } => self.reach.reached(&process, address),
             ControllerMsg::Gone(process) => self.gone(cx, process).await?,
@@ -302,7 +298,9 @@ impl ControllerActor {
         }
         // The controller answers a request at once or not at all: the one reply is to this request.
         if let (Some((ticket, answer)), Some(reply)) = (decision.replies.pop(), reply) {
-            self.waiting.insert(ticket, Waiting { reply, answer, append: self.appends, end: None });
+            // Raft takes the records at this end of the log, or not at all.
+            let end = self.machine.next_offset();
+            self.waiting.insert(ticket, Waiting { reply, answer, end });
         }
         self.release();
         for op in decision.timers {
@@ -318,58 +316,42 @@ impl ControllerActor {
         records: Vec<MetadataRecord>,
         version: machines::metadata::MetadataVersion,
     ) {
-        self.appends += 1;
-        let (through, me) = (self.appends, cx.me().clone());
+        let epoch = self.active.unwrap_or(-1);
+        let me = cx.me().clone();
         let sink = move |_, result: Result<Result<i64, RaftError>, runtime::Dropped>| {
-            let result = result.unwrap_or(Err(RaftError::NotLeader { epoch: -1 }));
+            let result = result.unwrap_or(Err(RaftError::NotLeader { epoch }));
             // One that has ended has nobody to answer to.
-            let _ = me.send_now(ControllerMsg::Appended { through, result });
+            let _ = me.send_now(ControllerMsg::Appended(result));
         };
         let reply = Reply::to_sink(Arc::new(sink), 0);
-        let epoch = self.active.unwrap_or(-1);
         // Where raft is gone the reply is dropped, which is an answer.
         let append = RaftMsg::Append { epoch, base_offset, records, version, reply };
         let _ = self.args.raft.send(append).await;
     }
 
-    fn appended(&mut self, through: u64, result: Result<i64, RaftError>) -> Outcome {
+    /// A refusal may come when another epoch of this node has begun.
+    fn appended(&mut self, result: Result<i64, RaftError>) -> Outcome {
         match result {
-            Ok(end) => {
-                for waiting in self.waiting.values_mut().filter(|w| w.append == through) {
-                    waiting.end = Some(end);
+            Ok(_) => Ok(()),
+            Err(RaftError::NotLeader { epoch }) => {
+                if self.active == Some(epoch) {
+                    self.stand_by();
                 }
-                self.release();
-                Ok(())
-            }
-            Err(RaftError::NotLeader { .. }) => {
-                self.stand_by();
                 Ok(())
             }
             Err(error) => Err(error.into()),
         }
     }
 
-    /// Lets go every reply whose records, and all before them, are committed.
+    /// Lets go every reply for which all that it was decided on is committed.
     fn release(&mut self) {
         let committed = self.committed_offset;
-        let settled = self.appends_settled();
-        while let Some(first) = self.waiting.first_entry() {
-            let waiting = first.get();
-            let done = match waiting.end {
-                Some(end) => end <= committed,
-                None => waiting.append <= settled,
-            };
-            if !done {
-                return;
-            }
+        while let Some(first) = self.waiting.first_entry()
+            && first.get().end <= committed
+        {
             let Waiting { reply, answer, .. } = first.remove();
             reply.send(Ok(Committed { reply: answer, offset: committed - 1 }));
         }
-    }
-
-    /// The last append of which every record is committed.
-    fn appends_settled(&self) -> u64 {
-        if self.machine.next_offset() <= self.committed_offset { self.appends } else { 0 }
     }
 
     async fn follow(&mut self, cx: &mut Cx<Self>, event: RaftEvent) -> Outcome {
