@@ -99,7 +99,6 @@ impl Scene {
             node_id: 1,
             cluster_id: "cluster".to_owned(),
             quorum_ids: vec![1],
-            replication: true,
             // No record comes unasked.
             settings: Values::new([("metadata.max.idle.interval.ms", "0")]).unwrap(),
             bootstrap: bootstrap_records(&levels),

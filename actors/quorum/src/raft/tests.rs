@@ -219,7 +219,7 @@ async fn who_has_gone_is_told_nothing_more() {
     let raft = alone().await;
     let (told, gone) = (Told::default(), Told::default());
     let sink = gone.sink();
-    let sink: Sink = Arc::new(move |event| sink(event) && false);
+    let sink: Sink = Arc::new(move |event| !sink(event));
     raft.me().send_now(RaftMsg::Subscribe { sink }).unwrap();
     raft.me().send_now(RaftMsg::Subscribe { sink: told.sink() }).unwrap();
     told.until_leading().await;
