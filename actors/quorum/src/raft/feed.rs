@@ -75,7 +75,7 @@ impl Subscriber {
     }
 
     fn tell(&mut self, event: RaftEvent) {
-        self.gone |= !(self.sink)(event);
+        self.gone = self.gone || !(self.sink)(event);
     }
 
     /// An id of 0 and 0 is no snapshot of the log but what it is to begin with.
