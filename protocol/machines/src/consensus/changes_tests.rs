@@ -186,8 +186,6 @@ fn one_that_was_removed_stands_until_it_knows_that_to_be_committed() {
         leader.remove(at(10), 1);
         if committed {
             leader.fetched(at(11), 2);
-        } else {
-            leader.step(at(11), Event::Resign);
         }
         leader.step(at(12), Event::Heard { leader_id: None, epoch: 2 });
         let asked = leader.step(at(10_000), Event::Tick);
