@@ -1,17 +1,19 @@
-//! Three nodes with a replica each, under faults of all kinds: a record that was acknowledged by all is at its offset on every replica,
-//! and all hold the same bytes.
+//! Three nodes with a replica each, under faults of all kinds: a record that was acknowledged by all, or that a consumer read, is at its
+//! offset on every replica, and there once; all hold the same bytes; and whoever left the ISR comes back to it.
 
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use model::Uuid;
+use model::{TopicPartition, Uuid};
 use ottla::Node;
 use ottla::client::{
-    Client, ClientConfig, Connection, NewTopic, Producer, ProducerConfig, ProducerRecord,
+    Client, ClientConfig, Connection, ConsumerConfig, NewTopic, Producer, ProducerConfig,
+    ProducerRecord, Reset, Start,
 };
+use ottla::runtime::Bulkhead;
 use ottla::runtime::sim::{
     Life, NodeIndex, SimFault, SimOptions, Simulation, TraceLog, check_replay,
 };
@@ -65,7 +67,11 @@ type Records = BTreeMap<(i32, i64), String>;
 
 #[derive(Default)]
 struct Story {
-    acknowledged: Mutex<Records>,
+    /// What was acknowledged or read.
+    told: Mutex<Records>,
+    acknowledged: AtomicUsize,
+    /// How many replicas the ISRs lacked at the most.
+    lacked: AtomicUsize,
     calm: AtomicBool,
     done: AtomicBool,
     wrong: Mutex<Vec<String>>,
@@ -73,6 +79,15 @@ struct Story {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Story {
+    fn tell(&self, how: &str, at: (i32, i64), value: String) {
+        let known = lock(&self.told).entry(at).or_insert_with(|| value.clone()).clone();
+        if known != value {
+            lock(&self.wrong).push(format!("{how} {value:?} at {at:?}, which is {known:?}"));
+        }
+    }
 }
 
 async fn client(life: Life, story: Arc<Story>) {
@@ -95,6 +110,7 @@ async fn client(life: Life, story: Arc<Story>) {
         }
         life.world.sleep(Duration::from_millis(100)).await;
     };
+    life.world.spawn(Bulkhead::Control, follow(client.clone(), story.clone()));
     let delivery_timeout = Duration::from_secs(20);
     let config_of = || ProducerConfig { delivery_timeout, ..ProducerConfig::default() };
     let producer = client.producer(config_of());
@@ -102,11 +118,42 @@ async fn client(life: Life, story: Arc<Story>) {
     while !story.calm.load(Ordering::Relaxed) {
         produce(&life, &producer, &story, number).await;
         number += 10;
+        note_isr(&client, &story).await;
+    }
+    while note_isr(&client, &story).await != Some(0) {
+        life.world.sleep(Duration::from_millis(200)).await;
     }
     while !all_hold_the_same(&life, &config, id, &story).await {
         life.world.sleep(Duration::from_millis(200)).await;
     }
     story.done.store(true, Ordering::Relaxed);
+}
+
+/// How many replicas the smallest ISR lacks.
+async fn note_isr(client: &Client, story: &Story) -> Option<usize> {
+    let topic = client.admin().describe_topic(TOPIC).await.ok()?;
+    let lacks = topic.partitions.iter().map(|p| NODES.len().saturating_sub(p.isr.len())).max()?;
+    story.lacked.fetch_max(lacks, Ordering::Relaxed);
+    Some(lacks)
+}
+
+/// Reads along.
+async fn follow(client: Client, story: Arc<Story>) {
+    let config = ConsumerConfig { reset: Reset::Fail, ..ConsumerConfig::default() };
+    let mut consumer = client.consumer(config);
+    for partition in 0..PARTITIONS {
+        consumer.assign(TopicPartition::new(TOPIC, partition), Start::Earliest);
+    }
+    while !story.calm.load(Ordering::Relaxed) {
+        // It tries again whatever may pass.
+        let Ok(read) = consumer.poll(LIMIT).await else { continue };
+        for records in read {
+            for record in records.records {
+                let at = (records.partition.partition, record.offset);
+                story.tell("read", at, text(record.value));
+            }
+        }
+    }
 }
 
 /// Ten records; what is not acknowledged may be there or not.
@@ -121,7 +168,8 @@ async fn produce(life: &Life, producer: &Producer, story: &Story, first: usize) 
         match delivery.await {
             Ok(delivered) => {
                 let Some(offset) = delivered.offset else { continue };
-                lock(&story.acknowledged).insert((delivered.partition, offset), value);
+                story.tell("acknowledged", (delivered.partition, offset), value);
+                story.acknowledged.fetch_add(1, Ordering::Relaxed);
             }
             Err(error) => life.trace.note(format_args!("{value}: {error}")),
         }
@@ -143,11 +191,15 @@ async fn all_hold_the_same(life: &Life, config: &ClientConfig, id: Uuid, story: 
             return false;
         }
         let found = records(&held[0]);
-        let acknowledged = lock(&story.acknowledged);
-        for ((of, offset), value) in acknowledged.iter().filter(|((of, _), _)| *of == partition) {
+        let once: BTreeSet<&String> = found.values().collect();
+        if once.len() < found.len() {
+            lock(&story.wrong).push(format!("partition {partition} has records twice"));
+        }
+        let told = lock(&story.told).clone();
+        for ((of, offset), value) in told.iter().filter(|((of, _), _)| *of == partition) {
             if found.get(offset) != Some(value) {
                 let there = found.get(offset);
-                let what = format!("{of}@{offset} is {there:?}, not the acknowledged {value:?}");
+                let what = format!("{of}@{offset} is {there:?}, not {value:?}, as was told");
                 lock(&story.wrong).push(what);
             }
         }
@@ -196,8 +248,11 @@ async fn held_by(
 fn records(bytes: &[u8]) -> BTreeMap<i64, String> {
     let batches = batches(Bytes::copy_from_slice(bytes)).filter_map(Result::ok);
     let records = batches.flat_map(|batch| batch.records(1 << 20).into_iter().flatten());
-    let value = |value: Option<Bytes>| String::from_utf8_lossy(&value.unwrap_or_default()).into();
-    records.filter_map(Result::ok).map(|record| (record.offset, value(record.value))).collect()
+    records.filter_map(Result::ok).map(|record| (record.offset, text(record.value))).collect()
+}
+
+fn text(value: Option<Bytes>) -> String {
+    String::from_utf8_lossy(&value.unwrap_or_default()).into()
 }
 
 /// Until all that are back are in sync again.
@@ -238,6 +293,7 @@ struct Judged {
     log: TraceLog,
     wrong: Vec<String>,
     acknowledged: usize,
+    lacked: usize,
 }
 
 fn run(seed: u64, keep_lines: bool) -> Judged {
@@ -266,10 +322,10 @@ fn run(seed: u64, keep_lines: bool) -> Judged {
     let log = world.finish();
     let mut wrong = std::mem::take(&mut *lock(&story.wrong));
     if !story.done.load(Ordering::Relaxed) {
-        wrong.push("the replicas do not come to hold the same".to_owned());
+        wrong.push("the replicas do not come to be in sync and hold the same".to_owned());
     }
-    let acknowledged = lock(&story.acknowledged).len();
-    Judged { log, wrong, acknowledged }
+    let acknowledged = story.acknowledged.load(Ordering::Relaxed);
+    Judged { log, wrong, acknowledged, lacked: story.lacked.load(Ordering::Relaxed) }
 }
 
 /// `OTTLA_SEED` is one seed alone, told in full; `OTTLA_SEEDS` is how many.
@@ -278,7 +334,7 @@ fn what_all_replicas_acknowledged_is_on_all_of_them() {
     let number = |name| std::env::var(name).ok().and_then(|text: String| text.parse::<u64>().ok());
     let one = number("OTTLA_SEED");
     let seeds = one.map_or(0..number("OTTLA_SEEDS").unwrap_or(3), |seed| seed..seed + 1);
-    let mut acknowledged = 0;
+    let (mut acknowledged, mut lacked) = (0, 0);
     for seed in seeds {
         let judged = run(seed, one.is_some());
         judged.log.lines.iter().for_each(|line| println!("{line}"));
@@ -287,7 +343,9 @@ fn what_all_replicas_acknowledged_is_on_all_of_them() {
             format!("OTTLA_SEED={seed} cargo test --test simulation replication -- --nocapture");
         assert!(judged.wrong.is_empty(), "seed {seed}: {again}\n  {}", judged.wrong.join("\n  "));
         acknowledged += judged.acknowledged;
+        lacked += judged.lacked;
     }
+    assert!(lacked > 0, "no replica has left the ISR");
     assert!(acknowledged > 500, "{acknowledged} records: too few to mean much");
 }
 

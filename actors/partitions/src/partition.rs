@@ -179,7 +179,7 @@ impl Actor for PartitionActor {
                 // What was given offsets is in the log before another's records are.
                 self.flush(cx).await?;
                 self.step(cx, Event::Follow { leader_epoch, partition_epoch })?;
-                self.handle.followers().show(&self.machine);
+                self.show_followers(cx);
                 self.publish_standing();
             }
             PartitionMsg::Replicate { asked } => Box::pin(self.replicate(cx, *asked)).await?,

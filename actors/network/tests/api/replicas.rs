@@ -52,6 +52,13 @@ impl Rig {
         self.until("t", 0, |h| h.check_replica(last, epoch, None).is_ok()).await;
     }
 
+    fn under_replicated(&self) -> i64 {
+        let metrics = runtime::prometheus([("rig", self.world.registry())]);
+        let mut lines = metrics.lines().filter(|line| line.contains("name=\"under_replicated\""));
+        let number = lines.next().and_then(|line| line.rsplit(' ').next());
+        number.and_then(|number| number.parse().ok()).expect("the number")
+    }
+
     fn isr_asked(&self) -> Option<Vec<(i32, i64)>> {
         let changes = self.isr_changes.take(10);
         let change = changes.into_values().next()?;
@@ -209,10 +216,12 @@ async fn who_caught_up_is_asked_for_and_who_fell_behind_is_not_any_more() {
     produce_to_leader(&mut client).await;
     replicate(&mut client, OTHER, 0).await;
     assert_eq!(rig.isr_asked(), None);
+    assert_eq!(rig.under_replicated(), 1);
     replicate(&mut client, OTHER, 1).await;
     rig.wait_for("it is asked for", || !rig.isr_changes.is_empty()).await;
     assert_eq!(rig.isr_asked(), Some(vec![(NODE, -1), (OTHER, EPOCH)]));
     rig.publish([assign(&[NODE, OTHER], &[NODE, OTHER])]);
+    rig.wait_for("it joined", || rig.under_replicated() == 0).await;
     produce_to_leader(&mut client).await;
     rig.wait_for("it fell behind", || !rig.isr_changes.is_empty()).await;
     assert_eq!(rig.isr_asked(), Some(vec![(NODE, -1)]));

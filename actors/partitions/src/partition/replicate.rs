@@ -17,7 +17,7 @@ impl PartitionActor {
     pub(super) fn lead(&mut self, cx: &Cx<Self>, leadership: Leadership) -> Outcome {
         self.hear_all(cx)?;
         self.step(cx, Event::Lead(leadership))?;
-        self.handle.followers().show(&self.machine);
+        self.show_followers(cx);
         // Of an actor before this one.
         self.hear_all(cx)?;
         // Who waits for followers may have fewer to wait for.
@@ -66,8 +66,23 @@ impl PartitionActor {
             let counted = if after > before { "isr_expansions" } else { "isr_shrinks" };
             cx.counter(counted).add(1);
         }
-        self.handle.followers().show(&self.machine);
+        self.show_followers(cx);
         Ok(())
+    }
+
+    /// To those who serve fetches, and to whoever counts partitions that lack replicas.
+    pub(super) fn show_followers(&self, cx: &Cx<Self>) {
+        let followers = self.handle.followers();
+        let none_before = followers.is_empty();
+        followers.show(&self.machine);
+        // A partition of one replica has no numbers of this kind.
+        if none_before && followers.is_empty() {
+            return;
+        }
+        let lacks = |led: &Leadership| led.isr.len() < led.replicas.len();
+        let under_replicated = self.machine.leadership().is_some_and(lacks);
+        cx.gauge("under_replicated").set(i64::from(under_replicated));
+        cx.gauge("under_min_isr").set(i64::from(self.machine.is_under_min_isr()));
     }
 
     /// Of a leader that has followers: who of them is in sync.
