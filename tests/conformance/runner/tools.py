@@ -14,6 +14,9 @@ MAINS = {
     "console-consumer": PACKAGE + "consumer.ConsoleConsumer",
     "console-producer": PACKAGE + "ConsoleProducer",
     "consumer-groups": PACKAGE + "consumer.group.ConsumerGroupCommand",
+    "features": PACKAGE + "FeatureCommand",
+    "leader-election": PACKAGE + "LeaderElectionCommand",
+    "reassign-partitions": PACKAGE + "reassign.ReassignPartitionsCommand",
     "delete-records": PACKAGE + "DeleteRecordsCommand",
     "dump-log": PACKAGE + "DumpLogSegments",
     "get-offsets": PACKAGE + "GetOffsetShell",
@@ -27,9 +30,14 @@ MAINS = {
 }
 
 
+def command(name, *args):
+    """`name` may have a command of the tool's own behind it."""
+    name, *own = name.split()
+    return install.java("tools", MAINS[name], *own, *args)
+
+
 def tool(name, bootstrap, *args, expect=0, stdin=None):
-    command = install.java("tools", MAINS[name], "--bootstrap-server", bootstrap, *args)
-    return run(*command, expect=expect, stdin=stdin, limit=120)
+    return run(*command(name, "--bootstrap-server", bootstrap, *args), expect=expect, stdin=stdin, limit=120)
 
 
 def rows(table):
