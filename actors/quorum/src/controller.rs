@@ -375,6 +375,9 @@ impl ControllerActor {
                     if self.active == Some(epoch) {
                         let records = next_offset - base_offset;
                         self.machine.replay(&ControllerEvent::Passed { records });
+                        // What was decided before they were told stands behind them.
+                        let behind = self.waiting.values_mut().filter(|w| w.end > base_offset);
+                        behind.for_each(|waiting| waiting.end += records);
                     }
                 }
                 self.committed_offset = next_offset;

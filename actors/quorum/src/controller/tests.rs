@@ -236,3 +236,27 @@ async fn replies_whose_records_may_be_lost_say_that_it_is_not_the_controller() {
     scene.tell(scene.append(resent));
     assert!(again.get().await.unwrap().is_ok());
 }
+
+/// Records of raft itself may come between what the controller knew and what it decided on that.
+#[tokio::test]
+async fn a_reply_waits_for_records_that_stand_behind_those_of_raft() {
+    let mut scene = Scene::new().await;
+    scene.lead(1).await;
+    let answer = scene.ask(register(3));
+    let mut sent = scene.sent().await;
+    let base_offset = sent.base_offset;
+    sent.base_offset += 2;
+    let (next_offset, end) = (sent.base_offset, sent.base_offset + sent.records.len() as i64);
+    scene.tell(RaftEvent::Batch {
+        base_offset,
+        next_offset,
+        epoch: 1,
+        timestamp_ms: 0,
+        records: Vec::new(),
+        bytes: 1,
+        committed: next_offset,
+    });
+    scene.tell(scene.append(sent));
+    assert_eq!(answer.get().await.unwrap().unwrap().offset, end - 1);
+    scene.house.stop().await;
+}
