@@ -204,7 +204,6 @@ impl Rig {
         self.settings.publish(Values::new(given).unwrap());
     }
 
-    /// What the broker is made of.
     pub fn parts(&self) -> &BrokerParts {
         self.broker.parts()
     }
