@@ -145,17 +145,19 @@ fn lifecycle_args(world: &World, shared: &Shared) -> LifecycleArgs {
     LifecycleArgs {
         node: config.node_id,
         cluster_id: shared.cluster_id.clone(),
+        incarnation: shared.incarnation,
         rack: config.rack.clone(),
         listeners: told(shared, &shared.config.advertised),
         log_dirs: shared.log_dirs.clone(),
         previous_broker_epoch: shared.directories.previous_broker_epoch,
         controller: shared.controller_handle(world),
         metadata: shared.images.subscribe(),
+        followed: shared.followed.clone(),
         applied: shared.applied.subscribe(),
         state: shared.lifecycle_state.clone(),
         broker_epoch: shared.broker_epoch.clone(),
         heartbeat_interval: ms(config.quorum.heartbeat_interval_ms),
-        request_timeout: ms(config.quorum.session_timeout_ms),
+        request_timeout: ms(config.quorum.heartbeat_interval_ms),
     }
 }
 

@@ -156,7 +156,7 @@ impl Node {
             .map_err(|lost| StartError::Ended(lost.to_string()))??;
         let bound = bind(&world, &config).await?;
         let name = format!("node-{}", config.node_id);
-        let shared = Shared::new(config, directories, bound);
+        let shared = Shared::new(&world, config, directories, bound);
         let root =
             spawn_root::<NodeActor>(&world, &name, shared.clone()).ok_or(StartError::Name)?;
         Ok(Node { world, shared, root })

@@ -7,9 +7,9 @@ use std::time::Duration;
 use coordinators::{Coordinators, CoordinatorsArgs, Groups};
 use disk::DiskLock;
 use machines::metadata::{ConfigResource, MetadataImage};
-use model::NodeId;
 use model::node_config::{NodeConfig, ReplicationConfig, RoomConfig};
 use model::settings::Values;
+use model::{NodeId, Uuid};
 use network::{Bound, Broker, BrokerParts, ConnectionQuotas, Limits, ListenerActor, ListenerArgs};
 use partitions::{
     Assignments, Hosted, IsrChanges, LogCleaner, LogCleanerArgs, LogDir, LogDirArgs, LogDirState,
@@ -46,6 +46,9 @@ pub(crate) struct Shared {
     pub(crate) assignments: Arc<Assignments>,
     pub(crate) isr_changes: Arc<IsrChanges>,
     pub(crate) images: Arc<Publisher<MetadataImage>>,
+    /// Of these, those that hold this process's registration: what its replicas and coordinators do follows from them.
+    pub(crate) followed: Arc<Publisher<MetadataImage>>,
+    pub(crate) incarnation: Uuid,
     pub(crate) settings: Arc<Publisher<Values>>,
     pub(crate) applied: Arc<Publisher<i64>>,
     pub(crate) raft_status: Arc<Publisher<RaftStatus>>,
@@ -67,7 +70,12 @@ pub(crate) struct DirectoryFacts {
 }
 
 impl Shared {
-    pub(crate) fn new(config: NodeConfig, directories: Directories, bound: Vec<Bound>) -> Shared {
+    pub(crate) fn new(
+        world: &World,
+        config: NodeConfig,
+        directories: Directories,
+        bound: Vec<Bound>,
+    ) -> Shared {
         let publisher = |offset| Arc::new(runtime::watch(offset).0);
         Shared {
             cluster_id: directories.cluster_id,
@@ -81,6 +89,8 @@ impl Shared {
             assignments: Arc::default(),
             isr_changes: Arc::default(),
             images: Arc::new(runtime::watch(MetadataImage::default()).0),
+            followed: Arc::new(runtime::watch(MetadataImage::default()).0),
+            incarnation: world.random("incarnation").uuid(),
             settings: Arc::new(runtime::watch(config.values.clone()).0),
             applied: publisher(-1),
             raft_status: Arc::new(runtime::watch(RaftStatus::default()).0),
@@ -174,7 +184,10 @@ impl Actor for NodeActor {
 
     async fn handle(&mut self, cx: &mut Cx<Self>, msg: NodeMsg) -> Outcome {
         match msg {
-            NodeMsg::MetadataChanged => self.settle(),
+            NodeMsg::MetadataChanged => {
+                self.check_id()?;
+                self.settle();
+            }
             NodeMsg::LookForStuck => drop(self.watchdog.check()),
             NodeMsg::RegistrationDue => self.registration_due()?,
             NodeMsg::DirectoryFailed { dir } => self.directory_failed(cx, dir)?,
@@ -206,6 +219,25 @@ impl NodeActor {
 }
 
 impl NodeActor {
+    /// Another process has taken this broker's id: it runs on a copy of the directories, or took this one's place while it was cut off.
+    fn check_id(&self) -> Outcome {
+        let image = self.shared.images.get();
+        let own = self.shared.broker_epoch.load(Ordering::Acquire);
+        match image.broker(self.shared.node().0) {
+            Some(broker)
+                if own >= 0
+                    && broker.epoch > own
+                    && broker.incarnation_id != self.shared.incarnation =>
+            {
+                Err(Failure::new(format!(
+                    "another process has registered as broker {}: its incarnation is {}, this one's {}; only one may use the id",
+                    broker.id, broker.incarnation_id, self.shared.incarnation
+                )))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn registration_due(&self) -> Outcome {
         if self.shared.broker_epoch.load(Ordering::Acquire) >= 0 {
             return Ok(());
@@ -323,7 +355,7 @@ fn partitions_args(shared: &Shared) -> PartitionsArgs {
         hosted: shared.hosted.clone(),
         assignments: shared.assignments.clone(),
         isr_changes: shared.isr_changes.clone(),
-        metadata: shared.images.subscribe(),
+        metadata: shared.followed.subscribe(),
         settings: shared.settings.subscribe(),
         applied: shared.applied.clone(),
         replica: Arc::new(policy::partition()),
@@ -341,7 +373,7 @@ fn replication_args(shared: &Shared) -> ReplicationArgs {
     ReplicationArgs {
         node: shared.node(),
         hosted: shared.hosted.clone(),
-        metadata: shared.images.subscribe(),
+        metadata: shared.followed.subscribe(),
         applied: shared.applied.subscribe(),
         settings: shared.settings.subscribe(),
         config: ReplicationConfig::new(&shared.config.values),
@@ -360,7 +392,7 @@ fn groups(cx: &Cx<NodeActor>, shared: &Shared) -> Groups {
 fn coordinators_args(shared: &Shared, groups: Groups) -> CoordinatorsArgs {
     CoordinatorsArgs {
         hosted: shared.hosted.clone(),
-        metadata: shared.images.subscribe(),
+        metadata: shared.followed.subscribe(),
         applied: shared.applied.subscribe(),
         config: shared.config.groups.clone(),
         groups,

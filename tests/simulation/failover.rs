@@ -9,10 +9,10 @@ use ottla::runtime::sim::{Life, NodeIndex, SimFault, SimOptions, Simulation};
 
 use crate::quorum::{LIMIT, NODES, describe, serve};
 
-/// Until an observer knows, too.
-const AT_MOST: Duration = Duration::from_millis(500);
+/// Until an observer knows, too; where votes are split, there is a second election.
+const AT_MOST: Duration = Duration::from_secs(1);
 /// A new cluster has its first leader so soon, though the nodes start one after the other.
-const FIRST: Duration = Duration::from_millis(500);
+const FIRST: Duration = Duration::from_secs(1);
 const DOWN: Duration = Duration::from_secs(3);
 
 /// Keeps up whom an observer of the quorum takes for its leader.

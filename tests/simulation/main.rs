@@ -15,5 +15,6 @@ mod quorum;
 mod replication;
 mod requests;
 mod seeds;
+mod twins;
 mod wire_client;
 mod workload;

@@ -42,8 +42,14 @@ fn cluster() -> String {
 }
 
 pub async fn serve(life: Life, index: usize, ended: Arc<AtomicBool>) {
+    serve_at(life, index, NODES[index], ended).await;
+}
+
+/// The same node on a machine of this name.
+pub async fn serve_at(life: Life, index: usize, name: &str, ended: Arc<AtomicBool>) {
     let id = index as i32 + 1;
-    let configs = ottla::config::from_cluster("cluster.toml", &cluster(), Some(id), &[], "machine");
+    let text = cluster().replace(NODES[index], name);
+    let configs = ottla::config::from_cluster("cluster.toml", &text, Some(id), &[], "machine");
     let config = configs.expect("a configuration").pop().expect("one node");
     match Node::builder_in(life.world.clone()).node_config(config).start().await {
         Ok(node) => {

@@ -264,6 +264,15 @@ impl ControllerActor {
             return Ok(());
         }
         if self.waiting.len() >= MAX_PARKED {
+            if let ControllerRequest::BrokerHeartbeat(beat) = &request {
+                // Who heartbeats lives, however many requests wait.
+                self.machine.replay(&ControllerEvent::Contact {
+                    broker_id: beat.broker_id,
+                    broker_epoch: beat.broker_epoch,
+                    metadata_offset: beat.current_metadata_offset,
+                    at: cx.world().mono(),
+                });
+            }
             reply.send(Err(Unavailable::Overloaded));
             return Ok(());
         }

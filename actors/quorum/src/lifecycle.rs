@@ -4,12 +4,15 @@
 //! heartbeating, and when the node stops asks for its leaderships to be moved before anything closes. Source:
 //! `BrokerLifecycleManager`.
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use machines::controller::{ControllerReply, ControllerRequest};
-use machines::metadata::{Endpoint, MetadataImage, supported_features};
+use machines::metadata::{BrokerRegistration, Endpoint, MetadataImage, supported_features};
 use model::{ErrorCode, NodeId, Uuid};
 use partitions::{LogDirState, LogDirs};
 use runtime::{Actor, Cx, Failure, Outcome, Publisher, Watch};
@@ -27,6 +30,8 @@ const RETRY: Duration = Duration::from_millis(20);
 pub struct LifecycleArgs {
     pub node: NodeId,
     pub cluster_id: String,
+    /// Of this process: by it the controller tells a registration that is renewed from one of another process.
+    pub incarnation: Uuid,
     pub rack: Option<String>,
     /// What clients and brokers are told to connect to.
     pub listeners: Vec<Endpoint>,
@@ -35,11 +40,15 @@ pub struct LifecycleArgs {
     pub previous_broker_epoch: i64,
     pub controller: ControllerHandle,
     pub metadata: Watch<MetadataImage>,
+    /// What of it the broker's own actors follow: images that hold this process's registration. An earlier one may give replicas
+    /// roles that another process had, or lack topics that come later in the log.
+    pub followed: Arc<Publisher<MetadataImage>>,
     /// The offset to which the broker's own actors have followed the metadata.
     pub applied: Watch<i64>,
     pub state: Arc<Publisher<LifecycleState>>,
     pub broker_epoch: Arc<AtomicI64>,
     pub heartbeat_interval: Duration,
+    /// Of one attempt: several fit into a session.
     pub request_timeout: Duration,
 }
 
@@ -66,6 +75,7 @@ pub enum LifecycleMsg {
     },
     /// The node stops: ask the controller to be let go; [`LifecycleState::Released`] says when.
     ShutDown,
+    MetadataChanged,
     MetadataApplied,
     /// A log directory went offline, is cordoned, or is no longer.
     DirectoriesChanged,
@@ -76,13 +86,13 @@ runtime::messages!(LifecycleMsg {
     Registered,
     Beaten,
     ShutDown,
+    MetadataChanged,
     MetadataApplied,
     DirectoriesChanged
 });
 
 pub struct Lifecycle {
     args: LifecycleArgs,
-    incarnation: Uuid,
     state: LifecycleState,
     asking: bool,
     shutting_down: bool,
@@ -99,6 +109,12 @@ impl Actor for Lifecycle {
 
     async fn start(cx: &mut Cx<Self>, args: LifecycleArgs) -> Result<Self, Failure> {
         cx.every(args.heartbeat_interval, || LifecycleMsg::Beat);
+        let (me, mut metadata) = (cx.me().clone(), args.metadata.clone());
+        cx.spawn_task(async move {
+            while me.send(LifecycleMsg::MetadataChanged).await.is_ok() {
+                metadata.changed().await;
+            }
+        });
         let (me, mut applied) = (cx.me().clone(), args.applied.clone());
         cx.spawn_task(async move {
             loop {
@@ -119,10 +135,8 @@ impl Actor for Lifecycle {
                 }
             });
         }
-        let incarnation = cx.world().random("incarnation").uuid();
         let mut lifecycle = Lifecycle {
             args,
-            incarnation,
             state: LifecycleState::Registering,
             asking: false,
             shutting_down: false,
@@ -135,8 +149,13 @@ impl Actor for Lifecycle {
 
     async fn handle(&mut self, cx: &mut Cx<Self>, msg: LifecycleMsg) -> Outcome {
         match msg {
-            LifecycleMsg::Beat if self.state == LifecycleState::Registering => self.register(cx),
+            LifecycleMsg::Beat
+                if self.state == LifecycleState::Registering || self.directories_unknown() =>
+            {
+                self.register(cx)
+            }
             LifecycleMsg::Beat => self.heartbeat(cx),
+            LifecycleMsg::MetadataChanged => self.show(),
             LifecycleMsg::MetadataApplied => {
                 // The controller unfences as soon as it hears that the registration was read.
                 if self.state == LifecycleState::Fenced
@@ -182,6 +201,25 @@ impl Lifecycle {
         }
     }
 
+    /// This process's registration, as far as the metadata is known here.
+    fn registration<'a>(&self, image: &'a MetadataImage) -> Option<&'a BrokerRegistration> {
+        image.broker(self.args.node.0).filter(|broker| broker.epoch == self.epoch())
+    }
+
+    fn show(&self) {
+        let image = self.args.metadata.get();
+        if self.registration(&image).is_some() {
+            self.args.followed.publish(image);
+        }
+    }
+
+    /// It registered while metadata.version had no place for them.
+    fn directories_unknown(&self) -> bool {
+        let image = self.args.metadata.get();
+        image.metadata_version().directory_assignment()
+            && self.registration(&image).is_some_and(|broker| broker.directories.is_empty())
+    }
+
     fn ask(
         &mut self,
         cx: &mut Cx<Self>,
@@ -222,7 +260,7 @@ impl Lifecycle {
         let request = BrokerRegistrationRequest {
             broker_id: args.node.0,
             cluster_id: args.cluster_id.clone(),
-            incarnation_id: self.incarnation,
+            incarnation_id: args.incarnation,
             listeners: listeners.collect(),
             features: features.collect(),
             rack: args.rack.clone(),
@@ -253,7 +291,10 @@ impl Lifecycle {
                 self.args.broker_epoch.store(response.broker_epoch, Ordering::Release);
                 // The broker epoch is the offset of the registration.
                 self.registered_at = offset.max(response.broker_epoch);
-                self.set(LifecycleState::Fenced);
+                if self.state == LifecycleState::Registering {
+                    self.set(LifecycleState::Fenced);
+                }
+                self.show();
                 self.heartbeat(cx);
                 Ok(())
             }
@@ -285,14 +326,26 @@ impl Lifecycle {
 
     fn beaten(&mut self, cx: &mut Cx<Self>, answer: ControllerAnswer) -> Outcome {
         self.asking = false;
-        let Ok(Committed { reply: ControllerReply::BrokerHeartbeat(response), .. }) = answer else {
-            return Ok(());
+        let response = match answer {
+            Ok(Committed { reply: ControllerReply::BrokerHeartbeat(response), .. }) => response,
+            Err(Unavailable::TimedOut) => {
+                // The way to the controller may have been lost in silence: another attempt takes another connection.
+                self.heartbeat_soon(cx);
+                return Ok(());
+            }
+            _ => return Ok(()),
         };
         match ErrorCode::from_code(response.error_code) {
             ErrorCode::None => {}
             ErrorCode::StaleBrokerEpoch | ErrorCode::BrokerIdNotRegistered => {
-                self.set(LifecycleState::Registering);
-                self.register(cx);
+                // Where it was unregistered, it registers anew. Where another process has the id, the node ends as it reads of that: of
+                // two that took it from each other, both would lead.
+                let image = self.args.metadata.get();
+                let read = image.provenance.offset >= self.registered_at;
+                if read && image.broker(self.args.node.0).is_none() {
+                    self.set(LifecycleState::Registering);
+                    self.register(cx);
+                }
                 return Ok(());
             }
             other => {
