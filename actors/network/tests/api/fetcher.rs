@@ -57,7 +57,7 @@ impl Leader {
             ..Default::default()
         })]);
         let settings = [("replica.fetch.backoff.ms", "20"), ("replica.fetch.max.bytes", "1234")];
-        let parts = rig.parts();
+        let parts = rig.broker.parts();
         let args = ReplicationArgs {
             node: NodeId(NODE),
             hosted: rig.hosted.clone(),

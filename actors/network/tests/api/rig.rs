@@ -48,7 +48,7 @@ pub struct Rig {
     pub assignments: Arc<Assignments>,
     pub isr_changes: Arc<IsrChanges>,
     address: SocketAddr,
-    broker: Arc<Broker>,
+    pub broker: Arc<Broker>,
     ledger: Arc<Ledger>,
     settings: Publisher<Values>,
     _roots: (Root<Supervisor>, Root<ListenerActor>, Root<Supervisor>, Root<Coordinators>),
@@ -202,10 +202,6 @@ impl Rig {
     pub fn resettle(&self, settings: &[(&str, &str)]) {
         let given = settings.iter().map(|(name, value)| (*name, *value));
         self.settings.publish(Values::new(given).unwrap());
-    }
-
-    pub fn parts(&self) -> &BrokerParts {
-        self.broker.parts()
     }
 
     /// Replays the records and shows the image to the broker.
