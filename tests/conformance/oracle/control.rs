@@ -65,7 +65,8 @@ fn feature_cases() -> Vec<Case> {
         }
     };
     let mut cases = Vec::new();
-    let groups: [(&str, Vec<(&'static str, i16, i8)>); 14] = [
+    type Change = (&'static str, i16, i8);
+    let groups: [(&str, Vec<Change>); 14] = [
         ("down", vec![("transaction.version", 1, 2)]),
         ("as it is", vec![("transaction.version", 1, 1)]),
         ("down unasked", vec![("transaction.version", 0, 1)]),

@@ -351,7 +351,7 @@ impl World {
         }
         let to = match machine.role() {
             // Nobody tells an observer that there is another leader.
-            Role::Follower { deadline: None, .. } if self.sent % 3 == 0 => None,
+            Role::Follower { deadline: None, .. } if self.sent.is_multiple_of(3) => None,
             Role::Follower { .. } => machine.leader_id().map(|id| id as usize - 1),
             Role::Unattached { .. } => None,
             _ => return,
@@ -398,7 +398,7 @@ impl World {
             let change = if machine.voters().is_voter(key) {
                 VoterChange::Remove { key }
             } else {
-                let ack_when_committed = self.sent % 2 == 0;
+                let ack_when_committed = self.sent.is_multiple_of(2);
                 VoterChange::Add { key, endpoints: Vec::new(), ack_when_committed }
             };
             self.step(index, Event::ChangeAsked { ticket: 1_000, change });
