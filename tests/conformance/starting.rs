@@ -203,7 +203,7 @@ fn settings_that_are_not_honoured_are_named() {
     let home = home();
     for setting in [
         "queued.max.requests=100",
-        "replica.lag.time.max.ms=10000",
+        "controller.socket.timeout.ms=10000",
         "controller.quorum.append.linger.ms=5",
         "unstable.feature.versions.enable=true",
     ] {

@@ -13,15 +13,7 @@ impl World {
             return self.boot(to);
         }
         if self.nodes[to].machine.is_none() {
-            return match message {
-                Message::Fetch { from, number, epoch, .. } if self.fast => {
-                    self.at(1, from, Message::Refused { by: to, number, epoch });
-                }
-                Message::Vote { from, .. }
-                | Message::Resigned { from, .. }
-                | Message::Fetch { from, .. } => self.lose(from, to, message),
-                _ => {}
-            };
+            return self.find_nobody(to, message);
         }
         let life = self.nodes[to].life;
         match message {
@@ -78,6 +70,18 @@ impl World {
             | Message::Wake { .. }
             | Message::Stop { .. }
             | Message::Restart => {}
+        }
+    }
+
+    fn find_nobody(&mut self, to: usize, message: Message) {
+        match message {
+            Message::Fetch { from, number, epoch, .. } if self.fast => {
+                self.at(1, from, Message::Refused { by: to, number, epoch });
+            }
+            Message::Vote { from, .. }
+            | Message::Resigned { from, .. }
+            | Message::Fetch { from, .. } => self.lose(from, to, message),
+            _ => {}
         }
     }
 
