@@ -7,8 +7,9 @@ use wire::elect_leaders_request::TopicPartitions;
 use wire::list_partition_reassignments_request::ListPartitionReassignmentsTopics;
 use wire::update_features_request::FeatureUpdateKey;
 use wire::{
-    AlterPartitionReassignmentsRequest, ElectLeadersRequest, ListPartitionReassignmentsRequest,
-    UnregisterBrokerRequest, UnregisterControllerRequest, UpdateFeaturesRequest,
+    AddRaftVoterRequest, AlterPartitionReassignmentsRequest, ElectLeadersRequest,
+    ListPartitionReassignmentsRequest, RemoveRaftVoterRequest, UnregisterBrokerRequest,
+    UnregisterControllerRequest, UpdateFeaturesRequest,
 };
 
 pub fn cases() -> Vec<Case> {
@@ -21,6 +22,22 @@ pub fn cases() -> Vec<Case> {
     }));
     cases.extend(versions("of nobody", |_, _| UnregisterControllerRequest {
         controller_id: 77,
+        ..Default::default()
+    }));
+    cases.extend(voter_cases());
+    cases
+}
+
+/// Of a quorum that goes on as it is.
+fn voter_cases() -> Vec<Case> {
+    let mut cases = versions("without an endpoint", |_, _| AddRaftVoterRequest {
+        cluster_id: None,
+        voter_id: 77,
+        ..Default::default()
+    });
+    cases.extend(versions("of nobody", |_, _| RemoveRaftVoterRequest {
+        cluster_id: None,
+        voter_id: 77,
         ..Default::default()
     }));
     cases

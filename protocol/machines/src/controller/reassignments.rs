@@ -71,6 +71,10 @@ impl Controller {
         &self,
         request: &AlterPartitionReassignmentsRequest,
     ) -> (Vec<MetadataRecord>, AlterPartitionReassignmentsResponse) {
+        if request.topics.is_empty() {
+            // Kafka looks at no field then: the message is empty, and not null.
+            return (Vec::new(), AlterPartitionReassignmentsResponse::default());
+        }
         let keep_factor = !request.allow_replication_factor_change;
         let mut records = Vec::new();
         let mut responses = Vec::new();
