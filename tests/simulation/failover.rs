@@ -5,14 +5,14 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
 
 use ottla::client::ClientConfig;
-use ottla::runtime::sim::{Life, NodeIndex, SimFault, SimOptions, Simulation};
+use ottla::runtime::sim::{Life, LinkOptions, NodeIndex, SimFault, SimOptions, Simulation};
 
 use crate::quorum::{LIMIT, NODES, describe, serve};
 
-/// Until an observer knows, too; where votes are split, there is a second election.
-const AT_MOST: Duration = Duration::from_secs(1);
+/// Until an observer knows, too; where no segment is lost, each of which costs the 200 ms until it is sent again.
+const AT_MOST: Duration = Duration::from_millis(500);
 /// A new cluster has its first leader so soon, though the nodes start one after the other.
-const FIRST: Duration = Duration::from_secs(1);
+const FIRST: Duration = Duration::from_millis(500);
 const DOWN: Duration = Duration::from_secs(3);
 
 /// Keeps up whom an observer of the quorum takes for its leader.
@@ -38,8 +38,9 @@ fn until_led(world: &mut Simulation, leader: &AtomicI32, old: i32, limit: Durati
 #[test]
 fn a_controller_that_dies_is_replaced_at_once() {
     let mut most = Duration::ZERO;
-    for seed in 0..3 {
-        let mut world = Simulation::new(SimOptions::seed(seed));
+    for seed in 0..6 {
+        let link = LinkOptions { loss_one_in: 0, ..LinkOptions::default() };
+        let mut world = Simulation::new(SimOptions { link, ..SimOptions::seed(seed) });
         for (index, name) in NODES.iter().enumerate() {
             world.add_node(name, move |life| serve(life, index, Arc::default()));
         }

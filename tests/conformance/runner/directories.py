@@ -81,13 +81,14 @@ def stopped(broker, killed):
     broker.end()
 
 
-def dumped(home, before, compacted):
+def dumped(home, before, compacted, indexed=True):
     """Kafka's own reader finds nothing wrong in any file of these topics, the records that were served, and what ours finds."""
     files = sorted(file for topic in before for file in home.glob(f"{topic}-[0-9]/0*") if file.stat().st_size)
     by_suffix = {}
     for file in files:
         by_suffix.setdefault(file.suffix, []).append(str(file))
-    assert {".log", ".index", ".timeindex", ".snapshot"} <= set(by_suffix), by_suffix.keys()
+    assert {".log", ".timeindex", ".snapshot"} <= set(by_suffix), by_suffix.keys()
+    assert ".index" in by_suffix or not indexed, by_suffix.keys()
     said, count = "", 0
     for has_gaps in [False, True]:
         logs = [file for file in by_suffix[".log"] if (f"/{compacted}-" in file) == has_gaps]
@@ -99,7 +100,7 @@ def dumped(home, before, compacted):
         count += sound(shown, before)
         # Records may say anything.
         said += "".join(line + "\n" for line in shown.splitlines() if not line.startswith("| "))
-    indexes = [file for suffix in (".index", ".timeindex") for file in by_suffix[suffix]]
+    indexes = [file for suffix in (".index", ".timeindex") for file in by_suffix.get(suffix, [])]
     said += tools.dump("--index-sanity-check", "--files", ",".join(indexes))
     said += tools.dump("--verify-index-only", "--files", ",".join(indexes))
     said += tools.dump("--files", ",".join(by_suffix[".snapshot"] + by_suffix.get(".txnindex", [])))
@@ -173,8 +174,10 @@ def there_and_back():
             tools.tool("configs", ottla.bootstrap, "--entity-type", "topics", "--entity-name", TRANSACTIONS, "--alter",
                        "--add-config", config)
             for partition in range(2):
-                run("kcat", "-b", ottla.bootstrap, "-X", "enable.idempotence=true", "-P", "-t", TRANSACTIONS, "-p",
-                    partition, "-K", "\\t", stdin="".join(f"key\tvalue {n}\n" for n in range(100)))
+                # Half of them stay, in batches enough for entries in the offset index.
+                keyed = "".join(f"key{n if n > 50 else ''}\t{n:0500}\n" for n in range(100))
+                run("kcat", "-b", ottla.bootstrap, "-X", "enable.idempotence=true", "-X", "batch.num.messages=1", "-P",
+                    "-t", TRANSACTIONS, "-p", partition, "-K", "\\t", stdin=keyed)
             checkpoint = ottla.home / "cleaner-offset-checkpoint"
             wait_for("transactions to be compacted", lambda: checkpoint.exists() and
                      len(re.findall(rf"^{TRANSACTIONS} \d [1-9]", checkpoint.read_text(), re.M)) == 2, [ottla])
@@ -182,7 +185,8 @@ def there_and_back():
             stopped(ottla, killed)
         assert len(before[TRANSACTIONS]) < len(all_of_it), "nothing was compacted"
         home = copied(ottla.home, "moved-back")
-        batches = dumped(home, before, TRANSACTIONS)
+        # The index of a segment in use follows it at a distance: a kill finds it empty, where the log is as small as here.
+        batches = dumped(home, before, TRANSACTIONS, indexed=not killed)
         told.append(f"{len(all_of_it)} records and 200 compacted to {len(before[TRANSACTIONS])} in {batches} batches")
         with brokers.kafka(home) as kafka:
             same(before, kafka)
