@@ -8,6 +8,7 @@ use std::process::{Child, Command, Stdio};
 
 pub fn run(wanted: &Produce) -> Result<()> {
     let floor = Floor::start()?;
+    let _full = memory::full()?;
     let brokers: Vec<&Broker> = wanted.brokers.iter().chain([&floor.broker]).collect();
     for broker in &brokers {
         load::produce(&broker.address, &wanted.load, wanted.warm_gb)?;
@@ -29,7 +30,6 @@ pub fn run(wanted: &Produce) -> Result<()> {
 }
 
 fn round(broker: &Broker, wanted: &Produce) -> Result<f64> {
-    memory::given((wanted.gb * 1.25e9) as usize);
     let before = broker.spent()?;
     let outcome = load::produce(&broker.address, &wanted.load, wanted.gb)?;
     let spent = broker.spent()?.since(before).per(outcome.gb);
