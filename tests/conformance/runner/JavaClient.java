@@ -21,13 +21,13 @@ import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.serialization.StringDeserializer;
 import org.apache.kafka.common.serialization.StringSerializer;
 
-/** Kafka's own clients: BOOTSTRAP TOPIC produce FILE | BOOTSTRAP TOPIC consume [commit] (until SIGTERM). */
+/** Kafka's own clients: BOOTSTRAP TOPIC produce FILE | BOOTSTRAP TOPIC consume SESSION-MS [commit] (until SIGTERM). */
 public class JavaClient {
     public static void main(String[] args) throws Exception {
         if (args[2].equals("produce")) {
             produce(args[0], args[1], Path.of(args[3]));
         } else {
-            consume(args[0], args[1], args.length > 3 && args[3].equals("commit"));
+            consume(args[0], args[1], Integer.parseInt(args[3]), args.length > 4 && args[4].equals("commit"));
         }
     }
 
@@ -47,9 +47,9 @@ public class JavaClient {
     }
 
     /** `commit`: what each poll gave is committed before the next one, instead of now and then by the consumer itself. */
-    static void consume(String bootstrap, String topic, boolean commit) {
+    static void consume(String bootstrap, String topic, int sessionMs, boolean commit) {
         var settings = Map.<String, Object>of("bootstrap.servers", bootstrap, "group.id", topic,
-                "auto.offset.reset", "earliest", "session.timeout.ms", 10000, "enable.auto.commit", !commit);
+                "auto.offset.reset", "earliest", "session.timeout.ms", sessionMs, "enable.auto.commit", !commit);
         var out = new PrintStream(new BufferedOutputStream(System.out, 1 << 16), false, StandardCharsets.UTF_8);
         var going = new AtomicBoolean(true);
         var main = Thread.currentThread();

@@ -11,28 +11,32 @@ from .shell import HERE, Beside, run, wait_for
 PARTITIONS = 12
 
 
-def kcat_commands(bootstrap, topic):
-    settings = ["-X", "enable.idempotence=true", "-X", "auto.offset.reset=earliest", "-X", "session.timeout.ms=10000"]
+# Of a member that does not say farewell, as one whose coordinator does not answer.
+SESSION_MS = 10_000
+
+
+def kcat_commands(bootstrap, topic, session_ms=SESSION_MS):
+    settings = ["-X", "enable.idempotence=true", "-X", "auto.offset.reset=earliest", "-X", f"session.timeout.ms={session_ms}"]
     # -E: else it ends as soon as no broker is there.
     produce = ["kcat", "-E", "-b", bootstrap, *settings, "-P", "-t", topic, "-K", "\\t", "-l", install.FLIGHTS]
     consume = ["kcat", "-E", "-b", bootstrap, *settings, "-u", "-f", "%p\\t%o\\t%k\\t%s\\n", "-G", topic, topic]
     return produce, consume
 
 
-def kafka_python_commands(bootstrap, topic):
+def kafka_python_commands(bootstrap, topic, session_ms=SESSION_MS):
     program = [install.python(), HERE / "runner" / "kafka_python_client.py", bootstrap, topic]
-    return program + ["produce", install.FLIGHTS], program + ["consume"]
+    return program + ["produce", install.FLIGHTS], program + ["consume", session_ms]
 
 
-def java_commands(bootstrap, topic):
+def java_commands(bootstrap, topic, session_ms=SESSION_MS):
     program = install.java("clients", HERE / "runner" / "JavaClient.java", bootstrap, topic)
-    return program + ["produce", install.FLIGHTS], program + ["consume"]
+    return program + ["produce", install.FLIGHTS], program + ["consume", session_ms]
 
 
 CLIENTS = {"kcat": kcat_commands, "kafka-python": kafka_python_commands, "java": java_commands}
 
 
-def commands_amid_kills(client, bootstrap, topic):
+def commands_amid_kills(client, bootstrap, topic, session_ms=SESSION_MS):
     """Java's consumer is told to commit what each poll gave.
 
     Left to itself it may read twice after a kill, with any broker. While it cannot connect it forgets all metadata
@@ -42,7 +46,7 @@ def commands_amid_kills(client, bootstrap, topic):
     and `Setting offset for partition java-6 to the committed offset FetchPosition{offset=0`. So read 1,100 to 13,200
     records twice in 3 of 6 runs with Kafka 4.4.0; in 0 of 6 with `commit`.
     """
-    produce, consume = CLIENTS[client](bootstrap, topic)
+    produce, consume = CLIENTS[client](bootstrap, topic, session_ms)
     return produce, consume + (["commit"] if client == "java" else [])
 
 
@@ -137,7 +141,7 @@ def lines(member):
     return member.count
 
 
-def verify(files):
+def verify(files, sent=install.FLIGHTS, count=install.FLIGHT_COUNT):
     """Same count, no record twice, same order for each key; answers a hash that heeds the order within each key only."""
     received = []
     for file in files:
@@ -147,8 +151,8 @@ def verify(files):
     received.sort(key=lambda record: record[:2])
     places = {record[:2] for record in received}
     assert len(places) == len(received), f"{len(received) - len(places)} records were read twice"
-    assert len(received) == install.FLIGHT_COUNT, f"{len(received)} read, {install.FLIGHT_COUNT} produced"
-    with open(install.FLIGHTS, encoding="utf-8") as file:
+    assert len(received) == count, f"{len(received)} read, {count} produced"
+    with open(sent, encoding="utf-8") as file:
         sent = by_key(line.rstrip("\n").split("\t", 1) for line in file)
     got = by_key(record[2:] for record in received)
     wrong = [key for key in sent if sent[key] != got.get(key)]
