@@ -9,6 +9,7 @@
 mod amplification;
 mod bad_batches;
 mod bad_frames;
+mod bad_text;
 mod batch;
 mod clients;
 mod cluster;

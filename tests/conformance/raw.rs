@@ -104,7 +104,13 @@ impl Answer {
 }
 
 pub fn frame(key: i16, version: i16, correlation: i32, body: &[u8]) -> Vec<u8> {
-    let header = Bytes::new().i16(key).i16(version).i32(correlation).string("conformance").done();
+    let client = Bytes::new().string("conformance").done();
+    frame_of(key, version, correlation, &client, body)
+}
+
+/// Of a client whose id is these bytes, its length among them.
+pub fn frame_of(key: i16, version: i16, correlation: i32, client: &[u8], body: &[u8]) -> Vec<u8> {
+    let header = Bytes::new().i16(key).i16(version).i32(correlation).raw(client).done();
     Bytes::new().i32((header.len() + body.len()) as i32).raw(&header).raw(body).done()
 }
 

@@ -10,11 +10,12 @@ mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use machines::controller::{
     Controller, ControllerConfig, ControllerDecision, ControllerEvent, ControllerReply,
     ControllerRequest, ControllerTimer,
 };
-use machines::metadata::{MetadataImage, MetadataLoader};
+use machines::metadata::{METADATA_VERSION, MetadataImage, MetadataLoader, MetadataVersion};
 use model::node_config::HostPort;
 use model::{Replicated, Ticket, TimerOp};
 use runtime::{
@@ -23,9 +24,11 @@ use runtime::{
 };
 use wire::MetadataRecord;
 
+use crate::files::RecordsError;
 use crate::raft::{RaftError, RaftEvent, RaftMsg, RaftStatus};
 use crate::reach::{Process, Reach};
 use crate::remote::Remote;
+use crate::snapshot;
 use gone::concerns_brokers;
 
 /// Requests that may wait for their records to be committed.
@@ -50,6 +53,9 @@ pub enum Unavailable {
     Overloaded,
     #[error("the controller did not answer in time")]
     TimedOut,
+    /// What was asked for would be more than a record of the metadata log has room for. Nothing was done.
+    #[error("the metadata log cannot hold what was asked for")]
+    Unwritable,
 }
 
 /// The reply, and the metadata offset at which its records stand: who has read so far sees what was done.
@@ -288,22 +294,24 @@ impl ControllerActor {
         mut decision: ControllerDecision,
         reply: Option<Reply<ControllerAnswer>>,
     ) -> Outcome {
-        let version = self.machine.image().metadata_version();
+        let values = match self.encoded(&decision.events) {
+            Ok(values) => values,
+            Err(error) => {
+                tracing::error!(%error, "a decision that the metadata log cannot hold");
+                let Some(reply) = reply else { return Err(error.into()) };
+                reply.send(Err(Unavailable::Unwritable));
+                return Ok(());
+            }
+        };
         let base_offset = self.machine.next_offset();
-        let mut records = Vec::new();
         for event in &decision.events {
             self.machine.replay(event);
-            if let ControllerEvent::Record(record) = event {
-                records.push(record.clone());
-            }
         }
         if let Some(fault) = self.machine.fault() {
             return Err(Failure::new(format!("a decision of its own cannot be replayed: {fault}")));
         }
-        // What sets metadata.version is written in the version that it sets.
-        let version = version.max(self.machine.image().metadata_version());
-        if !records.is_empty() {
-            self.append(cx, base_offset, records, version).await;
+        if !values.is_empty() {
+            self.append(cx, base_offset, values).await;
         }
         // The controller answers a request at once or not at all: the one reply is to this request.
         if let (Some((ticket, answer)), Some(reply)) = (decision.replies.pop(), reply) {
@@ -318,13 +326,26 @@ impl ControllerActor {
         Ok(())
     }
 
-    async fn append(
-        &mut self,
-        cx: &mut Cx<Self>,
-        base_offset: i64,
-        records: Vec<MetadataRecord>,
-        version: machines::metadata::MetadataVersion,
-    ) {
+    /// The records among the events, as they are to stand in the log.
+    fn encoded(&self, events: &[ControllerEvent]) -> Result<Vec<Bytes>, RecordsError> {
+        let records = || {
+            events.iter().filter_map(|event| match event {
+                ControllerEvent::Record(record) => Some(record),
+                _ => None,
+            })
+        };
+        // What sets metadata.version is written in the version that it sets.
+        let set = records().filter_map(|record| match record {
+            MetadataRecord::FeatureLevel(feature) if feature.name == METADATA_VERSION => {
+                MetadataVersion::from_level(feature.feature_level)
+            }
+            _ => None,
+        });
+        let version = set.fold(self.machine.image().metadata_version(), Ord::max);
+        records().map(|record| snapshot::encoded(record, version)).collect()
+    }
+
+    async fn append(&mut self, cx: &mut Cx<Self>, base_offset: i64, values: Vec<Bytes>) {
         let epoch = self.active.unwrap_or(-1);
         let me = cx.me().clone();
         let sink = move |_, result: Result<Result<i64, RaftError>, runtime::Dropped>| {
@@ -334,7 +355,7 @@ impl ControllerActor {
         };
         let reply = Reply::to_sink(Arc::new(sink), 0);
         // Where raft is gone the reply is dropped, which is an answer.
-        let append = RaftMsg::Append { epoch, base_offset, records, version, reply };
+        let append = RaftMsg::Append { epoch, base_offset, values, reply };
         let _ = self.args.raft.send(append).await;
     }
 

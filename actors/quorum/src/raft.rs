@@ -27,6 +27,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use log::{Log, LogConfig, SyncJob};
 use machines::consensus::{
     Consensus, ConsensusConfig, Event, OffsetAndEpoch, ReplicaKey, Voter, VoterHistory, VoterSet,
@@ -119,8 +120,8 @@ pub enum RaftMsg {
     Append {
         epoch: i32,
         base_offset: i64,
-        records: Vec<MetadataRecord>,
-        version: MetadataVersion,
+        /// Metadata records as they are to stand in the log.
+        values: Vec<Bytes>,
         reply: Reply<Result<i64, RaftError>>,
     },
     /// From the publisher: what the log says up to `id`. Answers when the snapshot is on the disk.
@@ -341,8 +342,8 @@ impl Raft {
                 self.subscribers.push(Subscriber::new(sink));
                 self.feed()?;
             }
-            RaftMsg::Append { epoch, base_offset, records, version, reply } => {
-                let appended = self.append(cx, epoch, base_offset, &records, version).await?;
+            RaftMsg::Append { epoch, base_offset, values, reply } => {
+                let appended = self.append(cx, epoch, base_offset, values).await?;
                 reply.send(appended);
             }
             RaftMsg::Synced { result } => {

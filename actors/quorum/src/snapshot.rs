@@ -6,9 +6,9 @@ use bytes::Bytes;
 use disk::{Disk, DiskError, Open};
 use machines::consensus::{ControlRecord, OffsetAndEpoch, VoterSet};
 use machines::metadata::{MetadataVersion, record_version};
-use wire::MetadataRecord;
 use wire::batch::{BatchBuilder, batches};
 use wire::compression::Compression;
+use wire::{EncodeError, MetadataRecord};
 
 use crate::files::{RecordsError, control_batch, decode_record, parse_control};
 
@@ -210,18 +210,46 @@ pub(crate) fn write(
     Ok(disk.replace(&dir.join(&name), &contents)?)
 }
 
+/// A record as it stands in the log.
+///
+/// # Errors
+/// It is more than its schema, or a batch, has room for.
+pub(crate) fn encoded(
+    record: &MetadataRecord,
+    metadata_version: MetadataVersion,
+) -> Result<Bytes, RecordsError> {
+    /// More than a batch of one record has beside its value.
+    const FRAME: usize = 1 << 10;
+    let value = record.encode(record_version(record, metadata_version))?;
+    if value.len() > MAX_BATCH_BYTES - FRAME {
+        return Err(EncodeError::TooLong { length: value.len() }.into());
+    }
+    Ok(value)
+}
+
 /// Records as batches of the metadata log, each of a bounded size.
 pub(crate) fn data_batches(
     records: &[MetadataRecord],
     metadata_version: MetadataVersion,
+    base_offset: i64,
+    epoch: i32,
+    now_ms: i64,
+) -> Result<Vec<wire::batch::RecordBatch>, RecordsError> {
+    let values = records.iter().map(|record| encoded(record, metadata_version));
+    value_batches(values, base_offset, epoch, now_ms)
+}
+
+/// The same of records that are encoded.
+pub(crate) fn value_batches(
+    values: impl Iterator<Item = Result<Bytes, RecordsError>>,
     mut base_offset: i64,
     epoch: i32,
     now_ms: i64,
 ) -> Result<Vec<wire::batch::RecordBatch>, RecordsError> {
     let mut out = Vec::new();
     let mut builder: Option<BatchBuilder> = None;
-    for record in records {
-        let value = record.encode(record_version(record, metadata_version))?;
+    for value in values {
+        let value = value?;
         let full = |b: &BatchBuilder| b.uncompressed_size() + value.len() > MAX_BATCH_BYTES;
         if let Some(done) = builder.take_if(|b| full(b)) {
             base_offset += done.count() as i64;

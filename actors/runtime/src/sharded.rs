@@ -69,7 +69,7 @@ pub enum Refused {
     NotLeader,
     #[error("too many requests wait")]
     Overloaded,
-    /// The log refused the records, this request's or earlier ones.
+    /// The log refused the records, this request's or earlier ones; or they cannot be written at all.
     #[error("the log refused the records: {0:?}")]
     Write(ErrorCode),
 }
@@ -203,7 +203,7 @@ impl<M: Hosted> Actor for Shard<M> {
                 self.timers.remove(&timer);
                 if self.phase == ShardPhase::Active {
                     let decision = self.machine.on_timer(cx.world().now(), timer);
-                    self.apply(cx, decision);
+                    self.apply(cx, decision, None);
                 }
             }
         }
@@ -269,7 +269,7 @@ impl<M: Hosted> Shard<M> {
             // What was loaded may not be committed yet; no reply tells of it before.
             self.pending.hold_until(end);
             let decision = self.machine.on_loaded(cx.world().now());
-            self.apply(cx, decision);
+            self.apply(cx, decision, None);
         }
         Ok(())
     }
@@ -287,14 +287,26 @@ impl<M: Hosted> Shard<M> {
             return reply.send(Err(Refused::Overloaded));
         }
         let decision = self.machine.decide(cx.world().now(), ticket, request);
-        self.apply(cx, decision);
+        self.apply(cx, decision, Some(ticket));
     }
 
-    fn apply(&mut self, cx: &mut Cx<Self>, decision: DecisionOf<M>) {
-        let mut records = Vec::new();
+    /// A decision that cannot be written is none: who asked for it is refused, and those whom it would have answered wait on.
+    fn apply(&mut self, cx: &mut Cx<Self>, decision: DecisionOf<M>, asked: Option<Ticket>) {
+        let records: Result<Vec<_>, _> =
+            decision.events.iter().filter_map(|event| event.encode().transpose()).collect();
+        let records = match records {
+            Ok(records) => records,
+            Err(error) => {
+                tracing::error!(path = cx.path(), %error, "a decision that cannot be written");
+                if let Some(ticket) = asked {
+                    let refused = Refused::Write(ErrorCode::UnknownServerError);
+                    self.parked.answer(&ticket, Err(refused));
+                }
+                return;
+            }
+        };
         for event in &decision.events {
             self.machine.replay(event);
-            records.extend(event.encode());
         }
         for op in decision.timers {
             self.timer(cx, op);

@@ -86,8 +86,8 @@ pub struct StoredRecord {
 pub trait Persist: Sized {
     type Error: std::error::Error + Send + Sync + 'static;
 
-    /// None where the event is soft state.
-    fn encode(&self) -> Option<StoredRecord>;
+    /// None where the event is soft state. What fails is not written, and so must not be replayed.
+    fn encode(&self) -> Result<Option<StoredRecord>, Self::Error>;
 
     /// None where the record is of a kind that this release does not know: it is left alone.
     fn decode(record: &StoredRecord) -> Result<Option<Self>, Self::Error>;

@@ -103,10 +103,12 @@ impl Wire for String {
     fn read_nullable(r: &mut Reader, _: i16, flexible: bool) -> Result<Option<Self>, DecodeError> {
         match r.length(flexible, false)? {
             None => Ok(None),
-            Some(length) if length > MAX_STRING => {
-                Err(DecodeError::InvalidLength { length: length as i64 })
-            }
-            Some(length) => r.text(length).map(Some),
+            Some(length) if length > MAX_STRING => Err(too_long(length)),
+            Some(length) => match r.text(length)? {
+                // What stands for bytes that are no UTF-8 is longer than they are; who reads a text may write it.
+                text if text.len() > MAX_STRING => Err(too_long(text.len())),
+                text => Ok(Some(text)),
+            },
         }
     }
 
@@ -128,6 +130,10 @@ impl Wire for String {
         }
         Ok(())
     }
+}
+
+fn too_long(length: usize) -> DecodeError {
+    DecodeError::InvalidLength { length: length as i64 }
 }
 
 impl Wire for Bytes {

@@ -23,8 +23,9 @@ const CATCH_UP: Duration = Duration::from_secs(5);
 pub(super) enum ForwardError {
     #[error("{}", ErrorCode::RequestTimedOut.message())]
     TimedOut,
+    /// The controller's answer is of another kind, or it says that what was asked cannot be written.
     #[error("{}", ErrorCode::UnknownServerError.message())]
-    OtherReply,
+    Failed,
     /// On a controller's listener: the peer looks for the active controller itself.
     #[error("{}", ErrorCode::NotController.message())]
     NotController,
@@ -34,7 +35,7 @@ impl ForwardError {
     pub(super) fn code(self) -> i16 {
         match self {
             ForwardError::TimedOut => ErrorCode::RequestTimedOut.code(),
-            ForwardError::OtherReply => ErrorCode::UnknownServerError.code(),
+            ForwardError::Failed => ErrorCode::UnknownServerError.code(),
             ForwardError::NotController => ErrorCode::NotController.code(),
         }
     }
@@ -83,10 +84,11 @@ pub(super) async fn ask<R>(
         let left = deadline.saturating_sub(broker.world.mono());
         match broker.controller.ask_holding(request.clone(), left, Some(cx.credit.clone())).await {
             Ok(committed) => {
-                let response = wanted(committed.reply).ok_or(ForwardError::OtherReply)?;
+                let response = wanted(committed.reply).ok_or(ForwardError::Failed)?;
                 return Ok(Forwarded { response, offset: committed.offset, deadline });
             }
             Err(Unavailable::TimedOut) => return Err(ForwardError::TimedOut),
+            Err(Unavailable::Unwritable) => return Err(ForwardError::Failed),
             Err(Unavailable::NotController) if broker.role == ListenerKind::Controller => {
                 cx.note_not_controller();
                 return Err(ForwardError::NotController);

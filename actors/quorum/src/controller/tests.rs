@@ -13,6 +13,7 @@ use runtime::{
     spawn_root, watch,
 };
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use wire::controller_registration_request::Listener;
 use wire::{ControllerRegistrationRequest, MetadataRecord, UnregisterBrokerRequest};
 
 use super::{ControllerActor, ControllerAnswer, ControllerArgs, ControllerMsg, Unavailable};
@@ -118,7 +119,9 @@ impl Scene {
 
     async fn sent(&mut self) -> Sent {
         match self.world.timeout(LIMIT, self.told.recv()).await {
-            Ok(Some(RaftMsg::Append { epoch, base_offset, records, reply, .. })) => {
+            Ok(Some(RaftMsg::Append { epoch, base_offset, values, reply })) => {
+                let record = |value| MetadataRecord::decode(value).unwrap().0;
+                let records = values.into_iter().map(record).collect();
                 Sent { epoch, base_offset, records, reply }
             }
             _ => panic!("nothing is appended"),
@@ -213,6 +216,32 @@ async fn a_reply_waits_for_what_was_decided_before_it_and_for_nothing_else() {
     assert_eq!(offsets, [end - 1, end - 1]);
     scene.tell(scene.append(later));
     assert_eq!(third.get().await.unwrap().unwrap().offset, end);
+    scene.house.stop().await;
+}
+
+/// Of its failure the node would die, in the end: anyone may ask for such a thing.
+#[tokio::test]
+async fn what_no_record_can_hold_is_refused_and_changes_nothing() {
+    let mut scene = Scene::new().await;
+    scene.lead(1).await;
+    let listening_on = |hosts: &[String]| {
+        let listener = |host: &String| Listener { host: host.clone(), ..Default::default() };
+        ControllerRequest::RegisterController(ControllerRegistrationRequest {
+            controller_id: 3,
+            listeners: hosts.iter().map(listener).collect(),
+            ..Default::default()
+        })
+    };
+    let (long, many) = (["h".repeat(32_768)], vec!["h".repeat(32_000); 270]);
+    for request in [listening_on(&long), listening_on(&many)] {
+        let answer = scene.ask(request).get().await.unwrap();
+        assert_eq!(answer.unwrap_err(), Unavailable::Unwritable);
+    }
+    let next = scene.ask(register(3));
+    let sent = scene.sent().await;
+    assert_eq!(sent.records.len(), 1);
+    scene.tell(scene.append(sent));
+    assert!(next.get().await.unwrap().is_ok());
     scene.house.stop().await;
 }
 

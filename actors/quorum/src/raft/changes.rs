@@ -15,6 +15,8 @@ use crate::rpc::QuorumResponse;
 
 /// No node has more.
 const MAX_LISTENERS: usize = 100;
+/// Of their names and hosts: the voters stand together in one record.
+const MAX_ENDPOINT_BYTES: usize = 32 << 10;
 
 /// Who waits for a change.
 pub(super) struct ChangeAsker {
@@ -131,8 +133,14 @@ impl Raft {
     fn no_endpoint(&self, endpoints: &[VoterEndpoint]) -> Option<Refusal> {
         let name = self.args.local.endpoints.first().map_or("", |own| &own.listener);
         let found = endpoints.iter().any(|endpoint| endpoint.listener == name);
-        if found && endpoints.len() <= MAX_LISTENERS {
+        let bytes: usize = endpoints.iter().map(|e| e.listener.len() + e.host.len()).sum();
+        if found && endpoints.len() <= MAX_LISTENERS && bytes <= MAX_ENDPOINT_BYTES {
             return None;
+        }
+        if bytes > MAX_ENDPOINT_BYTES {
+            let message =
+                format!("Endpoints of {bytes} bytes; at most {MAX_ENDPOINT_BYTES} are kept");
+            return refuse(ErrorCode::InvalidRequest, message);
         }
         let show = |e: &VoterEndpoint| {
             format!("ListenerName({})={}/<unresolved>:{}", e.listener, e.host, e.port)

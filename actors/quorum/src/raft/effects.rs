@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use bytes::Bytes;
 use machines::consensus::{ControlRecord, Effect, Event, OffsetAndEpoch, VotersAt};
 use machines::metadata::MetadataVersion;
 use runtime::{Cx, Failure, Outcome};
@@ -129,8 +130,7 @@ impl Raft {
         cx: &mut Cx<Self>,
         epoch: i32,
         base: i64,
-        records: &[MetadataRecord],
-        version: MetadataVersion,
+        values: Vec<Bytes>,
     ) -> Result<Result<i64, RaftError>, Failure> {
         if !self.consensus.is_leader() || self.consensus.epoch() != epoch {
             return Ok(Err(RaftError::NotLeader { epoch }));
@@ -140,7 +140,8 @@ impl Raft {
             return Ok(Err(RaftError::UnexpectedOffset { base, end }));
         }
         let now_ms = cx.world().now().wall_ms;
-        let batches = match snapshot::data_batches(records, version, end, epoch, now_ms) {
+        let values = values.into_iter().map(Ok);
+        let batches = match snapshot::value_batches(values, end, epoch, now_ms) {
             Ok(batches) => batches,
             Err(error) => return Ok(Err(error.into())),
         };

@@ -122,8 +122,8 @@ pub(super) fn snapshots(disk: &Arc<dyn Disk>) -> Vec<i64> {
 }
 
 fn append(base_offset: i64, reply: Reply<Result<i64, RaftError>>) -> RaftMsg {
-    let records = vec![MetadataRecord::NoOp(NoOpRecord::default())];
-    RaftMsg::Append { epoch: 1, base_offset, records, version: MetadataVersion::LATEST, reply }
+    let values = vec![MetadataRecord::NoOp(NoOpRecord::default()).encode(0).unwrap()];
+    RaftMsg::Append { epoch: 1, base_offset, values, reply }
 }
 
 /// Another controller of the epoch, as after a panic of the first, must know what the first one left in flight.

@@ -1,6 +1,5 @@
 //! A machine that adds numbers, hosted on a log that a test drives.
 
-use std::convert::Infallible;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -19,6 +18,13 @@ struct Sum(u64);
 
 #[derive(Debug, PartialEq)]
 struct Added(u64);
+
+/// What the log has no place for.
+const UNWRITABLE: u64 = 1 << 40;
+
+#[derive(Debug, PartialEq, thiserror::Error)]
+#[error("too large")]
+struct TooLarge;
 
 enum SumRequest {
     Add(u64),
@@ -59,14 +65,17 @@ impl Replicated for Sum {
 }
 
 impl Persist for Added {
-    type Error = Infallible;
+    type Error = TooLarge;
 
-    fn encode(&self) -> Option<StoredRecord> {
+    fn encode(&self) -> Result<Option<StoredRecord>, TooLarge> {
+        if self.0 >= UNWRITABLE {
+            return Err(TooLarge);
+        }
         let value = Some(Bytes::copy_from_slice(&self.0.to_be_bytes()));
-        Some(StoredRecord { key: Bytes::new(), value })
+        Ok(Some(StoredRecord { key: Bytes::new(), value }))
     }
 
-    fn decode(record: &StoredRecord) -> Result<Option<Self>, Infallible> {
+    fn decode(record: &StoredRecord) -> Result<Option<Self>, TooLarge> {
         let bytes = record.value.as_deref().and_then(|value| value.try_into().ok());
         Ok(bytes.map(|bytes| Added(u64::from_be_bytes(bytes))))
     }
@@ -101,7 +110,7 @@ impl TestLog {
         let mut state = log.state();
         state.epoch = Some(LeaderEpoch(1));
         state.commits = true;
-        state.records = records.iter().filter_map(|n| Added(*n).encode()).collect();
+        state.records = records.iter().filter_map(|n| Added(*n).encode().unwrap()).collect();
         state.high_watermark = records.len() as i64;
         drop(state);
         log
@@ -267,6 +276,18 @@ async fn a_refused_append_takes_the_shard_back_to_its_log() {
     settle(&world).await;
     log.state().refuses = None;
     assert_eq!(ask(&root, SumRequest::Get).await, Ok(1));
+    assert_eq!(root.me().generation(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_written_is_refused_and_changes_nothing() {
+    let log = TestLog::led(&[1]);
+    let (world, root) = shard(&log);
+    settle(&world).await;
+    let refused = Err(Refused::Write(ErrorCode::UnknownServerError));
+    assert_eq!(ask(&root, SumRequest::Add(UNWRITABLE)).await, refused);
+    assert_eq!(ask(&root, SumRequest::Add(1)).await, Ok(2));
+    assert_eq!(log.end_offset(), 2);
     assert_eq!(root.me().generation(), 1);
 }
 

@@ -41,6 +41,8 @@ pub enum RecordError {
     Key(wire::DecodeError),
     #[error("the value of a record of type {record_type} does not parse: {source}")]
     Value { record_type: i16, source: wire::DecodeError },
+    #[error("a record cannot be written: {0}")]
+    Write(#[from] wire::EncodeError),
 }
 
 const OFFSET_COMMIT: i16 = 1;
@@ -96,26 +98,28 @@ impl Record {
 impl Persist for GroupEvent {
     type Error = RecordError;
 
-    fn encode(&self) -> Option<StoredRecord> {
-        match self {
-            GroupEvent::Record(Record::OffsetCommit { key, value }) => Some(StoredRecord {
-                key: prefixed(OFFSET_COMMIT, key, KEY_VERSION),
-                value: value.as_ref().map(|value| {
+    fn encode(&self) -> Result<Option<StoredRecord>, RecordError> {
+        let (key, value) = match self {
+            GroupEvent::Record(Record::OffsetCommit { key, value }) => {
+                let written = |value: &wire::OffsetCommitValue| {
                     let version = match value.expire_timestamp {
                         -1 => OFFSET_COMMIT_VERSION,
                         _ => OFFSET_COMMIT_EXPIRING_VERSION,
                     };
                     prefixed(version, value, version)
-                }),
-            }),
-            GroupEvent::Record(Record::GroupMetadata { key, value }) => Some(StoredRecord {
-                key: prefixed(GROUP_METADATA, key, KEY_VERSION),
-                value: value
-                    .as_ref()
-                    .map(|value| prefixed(GROUP_METADATA_VERSION, value, GROUP_METADATA_VERSION)),
-            }),
-            GroupEvent::Record(Record::OtherGroup { .. }) | GroupEvent::Classic(_) => None,
-        }
+                };
+                (prefixed(OFFSET_COMMIT, key, KEY_VERSION)?, value.as_ref().map(written))
+            }
+            GroupEvent::Record(Record::GroupMetadata { key, value }) => {
+                let written =
+                    |value| prefixed(GROUP_METADATA_VERSION, value, GROUP_METADATA_VERSION);
+                (prefixed(GROUP_METADATA, key, KEY_VERSION)?, value.as_ref().map(written))
+            }
+            GroupEvent::Record(Record::OtherGroup { .. }) | GroupEvent::Classic(_) => {
+                return Ok(None);
+            }
+        };
+        Ok(Some(StoredRecord { key, value: value.transpose()? }))
     }
 
     fn decode(record: &StoredRecord) -> Result<Option<GroupEvent>, RecordError> {
@@ -164,12 +168,15 @@ fn from_legacy(value: wire::LegacyOffsetCommitValue) -> wire::OffsetCommitValue 
 }
 
 /// Keys begin with the type of the record, values with their version.
-fn prefixed<M: Message>(prefix: i16, message: &M, version: i16) -> Bytes {
+fn prefixed<M: Message>(
+    prefix: i16,
+    message: &M,
+    version: i16,
+) -> Result<Bytes, wire::EncodeError> {
     let mut writer = Writer::new();
     writer.int16(prefix);
-    // Its strings came in requests and records, in which they are no longer than a record may hold.
-    message.encode(&mut writer, version).expect("a record of a group fits its schema");
-    writer.into_bytes().unwrap_or_default()
+    message.encode(&mut writer, version)?;
+    Ok(writer.into_bytes().unwrap_or_default())
 }
 
 fn value<M: Message>(record_type: i16, record: &StoredRecord) -> Result<Option<M>, RecordError> {

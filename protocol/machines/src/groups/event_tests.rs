@@ -28,7 +28,7 @@ fn an_offset_is_written_as_kafka_writes_it() {
         topic_id: model::Uuid::ONE,
         ..Default::default()
     };
-    let record = offset(Some(value.clone())).encode().unwrap();
+    let record = offset(Some(value.clone())).encode().unwrap().unwrap();
     assert_eq!(record.key, hex("0001 0001 67 0001 74 00000007"));
     let expected = "0004 0000000000000005 00000002 02 6d 0000000000000009 \
         01 00 10 00000000000000000000000000000001";
@@ -45,14 +45,14 @@ fn an_offset_that_expires_is_written_in_version_1() {
         expire_timestamp: 10,
         ..Default::default()
     };
-    let record = offset(Some(value)).encode().unwrap();
+    let record = offset(Some(value)).encode().unwrap().unwrap();
     let expected = "0001 0000000000000005 0001 6d 0000000000000009 000000000000000a";
     assert_eq!(record.value, Some(hex(expected)));
 }
 
 #[test]
 fn a_tombstone_has_no_value() {
-    let record = offset(None).encode().unwrap();
+    let record = offset(None).encode().unwrap().unwrap();
     assert_eq!(record.value, None);
     assert_eq!(GroupEvent::decode(&record).unwrap(), Some(offset(None)));
 }
@@ -81,7 +81,7 @@ fn a_group_is_written_as_kafka_writes_it() {
     };
     let key = wire::GroupMetadataKey { group: "g".into(), ..Default::default() };
     let event = GroupEvent::Record(Record::GroupMetadata { key, value: Some(value) });
-    let record = event.encode().unwrap();
+    let record = event.encode().unwrap().unwrap();
     assert_eq!(record.key, hex("0002 0001 67"));
     let expected = "0003 0008 636f6e73756d6572 00000003 0005 72616e6765 0001 6d \
         0000000000000004 00000001 \

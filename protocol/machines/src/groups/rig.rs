@@ -115,14 +115,15 @@ impl Rig {
     }
 
     fn perform(&mut self, decision: GroupDecision) {
-        let written = decision.events.iter().filter_map(GroupEvent::encode);
+        let written: Vec<_> =
+            decision.events.iter().filter_map(|event| event.encode().unwrap()).collect();
         let bytes: usize =
-            written.map(|r| r.key.len() + r.value.map_or(0, |value| value.len()) + 20).sum();
+            written.iter().map(|r| r.key.len() + r.value.as_ref().map_or(0, Bytes::len) + 20).sum();
         assert!(bytes <= self.shard.settings.max_batch_bytes, "GR-3: {bytes} bytes in one batch");
         for event in &decision.events {
             self.shard.replay(event);
-            self.log.extend(event.encode());
         }
+        self.log.extend(written);
         for (ticket, reply) in decision.replies {
             assert!(self.owed.remove(&ticket), "{ticket:?} is not owed");
             self.answered.insert(ticket, reply);
