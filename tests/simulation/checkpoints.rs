@@ -1,5 +1,6 @@
 //! What the checkpoint files of a log directory say, through stops at any moment, crashes, deletions and failures.
 
+mod failed_syncs;
 mod rig;
 
 use std::time::Duration;

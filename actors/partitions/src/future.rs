@@ -19,7 +19,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::checkpoints::{Checkpoint, Offsets};
 use crate::handle::PartitionHandle;
 use crate::log_dirs::LogDirState;
-use crate::partition::{log_config, open_log};
+use crate::partition::{OpenLogError, log_config, open_log, rewrite_if_unsynced};
 use crate::partitions::PartitionsMsg;
 use crate::room::Room;
 pub(crate) use copy::finish_copy;
@@ -288,12 +288,19 @@ impl FutureReplica {
         let topic_id = handle.topic_id;
         let job = move || {
             let (disk, path) = (future.dir.disk(), &future.path);
-            match open_log(disk.clone(), path.clone(), config.clone(), options, topic_id) {
+            let open = |options| -> Result<Log, OpenLogError> {
+                let log = open_log(disk.clone(), path.clone(), config.clone(), options, topic_id)?;
+                // What is gone of it is copied again; where there is no room, so is the waiting for some.
+                match rewrite_if_unsynced(&future.dir, path, log, 0)? {
+                    (log, None) => Ok(log),
+                    (_, Some(error)) => Err(error.into()),
+                }
+            };
+            match open(options) {
                 Err(error) if error.disk().is_none() => {
                     tracing::warn!(%error, "the copy is begun anew");
                     disk.remove_dir_all(path)?;
-                    let options = OpenOptions { recovery_point: 0, ..options };
-                    open_log(disk.clone(), path.clone(), config, options, topic_id)
+                    open(OpenOptions { recovery_point: 0, ..options })
                 }
                 opened => opened,
             }

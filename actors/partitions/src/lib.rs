@@ -15,6 +15,7 @@ mod reads;
 mod recovery;
 mod replication;
 mod room;
+mod unsynced;
 
 pub use assignments::{Assignments, ForController, IsrChanges, ReplicaName};
 pub use checkpoints::{Checkpoint, Checkpoints};

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use disk::{Disk, DiskError, Space};
 use log::{
-    CheckpointError, CleanShutdown, DirKind, PartitionDir, expect_writes_lost,
-    expect_writes_to_survive, writes_survived,
+    CheckpointError, CleanShutdown, DirKind, PartitionDir, Survival, expect_writes_lost,
+    expect_writes_to_survive, survival,
 };
 use model::node_config::RoomConfig;
 use model::settings::Values;
@@ -66,26 +66,14 @@ pub enum LogDirMsg {
     },
     /// The last of the logs that needed it is recovered.
     Recovered,
-    /// A sync failed: what it left may be lost although the kernel goes on.
-    SyncFailed,
 }
 
-runtime::messages!(LogDirMsg {
-    Write,
-    Remove,
-    RemoveNow,
-    Measure,
-    Measured,
-    Done,
-    Recovered,
-    SyncFailed
-});
+runtime::messages!(LogDirMsg { Write, Remove, RemoveNow, Measure, Measured, Done, Recovered });
 
 pub struct LogDir {
     args: LogDirArgs,
     /// Directories that wait to be deleted.
     waiting: BTreeSet<PathBuf>,
-    sync_failed: bool,
     free_bytes: Gauge,
 }
 
@@ -95,12 +83,7 @@ impl Actor for LogDir {
     type Args = LogDirArgs;
 
     async fn start(cx: &mut Cx<Self>, args: LogDirArgs) -> Result<Self, Failure> {
-        let mut dir = LogDir {
-            args,
-            waiting: BTreeSet::new(),
-            sync_failed: false,
-            free_bytes: cx.gauge("free_bytes"),
-        };
+        let mut dir = LogDir { args, waiting: BTreeSet::new(), free_bytes: cx.gauge("free_bytes") };
         // One that cannot be read is offline by that; its actor stays, to say why.
         let entries = dir.args.state.disk().list(&dir.args.state.path);
         for entry in entries.unwrap_or_default() {
@@ -130,10 +113,9 @@ impl Actor for LogDir {
             LogDirMsg::Measure => self.measure(cx),
             LogDirMsg::Measured { result } => self.measured(cx, result).await,
             LogDirMsg::Done { result } => self.done(result?),
-            LogDirMsg::Recovered => self.note_kernel(cx, expect_writes_to_survive),
-            LogDirMsg::SyncFailed => {
-                self.sync_failed = true;
-                self.note_kernel(cx, expect_writes_lost);
+            LogDirMsg::Recovered => {
+                let state = self.args.state.clone();
+                run(cx, "all logs recovered", move || state.all_recovered());
             }
         }
         Ok(())
@@ -189,12 +171,6 @@ impl LogDir {
                 other => other,
             });
         }
-    }
-
-    fn note_kernel(&self, cx: &mut Cx<Self>, note: fn(&dyn Disk, &Path) -> Result<(), DiskError>) {
-        let note = if self.sync_failed { expect_writes_lost } else { note };
-        let (disk, path) = (self.args.state.disk().clone(), self.args.state.path.clone());
-        run(cx, "note the kernel", move || note(&*disk, &path));
     }
 
     fn measure(&mut self, cx: &mut Cx<Self>) {
@@ -275,10 +251,10 @@ pub fn read_log_dir(
     let marker = CleanShutdown::read(&**disk, path)?;
     let (checkpoints, whole) = Checkpoints::read(&**disk, path)?;
     let clean = marker.is_some() && whole;
-    let survived = !clean && writes_survived(&**disk, path)?;
+    let survival = if clean { Survival::All } else { survival(&**disk, path)? };
     let left = if clean { BTreeSet::new() } else { logs_in(&**disk, path)? };
     // Until what a power loss left is recovered, the next start must not take it for whole.
-    if clean || survived || left.is_empty() {
+    if survival == Survival::All || (survival == Survival::Synced && left.is_empty()) {
         expect_writes_to_survive(&**disk, path)?;
     } else {
         expect_writes_lost(&**disk, path)?;
@@ -286,7 +262,7 @@ pub fn read_log_dir(
     CleanShutdown::remove(&**disk, path)?;
     let epoch = marker.and_then(|marker| marker.broker_epoch).map_or(-1, |epoch| epoch.0);
     let state = LogDirState::new(id, path.to_owned(), clean, checkpoints, disk.clone());
-    Ok((state.with_recovery(Recovery::of(left, recovery_threads), survived), epoch))
+    Ok((state.with_recovery(Recovery::of(left, recovery_threads), survival), epoch))
 }
 
 fn logs_in(disk: &dyn Disk, path: &Path) -> Result<BTreeSet<TopicPartition>, DiskError> {

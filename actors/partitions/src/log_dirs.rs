@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Display;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use disk::{Disk, DiskError, DiskWatch, WatchedDisk};
+use log::Survival;
 use model::node_config::cordoned_log_dirs;
 use model::settings::Values;
 use model::{TopicPartition, Uuid};
@@ -17,6 +18,7 @@ use crate::hosted::Hosted;
 use crate::log_dir::LogDirMsg;
 use crate::recovery::Recovery;
 use crate::room::Room;
+use crate::unsynced::Unsynced;
 
 /// One entry of `log.dirs`, as it was found when the node started.
 #[derive(Debug)]
@@ -27,8 +29,8 @@ pub struct LogDirState {
     absolute_path: String,
     /// The last stop was a clean one: logs need no recovery.
     pub clean: bool,
-    /// If not: the kernel went on, and all that was written is there.
-    pub(crate) writes_survived: bool,
+    /// If not: what it left.
+    pub(crate) survival: Survival,
     recovery: Recovery,
     checkpoints: CheckpointFiles,
     health: Arc<Health>,
@@ -48,6 +50,7 @@ struct Health {
     path: PathBuf,
     failed: OnceLock<String>,
     changes: Publisher<()>,
+    unsynced: Unsynced,
 }
 
 impl Health {
@@ -68,6 +71,14 @@ impl DiskWatch for Health {
     fn failed(&self, error: &DiskError) {
         self.fail(error);
     }
+
+    fn sync_failed(&self, error: &DiskError) {
+        if let Err(error) = self.unsynced.sync_failed(error)
+            && !error.may_pass()
+        {
+            self.fail(&error);
+        }
+    }
 }
 
 impl LogDirState {
@@ -80,13 +91,15 @@ impl LogDirState {
     ) -> LogDirState {
         let absolute = std::path::absolute(&path).unwrap_or_else(|_| path.clone());
         let changes = runtime::watch(()).0;
-        let health = Arc::new(Health { path: absolute.clone(), failed: OnceLock::new(), changes });
+        let unsynced = Unsynced::new(disk.clone(), path.clone());
+        let failed = OnceLock::new();
+        let health = Arc::new(Health { path: absolute.clone(), failed, changes, unsynced });
         LogDirState {
             id,
             absolute_path: absolute.to_string_lossy().into_owned(),
             path,
             clean,
-            writes_survived: false,
+            survival: Survival::Synced,
             recovery: Recovery::of(BTreeSet::new(), 1),
             checkpoints: CheckpointFiles::new(checkpoints),
             disk: Arc::new(WatchedDisk::new(disk, health.clone())),
@@ -100,8 +113,24 @@ impl LogDirState {
     }
 
     /// With logs that the last stop left for recovery.
-    pub(crate) fn with_recovery(self, recovery: Recovery, writes_survived: bool) -> LogDirState {
-        LogDirState { recovery, writes_survived, ..self }
+    pub(crate) fn with_recovery(self, recovery: Recovery, survival: Survival) -> LogDirState {
+        LogDirState { recovery, survival, ..self }
+    }
+
+    /// Whether what the log in `dir` holds may be lost although it is read, and later syncs succeed: it is recovered as after a
+    /// loss of power, and [rewritten](log::Log::rewrite_unsynced) before it is synced.
+    pub fn is_unsynced(&self, dir: &Path) -> bool {
+        self.survival == Survival::Unsynced || self.health.unsynced.has(dir)
+    }
+
+    /// The log in `dir` is written anew since a sync of it failed.
+    pub fn rewritten(&self, dir: &Path) {
+        self.health.unsynced.rewritten(dir);
+    }
+
+    /// All logs are recovered: the next start need not look at more than their ends.
+    pub(crate) fn all_recovered(&self) -> Result<(), DiskError> {
+        self.health.unsynced.all_recovered()
     }
 
     pub(crate) fn recovery(&self) -> &Recovery {

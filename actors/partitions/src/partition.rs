@@ -35,7 +35,7 @@ pub use flush::SyncFailed;
 use follow::Unanswered;
 pub use follow::{Cut, FollowError, FollowResult, FollowerEnd, Replicate, Truncate};
 pub use open::PartitionArgs;
-pub(crate) use open::{OpenLogError, log_config, open_log};
+pub(crate) use open::{OpenLogError, log_config, open_log, rewrite_if_unsynced};
 pub use replicate::IsrAnswer;
 pub use trim::{DeleteRecords, DeleteRecordsError};
 

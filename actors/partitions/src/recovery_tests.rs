@@ -2,7 +2,8 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use disk::{Crash, Disk, SimDisk, SimDiskOptions};
+use disk::{Crash, Disk, Fault, FaultKind, Open, SimDisk, SimDiskOptions};
+use log::{Survival, survival};
 use model::{TopicPartition, Uuid};
 
 use crate::recovery::Recovery;
@@ -23,6 +24,10 @@ fn with_log() -> SimDisk {
     sim
 }
 
+fn survived(sim: &SimDisk) -> bool {
+    start(&sim.mount()).survival == Survival::All
+}
+
 /// Once its logs are recovered, as the directory's actor does.
 fn recovered(disk: &Arc<dyn Disk>) {
     log::expect_writes_to_survive(&**disk, Path::new(DIR)).unwrap();
@@ -31,14 +36,14 @@ fn recovered(disk: &Arc<dyn Disk>) {
 #[test]
 fn writes_survive_the_process_but_not_the_machine() {
     let sim = with_log();
-    assert!(!start(&sim.mount()).writes_survived, "nobody knows what was before");
+    assert!(!survived(&sim), "nobody knows what was before");
     recovered(&sim.mount());
     for _ in 0..2 {
         sim.crash(Crash::Kill);
-        assert!(start(&sim.mount()).writes_survived);
+        assert!(survived(&sim));
     }
     sim.crash(Crash::PowerLoss);
-    assert!(!start(&sim.mount()).writes_survived);
+    assert!(!survived(&sim));
 }
 
 #[test]
@@ -46,12 +51,50 @@ fn a_recovery_that_is_cut_short_is_done_again() {
     let sim = with_log();
     recovered(&sim.mount());
     sim.crash(Crash::PowerLoss);
-    assert!(!start(&sim.mount()).writes_survived);
+    assert!(!survived(&sim));
     sim.crash(Crash::Kill);
-    assert!(!start(&sim.mount()).writes_survived, "the logs were not recovered");
+    assert!(!survived(&sim), "the logs were not recovered");
     recovered(&sim.mount());
     sim.crash(Crash::Kill);
-    assert!(start(&sim.mount()).writes_survived);
+    assert!(survived(&sim));
+}
+
+#[test]
+fn a_sync_that_failed_is_known_to_whoever_comes_next() {
+    let log = Path::new(DIR).join("orders-0");
+    for (marker, full) in [(true, false), (false, false), (true, true), (false, true)] {
+        let sim = with_log();
+        if marker {
+            recovered(&sim.mount());
+        }
+        let state = start(&sim.mount());
+        let file = state.disk().open(&log.join("0.log"), Open::Create).unwrap();
+        file.write_at(b"written", 0).unwrap();
+        assert!(!state.is_unsynced(&log));
+        if full {
+            sim.set_capacity(0);
+        }
+        let path_contains = "0.log".to_owned();
+        sim.plan(Fault { kind: FaultKind::SyncNoRoom, path_contains, skip: 0, times: 1 });
+        file.sync_data().unwrap_err();
+        file.sync_data().unwrap();
+        assert!(state.is_unsynced(&log) && state.is_online());
+        state.all_recovered().unwrap();
+        for _ in 0..2 {
+            sim.crash(Crash::Kill);
+            let next = start(&sim.mount());
+            assert_eq!(next.survival, Survival::Unsynced);
+            assert!(next.is_unsynced(&log));
+        }
+        let next = start(&sim.mount());
+        next.rewritten(&log);
+        sim.set_capacity(1 << 40);
+        next.all_recovered().unwrap();
+        sim.crash(Crash::Kill);
+        assert!(survived(&sim));
+        sim.crash(Crash::PowerLoss);
+        assert_eq!(start(&sim.mount()).survival, Survival::Synced, "what is read is on the disk");
+    }
 }
 
 #[test]
@@ -67,8 +110,8 @@ fn a_copy_is_not_the_directory_it_was_made_of() {
             disk.replace(&to.join(&entry.name), &bytes).unwrap();
         }
     }
-    assert!(log::writes_survived(&*disk, Path::new(DIR)).unwrap());
-    assert!(!log::writes_survived(&*disk, to).unwrap());
+    assert_eq!(survival(&*disk, Path::new(DIR)).unwrap(), Survival::All);
+    assert_eq!(survival(&*disk, to).unwrap(), Survival::Synced);
 }
 
 #[tokio::test]

@@ -250,6 +250,7 @@ impl Actor for Raft {
         let opening = Opening {
             disk: args.log_dir.disk().clone(),
             dir: dir.clone(),
+            unsynced: args.log_dir.is_unsynced(&dir),
             config: LogConfig {
                 segment_bytes: args.segment_bytes,
                 segment_ms: args.segment_ms,
@@ -259,6 +260,7 @@ impl Actor for Raft {
             now_ms: cx.world().now().wall_ms,
         };
         let opened = cx.world().blocking("open metadata log", move || opening.run()).await??;
+        args.log_dir.rewritten(&dir);
         let mut raft = Raft {
             consensus: Consensus::new(ConsensusConfig {
                 local: args.local.clone(),

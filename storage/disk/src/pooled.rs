@@ -37,6 +37,8 @@ struct Pool {
     /// Held for writing while a name changes, for reading while a file is opened by its name. Taken before all others.
     naming: RwLock<()>,
     names: Mutex<Names>,
+    /// Files whose owner is still to be told of a failed sync: it may drop them before, and open them anew.
+    failed: Mutex<Vec<Arc<Kept>>>,
     /// Entries of files that are dropped are removed when the names have grown to this many.
     sweep_at: Mutex<usize>,
 }
@@ -76,6 +78,7 @@ impl PooledDisk {
             open: Mutex::default(),
             naming: RwLock::default(),
             names: Mutex::default(),
+            failed: Mutex::default(),
             sweep_at: Mutex::new(1024),
         };
         PooledDisk { pool: Arc::new(pool) }
@@ -158,6 +161,29 @@ impl Pool {
         found.filter_map(|(_, kept)| kept.upgrade()).collect()
     }
 
+    /// The failed sync of a file that its owner was not told of: who opens it anew for writing owns it now.
+    fn untold(&self, path: &Path, mode: Open) -> Option<Box<DiskError>> {
+        if !mode.writes() {
+            return None;
+        }
+        // Slots are looked at without the lock: who holds one may wait for it.
+        let failed = lock(&self.failed).clone();
+        let mut untold = None;
+        for kept in failed {
+            let (removed, here) = {
+                let slot = read(&kept.slot);
+                (slot.removed, *slot.path == *path)
+            };
+            if removed || here {
+                lock(&self.failed).retain(|other| !Arc::ptr_eq(other, &kept));
+            }
+            if here && !removed {
+                untold = lock(&kept.sync_error).take();
+            }
+        }
+        untold
+    }
+
     fn name(&self, kept: &Arc<Kept>) {
         let mut names = lock(&self.names);
         names.insert((kept.opened_as.clone(), kept.serial), Arc::downgrade(kept));
@@ -185,6 +211,7 @@ impl Disk for PooledDisk {
     fn keep(&self, path: &Path, mode: Open) -> Result<Arc<dyn DiskFile>> {
         let naming = read(&self.pool.naming);
         let file = self.pool.open(path, mode)?;
+        let untold = self.pool.untold(path, mode);
         let path: Arc<Path> = path.into();
         let kept = Arc::new_cyclic(|me| Kept {
             me: me.clone(),
@@ -196,7 +223,7 @@ impl Disk for PooledDisk {
             used: AtomicBool::new(true),
             writes: AtomicU64::new(u64::from(mode == Open::Truncate)),
             synced: AtomicU64::new(0),
-            sync_error: Mutex::default(),
+            sync_error: Mutex::new(untold),
         });
         self.pool.name(&kept);
         drop(naming);
@@ -335,7 +362,9 @@ impl Kept {
             match file.sync_data() {
                 Ok(()) => self.synced.fetch_max(writes, Ordering::AcqRel),
                 Err(error) => {
-                    failed.get_or_insert(Box::new(error));
+                    if failed.replace(Box::new(error)).is_none() {
+                        lock(&self.pool.failed).extend(self.me.upgrade());
+                    }
                     return false;
                 }
             };
@@ -354,6 +383,7 @@ impl Kept {
         let file = self.file()?;
         let mut failed = lock(&self.sync_error);
         if let Some(error) = failed.take() {
+            lock(&self.pool.failed).retain(|kept| !std::ptr::eq(&**kept, self));
             return Err(*error);
         }
         let writes = self.writes.load(Ordering::Acquire);

@@ -97,6 +97,29 @@ fn the_owner_of_a_file_is_told_that_it_could_not_be_synced() {
 }
 
 #[test]
+fn who_opens_a_file_anew_is_told_what_its_last_owner_was_not() {
+    for renamed in [false, true] {
+        let (sim, disk) = simulated(1);
+        let mut files = files(&disk, Path::new("/d"), 3);
+        fault(&sim, FaultKind::SyncError, 1);
+        files[0].write_at(b"!", 2).unwrap();
+        for _ in 0..3 {
+            let _: Vec<_> = files[1..].iter().map(text).collect();
+        }
+        drop(files.remove(0));
+        let path = Path::new("/d").join(if renamed { "renamed" } else { "00" });
+        if renamed {
+            disk.rename(Path::new("/d/00"), &path).unwrap();
+        }
+        disk.keep(&path, Open::Read).unwrap().sync_data().unwrap();
+        let again = disk.keep(&path, Open::ReadWrite).unwrap();
+        assert_eq!(again.sync_data().unwrap_err().op(), DiskOp::Sync);
+        again.sync_data().unwrap();
+        assert!(lock(&disk.pool.failed).is_empty());
+    }
+}
+
+#[test]
 fn files_at_rest_give_way_where_descriptors_are_short() {
     let (sim, disk) = simulated(100);
     let files = files(&disk, Path::new("/d"), 40);

@@ -173,6 +173,8 @@ enum Go {
     Flip,
     /// Fail, and forget what was not synced.
     Lose,
+    /// Fail for want of room.
+    Full,
 }
 
 impl State {
@@ -197,6 +199,7 @@ impl State {
             Some(FaultKind::ReadFlip) => Ok(Go::Flip),
             Some(FaultKind::WriteError | FaultKind::SyncError) => Ok(Go::Torn),
             Some(FaultKind::SyncLoss) => Ok(Go::Lose),
+            Some(FaultKind::SyncNoRoom) => Ok(Go::Full),
             Some(FaultKind::ReadError) => Err(io::Error::other("input/output error")),
             Some(FaultKind::NoRoom) => Err(ErrorKind::StorageFull.into()),
             Some(FaultKind::Shortage) => Err(rustix::io::Errno::MFILE.into()),

@@ -14,9 +14,12 @@ pub trait DiskWatch: std::fmt::Debug + Send + Sync + 'static {
     /// Why there are to be no more operations.
     fn ended(&self) -> Option<String>;
 
-    /// An operation failed, and not because of what was asked: the device, or the directory itself, cannot be relied on. Of a
-    /// failed sync its caller is told alone, who may write again what it left.
+    /// An operation failed, and not because of what was asked: the device, or the directory itself, cannot be relied on.
     fn failed(&self, error: &DiskError);
+
+    /// The sync of a file failed, on this thread: until what it left is written again no later one makes the file durable. Told
+    /// before its caller is, who may end before it has seen to that.
+    fn sync_failed(&self, error: &DiskError);
 }
 
 /// A disk as those use it who keep their files in one directory. After [`DiskWatch::failed`] nothing is written any more if
@@ -65,10 +68,10 @@ fn run<T>(
     if let Some(why) = watch.ended() {
         return Err(DiskError::new(op, path, std::io::Error::other(why)));
     }
-    run().inspect_err(|error| {
-        if is_the_devices(error) {
-            watch.failed(error);
-        }
+    run().inspect_err(|error| match error.op() {
+        DiskOp::Sync => watch.sync_failed(error),
+        _ if is_the_devices(error) => watch.failed(error),
+        _ => {}
     })
 }
 

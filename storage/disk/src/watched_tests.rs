@@ -1,6 +1,7 @@
 //! What ends the use of a directory, and what does not.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
 use crate::{
@@ -9,7 +10,7 @@ use crate::{
 };
 
 #[derive(Debug, Default)]
-struct First(Mutex<Option<String>>);
+struct First(Mutex<Option<String>>, AtomicU32);
 
 impl DiskWatch for First {
     fn ended(&self) -> Option<String> {
@@ -18,6 +19,11 @@ impl DiskWatch for First {
 
     fn failed(&self, error: &DiskError) {
         self.0.lock().unwrap().get_or_insert(error.to_string());
+    }
+
+    fn sync_failed(&self, error: &DiskError) {
+        assert_eq!(error.op(), DiskOp::Sync);
+        self.1.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -89,11 +95,15 @@ fn what_the_process_lacks_is_not_the_directorys_fault() {
 }
 
 #[test]
-fn a_sync_that_fails_is_its_callers_to_bear() {
+fn a_sync_that_fails_is_its_callers_to_bear_and_is_told() {
     let (sim, disk, watch) = simulated();
     let file = disk.open(Path::new("/d/f"), Open::Create).unwrap();
-    fault(&sim, FaultKind::SyncError);
-    assert_eq!(file.sync_data().unwrap_err().op(), DiskOp::Sync);
+    for (told, kind) in [(1, FaultKind::SyncError), (2, FaultKind::SyncNoRoom)] {
+        fault(&sim, kind);
+        let error = file.sync_data().unwrap_err();
+        assert_eq!((error.op(), error.is_full()), (DiskOp::Sync, told == 2));
+        assert_eq!(watch.1.load(Ordering::Relaxed), told);
+    }
     fault(&sim, FaultKind::SyncError);
     assert_eq!(disk.sync_dir(Path::new("/d")).unwrap_err().op(), DiskOp::SyncDir);
     assert_eq!(watch.ended(), None);

@@ -30,13 +30,13 @@ mod retention;
 mod rewrite;
 mod scan;
 mod segment;
+mod survival;
 mod sync;
 mod truncate;
 mod txn_index;
 mod view;
 mod view_timestamps;
 mod words;
-mod writes_survived;
 
 pub use append::Appended;
 pub use batches::BatchesFrom;
@@ -63,11 +63,13 @@ pub use partition_metadata::{
 };
 pub use producer_snapshot::{ProducerSnapshotError, read_producer_snapshot};
 pub use retention::{DeletedSegments, RetentionPolicy};
+pub use survival::{
+    Survival, expect_writes_lost, expect_writes_to_survive, expect_writes_unsynced, survival,
+};
 pub use sync::SyncJob;
 pub use truncate::TruncateError;
 pub use txn_index::AbortedTransaction;
 pub use view::{FileSlice, LogPosition, LogView, Read, TimestampOffset};
-pub use writes_survived::{expect_writes_lost, expect_writes_to_survive, writes_survived};
 
 #[cfg(test)]
 mod crash_tests;

@@ -39,6 +39,15 @@ impl Client {
         self.until_it_is_in(&to).await;
     }
 
+    async fn the_copy_is_not_synced(mut self) {
+        let to = self.fill().await;
+        self.next_fault();
+        self.ask_to_move(0, &to).await;
+        self.until_it_is_in(&to).await;
+        self.next_fault();
+        self.until_it_is_in(&to).await;
+    }
+
     async fn the_copy_fails(mut self) {
         let to = self.fill().await;
         self.next_fault();
@@ -134,5 +143,22 @@ fn a_move_whose_copy_fails_too_often_is_called_off_and_says_so() {
         };
         let scenario: Scenario = |client| Box::pin(client.the_copy_fails());
         run_looked_at(seed, scenario, panics, says);
+    }
+}
+
+#[test]
+fn a_copy_that_could_not_be_synced_is_written_again_before_it_is_the_replica() {
+    let faults = |skip| {
+        move |node| {
+            let (kind, path_contains) = (FaultKind::SyncNoRoom, "-future/".to_owned());
+            let fault = Fault { kind, path_contains, skip, times: 1 };
+            let down = Duration::from_millis(100);
+            vec![SimFault::Disk { node, fault }, SimFault::PowerLoss { node, down }]
+        }
+    };
+    for seed in seeds().step_by(4) {
+        let scenario: Scenario = |client| Box::pin(client.the_copy_is_not_synced());
+        let (_, wrong) = run(seed, true, scenario, faults(seed % 3));
+        assert!(wrong.is_empty(), "seed {seed}: {wrong:#?}");
     }
 }

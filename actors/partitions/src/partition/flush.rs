@@ -8,7 +8,6 @@ use machines::partition::Event;
 use runtime::{Cx, Failure, Outcome};
 
 use super::{PartitionActor, PartitionMsg};
-use crate::log_dir::LogDirMsg;
 use crate::room::Room;
 
 /// So many in a row are borne.
@@ -18,7 +17,7 @@ const MAX_FAILED_SYNCS: u32 = 3;
 const NEVER_MS: i64 = i64::MAX;
 
 /// Where a sync found no room, another is tried after this.
-const ROOM_RETRY: Duration = Duration::from_secs(1);
+pub(super) const ROOM_RETRY: Duration = Duration::from_secs(1);
 
 /// Why a sync failed.
 #[derive(Debug)]
@@ -156,8 +155,6 @@ impl PartitionActor {
         }
         let partition = cx.path();
         tracing::error!(partition, why, "a sync failed; what it left is written again");
-        // Without the directory's actor nobody could be told either.
-        let _ = self.handle.log_dir().address().send_now(LogDirMsg::SyncFailed);
         if full {
             self.handle.log_dir().set_room(Room::Full);
         }
@@ -189,6 +186,7 @@ impl PartitionActor {
         match self.log.rewrite_unsynced() {
             Ok(()) => {
                 self.rewrite_due = false;
+                self.handle.log_dir().rewritten(&self.handle.path());
                 self.publish_standing();
                 Ok(())
             }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use disk::{Disk, DiskError};
 use log::{
     CheckpointError, Log, LogConfig, OpenError, OpenOptions, PartitionMetadataError, ReadError,
-    read_partition_metadata, write_partition_metadata,
+    Survival, read_partition_metadata, write_partition_metadata,
 };
 use machines::partition::{Opened, Partition};
 use model::Uuid;
@@ -14,6 +14,7 @@ use model::settings::TopicConfig;
 use runtime::{Cx, Failure, Map, World};
 
 use super::PartitionActor;
+use super::flush::ROOM_RETRY;
 use crate::assignments::IsrChanges;
 use crate::handle::{PartitionHandle, Role};
 use crate::hosted::Hosted;
@@ -36,31 +37,15 @@ pub(super) async fn open(
     let PartitionArgs { handle, isr_changes, producer_id_expiration_ms, hosted } = args;
     handle.set_closed(false);
     let config = handle.config();
-    let now_ms = cx.world().now().wall_ms;
-    let options = OpenOptions {
-        producer_id_expiration_ms: Some(producer_id_expiration_ms),
-        now_ms,
-        ..found(&handle)
-    };
-    let log_config = log_config(cx.world(), &handle, &config);
-    let (dir, topic_id) = (handle.log_dir(), handle.topic_id);
-    let log_dir = dir.clone();
-    let (opened, had_it) = (handle.path(), handle.was_opened());
-    let job = move || {
-        if had_it {
-            must_be_there(&dir, &opened)?;
-        }
-        Ok::<Log, Failure>(open_log(dir.disk().clone(), opened, log_config, options, topic_id)?)
-    };
-    let mut log = {
-        let _turn = log_dir.recovery().turn(&handle.topic_partition).await;
-        cx.world().blocking("open log", job).await??
-    };
-    log_dir.recovered(&handle.topic_partition);
+    let (mut log, no_room) = open_in_turn(cx, &handle, producer_id_expiration_ms).await?;
+    let rewrite_due = no_room.is_some();
+    if rewrite_due {
+        cx.send_after(ROOM_RETRY, super::PartitionMsg::SyncDue);
+    }
     let machine = Partition::new(Opened {
         log_start_offset: log.log_start_offset(),
         log_end_offset: log.log_end_offset(),
-        high_watermark: options.high_watermark,
+        high_watermark: handle.high_watermark(),
         producers: log.producers().clone(),
         completed: log.take_completed(),
     });
@@ -86,7 +71,7 @@ pub(super) async fn open(
         flush_queued: false,
         syncing: false,
         failed_syncs: 0,
-        rewrite_due: false,
+        rewrite_due,
         ticked_end: -1,
         sync_timer: None,
         deleted: Map::new(),
@@ -97,6 +82,42 @@ pub(super) async fn open(
         hosted,
         effects: Vec::new(),
     })
+}
+
+/// As many logs of a directory at a time as may be recovered.
+async fn open_in_turn(
+    cx: &mut Cx<PartitionActor>,
+    handle: &PartitionHandle,
+    producer_id_expiration_ms: i64,
+) -> Result<(Log, Option<OpenError>), Failure> {
+    let options = OpenOptions {
+        producer_id_expiration_ms: Some(producer_id_expiration_ms),
+        now_ms: cx.world().now().wall_ms,
+        ..found(handle)
+    };
+    let config = log_config(cx.world(), handle, &handle.config());
+    let (dir, topic_id) = (handle.log_dir(), handle.topic_id);
+    let log_dir = dir.clone();
+    let (path, had_it) = (handle.path(), handle.was_opened());
+    // What was seen of it since the process began.
+    let shown = had_it && !handle.is_truncating();
+    let shown = if shown { handle.log_end_offset() } else { 0 };
+    let job = move || {
+        if had_it {
+            must_be_there(&dir, &path)?;
+        }
+        let log = open_log(dir.disk().clone(), path.clone(), config, options, topic_id)?;
+        Ok::<_, OpenLogError>(rewrite_if_unsynced(&dir, &path, log, shown)?)
+    };
+    let opened = {
+        let _turn = log_dir.recovery().turn(&handle.topic_partition).await;
+        cx.world().blocking("open log", job).await?
+    };
+    // One that is refused stays what it is, and would be refused again.
+    if opened.as_ref().err().is_none_or(|error| error.disk().is_none()) {
+        log_dir.recovered(&handle.topic_partition);
+    }
+    Ok(opened?)
 }
 
 /// What the controller last said, which an actor before this one may have been told.
@@ -118,10 +139,12 @@ async fn resume_role(cx: &mut Cx<PartitionActor>, handle: &PartitionHandle) {
 
 /// How the log was left: by this process's own earlier actor, else by the process before.
 fn found(handle: &PartitionHandle) -> OpenOptions {
+    let dir = handle.log_dir();
+    let unsynced = dir.is_unsynced(&handle.path());
     if handle.was_opened() {
         return OpenOptions {
             clean: false,
-            writes_survived: true,
+            writes_survived: !unsynced,
             truncated_whole: !handle.is_truncating(),
             recovery_point: handle.recovery_point(),
             log_start_offset: handle.log_start_offset(),
@@ -129,10 +152,9 @@ fn found(handle: &PartitionHandle) -> OpenOptions {
             ..OpenOptions::default()
         };
     }
-    let dir = handle.log_dir();
     OpenOptions {
         clean: dir.clean,
-        writes_survived: dir.writes_survived,
+        writes_survived: dir.survival == Survival::All && !unsynced,
         recovery_point: handle.recovery_point(),
         log_start_offset: handle.log_start_offset(),
         high_watermark: handle.high_watermark(),
@@ -168,12 +190,41 @@ pub(crate) fn log_config(
     }
 }
 
+/// Before anything is synced: of a log that a failed sync left, what the kernel takes for written may not be. Also why that has
+/// to wait, where it has. `shown` is how far the log was shown to reach since the process began.
+pub(crate) fn rewrite_if_unsynced(
+    dir: &LogDirState,
+    path: &Path,
+    mut log: Log,
+    shown: i64,
+) -> Result<(Log, Option<OpenError>), OpenError> {
+    if !dir.is_unsynced(path) {
+        return Ok((log, None));
+    }
+    if log.log_end_offset() < shown {
+        let end = log.log_end_offset();
+        dir.fail(format!(
+            "{}: after a failed sync the log ends at {end}, not {shown}",
+            path.display()
+        ));
+    }
+    match log.rewrite_unsynced() {
+        Ok(()) => dir.rewritten(path),
+        Err(error) if error.may_pass() => return Ok((log, Some(error))),
+        Err(error) => {
+            dir.fail(&error);
+            return Err(error);
+        }
+    }
+    Ok((log, None))
+}
+
 /// A log that was here would be made anew, empty.
-fn must_be_there(dir: &LogDirState, path: &Path) -> Result<(), Failure> {
+fn must_be_there(dir: &LogDirState, path: &Path) -> Result<(), OpenLogError> {
     if !dir.disk().exists(path)? {
-        let why = format!("{} is gone", path.display());
-        dir.fail(&why);
-        return Err(Failure::new(why));
+        let gone = OpenLogError::Gone(path.to_owned());
+        dir.fail(&gone);
+        return Err(gone);
     }
     Ok(())
 }
@@ -187,6 +238,8 @@ pub(crate) enum OpenLogError {
     Metadata(#[from] PartitionMetadataError),
     #[error(transparent)]
     Disk(#[from] DiskError),
+    #[error("{0:?} is gone")]
+    Gone(PathBuf),
     #[error("{path:?} belongs to topic id {found}, not {topic_id}")]
     Foreign { path: PathBuf, found: Uuid, topic_id: Uuid },
 }
@@ -239,6 +292,7 @@ impl PartitionActor {
             self.flush(cx).await?;
             if self.rewrite_due {
                 self.log.rewrite_unsynced()?;
+                self.handle.log_dir().rewritten(&self.handle.path());
             }
             let settled = self.log.closing()?;
             let job = move || settled.run().map(|()| settled);

@@ -27,7 +27,7 @@ fn topic(n: i64) -> MetadataRecord {
 fn open(disk: &Arc<dyn Disk>) -> Result<Opened, Failure> {
     let config = LogConfig { segment_bytes: 600, ..LogConfig::default() };
     let (dir, fixed_voters) = (DIR.into(), VoterSet::default());
-    Opening { disk: disk.clone(), dir, config, fixed_voters, now_ms: 0 }.run()
+    Opening { disk: disk.clone(), dir, unsynced: false, config, fixed_voters, now_ms: 0 }.run()
 }
 
 /// A snapshot of the first topics, whose newest is from then.

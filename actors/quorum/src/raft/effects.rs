@@ -189,12 +189,18 @@ impl Raft {
             return Err(Failure::new(error));
         }
         tracing::error!(error, "a sync failed; what it left is written again");
-        self.log.rewrite_unsynced().map_err(|error| {
-            if !error.may_pass() {
-                self.args.log_dir.fail(&error);
+        match self.log.rewrite_unsynced() {
+            Ok(()) => {
+                self.args.log_dir.rewritten(&self.dir);
+                Ok(())
             }
-            error.into()
-        })
+            Err(error) => {
+                if !error.may_pass() {
+                    self.args.log_dir.fail(&error);
+                }
+                Err(error.into())
+            }
+        }
     }
 
     /// One at a time: of those that are asked for meanwhile the newest says all that the others would. Nor before the log is on disk

@@ -15,6 +15,8 @@ use crate::snapshot::{self, Snapshot};
 pub(super) struct Opening {
     pub(super) disk: Arc<dyn Disk>,
     pub(super) dir: PathBuf,
+    /// A failed sync left it: what the kernel takes for written may not be.
+    pub(super) unsynced: bool,
     pub(super) config: LogConfig,
     pub(super) fixed_voters: VoterSet,
     pub(super) now_ms: i64,
@@ -58,6 +60,9 @@ impl Opening {
         }
         snapshot::clear(disk, dir, start)?;
         // What is found counts as acknowledged from here on, so it must not be lost any more.
+        if self.unsynced {
+            log.rewrite_unsynced()?;
+        }
         log.sync()?;
         let snapshots = snapshot::list(disk, dir)?;
         let said = snapshot.as_ref().map(|(_, snapshot)| snapshot);

@@ -17,6 +17,8 @@ pub enum FaultKind {
     NoRoom,
     /// The process has no descriptor left for a file that is to be opened, or no memory for a map.
     Shortage,
+    /// As [`FaultKind::SyncError`], for want of room: as where blocks are looked for only when pages are written back.
+    SyncNoRoom,
     /// As [`FaultKind::SyncError`], and the kernel drops the file's unsynced pages: what is read is what the disk has.
     SyncLoss,
 }
@@ -27,7 +29,7 @@ impl FaultKind {
             FaultKind::ReadError | FaultKind::ReadFlip => op == DiskOp::Read,
             FaultKind::WriteError | FaultKind::NoRoom => op == DiskOp::Write,
             FaultKind::Shortage => matches!(op, DiskOp::Open | DiskOp::Map),
-            FaultKind::SyncLoss => op == DiskOp::Sync,
+            FaultKind::SyncLoss | FaultKind::SyncNoRoom => op == DiskOp::Sync,
             FaultKind::SyncError => matches!(op, DiskOp::Sync | DiskOp::SyncDir),
         }
     }

@@ -110,7 +110,7 @@ impl Disk for MountedDisk {
             let ino = state.tree.lookup(path)?;
             match go {
                 Go::Torn => Err(io::Error::other("input/output error")),
-                Go::Whole | Go::Flip | Go::Lose => state.tree.sync_dir(ino),
+                Go::Whole | Go::Flip | Go::Lose | Go::Full => state.tree.sync_dir(ino),
             }
         })
     }
@@ -212,7 +212,7 @@ impl DiskFile for SimFile {
             let bytes: Vec<u8> = slices.iter().flat_map(|slice| slice.iter().copied()).collect();
             let wanted = match go {
                 Go::Torn => &bytes[..state.random.below(bytes.len() as u64) as usize],
-                Go::Whole | Go::Flip | Go::Lose => &bytes[..],
+                Go::Whole | Go::Flip | Go::Lose | Go::Full => &bytes[..],
             };
             let free = state.free_blocks();
             let fitting = state.tree.file(self.ino)?.fitting(wanted, pos, free);
@@ -225,7 +225,7 @@ impl DiskFile for SimFile {
             }
             match go {
                 Go::Torn => Err(io::Error::other("input/output error")),
-                Go::Whole | Go::Flip | Go::Lose => Ok(()),
+                Go::Whole | Go::Flip | Go::Lose | Go::Full => Ok(()),
             }
         })
     }
@@ -245,9 +245,12 @@ impl DiskFile for SimFile {
         self.run(DiskOp::Sync, |state, go| {
             let modified_ms = state.tree.modified_ms(self.ino)?;
             state.tree.change(self.ino, modified_ms, |content| match go {
-                Go::Torn | Go::Lose => {
+                Go::Torn | Go::Lose | Go::Full => {
                     content.fail_sync(go == Go::Lose);
-                    Err(io::Error::other("input/output error"))
+                    Err(match go {
+                        Go::Full => ErrorKind::StorageFull.into(),
+                        _ => io::Error::other("input/output error"),
+                    })
                 }
                 Go::Whole | Go::Flip => {
                     content.sync();

@@ -115,7 +115,7 @@ pub fn checkpoints(data: &[u8]) {
     let _ = MetaProperties::read(&*disk, &dir);
     let _ = read_partition_metadata(&*disk, &dir);
     let _ = CleanShutdown::read(&*disk, &dir);
-    let _ = writes_survived(&*disk, Path::new(DIR));
+    let _ = survival(&*disk, Path::new(DIR));
 }
 
 /// A run of batches, as they come from producers and from files.
