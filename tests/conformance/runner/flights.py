@@ -29,7 +29,7 @@ def kafka_python_commands(bootstrap, topic, session_ms=SESSION_MS):
 
 
 def java_commands(bootstrap, topic, session_ms=SESSION_MS):
-    program = install.java("clients", HERE / "runner" / "JavaClient.java", bootstrap, topic)
+    program = install.program("JavaClient", bootstrap, topic)
     return program + ["produce", install.FLIGHTS], program + ["consume", session_ms]
 
 

@@ -45,6 +45,17 @@ def java(name, main, *args, machine=LIGHT):
     return ["java", *machine, log, "-cp", jars(name), main, *args]
 
 
+def program(name, *args):
+    """A Java program of the runner's own, compiled once."""
+    source, classes = HERE / "runner" / f"{name}.java", CACHE / "classes"
+    compiled = classes / f"{name}.class"
+    if not compiled.exists() or compiled.stat().st_mtime < source.stat().st_mtime:
+        run("javac", "-cp", jars("clients"), "-d", classes, source)
+    command = java("clients", name, *args)
+    command[command.index("-cp") + 1] += f":{classes}"
+    return command
+
+
 def kcat():
     if shutil.which("kcat"):
         return

@@ -1,13 +1,16 @@
 """Clusters of Ottla and Kafka nodes, each started with the same server.properties whichever of both it is."""
 import json
 import re
+import shutil
+import signal
 
 from . import brokers, install
 from .shell import CACHE, ROOT, Beside, run, wait_for
 
 CLUSTER = "MkU3OEVBNTcwNTJENDM2Qg"
-# What no node of Kafka's may say because of us.
-WRONG = re.compile(r"\b(?:ERROR|FATAL)\b|Exception")
+BROKER, CONTROLLER, BOTH = "broker", "controller", "broker,controller"
+# What no node may say because of one of the other kind.
+WRONG = {"kafka": re.compile(r"\b(?:ERROR|FATAL)\b|Exception"), "ottla": re.compile(r" ERROR |panicked|did not let this broker go")}
 
 
 class Node:
@@ -17,13 +20,16 @@ class Node:
         self.serving = self.port if "broker" in roles else self.controller
         self.bootstrap = f"127.0.0.1:{self.serving}"
         self.home = brokers.fresh(f"mixed-{number}")
+        self.dirs = [self.home / "one", self.home / "two"]
+        self.metadata = self.dirs[0] / "__cluster_metadata-0"
         self.properties = CACHE / f"mixed-{number}.properties"
         self.running, self.runs = None, []
 
     def write(self, settings):
         listeners = {"broker": f"PLAINTEXT://127.0.0.1:{self.port}", "controller": f"CONTROLLER://127.0.0.1:{self.controller}"}
         own = {"node.id": self.id, "process.roles": self.roles, "controller.listener.names": "CONTROLLER",
-               "listeners": ",".join(listeners[role] for role in self.roles.split(",")), "log.dirs": self.home, **settings}
+               "listeners": ",".join(listeners[role] for role in self.roles.split(",")),
+               "log.dirs": ",".join(map(str, self.dirs)), "metadata.log.dir": self.dirs[0], **settings}
         self.properties.write_text("".join(f"{key}={value}\n" for key, value in own.items()))
 
     def format(self, *more):
@@ -42,8 +48,21 @@ class Node:
         self.running.process.kill()
         self.running.process.wait()
 
+    def signal(self, number):
+        self.running.process.send_signal(number)
+
     def serves(self):
         return brokers.serves(self.serving)
+
+    def replicas(self, topic):
+        """Directories of its replicas, by their names."""
+        return {path.name: path for dir in self.dirs for path in dir.glob(f"{topic}-[0-9]*")}
+
+    def loses_metadata(self):
+        shutil.rmtree(self.metadata)
+
+    def took_a_snapshot(self):
+        return not (self.metadata / f"{0:020}.log").exists() and any(self.metadata.glob("*.checkpoint"))
 
 
 def ottla():
@@ -62,7 +81,7 @@ class Cluster:
             "controller.quorum.voters": ",".join(f"{node.id}@127.0.0.1:{node.controller}" for node in self.voters),
             "default.replication.factor": 3, "offsets.topic.replication.factor": 3, "offsets.topic.num.partitions": 6,
             "min.insync.replicas": 2, "group.initial.rebalance.delay.ms": 0, "replica.lag.time.max.ms": 10_000,
-            **brokers.NO_RETENTION, **brokers.dotted(own),
+            "metadata.log.max.record.bytes.between.snapshots": 4096, **brokers.NO_RETENTION, **brokers.dotted(own),
         }
         for node in self.nodes.values():
             node.write(settings)
@@ -84,15 +103,20 @@ class Cluster:
         for node in nodes:
             self.until(f"node {node.id} to serve", node.serves)
 
+    def end(self, node):
+        """Stopped in order, as its user does."""
+        node.running.end(60)
+        status, wanted = node.running.process.returncode, {"kafka": 128 + signal.SIGTERM, "ottla": 0}[node.kind]
+        assert status == wanted, f"node {node.id} ended with {status}\n{node.running.said()[-3000:]}"
+
     def stop(self):
-        """The brokers first: each wants a controller that lets it go."""
-        for nodes in ([node for node in self.brokers if node not in self.voters], self.voters):
-            running = [node.running for node in nodes if node.running]
-            for process in running:
-                if process.process.poll() is None:
-                    process.process.terminate()
-            for process in running:
-                process.end(60)
+        """Brokers before controllers, as each wants one that lets it go; of several voters the last has none, and is killed."""
+        running = [node for node in self.nodes.values() if node.running and node.running.process.poll() is None]
+        running.sort(key=lambda node: node in self.voters)
+        for node in running:
+            if node is running[-1] and node.roles == BOTH:
+                node.kill()
+            node.running.end(60)
 
     def __enter__(self):
         try:
@@ -105,34 +129,53 @@ class Cluster:
     def __exit__(self, *_):
         self.stop()
 
-    def partitions(self, topic, asked):
-        """Leader, replicas and ISR by partition, as this node tells them."""
-        told = json.loads(run("kcat", "-b", asked.bootstrap, "-m", 30, "-L", "-J", "-t", topic, limit=60))
+    def partitions(self, asked):
+        """Leader, replicas and ISR of each partition of each topic, as this node tells them."""
+        told = json.loads(run("kcat", "-b", asked.bootstrap, "-m", 30, "-L", "-J", limit=60))
         ids = lambda replicas: [replica["id"] for replica in replicas]
-        (found,) = [found["partitions"] for found in told["topics"]]
-        return {part["partition"]: (part["leader"], ids(part["replicas"]), sorted(ids(part["isrs"]))) for part in found}
+        of = lambda part: (part["leader"], ids(part["replicas"]), sorted(ids(part["isrs"])))
+        return {topic["topic"]: {part["partition"]: of(part) for part in topic["partitions"]} for topic in told["topics"]}
 
-    def faults_of_kafka(self, *excused):
-        """Asserts that no node of Kafka's said what it should not; `excused` are patterns of what it may."""
+    def faults(self, *excused):
+        """Asserts that no node said what it should not; `excused` are patterns of what Kafka's may."""
         wrong = []
         for kind, process in (run for node in self.nodes.values() for run in node.runs):
-            lines = process.said().splitlines() if kind == "kafka" else []
-            wrong += [f"{process.log.name}: {line}" for line in lines
-                      if WRONG.search(line) and not any(re.search(pattern, line) for pattern in excused)]
-        assert not wrong, f"Kafka's nodes said {len(wrong)} lines of errors:\n" + "\n".join(wrong[:20])
+            for entry in re.split(r"\n(?=\[?20\d\d-)", process.said()):
+                if WRONG[kind].search(entry) and not any(re.search(pattern, entry) for pattern in excused):
+                    wrong.append(f"{process.log.name}: {entry[:1500]}")
+        assert not wrong, f"{len(wrong)} errors:\n" + "\n".join(wrong[:10])
 
     def same_records(self, topics):
         """The bytes of each replica's log are those of every other; answers how many bytes one of each has. After `stop`."""
         sizes = 0
         for topic in topics:
-            found = {path.name for node in self.brokers for path in node.home.glob(f"{topic}-*")}
-            assert found, f"no replica of {topic}"
-            for name in found:
-                logs = [log_of(node.home / name) for node in self.brokers]
-                lengths = [len(log) for log in logs]
-                assert all(log == logs[0] for log in logs), f"{name}: replicas differ, of {lengths} bytes"
-                sizes += lengths[0]
+            replicas = [node.replicas(topic) for node in self.brokers]
+            for name in sorted(set().union(*replicas)):
+                logs = [log_of(paths[name]) for paths in replicas]
+                assert all(log == logs[0] for log in logs), f"{name}: replicas differ, of {[len(log) for log in logs]} bytes"
+                sizes += len(logs[0])
+        assert sizes, "no records"
         return sizes
+
+    def directories_are_known(self, topics):
+        """Each replica lies in the directory that the first voter's log tells."""
+        logs = sorted(self.voters[0].metadata.glob("*.log"))
+        dumped = run(ottla(), "dump-log", "--cluster-metadata-decoder", "--files", ",".join(map(str, logs)))
+        names, replicas, told = {}, {}, {}
+        for record in (json.loads(line.split(" payload: ", 1)[1]) for line in dumped.splitlines() if " payload: {" in line):
+            data = record["data"]
+            if record["type"] == "TOPIC_RECORD":
+                names[data["topicId"]] = data["name"]
+            elif record["type"] in ("PARTITION_RECORD", "PARTITION_CHANGE_RECORD"):
+                partition = f'{names[data["topicId"]]}-{data["partitionId"]}'
+                replicas[partition] = data.get("replicas") or replicas[partition]
+                told[partition] = data.get("directories") or told[partition]
+        for topic in topics:
+            for node in self.brokers:
+                for name, path in node.replicas(topic).items():
+                    lies = re.search(r"directory\.id=(\S+)", (path.parent / "meta.properties").read_text())[1]
+                    known = dict(zip(replicas[name], told[name]))[node.id]
+                    assert lies == known, f"{name} on node {node.id} is in {lies}, and {known} is known"
 
 
 def log_of(directory):

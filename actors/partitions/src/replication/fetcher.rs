@@ -366,6 +366,11 @@ impl ReplicaFetcher {
             Took::Refused(error @ FollowError::OutOfOrder { .. }) => {
                 self.fail(key, error.to_string());
             }
+            Took::Fenced => {
+                let why = "the leader has a newer leader epoch, of which this broker is to hear";
+                tracing::info!(%partition, why, "is not fetched until its leader epoch changes");
+                self.set_stage(key, Stage::Failed(why.to_owned()));
+            }
             Took::Retry(why) => {
                 tracing::info!(%partition, why, "a replica's fetch is tried again later");
                 self.delay(cx, key, backoff);

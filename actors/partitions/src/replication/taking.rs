@@ -52,6 +52,8 @@ pub(super) enum Took {
     Refused(FollowError),
     /// It is fetched again after a while.
     Retry(String),
+    /// The leader has a newer leader epoch, of which this broker is to hear: as usual where leaders change.
+    Fenced,
     /// There is no use in trying again.
     Failed(String),
 }
@@ -121,10 +123,7 @@ async fn begin(assigned: &Assigned, offset: i64, data: PartitionData) -> Begun {
     match error {
         ErrorCode::None => {}
         ErrorCode::OffsetOutOfRange => return Begun::OutOfRange,
-        ErrorCode::FencedLeaderEpoch => {
-            let why = "the leader has a newer leader epoch, of which this broker is to hear";
-            return Begun::Over(Took::Failed(why.to_owned()));
-        }
+        ErrorCode::FencedLeaderEpoch => return Begun::Over(Took::Fenced),
         ErrorCode::OffsetMovedToTieredStorage => {
             let why = "the leader has moved it to tiered storage, which is not supported";
             return Begun::Over(Took::Failed(why.to_owned()));
@@ -206,10 +205,7 @@ async fn bring_back(leader: &mut Leader, assigned: &Assigned) -> Took {
         // It went on meanwhile, and has the offset by now.
         Ok(None) => return Took::Taken { lag: 0 },
         Ok(Some(cut)) => truncate(assigned, cut).await,
-        Err(AskError::Refused(ErrorCode::FencedLeaderEpoch)) => {
-            let why = "the leader has a newer leader epoch, of which this broker is to hear";
-            return Took::Failed(why.to_owned());
-        }
+        Err(AskError::Refused(ErrorCode::FencedLeaderEpoch)) => return Took::Fenced,
         Err(error) => return Took::Retry(error.to_string()),
     };
     match begun {

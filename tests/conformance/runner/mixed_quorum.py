@@ -1,0 +1,68 @@
+"""A metadata quorum of voters of both kinds."""
+import re
+import signal
+import struct
+
+from . import tools
+
+
+def status(asked):
+    """Who leads, and who votes, as this node says by Kafka's tool."""
+    said = tools.tool("metadata-quorum", asked.bootstrap, "describe", "--status")
+    return int(re.search(r"LeaderId:\s+(\S+)", said)[1]), {int(id) for id in re.findall(r'"id": (\d+)', said)}
+
+
+def described(made):
+    """Every node tells the same leader and voters, and each that all voters follow; answers the leader."""
+    told = {node.id: status(node) for node in made.voters}
+    (leader, voters), = set((leader, tuple(sorted(voters))) for leader, voters in told.values())
+    assert voters == tuple(made.nodes), told
+    for node in made.voters:
+        said = tools.tool("metadata-quorum", node.bootstrap, "describe", "--replication")
+        rows = {int(row[0]): row for row in map(str.split, said.splitlines()[1:]) if row}
+        states = {id: row[-1] for id, row in rows.items()}
+        assert states == {id: "Leader" if id == leader else "Follower" for id in made.nodes}, said
+    return made.nodes[leader]
+
+
+def succeeded(made):
+    """Kills the quorum's leader where only a voter of the other kind can follow it: the third lacks what is committed. Answers it."""
+    leader = described(made)
+    follows, *_ = [node for node in made.voters if node.kind != leader.kind]
+    (third,) = [node for node in made.voters if node not in (leader, follows)]
+    third.signal(signal.SIGSTOP)
+    try:
+        for _ in range(2):
+            before = size(follows)
+            made.until(f"node {follows.id} to follow node {leader.id} alone", lambda: size(follows) > before)
+        leader.kill()
+    finally:
+        third.signal(signal.SIGCONT)
+    made.until(f"node {follows.id} to lead the quorum", lambda: status(follows)[0] == follows.id)
+    assert status(third)[0] == follows.id
+    return leader
+
+
+def size(node):
+    return sum(file.stat().st_size for file in node.metadata.glob("*.log"))
+
+
+def same_metadata(made):
+    """The batches that voters have in common are the same; answers how many there are. After `stop`."""
+    first, *others = [batches(node) for node in made.voters]
+    common = set(first).intersection(*others)
+    assert len(common) > 10 and max(common) >= max(first) - 10, (len(common), max(first))
+    for offset in common:
+        assert all(other[offset] == first[offset] for other in others), f"the batches at offset {offset} of the metadata log differ"
+    return len(common)
+
+
+def batches(node):
+    found = {}
+    for file in sorted(node.metadata.glob("*.log")):
+        log, at = file.read_bytes(), 0
+        while at + 12 <= len(log):
+            offset, length = struct.unpack_from(">qi", log, at)
+            found[offset] = log[at:at + 12 + length]
+            at += 12 + length
+    return found
