@@ -1,0 +1,95 @@
+//! What the tests ask of the cluster itself: who leads, who is in sync, which is the active controller.
+
+use std::io::{self, Error, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use wire::create_topics_request::{CreatableTopic, CreatableTopicConfig};
+use wire::describe_quorum_request::{PartitionData, TopicData};
+use wire::metadata_request::MetadataRequestTopic;
+use wire::metadata_response::MetadataResponsePartition;
+use wire::{
+    CreateTopicsRequest, DescribeQuorumRequest, ElectLeadersRequest, MetadataRequest, Part, Request,
+};
+
+const PATIENCE: Duration = Duration::from_secs(2);
+
+fn ask<R: Request>(at: SocketAddr, request: &R, version: i16) -> io::Result<R::Response> {
+    let mut stream = TcpStream::connect_timeout(&at, PATIENCE)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    for part in wire::encode_request(request, version, 1, Some("chaos")).map_err(Error::other)? {
+        if let Part::Bytes(bytes) = part {
+            stream.write_all(&bytes)?;
+        }
+    }
+    let mut size = [0; 4];
+    stream.read_exact(&mut size)?;
+    let mut frame = vec![0; u32::from_be_bytes(size) as usize];
+    stream.read_exact(&mut frame)?;
+    let (_, response) = wire::decode_response(frame.into(), version).map_err(Error::other)?;
+    Ok(response)
+}
+
+/// One try; whether it is there now.
+pub fn create_topic(at: SocketAddr, name: &str, partitions: i32) -> bool {
+    let config = |name: &str, value: &str| CreatableTopicConfig {
+        name: name.to_owned(),
+        value: Some(value.to_owned()),
+        ..Default::default()
+    };
+    let topic = CreatableTopic {
+        name: name.to_owned(),
+        num_partitions: partitions,
+        replication_factor: 3,
+        configs: vec![config("min.insync.replicas", "2"), config("segment.bytes", "1048576")],
+        ..Default::default()
+    };
+    let request = CreateTopicsRequest {
+        topics: vec![topic],
+        timeout_ms: PATIENCE.as_millis() as i32,
+        ..Default::default()
+    };
+    let answer = ask(at, &request, 7);
+    // TOPIC_ALREADY_EXISTS: an answer was lost.
+    let codes = answer.map(|answer| answer.topics.iter().map(|t| t.error_code).collect::<Vec<_>>());
+    let made = codes.as_ref().is_ok_and(|codes| codes.iter().all(|code| [0, 36].contains(code)));
+    if !made {
+        eprintln!("CreateTopics: {codes:?}");
+    }
+    made
+}
+
+/// The partitions of a topic in their order, as the node sees them.
+pub fn partitions(at: SocketAddr, topic: &str) -> Vec<MetadataResponsePartition> {
+    let named = MetadataRequestTopic { name: Some(topic.to_owned()), ..Default::default() };
+    let request = MetadataRequest {
+        topics: Some(vec![named]),
+        allow_auto_topic_creation: false,
+        ..Default::default()
+    };
+    let Ok(answer) = ask(at, &request, 12) else { return Vec::new() };
+    let mut partitions: Vec<_> =
+        answer.topics.into_iter().flat_map(|topic| topic.partitions).collect();
+    partitions.sort_by_key(|partition| partition.partition_index);
+    partitions
+}
+
+/// The id of the active controller, as the node knows it.
+pub fn active_controller(at: SocketAddr) -> Option<i32> {
+    let topic = TopicData {
+        topic_name: "__cluster_metadata".to_owned(),
+        partitions: vec![PartitionData::default()],
+        ..Default::default()
+    };
+    let request = DescribeQuorumRequest { topics: vec![topic], ..Default::default() };
+    let answer = ask(at, &request, 2).ok()?;
+    let partition = answer.topics.first()?.partitions.first()?;
+    Some(partition.leader_id).filter(|id| partition.error_code == 0 && *id >= 0)
+}
+
+/// Asks that the first replica of each partition leads, where it is in sync.
+pub fn elect_preferred(at: SocketAddr) {
+    let request = ElectLeadersRequest { topic_partitions: None, ..Default::default() };
+    // Who leads in the end is looked at.
+    drop(ask(at, &request, 2));
+}
