@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::fs::{self, File};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::thread;
@@ -18,6 +18,7 @@ const OTTLA: &str = env!("CARGO_BIN_EXE_ottla");
 /// Brokers and controllers have addresses of their own, and need no ports of their own.
 const LISTEN: u16 = 35_092;
 const CONTROLLER: u16 = 35_093;
+const CONSOLE: u16 = 35_094;
 pub const BROKERS: usize = 3;
 
 struct Node {
@@ -25,6 +26,18 @@ struct Node {
     address: IpAddr,
     is_broker: bool,
     child: Option<Child>,
+}
+
+impl Node {
+    /// Keeps the tree of a node that hangs, maybe: it is asked for a second.
+    fn ask_why(&self, home: &Path) {
+        let console = SocketAddr::new(self.address, CONSOLE).to_string();
+        let mut command = Command::new("timeout");
+        command.args(["1", OTTLA, "tree", "--console", &console]).stdin(Stdio::null());
+        if let Ok(tree) = command.output() {
+            drop(fs::write(home.join(format!("tree-{}", self.id)), tree.stdout));
+        }
+    }
 }
 
 pub struct Cluster {
@@ -114,7 +127,9 @@ impl Cluster {
             }
             None => Command::new(OTTLA),
         };
-        command.args(["start", "--console", "off", "--node", &self.nodes[index].id.to_string()]);
+        let node = &self.nodes[index];
+        command.args(["start", "--node", &node.id.to_string()]);
+        command.args(["--console", &SocketAddr::new(node.address, CONSOLE).to_string()]);
         command.arg("--config").arg(self.file()).stdin(Stdio::null());
         command.stdout(said.try_clone().expect("a file")).stderr(said);
         self.nodes[index].child = Some(command.spawn().expect("the ottla binary"));
@@ -171,13 +186,18 @@ fn nodes(shape: Shape, network: Option<&Network>) -> Vec<Node> {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
+        if thread::panicking() {
+            self.home.disable_cleanup(true);
+            let home = self.home.path();
+            self.nodes
+                .iter()
+                .filter(|node| node.child.is_some())
+                .for_each(|node| node.ask_why(home));
+            eprintln!("what the nodes said and wrote is in {}", home.display());
+        }
         for child in self.nodes.iter_mut().filter_map(|node| node.child.as_mut()) {
             drop(child.kill());
             drop(child.wait());
-        }
-        if thread::panicking() {
-            self.home.disable_cleanup(true);
-            eprintln!("what the nodes said and wrote is in {}", self.home.path().display());
         }
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use machines::controller::{ControllerReply, ControllerRequest};
+use machines::metadata::MetadataImage;
 use model::ErrorCode;
 use partitions::{PartitionHandle, Standing};
 use quorum::Unavailable;
@@ -106,9 +107,13 @@ pub(super) async fn ask<R>(
 
 impl<R> Forwarded<R> {
     /// Waits until this node knows what was done, so that the client's next request meets it. If that takes too long, the
-    /// answer is given all the same: what was done is committed.
+    /// answer is given all the same: what was done is committed. Whom a broker asks as the controller does not wait: the
+    /// client's next request goes elsewhere.
     pub(super) async fn shown(self, broker: &Broker) -> R {
         let Forwarded { response, offset, deadline } = self;
+        if broker.role == ListenerKind::Controller {
+            return response;
+        }
         let mut applied = broker.applied.clone();
         let _ = broker
             .world
@@ -119,9 +124,18 @@ impl<R> Forwarded<R> {
 
     /// [`shown`](Self::shown), and until the topics that the response names are served by the replicas that lead here.
     pub(super) async fn served(self, broker: &Broker, topics: fn(&R) -> Vec<&str>) -> R {
-        let deadline = self.deadline;
+        let (deadline, elsewhere) = (self.deadline, self.offset < 0);
         let response = self.shown(broker).await;
-        let wait = all_led(broker, topics(&response));
+        if broker.role == ListenerKind::Controller {
+            return response;
+        }
+        let wait = async {
+            let topics = topics(&response);
+            if elsewhere {
+                all_known(broker, &topics).await;
+            }
+            all_led(broker, topics).await;
+        };
         let _ = broker.world.timeout(patience(broker, deadline), wait).await;
         response
     }
@@ -129,6 +143,13 @@ impl<R> Forwarded<R> {
 
 fn patience(broker: &Broker, deadline: Duration) -> Duration {
     deadline.saturating_sub(broker.world.mono()).min(CATCH_UP)
+}
+
+/// Ends when this node has followed the metadata to where the topics are.
+async fn all_known(broker: &Broker, topics: &[&str]) {
+    let known = |image: &MetadataImage| topics.iter().all(|t| image.topics.by_name(t).is_some());
+    let image = broker.metadata.clone().until(known).await;
+    broker.applied.clone().until(|applied| *applied >= image.provenance.offset).await;
 }
 
 /// Ends when every replica of the topics that leads on this node serves, or cannot.

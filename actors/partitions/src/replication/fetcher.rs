@@ -11,7 +11,7 @@ use std::time::Duration;
 use log::LogView;
 use machines::fetch_session::{FetchKey, FetchPartition, FetcherSession, SessionError, TopicKey};
 use model::{ErrorCode, LeaderEpoch};
-use runtime::{Actor, Counter, Cx, Failure, Gauge, Outcome, Ref, Waiter};
+use runtime::{Actor, Backoff, Counter, Cx, Failure, Gauge, Outcome, Ref, Waiter};
 use wire::FetchResponse;
 
 use super::Key;
@@ -21,7 +21,8 @@ use super::taking::{Found, Task, Took, found, take_all};
 use crate::handle::{PartitionHandle, Standing};
 use crate::partition::FollowError;
 
-/// While a replica whose actor has failed is told so.
+/// While a replica whose actor has failed is told so. What a leader refuses is asked again as soon at first: mostly it has not yet
+/// heard that it leads, and who waits for acknowledgements waits for its followers.
 const SHORT_PAUSE: Duration = Duration::from_millis(10);
 
 /// A partition that is to be fetched in one leader epoch.
@@ -73,6 +74,8 @@ enum Stage {
 struct Following {
     assigned: Assigned,
     stage: Stage,
+    /// Answers in a row that brought it nowhere.
+    refused: usize,
     /// Records that it lacks, as of the last fetch.
     lag: i64,
 }
@@ -110,7 +113,7 @@ pub(super) struct ReplicaFetcher {
     delayed: VecDeque<(Duration, Key)>,
     /// The leader was not reached.
     paused_until: Duration,
-    refused_in_a_row: u32,
+    refused_in_a_row: usize,
     fetches: Counter,
     fetched_bytes: Counter,
     failed: Gauge,
@@ -190,7 +193,8 @@ impl Actor for ReplicaFetcher {
 impl ReplicaFetcher {
     fn begin(&mut self, cx: &mut Cx<Self>, assigned: Assigned) {
         let key = assigned.key();
-        self.following.insert(key, Following { assigned, stage: Stage::Waiting, lag: 0 });
+        self.following
+            .insert(key, Following { assigned, stage: Stage::Waiting, refused: 0, lag: 0 });
         self.look_again(cx, key);
     }
 
@@ -294,6 +298,7 @@ impl ReplicaFetcher {
                 self.session.failed();
                 tracing::warn!(leader = self.args.leader, %error, "a replica's fetch has failed");
                 self.leader = Some(leader);
+                self.refused_in_a_row += 1;
                 return self.pause(cx);
             }
         };
@@ -339,29 +344,41 @@ impl ReplicaFetcher {
     }
 
     fn pause(&mut self, cx: &mut Cx<Self>) {
-        let backoff = self.args.config.fetch_backoff;
-        self.paused_until = cx.world().mono() + backoff;
-        cx.send_after(backoff, FetcherMsg::Again);
+        let pause = self.backoff(cx, self.refused_in_a_row);
+        self.paused_until = cx.world().mono() + pause;
+        cx.send_after(pause, FetcherMsg::Again);
+    }
+
+    /// After so many failures in a row: `replica.fetch.backoff.ms` at most.
+    fn backoff(&self, cx: &Cx<Self>, failures: usize) -> Duration {
+        let backoff =
+            Backoff { initial: SHORT_PAUSE, max: self.args.config.fetch_backoff, jitter: 0.02 };
+        backoff.delay(failures, &mut cx.world().random("replica fetch backoff"))
     }
 
     fn took(&mut self, cx: &mut Cx<Self>, key: Key, epoch: LeaderEpoch, took: Took) {
         let current = self.following.get_mut(&key);
         let Some(following) = current.filter(|f| f.assigned.leader_epoch == epoch) else { return };
         let partition = following.assigned.handle.topic_partition.clone();
-        let backoff = self.args.config.fetch_backoff;
+        following.refused += 1;
+        let refused = following.refused;
         match took {
             Took::Taken { lag } => {
-                following.lag = lag;
+                (following.lag, following.refused) = (lag, 0);
                 self.changed.insert(key);
             }
-            Took::Down => self.delay(cx, key, SHORT_PAUSE.min(backoff)),
+            Took::Down => {
+                let pause = self.backoff(cx, 1);
+                self.delay(cx, key, pause);
+            }
             Took::Refused(FollowError::OtherEpoch { .. }) => {
                 self.set_stage(key, Stage::Waiting);
                 self.look_again(cx, key);
             }
             Took::Refused(error @ FollowError::OffsetMismatch { .. }) => {
                 tracing::info!(%partition, %error, "fetched again");
-                self.delay(cx, key, backoff);
+                let pause = self.backoff(cx, refused);
+                self.delay(cx, key, pause);
             }
             Took::Refused(error @ FollowError::OutOfOrder { .. }) => {
                 self.fail(key, error.to_string());
@@ -373,7 +390,8 @@ impl ReplicaFetcher {
             }
             Took::Retry(why) => {
                 tracing::info!(%partition, why, "a replica's fetch is tried again later");
-                self.delay(cx, key, backoff);
+                let pause = self.backoff(cx, refused);
+                self.delay(cx, key, pause);
             }
             Took::Failed(why) => self.fail(key, why),
         }
