@@ -59,6 +59,8 @@ pub fn loggers(text: &str) -> Result<Loggers, LoggingError> {
 pub fn write_to_stderr(loggers: Loggers) {
     let in_colour = std::io::stderr().is_terminal();
     let lines = tracing_subscriber::fmt::layer().with_ansi(in_colour).with_writer(std::io::stderr);
+    // It would say so on stderr, and panic where that is what is closed.
+    let lines = lines.log_internal_errors(false);
     tracing_subscriber::registry().with(LevelsOf(loggers)).with(lines).init();
 }
 

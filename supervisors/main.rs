@@ -16,7 +16,7 @@ fn main() -> ExitCode {
             ottla::run::run(cli, &loggers)
         }
         Err(error) => {
-            eprintln!("ottla: {error}");
+            ottla::run::complain(format_args!("{error}"));
             ExitCode::FAILURE
         }
     }

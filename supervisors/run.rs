@@ -1,7 +1,7 @@
 //! What the commands do.
 
 use std::collections::BTreeMap;
-use std::io::BufWriter;
+use std::io::{BufWriter, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -61,10 +61,20 @@ pub fn run(cli: Cli, loggers: &Loggers) -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("ottla: {error}");
+            complain(format_args!("{error}"));
             ExitCode::FAILURE
         }
     }
+}
+
+/// To who listens: nothing ends because the other end of a pipe is closed.
+fn say(line: std::fmt::Arguments<'_>) {
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
+
+/// As [`say`], of what is wrong.
+pub fn complain(line: std::fmt::Arguments<'_>) {
+    let _ = writeln!(std::io::stderr(), "ottla: {line}");
 }
 
 fn real_world(sizes: BulkheadSizes) -> Result<(Bulkheads, World), RunError> {
@@ -83,7 +93,9 @@ fn dump_log(dump: &cli::DumpLog) -> Result<(), RunError> {
 }
 
 fn show_tree(tree: &cli::Tree) -> Result<(), RunError> {
-    print!("{}", draw(&fetch_tree(&tree.console)?));
+    let drawn = draw(&fetch_tree(&tree.console)?);
+    // Who has seen enough closes the pipe.
+    let _ = std::io::stdout().write_all(drawn.as_bytes());
     Ok(())
 }
 
@@ -97,11 +109,8 @@ fn format_node(format: &cli::Format) -> Result<(), RunError> {
         let (voters, ignore) = (format.first_voters(), format.ignore_formatted);
         let formatted = format_for(&world, &config, cluster_id, &features, &voters, ignore)?;
         for (dir, id) in formatted.dirs {
-            println!(
-                "formatted {} as directory {id} of cluster {}",
-                dir.display(),
-                formatted.cluster_id
-            );
+            let (dir, cluster) = (dir.display(), &formatted.cluster_id);
+            say(format_args!("formatted {dir} as directory {id} of cluster {cluster}"));
         }
     }
     Ok(())
@@ -168,6 +177,16 @@ async fn serve(start: &cli::Start, configs: Vec<NodeConfig>, world: World) -> Re
             }
         }
     }
+    // Most wanted where they do not come to serve.
+    if let Some(console) = console {
+        let serving = console.serve(&nodes.iter().collect::<Vec<_>>());
+        let task = async move {
+            if let Err(error) = serving.await {
+                tracing::warn!(%error, "the console ended");
+            }
+        };
+        world.spawn(Bulkhead::Control, task);
+    }
     // Those of one cluster need each other to serve.
     for node in &nodes {
         let outcome = tokio::select! {
@@ -182,22 +201,13 @@ async fn serve(start: &cli::Start, configs: Vec<NodeConfig>, world: World) -> Re
     }
     let took = world.mono().saturating_sub(begun);
     for node in &nodes {
-        println!(
+        say(format_args!(
             "ottla: node {} of cluster {} is ready on {} after {} ms",
             node.config().node_id,
             node.cluster_id(),
             node.bootstrap(),
             took.as_millis()
-        );
-    }
-    if let Some(console) = console {
-        let serving = console.serve(&nodes.iter().collect::<Vec<_>>());
-        let task = async move {
-            if let Err(error) = serving.await {
-                tracing::warn!(%error, "the console ended");
-            }
-        };
-        world.spawn(Bulkhead::Control, task);
+        ));
     }
     let ended = wait(&nodes, &mut signals).await;
     stop(&nodes).await;
@@ -269,9 +279,11 @@ async fn stop(nodes: &[Node]) {
         while world.timeout(LONG_STOP, stopping.as_mut()).await.is_err() {
             let left = actors(&world.registry().tree());
             let took = world.mono().saturating_sub(begun).as_secs();
-            eprintln!("ottla: node {id} is stopping: {took} s, {left} actors are still there");
+            complain(format_args!(
+                "node {id} is stopping: {took} s, {left} actors are still there"
+            ));
         }
-        println!("ottla: node {id} stopped");
+        say(format_args!("ottla: node {id} stopped"));
     }
 }
 

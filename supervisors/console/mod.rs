@@ -1,10 +1,12 @@
 //! The console: what goes on in the nodes of a process, over HTTP and in the terminal.
 
+mod connections;
 mod draw;
 mod fetch;
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
@@ -12,9 +14,11 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use axum::{Json, Router};
 use runtime::{ActorTree, World, prometheus};
+use tokio::sync::Semaphore;
 
 use crate::node::Node;
 
+use connections::Few;
 pub use draw::draw;
 pub use fetch::{FetchError, fetch_tree};
 
@@ -47,25 +51,32 @@ impl Console {
     /// The socket is gone.
     pub fn serve(self, nodes: &[&Node]) -> impl Future<Output = io::Result<()>> + use<> {
         let nodes = nodes.iter().map(|n| (n.config().node_id.to_string(), n.world().clone()));
+        let shown = Shown { worlds: nodes.collect(), looking: Semaphore::new(1) };
         let router = Router::new()
             .route("/metrics", get(metrics))
             .route("/tree", get(tree))
-            .with_state(nodes.collect::<Worlds>());
-        async move { axum::serve(self.listener, router).await }
+            .with_state(Arc::new(shown));
+        async move { axum::serve(Few::of(self.listener), router).await }
     }
 }
 
-/// Each node's world, by the node's id.
-type Worlds = Vec<(String, World)>;
+struct Shown {
+    /// Each node's world, by the node's id.
+    worlds: Vec<(String, World)>,
+    /// One look at a time, however many ask: each disturbs every actor.
+    looking: Semaphore,
+}
 
-async fn metrics(State(worlds): State<Worlds>) -> impl IntoResponse {
-    let text = prometheus(worlds.iter().map(|(id, world)| (id.as_str(), world.registry())));
+async fn metrics(State(shown): State<Arc<Shown>>) -> impl IntoResponse {
+    let text = prometheus(shown.worlds.iter().map(|(id, world)| (id.as_str(), world.registry())));
     ([(CONTENT_TYPE, "text/plain; version=0.0.4")], text)
 }
 
-async fn tree(State(worlds): State<Worlds>) -> Json<Vec<ActorTree>> {
+async fn tree(State(shown): State<Arc<Shown>>) -> Json<Vec<ActorTree>> {
+    // Nobody closes it.
+    let _look = shown.looking.acquire().await;
     let mut forest = Vec::new();
-    for (_, world) in &worlds {
+    for (_, world) in &shown.worlds {
         forest.extend(world.registry().look(world).await);
     }
     Json(forest)

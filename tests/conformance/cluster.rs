@@ -8,6 +8,7 @@ use crate::requests;
 use rdkafka::consumer::Consumer;
 use std::fmt::Write;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -17,11 +18,12 @@ pub const NODES: usize = 3;
 /// A leader that died is seen to be dead, or its followers wait for it for ten minutes.
 const PATIENT: [&str; 1] = ["\"controller.quorum.fetch.timeout.ms\" = 600000"];
 
-/// The nodes, and the directory that holds their file, and their data in `data-0` and so on.
-pub fn start(settings: &[&str]) -> (Vec<Node>, TempDir) {
-    let home = TempDir::new().expect("a temporary directory");
-    let addresses: Vec<(SocketAddr, SocketAddr)> =
-        (0..NODES).map(|_| (node::free_address(), node::free_address())).collect();
+/// A file of nodes that listen here, for clients and as controllers, with their data in `data-0` and so on beside it.
+pub fn cluster_file(
+    home: &TempDir,
+    addresses: &[(SocketAddr, SocketAddr)],
+    settings: &[&str],
+) -> PathBuf {
     let settings = settings.join("\n");
     let mut text = format!("[cluster]\nname = \"three\"\n[settings]\n{settings}\n");
     for (index, (listen, controller)) in addresses.iter().enumerate() {
@@ -35,6 +37,15 @@ pub fn start(settings: &[&str]) -> (Vec<Node>, TempDir) {
     }
     let file = home.path().join("cluster.toml");
     std::fs::write(&file, text).expect("a cluster's file");
+    file
+}
+
+/// The nodes, and the directory that holds their file and their data.
+pub fn start(settings: &[&str]) -> (Vec<Node>, TempDir) {
+    let home = TempDir::new().expect("a temporary directory");
+    let addresses: Vec<(SocketAddr, SocketAddr)> =
+        (0..NODES).map(|_| (node::free_address(), node::free_address())).collect();
+    let file = cluster_file(&home, &addresses, settings);
     // Each waits for a majority of the others.
     let start_one = |index: usize| {
         let id = (index + 1).to_string();

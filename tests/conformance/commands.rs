@@ -105,7 +105,10 @@ fn kafkas_own_server_properties_make_a_node_with_a_console() {
     assert_shown(console);
     let (status, said, _home) = node.terminate();
     assert!(status.success(), "{said}");
-    assert_refused(&said, &["node 1 of cluster", "is ready on", "node 1 stopped"]);
+    assert_refused(
+        &said,
+        &["node 1 of cluster", &format!("is ready on 0.0.0.0:{port} after "), "node 1 stopped"],
+    );
     assert!(data.join(".kafka_cleanshutdown").exists(), "its logs were closed");
     let (status, said) = ended(&words(&["tree", "--console", &console.to_string()]));
     assert!(!status.success());

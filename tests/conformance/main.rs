@@ -27,6 +27,7 @@ mod limits;
 mod loggers;
 mod metadata_log;
 mod node;
+mod one_process;
 mod raw;
 mod replication;
 mod requests;

@@ -73,6 +73,13 @@ impl Node {
         Node::launch(home, address, [vec![OTTLA.to_owned()], args].concat())
     }
 
+    /// The same, of one that does not serve before others do.
+    pub fn begin(home: TempDir, address: SocketAddr, args: Vec<String>) -> Node {
+        let command = [vec![OTTLA.to_owned()], args].concat();
+        let (child, output) = spawn(&command);
+        Node { address, process: Some(Process { child, output, home, command }) }
+    }
+
     fn launch(home: TempDir, address: SocketAddr, command: Vec<String>) -> Node {
         let (child, output) = spawn(&command);
         let mut process = Process { child, output, home, command };
@@ -99,12 +106,15 @@ impl Node {
 
     /// SIGTERM; answers how it ended, all it said, and its home.
     pub fn terminate(mut self) -> (ExitStatus, String, TempDir) {
-        let process = self.process.as_ref().expect("a process of the test's own");
-        let id = rustix::process::Pid::from_child(&process.child);
-        rustix::process::kill_process(id, rustix::process::Signal::TERM).expect("a signal");
+        self.ask_to_stop();
         let (status, said) = self.wait_for_its_end();
         let process = self.process.take().expect("a process of the test's own");
         (status, said, process.home)
+    }
+
+    /// SIGTERM.
+    pub fn ask_to_stop(&self) {
+        ask_to_stop(&self.process.as_ref().expect("a process of the test's own").child);
     }
 
     /// A node of the test's own with these log directories under its home, the metadata log in the first; none where the
@@ -237,8 +247,7 @@ impl Node {
         while written() == before {
             assert!(begin.elapsed() < START_LIMIT, "it does not begin");
         }
-        let id = Pid::from_child(&process.child);
-        kill_process(id, Signal::TERM).expect("the signal is sent");
+        ask_to_stop(&process.child);
         let (status, said) = self.wait_for_its_end();
         assert!(status.success(), "{status}: {said}");
     }
@@ -315,6 +324,10 @@ impl Drop for Node {
         drop(process.child.kill());
         drop(process.child.wait());
     }
+}
+
+pub fn ask_to_stop(child: &Child) {
+    kill_process(Pid::from_child(child), Signal::TERM).expect("the signal is sent");
 }
 
 fn forward(from: impl Read + Send + 'static, to: Sender<String>) {

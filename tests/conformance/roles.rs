@@ -67,8 +67,8 @@ fn a_controller_without_a_broker_leads_a_broker_without_a_controller() {
     }
     let _turn = node::turn();
     let home = TempDir::new().expect("a temporary directory");
-    let [mut controller, broker] = start(&home);
-    controller.wait_to_hear("is ready on");
+    let [mut controller, mut broker] = start(&home);
+    controller.wait_to_hear(&format!("is ready on {} after ", controller.bootstrap()));
     let topic = crate::unique("apart");
     requests::create_topic(&mut broker.connect(), &topic, clients::PARTITIONS);
     let flights = flights::load(2_000);
@@ -86,6 +86,9 @@ fn a_controller_without_a_broker_leads_a_broker_without_a_controller() {
 
     let (status, said, _) = controller.terminate();
     assert!(status.success(), "{status}: {said}");
+    // It looks for who would let it go.
+    broker.ask_to_stop();
+    broker.wait_to_hear("ottla: node 2 is stopping: ");
     let kept = fs::read_dir(home.path().join("controller")).expect("its directory");
     let kept = kept.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
     let mut kept: Vec<_> = kept.filter(|name| !name.starts_with('.')).collect();
