@@ -348,14 +348,10 @@ async fn bind(world: &World, config: &NodeConfig) -> Result<Vec<Bound>, StartErr
             true => ListenerKind::Controller,
             false => ListenerKind::Broker,
         };
-        let host = match listener.address.host.as_str() {
-            "" => "0.0.0.0",
-            host => host,
-        };
         let spec = ListenerSpec {
             name: listener.name.clone(),
             kind,
-            host: host.to_owned(),
+            host: listener.address.host.clone(),
             port: listener.address.port,
             options,
             unstable_versions: network.unstable_api_versions,

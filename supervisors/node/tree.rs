@@ -30,9 +30,9 @@ use super::{metadata, policy, producer_ids};
 /// A handler that takes longer is reported.
 const STUCK: Duration = Duration::from_secs(10);
 const WATCHDOG_PERIOD: Duration = Duration::from_secs(1);
-/// Where `queued.max.request.bytes` sets no limit.
 /// So much of what can be held open is for listeners of controllers.
 const CONTROLLERS_SHARE: usize = 8;
+/// Where `queued.max.request.bytes` sets no limit.
 const REQUEST_MEMORY: u64 = 256 << 20;
 
 /// What a node's actors share, and what the outside asks them through.

@@ -2,11 +2,12 @@
 
 use crate::batch;
 use crate::node::{Node, ended, free_address};
+use crate::raw::Connection;
 use crate::requests::{create_topic, produce};
 use crate::starting::{assert_refused, home};
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv6Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
 /// As Kafka 4.4.0 ships it.
@@ -102,12 +103,17 @@ fn kafkas_own_server_properties_make_a_node_with_a_console() {
         ),
     );
     produce_to_orders(&node);
+    // A listener without a host is one of both families, and who comes by IPv4 is seen as such.
+    let mut by_ipv6 = Connection::open(SocketAddr::from((Ipv6Addr::LOCALHOST, port)));
+    assert!(by_ipv6.is_served());
+    let listed = get(console, "/tree").body;
+    assert!(listed.contains("[::1]:") && !listed.contains("::ffff:"), "{listed}");
     assert_shown(console);
     let (status, said, _home) = node.terminate();
     assert!(status.success(), "{said}");
     assert_refused(
         &said,
-        &["node 1 of cluster", &format!("is ready on 0.0.0.0:{port} after "), "node 1 stopped"],
+        &["node 1 of cluster", &format!("is ready on [::]:{port} after "), "node 1 stopped"],
     );
     assert!(data.join(".kafka_cleanshutdown").exists(), "its logs were closed");
     let (status, said) = ended(&words(&["tree", "--console", &console.to_string()]));

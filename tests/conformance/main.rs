@@ -33,6 +33,7 @@ mod replication;
 mod requests;
 mod roles;
 mod round_trip;
+mod served;
 mod settings;
 mod shortage;
 mod starting;

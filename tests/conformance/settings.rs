@@ -4,7 +4,7 @@ use crate::batch;
 use crate::limits::{ALL_BROKERS, alter, reset};
 use crate::node::{Node, free_address};
 use crate::raw::{Bytes, Connection};
-use crate::requests::{CREATE_TOPICS, FETCH, create_topic, earliest, produce};
+use crate::requests::{CREATE_TOPICS, FETCH, create_topic, earliest, list_offsets, produce};
 use crate::starting::home;
 use crate::unique;
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
@@ -262,5 +262,60 @@ fn retention_altered_while_the_node_runs_holds_from_then_on() {
     let begin = Instant::now();
     while earliest(&mut connection, &topic, 0) != (0, 1) {
         assert!(begin.elapsed() < LIMIT, "it is still there");
+    }
+}
+
+fn described(connection: &mut Connection, topic: &str, names: &[&str]) -> Vec<String> {
+    const DESCRIBE_CONFIGS: i16 = 32;
+    let body = Bytes::new().i32(1).i8(2).string(topic).i32(names.len() as i32);
+    let body = names.iter().fold(body, |body, name| body.string(name)).i8(0).done();
+    let mut answer = connection.ask(DESCRIBE_CONFIGS, 1, &body).body();
+    answer.i32();
+    assert_eq!((answer.i32(), answer.i16()), (1, 0), "{topic}");
+    answer.string();
+    answer.take::<1>();
+    answer.string();
+    let found = (0..answer.i32()).map(|_| {
+        let (name, value) = (answer.string(), answer.string());
+        answer.take::<7>();
+        format!("{name}={value}")
+    });
+    found.collect()
+}
+
+/// Kafka creates the topics of coordinators when one is looked for.
+#[test]
+fn topics_of_coordinators_are_as_they_are_set() {
+    let test = "topics_of_coordinators_are_as_they_are_set";
+    let set = |prefix: &str, more: &str| {
+        format!(
+            "{prefix}.num.partitions=3,{prefix}.replication.factor=1,{prefix}.segment.bytes=1048576{more}"
+        )
+    };
+    let transactions = set("transaction.state.log", ",transaction.state.log.min.isr=1");
+    let shares = set("share.coordinator.state.topic", ",share.coordinator.state.topic.min.isr=1");
+    let all = [set("offsets.topic", ""), transactions, shares].join(",");
+    let settings: Vec<&str> = all.split(',').collect();
+    let Some(node) = Node::start_own_with(test, &settings) else { return };
+    let mut connection = node.connect();
+    const FIND_COORDINATOR: i16 = 10;
+    let share = "group:AAAAAAAAAAAAAAAAAAAAAQ:0";
+    // Of version 6, flexible, one key; its header ends with no tags.
+    let of_shares = Bytes::new().i8(0).i8(2).i8(2).i8(share.len() as i8 + 1).raw(share.as_bytes());
+    let topics = [
+        ("__consumer_offsets", 1, Bytes::new().string("group").i8(0)),
+        ("__transaction_state", 1, Bytes::new().string("transaction").i8(1)),
+        ("__share_group_state", 6, of_shares.i8(0)),
+    ];
+    for (topic, version, body) in topics {
+        let body = body.done();
+        until(topic, || {
+            let mut connection = node.connect();
+            connection.ask(FIND_COORDINATOR, version, &body).body();
+            list_offsets(&mut connection, topic, 2).0 == 0
+        });
+        assert_ne!(list_offsets(&mut connection, topic, 3).0, 0, "{topic} has three partitions");
+        let found = described(&mut connection, topic, &["segment.bytes", "min.insync.replicas"]);
+        assert_eq!(found, ["segment.bytes=1048576", "min.insync.replicas=1"], "{topic}");
     }
 }

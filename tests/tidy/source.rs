@@ -12,7 +12,7 @@ pub struct Source {
 /// All Rust files of the repository, in order of path.
 pub fn all() -> Vec<Source> {
     let mut paths = Vec::new();
-    for dir in ["protocol", "storage", "actors", "supervisors", "tests", "examples"] {
+    for dir in ["protocol", "storage", "actors", "supervisors", "tests", "examples", "fuzz"] {
         collect(&crate::root().join(dir), &mut paths);
     }
     paths.sort();

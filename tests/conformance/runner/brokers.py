@@ -7,7 +7,7 @@ import shutil
 import socket
 
 from . import install
-from .shell import CACHE, ROOT, Beside, run, wait_for
+from .shell import CACHE, ROOT, Beside, Failed, run, wait_for
 
 # OTTLA_PROFILE=release judges what is shipped.
 PROFILE = os.environ.get("OTTLA_PROFILE", "debug")
@@ -133,4 +133,6 @@ def measured(target, *filters, **env):
     # In one thread: what is measured here should not wait for a neighbour.
     said = run("cargo", "test", *RELEASE, "--test", target, "--", "--nocapture", "--test-threads", "1", *filters,
                env=env, limit=1800)
+    if not re.search(r"test result: ok\. [1-9]", said):
+        raise Failed(f"{target}: no test is called {' '.join(filters)}\n{said[-1000:]}")
     return [line.split("MEASURED: ")[-1] for line in said.splitlines() if "MEASURED: " in line or "SKIPPED" in line]

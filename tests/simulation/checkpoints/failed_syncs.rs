@@ -15,7 +15,7 @@ async fn ends_before_it_writes_again(mut client: Client, seed: u64) {
     for round in 0..2 {
         client.order(fault(&client, FaultKind::SyncNoRoom, 0, 1)).await;
         client.order(fault(&client, FaultKind::NoRoom, 1, 2)).await;
-        if (seed + round) % 2 == 0 {
+        if (seed + round).is_multiple_of(2) {
             let (node, path_contains) = (client.broker, "/t-0".to_owned());
             let panic = SimFault::Panic { node, path_contains, skip: 4 + seed % 8 };
             client.order(Order::Suffer(panic)).await;

@@ -2,13 +2,13 @@
 //!
 //! Versions: 0–6 (v1 key types, v4 several keys, v6 share groups).
 //! Source: `KafkaApis.handleFindCoordinatorRequest`, `KafkaApis.getCoordinator`.
-//! Beyond Kafka: where the topic of the groups is not there yet, the answer waits a moment for its creation.
-//! Not supported: coordinators of transactions and of share groups (none is available).
+//! Beyond Kafka: where the coordinators' topic is not there yet, the answer waits a moment for its creation.
+//! Not supported: coordinators of transactions and of share groups: their topics are created, but none is available.
 
 use std::sync::Arc;
 
 use machines::metadata::MetadataImage;
-use model::topic::CONSUMER_OFFSETS;
+use model::topic::{CONSUMER_OFFSETS, SHARE_GROUP_STATE, TRANSACTION_STATE};
 use model::{ErrorCode, Uuid, coordinator_partition};
 use wire::find_coordinator_response::Coordinator;
 use wire::{FindCoordinatorRequest, FindCoordinatorResponse};
@@ -47,10 +47,10 @@ impl Api for FindCoordinator {
         cx: RequestContext,
         request: FindCoordinatorRequest,
     ) -> FindCoordinatorResponse {
-        let is_missing = |image: &MetadataImage| image.topics.by_name(CONSUMER_OFFSETS).is_none();
-        let asks = cx.version < BATCHES_SINCE || !request.coordinator_keys.is_empty();
-        if request.key_type == GROUP && asks && is_missing(&broker.metadata.get()) {
-            create_topics(&broker, &cx, &[CONSUMER_OFFSETS]).await;
+        if let Some(topic) = topic_of(&request, cx.version)
+            && broker.metadata.get().topics.by_name(topic).is_none()
+        {
+            create_topics(&broker, &cx, &[topic]).await;
         }
         let image = broker.metadata.get();
         let listener = &cx.connection.listener.name;
@@ -75,6 +75,22 @@ impl Api for FindCoordinator {
             coordinator
         });
         FindCoordinatorResponse { coordinators: coordinators.collect(), ..Default::default() }
+    }
+}
+
+/// The topic whose partitions' leaders coordinate what the request names; none where it names nothing that has a coordinator.
+fn topic_of(request: &FindCoordinatorRequest, version: i16) -> Option<&'static str> {
+    let keys = match version < BATCHES_SINCE {
+        true => std::slice::from_ref(&request.key),
+        false => &request.coordinator_keys[..],
+    };
+    match request.key_type {
+        GROUP => (!keys.is_empty()).then_some(CONSUMER_OFFSETS),
+        TRANSACTION => (!keys.is_empty()).then_some(TRANSACTION_STATE),
+        SHARE if version >= SHARE_SINCE => {
+            keys.iter().any(|key| is_share_key(key)).then_some(SHARE_GROUP_STATE)
+        }
+        _ => None,
     }
 }
 

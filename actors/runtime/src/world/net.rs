@@ -1,6 +1,6 @@
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -82,6 +82,8 @@ impl Listener {
             Listener::Tcp(listener) => {
                 let (stream, peer) = listener.accept().await?;
                 stream.set_nodelay(true)?;
+                // One that came by IPv4 to a socket of both families is nobody else for that.
+                let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
                 Ok((NetStream::Tcp(stream), peer))
             }
             Listener::Sim(listener) => {
@@ -237,6 +239,9 @@ impl Net for RealNet {
         options: ListenOptions,
     ) -> BoxFuture<'a, io::Result<Listener>> {
         Box::pin(async move {
+            if matches!(host, "" | "0.0.0.0") {
+                return bind_any(port, options).map(Listener::Tcp);
+            }
             let mut last = no_address(host);
             for addr in resolve(host, port).await? {
                 match bind(addr, options) {
@@ -300,8 +305,22 @@ fn bind(addr: SocketAddr, options: ListenOptions) -> io::Result<tokio::net::TcpL
     if let Some(size) = options.receive_buffer {
         socket.set_recv_buffer_size(size)?;
     }
+    if addr.is_ipv6() {
+        rustix::net::sockopt::set_ipv6_v6only(&socket, false)?;
+    }
     socket.bind(addr)?;
     socket.listen(options.backlog)
+}
+
+/// Every address of the machine, of both families as Java does, also where it was told of one; where there is but one, of that.
+#[expect(clippy::disallowed_types, reason = "the real network itself")]
+fn bind_any(port: u16, options: ListenOptions) -> io::Result<tokio::net::TcpListener> {
+    match bind((Ipv6Addr::UNSPECIFIED, port).into(), options) {
+        Err(error) if error.kind() != io::ErrorKind::AddrInUse => {
+            bind((Ipv4Addr::UNSPECIFIED, port).into(), options)
+        }
+        done => done,
+    }
 }
 
 fn no_address(host: &str) -> io::Error {

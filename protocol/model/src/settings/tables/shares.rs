@@ -62,7 +62,7 @@ pub(super) const SHARES: Area = Area {
             "Replicas of __share_group_state; while there are fewer brokers it is not created.";
         Short "share.coordinator.state.topic.min.isr" = "2", AtLeast(1), Node + honoured:
             "The min.insync.replicas of __share_group_state.";
-        Int "share.coordinator.state.topic.segment.bytes" = "104857600", AtLeast(1), Node:
+        Int "share.coordinator.state.topic.segment.bytes" = "104857600", AtLeast(1), Node + honoured:
             "The segment size of __share_group_state.";
         Int "share.coordinator.state.topic.compression.codec" = "0", Any, Node:
             "The codec of __share_group_state by its number; 0 is none.";

@@ -16,7 +16,7 @@ pub(super) const TRANSACTIONS: Area = Area {
             "Replicas of __transaction_state; while there are fewer brokers it is not created.";
         Int "transaction.state.log.min.isr" = "2", AtLeast(1), Node + honoured:
             "The min.insync.replicas of __transaction_state.";
-        Int "transaction.state.log.segment.bytes" = "104857600", AtLeast(1), Node:
+        Int "transaction.state.log.segment.bytes" = "104857600", AtLeast(1), Node + honoured:
             "The segment size of __transaction_state.";
         Int "transaction.state.log.load.buffer.size" = "5242880", AtLeast(1), Node:
             "How much of a transaction partition is read at a time while it is loaded.";
