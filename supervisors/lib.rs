@@ -7,6 +7,7 @@ pub mod dump_log;
 pub mod logging;
 mod node;
 pub mod run;
+pub mod sim;
 
 pub use client;
 pub use node::{DirectoriesError, ExtendError, Node, NodeBuilder, StartError};

@@ -184,6 +184,10 @@ impl Node {
         }
     }
 
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
     /// Where a listener can be reached.
     pub fn address(&self, listener: &str) -> Option<SocketAddr> {
         let bound = self.shared.bound.iter().find(|bound| bound.name() == listener);

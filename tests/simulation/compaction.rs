@@ -15,7 +15,7 @@ use wire::fetch_request::{FetchPartition, FetchTopic};
 use wire::{FetchRequest, ProduceRequest, Records};
 
 use crate::broker;
-use crate::faults::stream;
+use crate::chance::stream;
 use crate::requests::{create_topic, produce_one};
 use crate::wire_client::{BACKOFF, WireClient};
 

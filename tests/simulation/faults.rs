@@ -6,12 +6,7 @@ use disk::{Fault, FaultKind};
 use ottla::runtime::RandomStream;
 use ottla::runtime::sim::{FaultPlan, NodeIndex, SimFault};
 
-/// A stream of its own for each purpose of a scenario.
-pub fn stream(seed: u64, purpose: u8) -> RandomStream {
-    let mut bytes = [purpose; 32];
-    bytes[..8].copy_from_slice(&seed.to_le_bytes());
-    RandomStream::from_seed(bytes)
-}
+use crate::chance::stream;
 
 /// More panics than this within a minute, and a partition stays offline until its node is started anew.
 const PANICS: u64 = 3;

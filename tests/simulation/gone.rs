@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ottla::client::{ClientConfig, Connection};
-use ottla::runtime::sim::{Life, LinkOptions, NodeIndex, SimFault, SimOptions, Simulation};
+use ottla::sim::{Cluster, Life, LinkOptions, NodeIndex, SimFault, SimOptions};
 use wire::MetadataRequest;
 
-use crate::quorum::{LIMIT, NODES, serve};
+use crate::cluster::{LIMIT, NODES, file};
 
 /// Where no segment is lost: each one costs the 200 ms until it is sent again.
 const AT_ONCE: Duration = Duration::from_millis(300);
@@ -46,75 +46,73 @@ async fn watch(life: Life, name: &'static str, seen: Seen) {
     }
 }
 
-struct Cluster {
-    world: Simulation,
+struct Watched {
+    cluster: Cluster,
     seen: Vec<Seen>,
 }
 
-impl Cluster {
-    fn start(seed: u64) -> Cluster {
+impl Watched {
+    fn start(seed: u64) -> Watched {
         let link = LinkOptions { loss_one_in: 0, ..LinkOptions::default() };
-        let mut world = Simulation::new(SimOptions { link, ..SimOptions::seed(seed) });
-        for (index, name) in NODES.iter().enumerate() {
-            world.add_node(name, move |life| serve(life, index, Arc::default()));
-        }
+        let options = SimOptions { link, ..SimOptions::seed(seed) };
+        let mut cluster = Cluster::new(options, &file()).expect("a cluster's file");
         let seen: Vec<Seen> = NODES.iter().map(|_| Seen::default()).collect();
         for (name, seen) in NODES.into_iter().zip(&seen) {
             let seen = seen.clone();
-            world.add_node(&format!("client-of-{name}"), move |life| {
+            cluster.world.add_node(&format!("client-of-{name}"), move |life| {
                 watch(life, name, seen.clone())
             });
         }
-        let mut cluster = Cluster { world, seen };
-        cluster.until_all_serve();
-        cluster
+        let mut watched = Watched { cluster, seen };
+        watched.until_all_serve();
+        watched
     }
 
     fn until_all_serve(&mut self) {
         let all = BTreeSet::from([1, 2, 3, 4]);
-        let begin = self.world.now();
+        let begin = self.cluster.world.now();
         while self.seen.iter().any(|seen| seen.get() != all) {
-            assert!(self.world.now() < begin + 3 * DOWN, "{:?}", self.seen[0].get());
-            self.world.run_for(Duration::from_millis(1));
+            assert!(self.cluster.world.now() < begin + 3 * DOWN, "{:?}", self.seen[0].get());
+            self.cluster.run_for(Duration::from_millis(1));
         }
         // Until the controllers have greeted them.
-        self.world.run_for(Duration::from_secs(1));
+        self.cluster.run_for(Duration::from_secs(1));
     }
 
     /// How long until all others tell their clients of it no more.
     fn until_fenced(&mut self, node: usize, limit: Duration) -> Duration {
-        let begin = self.world.now();
+        let begin = self.cluster.world.now();
         let id = node as i32 + 1;
         let told = |seen: &[Seen]| {
             seen.iter().enumerate().any(|(at, seen)| at != node && seen.get().contains(&id))
         };
-        while told(&self.seen) && self.world.now() < begin + limit {
-            self.world.run_for(Duration::from_millis(1));
+        while told(&self.seen) && self.cluster.world.now() < begin + limit {
+            self.cluster.run_for(Duration::from_millis(1));
         }
-        self.world.now() - begin
+        self.cluster.world.now() - begin
     }
 }
 
 #[test]
 fn a_broker_that_dies_is_fenced_at_once_also_with_the_controller() {
     for seed in 0..3 {
-        let mut cluster = Cluster::start(seed);
+        let mut watched = Watched::start(seed);
         // One of the first three is the active controller.
         for node in [3, 0, 1, 2] {
-            cluster.world.inject(SimFault::Kill { node: NodeIndex(node), down: DOWN });
-            let took = cluster.until_fenced(node, 2 * SESSION);
+            watched.cluster.world.inject(SimFault::Kill { node: NodeIndex(node), down: DOWN });
+            let took = watched.until_fenced(node, 2 * SESSION);
             let limit = if node == 3 { AT_ONCE } else { WITH_ELECTION };
             assert!(took < limit, "{took:?} until broker {} is fenced", node + 1);
             println!("broker {} was fenced after {took:?}", node + 1);
-            cluster.world.run_for(DOWN);
-            cluster.until_all_serve();
+            watched.cluster.run_for(DOWN);
+            watched.until_all_serve();
         }
     }
 }
 
 #[test]
 fn a_broker_that_is_stopped_or_cut_off_keeps_its_session() {
-    let mut cluster = Cluster::start(7);
+    let mut watched = Watched::start(7);
     let node = NodeIndex(3);
     let stopped = SimFault::Pause { node, lasting: DOWN };
     let cut_off: Vec<SimFault> = (0..3)
@@ -127,10 +125,10 @@ fn a_broker_that_is_stopped_or_cut_off_keeps_its_session() {
         })
         .collect();
     for faults in [vec![stopped], cut_off] {
-        faults.into_iter().for_each(|fault| cluster.world.inject(fault));
-        let took = cluster.until_fenced(3, 2 * SESSION);
+        faults.into_iter().for_each(|fault| watched.cluster.world.inject(fault));
+        let took = watched.until_fenced(3, 2 * SESSION);
         assert!(took >= SESSION - HEARTBEAT && took < 2 * SESSION, "fenced after {took:?}");
-        cluster.world.run_for(DOWN);
-        cluster.until_all_serve();
+        watched.cluster.run_for(DOWN);
+        watched.until_all_serve();
     }
 }

@@ -2,7 +2,9 @@
 
 mod boot;
 mod broker;
+mod chance;
 mod checkpoints;
+mod cluster;
 mod compaction;
 mod connections;
 mod directories;
@@ -11,10 +13,9 @@ mod faults;
 mod full_disk;
 mod gone;
 mod history;
-mod quorum;
-mod replication;
 mod requests;
 mod seeds;
 mod twins;
 mod wire_client;
 mod workload;
+mod world;

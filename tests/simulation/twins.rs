@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ottla::runtime::sim::{NodeIndex, SimFault, SimOptions, Simulation};
 
-use crate::quorum::{NODES, serve, serve_at};
+use crate::cluster::{NODES, serve_at};
 
 /// After it a session has run out, and whoever waited for that has the id.
 const SILENT: Duration = Duration::from_secs(15);
@@ -18,7 +18,7 @@ fn a_broker_whose_id_another_process_took_ends() {
         let ended: [Arc<AtomicBool>; 5] = Default::default();
         for (index, name) in NODES.iter().enumerate() {
             let ended = ended[index].clone();
-            world.add_node(name, move |life| serve(life, index, ended.clone()));
+            world.add_node(name, move |life| serve_at(life, index, name, ended.clone()));
         }
         let twin = ended[4].clone();
         world.add_node("n5", move |life| {

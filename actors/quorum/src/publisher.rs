@@ -119,7 +119,11 @@ impl MetadataPublisher {
         let settled = self.args.settled.get();
         let image = self.loader.image();
         if settled.provenance == image.provenance && self.loader.transaction_start().is_none() {
-            debug_assert!(settled.same_content(image), "the controller decided on something else");
+            debug_assert_eq!(
+                settled.differs_in(image),
+                [""; 0],
+                "RE-1: not what the controller has"
+            );
             self.loader = MetadataLoader::from_image(MetadataImage::clone(&settled));
         }
     }

@@ -14,6 +14,12 @@ thread_local! {
     static CATCHING: Cell<bool> = const { Cell::new(false) };
     static RUNNING: RefCell<Option<Arc<str>>> = const { RefCell::new(None) };
     static PLACE: RefCell<Option<String>> = const { RefCell::new(None) };
+    static WATCHED: RefCell<Option<Vec<String>>> = const { RefCell::new(None) };
+}
+
+/// What panicked on this thread since the last call, wherever it was caught; the first call begins to look. The simulator's.
+pub(crate) fn watched() -> Vec<String> {
+    WATCHED.with_borrow_mut(|seen| seen.replace(Vec::new())).unwrap_or_default()
 }
 
 /// Once per process: panics outside of [`catch`] are reported as before.
@@ -22,6 +28,12 @@ pub(crate) fn install_hook() {
     HOOK.call_once(|| {
         let before = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| {
+            WATCHED.with_borrow_mut(|seen| {
+                if let Some(seen) = seen {
+                    let place = info.location().map(ToString::to_string).unwrap_or_default();
+                    seen.push(format!("{place}: {}", text(info.payload())));
+                }
+            });
             if CATCHING.get() {
                 PLACE.set(info.location().map(ToString::to_string));
             } else {
@@ -79,7 +91,7 @@ pub(crate) fn running() -> Option<Arc<str>> {
     RUNNING.with_borrow(Clone::clone)
 }
 
-fn text(payload: &(dyn Any + Send)) -> String {
+fn text(payload: &dyn Any) -> String {
     let text = payload.downcast_ref::<&str>().map(|s| (*s).to_owned());
     text.or_else(|| payload.downcast_ref::<String>().cloned())
         .unwrap_or_else(|| "no message".to_owned())

@@ -42,6 +42,7 @@ mod replay_tests;
 
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use disk::{Crash, SimDisk, SimDiskOptions};
@@ -100,6 +101,8 @@ struct Node {
     living: Option<Living>,
     /// Not run before this time.
     paused_until_ms: u64,
+    /// By how much longer its blocking jobs may take, milliseconds.
+    slow: Arc<AtomicU64>,
 }
 
 /// A cluster under one seed.
@@ -114,10 +117,12 @@ pub struct Simulation {
     planned: u64,
     order: RandomStream,
     crashes: RandomStream,
+    panics: Vec<String>,
 }
 
 impl Simulation {
     pub fn new(options: SimOptions) -> Simulation {
+        let _ = crate::panics::watched();
         let seeds = Seeds::new(options.seed);
         let trace = Trace::new(options.keep_lines);
         Simulation {
@@ -130,6 +135,7 @@ impl Simulation {
             now_ms: 0,
             plan: Map::new(),
             planned: 0,
+            panics: Vec::new(),
             options,
         }
     }
@@ -158,6 +164,7 @@ impl Simulation {
             lives: 0,
             living: None,
             paused_until_ms: 0,
+            slow: Arc::default(),
         });
         self.boot(index);
         index
@@ -217,6 +224,15 @@ impl Simulation {
         done()
     }
 
+    /// What panicked in its nodes since the last call, with its place: bugs, also where a supervisor mended them. Panics that a plan
+    /// asked for are left out, and those of jobs that were cut off as their node died.
+    pub fn take_panics(&mut self) -> Vec<String> {
+        let mut all = std::mem::take(&mut self.panics);
+        all.extend(crate::panics::watched());
+        all.retain(|panic| !panic.ends_with(gate::PLANNED));
+        all
+    }
+
     /// Ends all lives, and the run.
     pub fn finish(mut self) -> TraceLog {
         for index in 0..self.nodes.len() {
@@ -258,6 +274,11 @@ impl Simulation {
             SimFault::Boot { node } => self.boot(node),
             SimFault::Kill { node, down } => self.crash(node, Crash::Kill, down),
             SimFault::PowerLoss { node, down } => self.crash(node, Crash::PowerLoss, down),
+            SimFault::Stop { node } => {
+                if let Some(living) = &self.nodes[node.0].living {
+                    living.tell_to_stop();
+                }
+            }
             SimFault::Pause { node, lasting } => {
                 let until = self.now_ms + lasting.as_millis() as u64;
                 let paused = &mut self.nodes[node.0].paused_until_ms;
@@ -269,6 +290,27 @@ impl Simulation {
             }
             SimFault::Heal { from, to } => self.network.unblock(from.0, to.0),
             SimFault::Reset { one, other } => self.network.reset(one.0, other.0),
+            SimFault::SlowLink { one, other, by, lasting } => {
+                self.network.slow_down(one.0, other.0, by);
+                if !by.is_zero() {
+                    let none = Duration::ZERO;
+                    self.schedule(lasting, SimFault::SlowLink { one, other, by: none, lasting });
+                }
+            }
+            SimFault::Stale { from, to, late, breaks } => {
+                self.network.hold_up(from.0, to.0, late);
+                if breaks {
+                    self.schedule(late / 2, SimFault::Break { from, to });
+                }
+            }
+            SimFault::Break { from, to } => self.network.break_late(from.0, to.0),
+            SimFault::SlowDisk { node, by, lasting } => {
+                self.nodes[node.0].slow.store(by.as_millis() as u64, Ordering::Relaxed);
+                if !by.is_zero() {
+                    let none = Duration::ZERO;
+                    self.schedule(lasting, SimFault::SlowDisk { node, by: none, lasting });
+                }
+            }
             SimFault::Panic { node, path_contains, skip } => {
                 if let Some(living) = &self.nodes[node.0].living {
                     living.gate().plan_panic(path_contains, skip);
@@ -290,7 +332,10 @@ impl Simulation {
     fn end_life(&mut self, index: NodeIndex, how: Crash) -> bool {
         let node = &mut self.nodes[index.0];
         let Some(living) = node.living.take() else { return false };
+        self.panics.extend(crate::panics::watched());
         living.cut_jobs(&node.disk, &mut self.crashes);
+        // A job dies with its node, however it takes the failing disk.
+        let _ = crate::panics::watched();
         node.disk.crash(how);
         self.network.end_life(index.0, how);
         living.end();
@@ -316,6 +361,7 @@ impl Simulation {
             index: index.0,
             disk: &node.disk,
             wall: &node.wall,
+            slow: &node.slow,
             now_ms: self.now_ms,
         };
         node.living = Some(Living::begin(birth, &node.boot));

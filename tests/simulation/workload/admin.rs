@@ -8,7 +8,7 @@ use wire::delete_topics_request::DeleteTopicState;
 use wire::{DeleteTopicsRequest, MetadataRequest};
 
 use super::Client;
-use crate::faults::stream;
+use crate::chance::stream;
 use crate::requests::create_topic;
 use crate::wire_client::{BACKOFF, WireClient};
 

@@ -11,7 +11,7 @@ use wire::produce_response::PartitionProduceResponse;
 use wire::{InitProducerIdRequest, ProduceRequest};
 
 use super::{Client, PARTITIONS, TOPIC, partition};
-use crate::faults::stream;
+use crate::chance::stream;
 use crate::requests::produce;
 use crate::wire_client::{BACKOFF, WireClient};
 

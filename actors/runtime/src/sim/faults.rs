@@ -24,6 +24,10 @@ pub enum SimFault {
     Boot {
         node: NodeIndex,
     },
+    /// SIGTERM: [`Life::told_to_stop`](super::Life::told_to_stop) ends; whether the process does is its own affair.
+    Stop {
+        node: NodeIndex,
+    },
     /// SIGSTOP: time passes for it, but it does nothing.
     Pause {
         node: NodeIndex,
@@ -43,6 +47,32 @@ pub enum SimFault {
     Reset {
         one: NodeIndex,
         other: NodeIndex,
+    },
+    /// Each segment between two nodes, either way, takes longer by up to this; those of one connection keep their order.
+    SlowLink {
+        one: NodeIndex,
+        other: NodeIndex,
+        by: Duration,
+        lasting: Duration,
+    },
+    /// What one sends to the other on the connections that there are arrives only after so long, behind what newer connections
+    /// carry. With `breaks`, the sender loses those connections half-way, and sends again what is yet to arrive.
+    Stale {
+        from: NodeIndex,
+        to: NodeIndex,
+        late: Duration,
+        breaks: bool,
+    },
+    /// The sender's ends of what is [`Stale`](SimFault::Stale) break; the receiver hears nothing of it.
+    Break {
+        from: NodeIndex,
+        to: NodeIndex,
+    },
+    /// Each blocking job takes longer by up to this.
+    SlowDisk {
+        node: NodeIndex,
+        by: Duration,
+        lasting: Duration,
     },
     /// An actor whose path contains this panics, handling a message or in the middle of it where it sends one, after so
     /// many more such steps. Not under [`Schedule::Fifo`](super::Schedule::Fifo), which has no gate to do it.
@@ -122,6 +152,30 @@ impl FaultPlan {
     }
 }
 
+impl FaultPlan {
+    /// The smallest plan found that still `fails`, by leaving out ever smaller parts of this one, which does.
+    #[must_use]
+    pub fn shrink(&self, mut fails: impl FnMut(&FaultPlan) -> bool) -> FaultPlan {
+        let mut kept = self.0.clone();
+        let mut part = kept.len().div_ceil(2);
+        while part > 0 {
+            let mut at = 0;
+            while at < kept.len() {
+                let mut fewer = kept.clone();
+                fewer.drain(at..(at + part).min(kept.len()));
+                let fewer = FaultPlan(fewer);
+                if fails(&fewer) {
+                    kept = fewer.0;
+                } else {
+                    at += part;
+                }
+            }
+            part = if part == 1 { 0 } else { part.div_ceil(2) };
+        }
+        FaultPlan(kept)
+    }
+}
+
 fn pick(random: &mut RandomStream, nodes: &[NodeIndex]) -> Option<NodeIndex> {
     nodes.get(random.below(nodes.len() as u64) as usize).copied()
 }
@@ -130,12 +184,17 @@ fn draw_one(random: &mut RandomStream, nodes: &[NodeIndex]) -> Option<SimFault> 
     let node = pick(random, nodes)?;
     let other = pick(random, nodes)?;
     let lasting = Duration::from_millis(1 + random.below(2000));
-    Some(match random.below(6) {
+    let by = Duration::from_millis(1 + random.below(300));
+    Some(match random.below(10) {
         0 => SimFault::Kill { node, down: lasting },
         1 => SimFault::PowerLoss { node, down: lasting },
-        2 => SimFault::Pause { node, lasting },
-        3 => SimFault::Partition { from: node, to: other, lasting },
-        4 => SimFault::Reset { one: node, other },
+        2 => SimFault::Stop { node },
+        3 => SimFault::Pause { node, lasting },
+        4 => SimFault::Partition { from: node, to: other, lasting },
+        5 => SimFault::Reset { one: node, other },
+        6 => SimFault::SlowLink { one: node, other, by, lasting },
+        7 => SimFault::Stale { from: node, to: other, late: lasting, breaks: random.below(2) == 0 },
+        8 => SimFault::SlowDisk { node, by, lasting },
         _ => SimFault::WallJump { node, by_ms: random.below(10_000) as i64 - 5_000 },
     })
 }

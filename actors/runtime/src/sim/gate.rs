@@ -23,6 +23,9 @@ pub enum Schedule {
     Pct,
 }
 
+/// What a panic says that a plan asked for.
+pub(super) const PLANNED: &str = "planned by the simulation";
+
 /// Where lowered priorities begin; drawn ones are above.
 const LOWERED: u64 = 1 << 32;
 
@@ -171,7 +174,7 @@ impl Drop for Waiting {
 fn wait(waiting: Waiting) -> impl Future<Output = ()> + Send {
     poll_fn(move |cx| {
         if waiting.0.granted.load(Ordering::Relaxed) {
-            assert!(!waiting.0.panics.load(Ordering::Relaxed), "planned by the simulation");
+            assert!(!waiting.0.panics.load(Ordering::Relaxed), "{PLANNED}");
             return Poll::Ready(());
         }
         *lock(&waiting.0.waker) = Some(cx.waker().clone());

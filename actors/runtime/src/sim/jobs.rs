@@ -2,6 +2,7 @@
 //! so far and no further.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -27,11 +28,19 @@ struct State {
     next: u64,
     under_way: Map<u64, (&'static str, Job)>,
     never_begun: Vec<Job>,
+    /// By how much longer each may take, milliseconds.
+    slow: Arc<AtomicU64>,
 }
 
 impl SimJobs {
-    pub(super) fn new(handle: Handle, random: RandomStream, trace: NodeTrace) -> SimJobs {
-        let state = State { random, next: 0, under_way: Map::new(), never_begun: Vec::new() };
+    pub(super) fn new(
+        handle: Handle,
+        random: RandomStream,
+        trace: NodeTrace,
+        slow: Arc<AtomicU64>,
+    ) -> SimJobs {
+        let (under_way, never_begun) = (Map::new(), Vec::new());
+        let state = State { random, next: 0, under_way, never_begun, slow };
         SimJobs { handle, trace, state: Arc::new(Mutex::new(state)) }
     }
 
@@ -68,7 +77,8 @@ impl Jobs for SimJobs {
             state.next += 1;
             let id = state.next;
             let most = if state.random.below(8) == 0 { 50 } else { 4 };
-            let takes = Duration::from_millis(state.random.below(most));
+            let slow = state.slow.load(Ordering::Relaxed);
+            let takes = Duration::from_millis(state.random.below(most + slow));
             state.under_way.insert(id, (name, job));
             (id, takes)
         };

@@ -16,6 +16,7 @@ use super::net::Network;
 use super::random::{Seeds, SimRandom};
 use super::stream::SimNet;
 use super::trace::{NodeTrace, Trace};
+use crate::watch::{Pulse, Waiter};
 use crate::world::{Bulkhead, Gate, Handles, Parts, RandomStream, World};
 
 /// What a node boots from.
@@ -26,6 +27,27 @@ pub struct Life {
     pub trace: NodeTrace,
     /// 1 for the first.
     pub number: u64,
+    stop: Arc<Stop>,
+}
+
+#[derive(Default)]
+struct Stop {
+    told: AtomicBool,
+    pulse: Pulse,
+}
+
+impl Life {
+    /// Ends at a [`SimFault::Stop`](super::SimFault::Stop).
+    pub async fn told_to_stop(&self) {
+        loop {
+            let mut waiter = Waiter::new();
+            waiter.on(&self.stop.pulse);
+            if self.stop.told.load(Ordering::Relaxed) {
+                return;
+            }
+            waiter.wait().await;
+        }
+    }
 }
 
 pub(super) struct Birth<'s> {
@@ -38,6 +60,7 @@ pub(super) struct Birth<'s> {
     pub(super) index: usize,
     pub(super) disk: &'s SimDisk,
     pub(super) wall: &'s Wall,
+    pub(super) slow: &'s Arc<AtomicU64>,
     pub(super) now_ms: u64,
 }
 
@@ -51,6 +74,7 @@ pub(super) struct Living {
     gate: Arc<SimGate>,
     trace: NodeTrace,
     blocking_thread: Arc<AtomicBool>,
+    stop: Arc<Stop>,
 }
 
 impl Living {
@@ -76,6 +100,7 @@ impl Living {
             runtime.handle().clone(),
             birth.seeds.stream("jobs"),
             trace.clone(),
+            birth.slow.clone(),
         ));
         let asked = (birth.schedule != Schedule::Fifo).then_some(gate.clone() as Arc<dyn Gate>);
         let world = {
@@ -91,16 +116,33 @@ impl Living {
             })
         };
         let born_ms = birth.now_ms;
-        let living =
-            Living { runtime, world, born_ms, start, clock, jobs, gate, trace, blocking_thread };
+        let living = Living {
+            runtime,
+            world,
+            born_ms,
+            start,
+            clock,
+            jobs,
+            gate,
+            trace,
+            blocking_thread,
+            stop: Arc::default(),
+        };
         living.boot(birth.number, boot);
         living
     }
 
     fn boot(&self, number: u64, boot: &Boot) {
-        let life = Life { world: self.world.clone(), trace: self.trace.clone(), number };
+        let (world, trace, stop) = (self.world.clone(), self.trace.clone(), self.stop.clone());
+        let life = Life { world, trace, number, stop };
         let _inside = self.runtime.enter();
         drop(self.world.spawn(Bulkhead::Control, boot(life)));
+    }
+
+    pub(super) fn tell_to_stop(&self) {
+        self.stop.told.store(true, Ordering::Relaxed);
+        let _inside = self.runtime.enter();
+        self.stop.pulse.publish();
     }
 
     pub(super) fn world(&self) -> &World {

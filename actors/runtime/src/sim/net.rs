@@ -1,5 +1,7 @@
 //! The wires between nodes: segments in a heap by the time they arrive, in order within a direction of a connection.
 
+mod trouble;
+
 use std::collections::{BTreeSet, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -149,6 +151,8 @@ pub(super) struct NetState {
     flying: Map<(u64, u64), (End, Segment)>,
     next_seq: u64,
     blocked: BTreeSet<(usize, usize)>,
+    /// By how much longer than others a segment between two nodes may take, microseconds; the lower number first.
+    slow: Map<(usize, usize), u64>,
     /// Segments of blocked directions, in the order they were sent.
     held: Vec<(End, Segment)>,
 }
@@ -168,6 +172,7 @@ impl Network {
             flying: Map::new(),
             next_seq: 0,
             blocked: BTreeSet::new(),
+            slow: Map::new(),
             held: Vec::new(),
         }))
     }
@@ -205,42 +210,6 @@ impl Network {
                 state.send(end, Segment::Reset);
             }
             state.abandon(end);
-        }
-    }
-
-    pub(super) fn block(&self, from: usize, to: usize) {
-        let mut state = self.state();
-        let state = &mut *state;
-        if from == to || !state.blocked.insert((from, to)) {
-            return;
-        }
-        for (when, (end, segment)) in std::mem::take(&mut state.flying) {
-            if state.route(end) == Some((from, to)) {
-                state.held.push((end, segment));
-            } else {
-                state.flying.insert(when, (end, segment));
-            }
-        }
-    }
-
-    pub(super) fn unblock(&self, from: usize, to: usize) {
-        let mut state = self.state();
-        if state.blocked.remove(&(from, to)) {
-            for (end, segment) in std::mem::take(&mut state.held) {
-                state.send(end, segment);
-            }
-        }
-    }
-
-    /// Breaks all connections between two nodes.
-    pub(super) fn reset(&self, one: usize, other: usize) {
-        let mut state = self.state();
-        let between = |side: &Side, peer: &Side| {
-            (side.at.node, peer.at.node) == (one, other)
-                || (side.at.node, peer.at.node) == (other, one)
-        };
-        for end in state.ends_of(between) {
-            state.take_reset(end);
         }
     }
 
@@ -352,6 +321,9 @@ impl NetState {
         takes += self.random.below(micros(self.options.jitter) + 1);
         while self.options.loss_one_in > 0 && self.random.below(self.options.loss_one_in) == 0 {
             takes += micros(self.options.retransmit);
+        }
+        if let Some(by) = self.slow.get(&(route.0.min(route.1), route.0.max(route.1))).copied() {
+            takes += self.random.below(by + 1);
         }
         let arrives = self.now_us + takes;
         let Some(side) = self.side(from) else { return };

@@ -98,7 +98,28 @@ impl MetadataImage {
 
     /// Whether two images say the same, whatever offset each was read to.
     pub fn same_content(&self, other: &MetadataImage) -> bool {
-        let aligned = MetadataImage { provenance: other.provenance, ..self.clone() };
-        aligned == *other
+        self.differs_in(other).is_empty()
+    }
+
+    /// What two images do not say alike; but for the offsets of registrations, as a snapshot has them where it ends.
+    pub fn differs_in(&self, other: &MetadataImage) -> Vec<&'static str> {
+        let brokers = |image: &MetadataImage| -> Vec<BrokerRegistration> {
+            let brokers = image.brokers.values().map(|broker| BrokerRegistration::clone(broker));
+            brokers.map(|broker| BrokerRegistration { record_offset: 0, ..broker }).collect()
+        };
+        let features = (self.metadata_version, &self.features);
+        let parts = [
+            ("features", features == (other.metadata_version, &other.features)),
+            ("brokers", brokers(self) == brokers(other)),
+            ("controllers", self.controllers == other.controllers),
+            ("topics", self.topics == other.topics),
+            ("configurations", self.configs == other.configs),
+            ("quotas", self.client_quotas == other.client_quotas),
+            ("producer ids", self.next_producer_id == other.next_producer_id),
+            ("ACLs", self.acls == other.acls),
+            ("SCRAM credentials", self.scram_credentials == other.scram_credentials),
+            ("delegation tokens", self.delegation_tokens == other.delegation_tokens),
+        ];
+        parts.into_iter().filter(|(_, same)| !same).map(|(part, _)| part).collect()
     }
 }

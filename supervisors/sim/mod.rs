@@ -1,0 +1,176 @@
+//! Whole clusters under one seed: real nodes, clients and one's own actors on simulated clocks, networks, disks and schedules.
+//!
+//! [`Simulation`] is the world of any actors; a [`Cluster`] is one whose nodes a cluster's TOML file describes. What happens to them is
+//! a [`FaultPlan`], drawn beforehand from a seed or written by hand: it can be printed, and [made smaller](FaultPlan::shrink) while a run
+//! still fails. What is not drawn from the seed does not happen, so that a seed that failed fails again.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use std::sync::atomic::{AtomicBool, Ordering};
+//! use std::time::Duration;
+//! use ottla::client::{Client, NewTopic};
+//! use ottla::sim::{Cluster, FaultPlan, SimFault, SimOptions};
+//!
+//! let file = (1..=3).map(|id| format!(
+//!     "[[node]]\nid = {id}\nlisten = \"n{id}:9092\"\ncontroller = \"n{id}:9093\"\ndata = \"/data\"\n"
+//! ));
+//! let mut cluster = Cluster::new(SimOptions::seed(7), &file.collect::<String>())?;
+//! let created = Arc::new(AtomicBool::new(false));
+//! let told = created.clone();
+//! cluster.world.add_node("client", move |life| {
+//!     let told = told.clone();
+//!     async move {
+//!         let client = Client::new(&life.world, ["n1:9092", "n2:9092", "n3:9092"]).expect("addresses");
+//!         let topic = || NewTopic::new("orders").partitions(1).replication_factor(3);
+//!         while client.admin().create_topic(topic()).await.is_err() {}
+//!         told.store(true, Ordering::Relaxed);
+//!     }
+//! });
+//! let kill = SimFault::Kill { node: cluster.members()[0].1, down: Duration::from_secs(1) };
+//! cluster.world.plan(&FaultPlan(vec![(Duration::from_secs(2), kill)]));
+//! assert!(cluster.run_until(Duration::from_secs(60), |_| created.load(Ordering::Relaxed)));
+//! # Ok::<(), ottla::config::ConfigErrors>(())
+//! ```
+
+mod view;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use model::node_config::NodeConfig;
+
+pub use disk::{Crash, Fault as DiskFault, FaultKind as DiskFaultKind};
+pub use machines::metadata::MetadataImage;
+pub use runtime::sim::*;
+pub use view::{QuorumView, ReplicaView, View};
+
+use crate::Node;
+use crate::config::{self, ConfigErrors};
+
+/// How long whoever starts processes anew takes to do so.
+const RESTART: Duration = Duration::from_millis(200);
+
+/// A cluster's nodes in one simulated world, to which clients can be added. A process that ends by itself is started anew.
+pub struct Cluster {
+    pub world: Simulation,
+    members: Vec<Member>,
+}
+
+struct Member {
+    id: i32,
+    index: NodeIndex,
+    process: Arc<Process>,
+}
+
+/// What is known of a node's process from outside its life.
+#[derive(Default)]
+struct Process {
+    ended: AtomicBool,
+    node: Mutex<Option<Arc<Node>>>,
+}
+
+impl Process {
+    fn node(&self) -> MutexGuard<'_, Option<Arc<Node>>> {
+        self.node.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Cluster {
+    /// The nodes of a cluster's TOML file, booted. Each is reached by others under the host that its listener names, and has a disk of
+    /// its own, so that all may have the same `data`.
+    ///
+    /// # Errors
+    /// What is wrong with the file.
+    pub fn new(options: SimOptions, file: &str) -> Result<Cluster, ConfigErrors> {
+        let mut cluster = Cluster { world: Simulation::new(options), members: Vec::new() };
+        for config in config::from_cluster("cluster.toml", file, None, &[], "machine")? {
+            let host = config.listeners.first().map(|listener| listener.address.host.clone());
+            cluster.add(&host.unwrap_or_default(), config);
+        }
+        Ok(cluster)
+    }
+
+    fn add(&mut self, host: &str, config: NodeConfig) {
+        let process = Arc::<Process>::default();
+        let (id, kept) = (config.node_id, process.clone());
+        let index =
+            self.world.add_node(host, move |life| serve(life, config.clone(), kept.clone()));
+        self.members.push(Member { id: id.into(), index, process });
+    }
+
+    /// The nodes, each with its id, in the order of the file.
+    pub fn members(&self) -> Vec<(i32, NodeIndex)> {
+        self.members.iter().map(|member| (member.id, member.index)).collect()
+    }
+
+    /// What a node knows and holds now; none while it is down, or opens its directories.
+    pub fn view(&self, id: i32) -> Option<View> {
+        let member = self.members.iter().find(|member| member.id == id)?;
+        let up = self.world.is_up(member.index);
+        member.process.node().as_ref().filter(|_| up).cloned().map(View)
+    }
+
+    /// Runs for a millisecond.
+    pub fn tick(&mut self) {
+        for member in &self.members {
+            if !self.world.is_up(member.index) {
+                member.process.node().take();
+            } else if member.process.ended.swap(false, Ordering::Relaxed) {
+                let fault = SimFault::Kill { node: member.index, down: RESTART };
+                self.world.inject(fault);
+            }
+        }
+        self.world.run_for(Duration::from_millis(1));
+    }
+
+    pub fn run_for(&mut self, time: Duration) {
+        self.run_until(time, |_| false);
+    }
+
+    /// Runs until the condition holds, looked at after every tick; false where it does not within `limit`.
+    pub fn run_until(&mut self, limit: Duration, mut done: impl FnMut(&Cluster) -> bool) -> bool {
+        let end = self.world.now() + limit;
+        while self.world.now() < end {
+            if done(self) {
+                return true;
+            }
+            self.tick();
+        }
+        done(self)
+    }
+
+    /// Ends all lives, and the run.
+    pub fn finish(self) -> TraceLog {
+        self.world.finish()
+    }
+}
+
+/// A node's process: to its end, or until it is told to stop.
+async fn serve(life: Life, config: NodeConfig, process: Arc<Process>) {
+    let launched = Node::builder_in(life.world.clone()).node_config(config).launch().await;
+    match launched.map(Arc::new) {
+        Ok(node) => {
+            *process.node() = Some(node.clone());
+            tokio::select! {
+                biased;
+                exit = run(&life, &node) => life.trace.note(format_args!("ended: {exit}")),
+                () = life.told_to_stop() => {
+                    let exit = node.stop().await;
+                    life.trace.note(format_args!("stopped: {exit:?}"));
+                }
+            }
+            process.node().take();
+        }
+        Err(error) => life.trace.note(format_args!("cannot start: {error}")),
+    }
+    process.ended.store(true, Ordering::Relaxed);
+}
+
+async fn run(life: &Life, node: &Node) -> String {
+    if let Err(error) = node.serving().await {
+        return error.to_string();
+    }
+    life.trace.note(format_args!("serves"));
+    format!("{:?}", node.ended().await)
+}

@@ -1,0 +1,136 @@
+//! A cluster through faults of all kinds, with producers, readers and admins; what must hold is looked at after every tick, and at the
+//! end everything that anybody was told.
+
+mod clients;
+mod ending;
+mod reader;
+pub mod seeds;
+mod story;
+#[cfg(test)]
+mod tests;
+mod trouble;
+mod watch;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ottla::sim::{Cluster, FaultPlan, SimFault, SimOptions, TraceLog};
+
+use crate::chance::stream;
+use story::Story;
+use trouble::Permits;
+use watch::Watch;
+
+/// How long things happen; then everything must come to be well.
+pub const TROUBLE: Duration = Duration::from_secs(25);
+pub const RECOVERY: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(2);
+const TOPIC: &str = "replicated";
+const PARTITIONS: i32 = 2;
+const REPLICAS: i16 = 3;
+
+/// What a seed makes of the cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Shape {
+    /// Three vote and are brokers; a fourth is a broker only.
+    nodes: usize,
+    /// Records are synced before they are acknowledged.
+    synced: bool,
+    /// Snapshots of the metadata log are made, fetched and deleted within the run.
+    snapshots: bool,
+    fetchers: u64,
+}
+
+impl Shape {
+    fn of(seed: u64) -> Shape {
+        let mut random = stream(seed, 20);
+        Shape {
+            nodes: 3 + random.below(2) as usize,
+            synced: random.below(2) == 0,
+            snapshots: random.below(2) == 0,
+            fetchers: 1 + random.below(2),
+        }
+    }
+
+    fn names(self) -> Vec<String> {
+        (1..=self.nodes).map(|id| format!("n{id}")).collect()
+    }
+
+    /// Segments roll, brokers are fenced and leave the ISR within the run; a fetch moves little at a time.
+    fn file(self) -> String {
+        let mut settings = format!(
+            "\"broker.session.timeout.ms\" = 1500\n\"broker.heartbeat.interval.ms\" = 200\n\
+             \"replica.lag.time.max.ms\" = 1500\n\"replica.fetch.backoff.ms\" = 100\n\
+             \"replica.fetch.max.bytes\" = 700\n\"replica.fetch.response.max.bytes\" = 1000\n\
+             \"num.replica.fetchers\" = {}\n\"auto.create.topics.enable\" = false\n\"log.segment.bytes\" = 1048576\n",
+            self.fetchers
+        );
+        if self.snapshots {
+            settings += "\"metadata.log.max.record.bytes.between.snapshots\" = 3000\n\
+                \"metadata.max.retention.bytes\" = 4000\n\"internal.metadata.log.segment.bytes\" = 2000\n\
+                \"internal.metadata.delete.delay.millis\" = 1000\n";
+        }
+        let nodes = self.names().into_iter().enumerate().map(|(index, name)| {
+            let id = index + 1;
+            let role = match index {
+                3 => "roles = [\"broker\"]".to_owned(),
+                _ => format!("controller = \"{name}:9093\""),
+            };
+            format!("[[node]]\nid = {id}\nlisten = \"{name}:9092\"\ndata = \"/data\"\n{role}\n")
+        });
+        format!("[settings]\n{settings}{}", nodes.collect::<String>())
+    }
+}
+
+/// What a run came to.
+pub struct Judged {
+    pub log: TraceLog,
+    /// What was violated, and when.
+    pub wrong: Vec<String>,
+    pub acknowledged: usize,
+    pub created: usize,
+    /// How many replicas the ISRs lacked at the most.
+    pub lacked: usize,
+    pub took: Duration,
+}
+
+/// The faults that a seed draws.
+pub fn plan(seed: u64) -> FaultPlan {
+    trouble::draw(seed, Shape::of(seed))
+}
+
+pub fn run(seed: u64, plan: &FaultPlan, keep_lines: bool) -> Judged {
+    let shape = Shape::of(seed);
+    let options = SimOptions { keep_lines, ..SimOptions::seed(seed) };
+    let mut cluster = Cluster::new(options, &shape.file()).expect("a cluster's file");
+    let story = Arc::new(Story::default());
+    let told = story.clone();
+    cluster.world.add_node("client", move |life| clients::run(life, seed, shape, told.clone()));
+    let mut watch = Watch::new(story.clone());
+    let mut permits = Permits::new(shape);
+    let mut plan = plan.0.iter().peekable();
+    while cluster.world.now() < TROUBLE + RECOVERY && !story.is_done() && !story.is_wrong() {
+        let now = cluster.world.now();
+        while let Some((_, fault)) = plan.next_if(|(at, _)| *at <= now) {
+            cluster.world.inject(permits.allow(fault, now, &watch));
+        }
+        if now == TROUBLE {
+            for (_, node) in cluster.members() {
+                cluster.world.disk(node).forget_plan();
+                let fault = SimFault::DiskCapacity { node, bytes: 1 << 40 };
+                cluster.world.inject(fault);
+            }
+            story.calm();
+        }
+        cluster.tick();
+        watch.look(&mut cluster);
+    }
+    let took = cluster.world.now();
+    let log = cluster.finish();
+    if !story.is_done() && !story.is_wrong() {
+        let (waits_for, partitions) = (story.waits_for(), watch.partitions());
+        story.wrong(format_args!("does not come to be well: {waits_for}; {partitions:?}"));
+    }
+    let (wrong, acknowledged, created, lacked) = story.judge();
+    Judged { log, wrong, acknowledged, created, lacked, took }
+}

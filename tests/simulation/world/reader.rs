@@ -1,0 +1,106 @@
+//! Reads from one replica by requests of its own making: a replica shows nothing beyond its high watermark, and no gap.
+
+use bytes::Bytes;
+use model::Uuid;
+use ottla::client::Connection;
+use wire::FetchRequest;
+use wire::batch::batches;
+use wire::fetch_request::{FetchPartition, FetchTopic};
+
+use super::clients::Tools;
+use super::{LIMIT, PARTITIONS};
+
+/// Follows each partition on one node, from its own offset.
+pub async fn run(tools: Tools, name: String, id: Uuid) {
+    let mut next = [0; PARTITIONS as usize];
+    while !tools.story.is_calm() {
+        if let Ok(connection) =
+            Connection::open(&tools.life.world, &name, 9092, &tools.config).await
+        {
+            while read_each(&tools, &connection, id, &mut next).await && !tools.story.is_calm() {
+                tools.sleep_ms(50).await;
+            }
+        }
+        tools.sleep_ms(100).await;
+    }
+}
+
+/// False where the connection is of no more use.
+async fn read_each(tools: &Tools, connection: &Connection, id: Uuid, next: &mut [i64]) -> bool {
+    for (partition, next) in (0..).zip(next) {
+        let Ok(read) = read(connection, (id, partition), *next).await else { return false };
+        let Some(read) = read else { continue };
+        let found = match records(&read.bytes, *next) {
+            Ok(found) => found,
+            Err(what) => {
+                tools.story.wrong(format_args!("read of {partition}: {what}"));
+                return false;
+            }
+        };
+        for (offset, value) in found {
+            if offset >= read.high_watermark {
+                let end = read.high_watermark;
+                tools.story.wrong(format_args!("read {partition}@{offset} beyond {end}"));
+            }
+            tools.story.read((partition, offset), &value);
+            *next = offset + 1;
+        }
+    }
+    true
+}
+
+pub struct Read {
+    pub bytes: Bytes,
+    pub high_watermark: i64,
+}
+
+/// None where the replica cannot be read.
+pub async fn read(
+    connection: &Connection,
+    (topic_id, partition): (Uuid, i32),
+    offset: i64,
+) -> Result<Option<Read>, ottla::client::RequestError> {
+    let wanted = FetchPartition {
+        partition,
+        fetch_offset: offset,
+        partition_max_bytes: 1 << 20,
+        ..FetchPartition::default()
+    };
+    let topic = FetchTopic { topic_id, partitions: vec![wanted], ..FetchTopic::default() };
+    let request =
+        FetchRequest { max_bytes: 1 << 20, topics: vec![topic], ..FetchRequest::default() };
+    let answer = connection.request(&request, LIMIT).await?;
+    let partitions = answer.responses.into_iter().flat_map(|topic| topic.partitions);
+    let found = partitions.into_iter().next().filter(|found| found.error_code == 0);
+    Ok(found.map(|found| Read {
+        bytes: found
+            .records
+            .as_ref()
+            .and_then(wire::Records::as_bytes)
+            .cloned()
+            .unwrap_or_default(),
+        high_watermark: found.high_watermark,
+    }))
+}
+
+/// The records from an offset on, without a gap.
+pub fn records(bytes: &Bytes, from: i64) -> Result<Vec<(i64, String)>, String> {
+    let mut found: Vec<(i64, String)> = Vec::new();
+    for batch in batches(bytes.clone()) {
+        let batch = batch.map_err(|error| error.to_string())?;
+        batch.verify_crc().map_err(|error| error.to_string())?;
+        for record in batch.records(1 << 20).map_err(|error| error.to_string())? {
+            let record = record.map_err(|error| error.to_string())?;
+            let next = from + found.len() as i64;
+            if record.offset < next && found.is_empty() {
+                continue;
+            }
+            if record.offset != next {
+                return Err(format!("offset {} where {next} comes next", record.offset));
+            }
+            let value = record.value.unwrap_or_default();
+            found.push((record.offset, String::from_utf8_lossy(&value).into_owned()));
+        }
+    }
+    Ok(found)
+}
