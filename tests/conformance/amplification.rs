@@ -4,6 +4,7 @@ use crate::bad_frames::Bystander;
 use crate::node::{self, Node};
 use crate::raw::{Answer, Bytes, Connection, frame};
 use crate::requests::{self as ask, METADATA};
+use std::thread;
 use std::time::{Duration, Instant};
 
 const OFFSET_COMMIT: i16 = 8;
@@ -46,6 +47,36 @@ fn configurations_named_without_end() {
     body_of_three.i32();
     assert_eq!(body_of_three.i32(), 3, "what is named thrice is described thrice");
     assert_refused(&node, DESCRIBE_CONFIGS, 1, &body(5_000));
+}
+
+/// Each of them would be told of some 50 MiB while it is built: all at once took more than a GiB.
+#[test]
+fn large_answers_are_made_one_at_a_time() {
+    let _turn = node::turn();
+    let Some(node) = Node::start_own("large_answers_are_made_one_at_a_time") else { return };
+    let mut bystander = Bystander::of(&node);
+    let broker = Bytes::new().i8(4).string("1").i32(-1).done();
+    let body = repeated(Bytes::new(), 500, &broker, &[1]);
+    let address = node.address;
+    let ask = || {
+        let mut connection = Connection::open(address);
+        connection.stream().set_read_timeout(Some(Duration::from_secs(120))).expect("a timeout");
+        connection.ask(DESCRIBE_CONFIGS, 1, &body).body().rest().len()
+    };
+    let sizes: Vec<usize> = thread::scope(|scope| {
+        let crowd: Vec<_> = (0..20).map(|_| scope.spawn(ask)).collect();
+        bystander.assert_served();
+        crowd.into_iter().map(|one| one.join().expect("an answer")).collect()
+    });
+    let peak = node.peak().expect("a process of the test's own");
+    eprintln!(
+        "MEASURED: {} answers of {} MiB, peak {} MiB",
+        sizes.len(),
+        sizes[0] >> 20,
+        peak >> 20
+    );
+    assert!(peak < 400 * MEBIBYTE, "{} MiB", peak >> 20);
+    bystander.assert_served();
 }
 
 /// Makes a stable group of one member with so long an assignment.

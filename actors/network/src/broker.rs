@@ -76,6 +76,8 @@ pub struct Broker {
     pub(crate) large_batches: Credits,
     /// For decoding a body whose values take much: one at a time.
     pub(crate) large_bodies: Credits,
+    /// For building and encoding an answer that becomes large: one at a time.
+    pub(crate) large_answers: Credits,
     /// What such values may take together, in bytes.
     pub(crate) decoded_memory: Credits,
     /// What fetches may keep while they wait for records, in bytes.
@@ -99,7 +101,7 @@ impl Broker {
             random: parts.world.random("fetch sessions"),
         });
         let producer_ids = ProducerIds::new(parts.producer_id_blocks.clone());
-        let (large_batches, large_bodies) = (Credits::new(1), Credits::new(1));
+        let [large_batches, large_bodies, large_answers] = [(); 3].map(|()| Credits::new(1));
         let decoded_memory = Credits::new(limits.request_memory);
         parts.world.registry().show_credits(decoded, &decoded_memory);
         let waiting_polls = Credits::new(limits.request_memory);
@@ -114,6 +116,7 @@ impl Broker {
             producer_ids,
             large_batches,
             large_bodies,
+            large_answers,
             decoded_memory,
             waiting_polls,
             leader_throttle: Throttle::new(f64::MAX),

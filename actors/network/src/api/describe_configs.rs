@@ -19,7 +19,7 @@ use wire::describe_configs_response::{
 };
 use wire::{DescribeConfigsRequest, DescribeConfigsResponse};
 
-use super::room::{Room, TooLong};
+use super::room::{Built, Room, TooLong};
 use super::{Answer, Answering, RequestContext, Staged, bounded, resources, too_many};
 use crate::Broker;
 
@@ -49,13 +49,13 @@ async fn answer(
     broker: Arc<Broker>,
     _cx: RequestContext,
     request: DescribeConfigsRequest,
-) -> Result<DescribeConfigsResponse, TooLong> {
+) -> Result<Built<DescribeConfigsResponse>, TooLong> {
     let unknown = |r: &DescribeConfigsResource| Resource::from_code(r.resource_type).is_none();
-    let mut room = Room::new();
+    let mut room = Room::new(&broker);
     if request.resources.iter().any(unknown) {
         let names = request.resources.iter().map(|resource| resource.resource_name.len() + REFUSAL);
         room.take(names.sum()).await?;
-        return Ok(refuse_all(&request));
+        return Ok(room.holds(refuse_all(&request)));
     }
     let image = broker.metadata.get();
     let settings = resources::settings(&broker, &image);
@@ -82,7 +82,7 @@ async fn answer(
         room.take(size(&result)).await?;
         results.push(result);
     }
-    Ok(DescribeConfigsResponse { results, ..Default::default() })
+    Ok(room.holds(DescribeConfigsResponse { results, ..Default::default() }))
 }
 
 /// What a resource that is refused takes beside its name.

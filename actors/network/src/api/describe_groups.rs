@@ -11,7 +11,7 @@ use wire::describe_groups_response::{DescribedGroup, DescribedGroupMember};
 use wire::{DescribeGroupsRequest, DescribeGroupsResponse};
 
 use super::groups::GROUP_OPERATIONS;
-use super::room::{Room, TooLong};
+use super::room::{Built, Room, TooLong};
 use super::{Answer, Answering, RequestContext, Staged, bounded, too_many};
 use crate::Broker;
 
@@ -37,7 +37,7 @@ async fn answer(
     broker: Arc<Broker>,
     cx: RequestContext,
     request: DescribeGroupsRequest,
-) -> Result<DescribeGroupsResponse, TooLong> {
+) -> Result<Built<DescribeGroupsResponse>, TooLong> {
     let version = cx.version;
     let mut seen = BTreeSet::new();
     let once = request.groups.iter().filter(|name| seen.insert(name.as_str())).cloned().collect();
@@ -49,7 +49,7 @@ async fn answer(
     });
     let described: BTreeMap<String, DescribedGroup> =
         described.map(|group| (group.group_id.clone(), group)).collect();
-    let (mut room, mut groups) = (Room::new(), Vec::new());
+    let (mut room, mut groups) = (Room::new(&broker), Vec::new());
     for group in request.groups.iter().filter_map(|name| described.get(name)) {
         room.take(size(group)).await?;
         let mut group = group.clone();
@@ -58,7 +58,7 @@ async fn answer(
         }
         groups.push(group);
     }
-    Ok(DescribeGroupsResponse { groups, ..Default::default() })
+    Ok(room.holds(DescribeGroupsResponse { groups, ..Default::default() }))
 }
 
 /// In memory, and of the members' own bytes on the wire.

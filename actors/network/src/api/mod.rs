@@ -68,7 +68,8 @@ use std::time::Duration;
 use ::quorum::Process;
 use bytes::Bytes;
 use log::FileSlice;
-use runtime::{BoxFuture, Held, World};
+use room::Built;
+use runtime::{BoxFuture, Credit, Held, World};
 use wire::{ApiKey, DecodeError, EncodeError, ListenerKind, Part, Reader, VersionRange};
 
 use crate::Broker;
@@ -94,6 +95,8 @@ trait Api {
 /// What a request comes to.
 enum Answer<R> {
     Response(R),
+    /// With what it keeps of a budget until it is encoded.
+    Built(R, Option<Credit>),
     /// Its [`wire::Records::External`] are the slices at the index that their token names.
     WithFiles(R, Vec<FileSlice>),
     /// The client expects none.
@@ -142,11 +145,11 @@ fn too_many(named: usize) -> Option<String> {
 
 /// The answer of an API that must not grow without end.
 fn bounded<R: Send + 'static>(
-    answer: impl Future<Output = Result<R, room::TooLong>> + Send + 'static,
+    answer: impl Future<Output = Result<Built<R>, room::TooLong>> + Send + 'static,
 ) -> Answering<R> {
     Box::pin(async move {
         match answer.await {
-            Ok(response) => Answer::Response(response),
+            Ok(Built { answer, alone }) => Answer::Built(answer, alone),
             Err(too_long) => Answer::Close(too_long.to_string()),
         }
     })
@@ -247,6 +250,11 @@ async fn run<A: Staged>(broker: &Arc<Broker>, request: Request) -> Pending {
         match answer.await {
             Answer::Response(response) => {
                 respond(encoded(&world, response, version, correlation_id).await, Vec::new())
+            }
+            Answer::Built(response, alone) => {
+                let parts = encoded(&world, response, version, correlation_id).await;
+                drop(alone);
+                respond(parts, Vec::new())
             }
             Answer::WithFiles(response, files) => {
                 respond(encoded(&world, response, version, correlation_id).await, files)

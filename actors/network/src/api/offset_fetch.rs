@@ -17,7 +17,7 @@ use wire::offset_fetch_response::{
 };
 use wire::{OffsetFetchRequest, OffsetFetchResponse};
 
-use super::room::{Room, TooLong};
+use super::room::{Built, Room, TooLong};
 use super::{Answer, Answering, RequestContext, Staged, bounded, too_many};
 use crate::Broker;
 
@@ -69,7 +69,7 @@ async fn answer(
     cx: RequestContext,
     require_stable: bool,
     mut asked: Vec<OffsetFetchRequestGroup>,
-) -> Result<OffsetFetchResponse, TooLong> {
+) -> Result<Built<OffsetFetchResponse>, TooLong> {
     let version = cx.version;
     let groups_here = broker.groups.holding(cx.credit);
     let image = broker.metadata.get();
@@ -81,7 +81,7 @@ async fn answer(
     let once = asked.iter().all(|group| names.insert(group.group_id.as_str()));
     // All at once holds no more than there is; what is named again is asked again, as Kafka does, but when there is room for it.
     let at_once = if once { asked.len() } else { 1 };
-    let (mut room, mut groups) = (Room::new(), Vec::new());
+    let (mut room, mut groups) = (Room::new(&broker), Vec::new());
     let mut refused = refused.into_iter();
     for some in asked.chunks(at_once.max(1)) {
         let request = |group: &OffsetFetchRequestGroup| {
@@ -99,7 +99,7 @@ async fn answer(
             groups.push(answer);
         }
     }
-    Ok(fetch_response(groups, version))
+    Ok(room.holds(fetch_response(groups, version)))
 }
 
 /// In memory.

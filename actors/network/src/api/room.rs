@@ -1,5 +1,9 @@
 //! The bound on answers that can grow out of proportion to their requests: Kafka answers a thing as often as it is named.
 
+use runtime::{Credit, Credits};
+
+use crate::Broker;
+
 /// What an answer may hold in memory, in bytes. Far above what a client of good will asks for at once.
 const MAX_ANSWER: usize = 100 << 20;
 /// After this much of an answer, others have their turn on the thread.
@@ -15,6 +19,15 @@ pub(super) struct TooLong;
 pub(super) struct Room {
     left: usize,
     turn: usize,
+    /// One answer at a time is large, over all connections.
+    large: Credits,
+    alone: Option<Credit>,
+}
+
+/// An answer that is not encoded yet.
+pub(super) struct Built<R> {
+    pub(super) answer: R,
+    pub(super) alone: Option<Credit>,
 }
 
 /// After so many parts of an answer that are made one by one, others have their turn on the thread.
@@ -33,18 +46,27 @@ pub(super) async fn in_turns<T>(parts: impl Iterator<Item = T>) -> Vec<T> {
 }
 
 impl Room {
-    pub(super) fn new() -> Room {
-        Room { left: MAX_ANSWER, turn: 0 }
+    pub(super) fn new(broker: &Broker) -> Room {
+        Room { left: MAX_ANSWER, turn: 0, large: broker.large_answers.clone(), alone: None }
     }
 
-    /// Accounts for a part of the answer, and lets others run now and then.
+    /// Accounts for a part of the answer, and lets others run now and then. An answer that becomes large waits for its turn.
     pub(super) async fn take(&mut self, bytes: usize) -> Result<(), TooLong> {
         self.left = self.left.checked_sub(bytes).ok_or(TooLong)?;
         self.turn += bytes;
-        if self.turn >= TURN {
-            self.turn = 0;
-            tokio::task::yield_now().await;
+        if self.turn < TURN {
+            return Ok(());
+        }
+        self.turn = 0;
+        match &self.alone {
+            Some(_) => tokio::task::yield_now().await,
+            None => self.alone = Some(self.large.take(1).await),
         }
         Ok(())
+    }
+
+    /// The answer, with the turn that it has, to be kept until it is encoded: from then on it is accounted for as one.
+    pub(super) fn holds<R>(self, answer: R) -> Built<R> {
+        Built { answer, alone: self.alone }
     }
 }
