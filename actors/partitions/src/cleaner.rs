@@ -247,8 +247,12 @@ impl LogCleaner {
         let delay = dirty.iter().map(Dirty::delay_ms).max().unwrap_or(0);
         self.numbers.max_compaction_delay_ms.set(delay);
         for Dirty { candidate, found } in &dirty {
-            if let Err(why) = found {
-                self.give_up(&candidate.handle, why.clone());
+            match found {
+                Err(PassFailed::Uncleanable(why)) => self.give_up(&candidate.handle, why.clone()),
+                Err(PassFailed::NoRoom(why)) => {
+                    self.put_off(&candidate.handle.topic_partition, why)
+                }
+                Err(PassFailed::Aborted) | Ok(_) => {}
             }
             // As deletions of compacted logs are the cleaner's to see to. One that is down does so when it is back.
             let _ = candidate.handle.address().send(PartitionMsg::Retain).await;
@@ -308,10 +312,7 @@ impl LogCleaner {
                 }
             }
             Err(PassFailed::Aborted) => {}
-            Err(PassFailed::NoRoom(why)) => {
-                tracing::warn!(%partition, why, "not compacted");
-                self.last_failure = Some(format!("{partition}: {why}"));
-            }
+            Err(PassFailed::NoRoom(why)) => self.put_off(&partition, &why),
             Err(PassFailed::Uncleanable(why)) => {
                 if let Some(handle) = self.args.hosted.get(&partition.topic, partition.partition) {
                     self.give_up(&handle, why);
@@ -319,6 +320,11 @@ impl LogCleaner {
             }
         }
         self.rest(cx);
+    }
+
+    fn put_off(&mut self, partition: &TopicPartition, why: &str) {
+        tracing::warn!(%partition, why, "not compacted");
+        self.last_failure = Some(format!("{partition}: {why}"));
     }
 
     fn give_up(&mut self, handle: &PartitionHandle, why: String) {

@@ -93,6 +93,12 @@ impl FutureLog {
         self.recovery_point.store(log.recovery_point(), Ordering::Release);
     }
 
+    /// It was brought to its end, durably.
+    pub(crate) fn finished(&self, end: i64) {
+        self.log_end.store(end, Ordering::Release);
+        self.recovery_point.store(end, Ordering::Release);
+    }
+
     /// It had everything at some moment; since then it follows.
     pub(crate) fn is_caught_up(&self) -> bool {
         self.caught_up.load(Ordering::Acquire)
@@ -282,6 +288,8 @@ impl FutureReplica {
         let options = OpenOptions {
             log_start_offset: handle.log_start_offset(),
             recovery_point: future.recovery_point.load(Ordering::Acquire),
+            // As it is copied segments meet; one that was Kafka's is begun anew where they do not.
+            gaps_below: 0,
             now_ms: cx.world().now().wall_ms,
             ..OpenOptions::default()
         };

@@ -266,6 +266,21 @@ impl PartitionHandle {
         Some(self.cleaned.load(Ordering::Acquire)).filter(|offset| *offset >= 0)
     }
 
+    /// Before the log is cut to `end`, and durable up to `durable` then: the checkpoints that are to say so, durably.
+    pub(crate) fn lower(&self, durable: i64, end: i64) -> Vec<Checkpoint> {
+        let mut lowered = Vec::new();
+        if durable < self.recovery_point() {
+            self.set_recovery_point(durable);
+            lowered.push(Checkpoint::RecoveryPoints);
+        }
+        if self.cleaned().is_some_and(|cleaned| cleaned > end) {
+            // What is appended there next was never compacted.
+            self.set_cleaned(end);
+            lowered.push(Checkpoint::Cleaned);
+        }
+        lowered
+    }
+
     pub(crate) fn set_cleaned(&self, offset: i64) {
         self.cleaned.store(offset, Ordering::Release);
     }

@@ -254,7 +254,7 @@ pub fn read_log_dir(
     let survival = if clean { Survival::All } else { survival(&**disk, path)? };
     let left = if clean { BTreeSet::new() } else { logs_in(&**disk, path)? };
     // Until what a power loss left is recovered, the next start must not take it for whole.
-    if survival == Survival::All || (survival == Survival::Synced && left.is_empty()) {
+    if survival == Survival::All || (survival != Survival::Unsynced && left.is_empty()) {
         expect_writes_to_survive(&**disk, path)?;
     } else {
         expect_writes_lost(&**disk, path)?;

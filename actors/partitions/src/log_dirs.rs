@@ -14,6 +14,7 @@ use model::{TopicPartition, Uuid};
 use runtime::{Address, Publisher, Watch};
 
 use crate::checkpoints::{Checkpoint, CheckpointFiles, Checkpoints, Offsets};
+use crate::handle::PartitionHandle;
 use crate::hosted::Hosted;
 use crate::log_dir::LogDirMsg;
 use crate::recovery::Recovery;
@@ -123,6 +124,17 @@ impl LogDirState {
         self.survival == Survival::Unsynced || self.health.unsynced.has(dir)
     }
 
+    /// Below which offset the cleaner may have left gaps between segments of a log: below the recovery point, which is
+    /// checkpointed before it does, unless nobody knows of one, or Kafka was the last to write here.
+    pub(crate) fn gaps_below(&self, recovery_point: i64, cleaned: Option<i64>) -> i64 {
+        match cleaned {
+            _ if self.survival == Survival::Unknown => i64::MAX,
+            Some(_) if recovery_point == 0 => i64::MAX,
+            Some(cleaned) => cleaned,
+            None => 0,
+        }
+    }
+
     /// The log in `dir` is written anew since a sync of it failed.
     pub fn rewritten(&self, dir: &Path) {
         self.health.unsynced.rewritten(dir);
@@ -217,7 +229,12 @@ impl LogDirState {
     pub(crate) fn is_closed(&self, hosted: &Hosted) -> bool {
         let recovered = self.recovery.progress().is_none();
         let left_open = self.unclean.load(Ordering::Acquire);
-        let closed = || hosted.all().iter().all(|h| !self.is(&h.log_dir()) || h.is_closed());
+        let copied = |handle: &PartitionHandle| {
+            let copy = handle.future().filter(|copy| self.is(&copy.dir));
+            copy.is_none_or(|copy| copy.is_closed())
+        };
+        let of = |handle: &PartitionHandle| !self.is(&handle.log_dir()) || handle.is_closed();
+        let closed = || hosted.all().iter().all(|handle| of(handle) && copied(handle));
         recovered && !left_open && closed()
     }
 

@@ -4,8 +4,15 @@ use std::sync::Arc;
 
 use disk::{Crash, Disk, Fault, FaultKind, Open, SimDisk, SimDiskOptions};
 use log::{Survival, survival};
+use model::settings::TopicConfig;
 use model::{TopicPartition, Uuid};
 
+use runtime::Address;
+
+use crate::checkpoints::{Checkpoint, Offsets};
+use crate::future::FutureLog;
+use crate::handle::PartitionHandle;
+use crate::hosted::Hosted;
 use crate::recovery::Recovery;
 use crate::{LogDirState, read_log_dir};
 
@@ -95,6 +102,44 @@ fn a_sync_that_failed_is_known_to_whoever_comes_next() {
         sim.crash(Crash::PowerLoss);
         assert_eq!(start(&sim.mount()).survival, Survival::Synced, "what is read is on the disk");
     }
+}
+
+fn handle(dir: &Arc<LogDirState>) -> Arc<PartitionHandle> {
+    let config = Arc::new(TopicConfig::default());
+    let log = TopicPartition::new("orders", 0);
+    let address = Address::vacant();
+    Arc::new(PartitionHandle::new(log, Uuid([2; 16]), config, dir.clone(), address))
+}
+
+#[test]
+fn a_cut_lowers_the_checkpoints_that_say_more() {
+    let handle = handle(&Arc::new(start(&with_log().mount())));
+    assert_eq!(handle.lower(0, 0), []);
+    for (point, cleaned, cut, lowered) in [
+        (50, 40, 60, &[][..]),
+        (50, 40, 45, &[Checkpoint::RecoveryPoints]),
+        (50, 40, 30, &[Checkpoint::RecoveryPoints, Checkpoint::Cleaned]),
+        (20, 40, 30, &[Checkpoint::Cleaned]),
+    ] {
+        handle.set_recovery_point(point);
+        handle.set_cleaned(cleaned);
+        assert_eq!(handle.lower(point.min(cut), cut), lowered);
+        assert!(handle.recovery_point() <= cut && handle.cleaned() <= Some(cut));
+    }
+}
+
+#[test]
+fn a_directory_with_a_copy_that_is_not_closed_is_not_clean() {
+    let dir = Arc::new(start(&with_log().mount()));
+    let elsewhere = Arc::new(start(&with_log().mount()));
+    dir.recovered(&TopicPartition::new("orders", 0));
+    let (handle, hosted) = (handle(&elsewhere), Hosted::default());
+    hosted.insert(handle.clone());
+    assert!(dir.is_closed(&hosted));
+    let path = Path::new(DIR).join("orders-0.1-future");
+    let copy = FutureLog::new(dir.clone(), path, None, Offsets::default());
+    handle.set_future(Some(Arc::new(copy)));
+    assert!(!dir.is_closed(&hosted), "its copy is open");
 }
 
 #[test]

@@ -105,6 +105,7 @@ fn pass(
     };
     let began = Instant::now();
     let before = cpu(disk, began);
+    log.sync()?;
     let mut compaction = log.compaction(&to_clean, options)?;
     let mut mapped = None;
     let mut replacing = Duration::ZERO;

@@ -18,8 +18,8 @@ const LEADER_EPOCH_CHECKPOINT: &str = "leader-epoch-checkpoint";
 
 /// Of a log directory's checkpoints.
 const MAX_FILE: usize = 256 << 20;
-/// A hundred thousand epochs and more.
-const MAX_EPOCHS_FILE: usize = 4 << 20;
+/// Millions of epochs: more than a log that is written ever has.
+const MAX_EPOCHS_FILE: usize = 64 << 20;
 
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum CheckpointError {

@@ -13,8 +13,8 @@ pub struct LogConfig {
     pub segment_index_bytes: u32,
     /// `preallocate`.
     pub preallocate: bool,
-    /// The topic is compacted: offsets may be missing between segments. Where they may not, a gap above the recovery
-    /// point means that a segment lost its end in a crash.
+    /// The topic is compacted: offsets may be missing between segments, below the recovery point. Elsewhere a gap means that
+    /// a segment lost its end in a crash.
     pub compacted: bool,
 }
 

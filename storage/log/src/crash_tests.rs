@@ -1,10 +1,12 @@
 //! Logs that are torn from their writer at any moment, over many seeds.
 
+use std::cell::Cell;
 use std::path::Path;
 use std::sync::Arc;
 
 use disk::{Crash, Disk, SimDisk, SimDiskOptions};
 use proptest::prelude::*;
+use proptest::test_runner::{RngSeed, TestRunner};
 use wire::batch::{BatchHeader, RecordBatch};
 use wire::compression::Codec;
 
@@ -69,6 +71,7 @@ fn step() -> impl Strategy<Value = Step> {
 /// What a test knows of the log it writes: its batches, where it starts, and how far it is durable.
 #[derive(Default)]
 struct Model {
+    config: LogConfig,
     /// Those that may be found.
     batches: Vec<RecordBatch>,
     /// Those that producers' state comes from: also batches that are deleted.
@@ -130,7 +133,8 @@ impl Model {
                 let end = log.take()?.close().ok()?.offset;
                 (self.durable, self.start_checkpoint) = (end, self.log_start);
                 let options = OpenOptions { clean: true, ..self.options() };
-                let (again, report) = Log::open(disk.clone(), dir(), small(), options).ok()?;
+                let (again, report) =
+                    Log::open(disk.clone(), dir(), self.config.clone(), options).ok()?;
                 assert_eq!((report, again.log_end_offset()), (Recovered::default(), end));
                 *log = Some(again);
             }
@@ -206,8 +210,10 @@ impl Model {
             assert_eq!(differ, None);
         }
         self.check_epochs(&view);
-        self.batches.retain(|batch| found.contains(&base(batch)));
-        self.may_forget = false;
+        // What was deleted may come back until its names are synced.
+        let deleted = |batch: &RecordBatch| killed && !ends_above(batch, start);
+        self.batches.retain(|batch| found.contains(&base(batch)) || deleted(batch));
+        self.may_forget &= killed;
         self.log_start = start;
         self.epoch += 1;
     }
@@ -239,15 +245,18 @@ enum Ended {
 }
 
 /// Runs lives of steps; each ends by a budget of disk operations and a crash.
-fn run(seed: u64, index_lag: u32, lives: &[(Vec<Step>, u64, Crash)]) {
+fn run(seed: u64, index_lag: u32, config: LogConfig, lives: &[(Vec<Step>, u64, Crash)]) {
     let sim = SimDisk::new(SimDiskOptions { seed, ..SimDiskOptions::default() });
     let disk = sim.mount();
     disk.create_dir_all(Path::new("/data")).unwrap();
     disk.sync_dir(Path::new("/")).unwrap();
-    let mut model = Model::default();
+    let mut model = Model { config, ..Model::default() };
+    let mut left = None;
     for (steps, budget, crash) in lives {
         let disk = sim.mount();
-        let (mut log, _) = Log::open(disk.clone(), dir(), small(), model.options()).unwrap();
+        // It goes on with what the last life left, as it was opened then.
+        let open = || Log::open(disk.clone(), dir(), model.config.clone(), model.options());
+        let mut log: Log = left.take().unwrap_or_else(|| open().unwrap().0);
         log.index_lag = index_lag;
         model.log_start = log.log_start_offset();
         sim.set_budget(Some(*budget));
@@ -269,8 +278,9 @@ fn run(seed: u64, index_lag: u32, lives: &[(Vec<Step>, u64, Crash)]) {
         let killed = *crash == Crash::Kill;
         let truncated_whole = !matches!(ended, Ended::InTruncation(_));
         let options = OpenOptions { writes_survived: killed, truncated_whole, ..model.options() };
-        let (log, _) = Log::open(disk.clone(), dir(), small(), options).unwrap();
+        let (log, _) = Log::open(disk.clone(), dir(), model.config.clone(), options).unwrap();
         model.check(&disk, &log, killed, ended);
+        left = Some(log);
     }
 }
 
@@ -279,17 +289,34 @@ fn life() -> impl Strategy<Value = (Vec<Step>, u64, Crash)> {
     (proptest::collection::vec(step(), 0..25), prop_oneof![0..150u64, Just(u64::MAX)], crash)
 }
 
+/// So many cases of one to four crashes each, always the same; then as many others, drawn, as `OTTLA_CRASH_CASES` says.
+#[test]
+#[allow(clippy::disallowed_methods, reason = "reads a variable of the test's own")]
+fn a_crash_leaves_a_prefix_with_all_that_was_synced() {
+    let asked = std::env::var("OTTLA_CRASH_CASES").ok().and_then(|text| text.parse().ok());
+    for (cases, rng_seed) in [(1000, RngSeed::Fixed(1)), (asked.unwrap_or(100), RngSeed::Random)] {
+        let strategy = (
+            any::<u64>(),
+            prop_oneof![0..1000u32, Just(u32::MAX)],
+            any::<(bool, bool)>(),
+            proptest::collection::vec(life(), 1..5),
+        );
+        let crashes = Cell::new(0);
+        let all = ProptestConfig::default();
+        let config = ProptestConfig { cases, rng_seed, failure_persistence: None, ..all };
+        let ran = TestRunner::new(config).run(&strategy, |(seed, index_lag, flags, lives)| {
+            let (compacted, preallocate) = flags;
+            crashes.set(crashes.get() + lives.len());
+            run(seed, index_lag, LogConfig { compacted, preallocate, ..small() }, &lives);
+            Ok(())
+        });
+        ran.unwrap_or_else(|error| panic!("{error}"));
+        assert!(rng_seed == RngSeed::Random || crashes.get() >= 2000, "{}", crashes.get());
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 800, failure_persistence: None, ..ProptestConfig::default() })]
-
-    #[test]
-    fn a_crash_leaves_a_prefix_with_all_that_was_synced(
-        seed: u64,
-        index_lag in prop_oneof![0..1000u32, Just(u32::MAX)],
-        lives in proptest::collection::vec(life(), 1..5),
-    ) {
-        run(seed, index_lag, &lives);
-    }
 
     #[test]
     fn decayed_files_open_or_are_refused(
@@ -330,6 +357,7 @@ fn a_torn_index_of_transactions_keeps_nothing_that_its_segment_does_not_say() {
     run(
         17887326311221746223,
         0,
+        small(),
         &[
             (vec![append(), Step::Truncate { back: 1 }], 6, Crash::PowerLoss),
             (vec![append(), Step::Roll, Step::Close], 28, Crash::PowerLoss),

@@ -171,6 +171,39 @@ fn a_compacted_log_that_lost_its_last_segments_is_told() {
 }
 
 #[test]
+fn a_closed_segment_of_a_compacted_log_that_is_torn_is_told() {
+    let compacted = LogConfig { compacted: true, ..LogConfig::default() };
+    for (clean, writes_survived) in ENDS {
+        let disk = sim();
+        closed(&disk);
+        let file = disk.open(&segment(12), disk::Open::ReadWrite).unwrap();
+        file.set_len(file.len().unwrap() - 5).unwrap();
+        let options = OpenOptions { writes_survived, ..options(clean, 36) };
+        let opened = Log::open(disk, dir(), compacted.clone(), options);
+        let told = matches!(
+            opened,
+            Err(OpenError::CorruptSegment { .. } | OpenError::CommittedLost { .. })
+        );
+        assert!(told, "{clean} {writes_survived} {opened:?}");
+    }
+}
+
+/// The power goes before anything of a segment is synced, and the one behind it is there.
+#[test]
+fn a_compacted_log_has_no_gap_above_the_recovery_point() {
+    let compacted = LogConfig { compacted: true, ..LogConfig::default() };
+    for (point, gaps_below, end) in [(12, 0, 12), (12, 24, 36), (24, 0, 36), (12, i64::MAX, 36)] {
+        let disk = sim();
+        closed(&disk);
+        // As a pass of the cleaner leaves it, or as a loss of power does.
+        disk.open(&segment(12), disk::Open::Truncate).unwrap();
+        let options = OpenOptions { gaps_below, ..options(false, point) };
+        let (log, _) = Log::open(disk, dir(), compacted.clone(), options).unwrap();
+        assert_eq!(log.log_end_offset(), end, "{point} {gaps_below}");
+    }
+}
+
+#[test]
 fn a_log_that_was_truncated_between_two_batches_is_durable_up_to_the_first() {
     let compacted = LogConfig { compacted: true, ..LogConfig::default() };
     for (clean, writes_survived) in ENDS {
@@ -276,6 +309,11 @@ fn a_checkpoint_of_leader_epochs_has_its_bounds() {
     disk.replace(&dir().join("leader-epoch-checkpoint"), checkpoint.as_bytes()).unwrap();
     let (log, _) = reopen(&disk, options(true, 0)).unwrap();
     assert_eq!(log.leader_epochs().entries().count(), 2);
+    let many: String = (0..600_000).map(|epoch| format!("{epoch} {epoch}\n")).collect();
+    let many = format!("0\n600000\n{many}");
+    assert!(many.len() > 4 << 20);
+    disk.replace(&dir().join("leader-epoch-checkpoint"), many.as_bytes()).unwrap();
+    reopen(&disk, options(true, 0)).unwrap();
     let larger = checkpoint.repeat(3);
     disk.replace(&dir().join("leader-epoch-checkpoint"), larger.as_bytes()).unwrap();
     let opened = reopen(&disk, options(true, 0));

@@ -376,6 +376,20 @@ fn what_was_preallocated_and_not_used_is_given_back_with_the_segment() {
 }
 
 #[test]
+fn what_was_preallocated_before_the_process_ended_is_given_back_too() {
+    let sim = SimDisk::new(SimDiskOptions::default());
+    let config = LogConfig { segment_bytes: 1 << 20, preallocate: true, ..LogConfig::default() };
+    let (mut log, _) = open(&sim.mount(), config.clone(), true, 0);
+    fill(&mut log, 3, 1);
+    sim.crash(Crash::Kill);
+    let options = OpenOptions { writes_survived: true, ..OpenOptions::default() };
+    let (log, _) = Log::open(sim.mount(), dir(), config, options).unwrap();
+    assert!((1 << 20..1 << 21).contains(&sim.used_bytes()), "{}", sim.used_bytes());
+    log.close().unwrap();
+    assert!(sim.used_bytes() < 1 << 16, "{}", sim.used_bytes());
+}
+
+#[test]
 fn truncated_segments_are_set_aside_until_their_owner_removes_them() {
     let disk = sim();
     let (mut log, _) = open(&disk, small(), true, 0);

@@ -35,6 +35,9 @@ pub struct OpenOptions {
     /// And no truncation was cut short: the directory need not be synced, which can take long, before the log is used.
     pub truncated_whole: bool,
     pub recovery_point: i64,
+    /// Below it, or the recovery point, offsets may be missing between the segments of a compacted log. The recovery point alone
+    /// says enough where it was checkpointed before each pass of the cleaner, as [`Log::compaction`] asks.
+    pub gaps_below: i64,
     pub log_start_offset: i64,
     /// Transactions that ended below it are done with.
     pub high_watermark: i64,
@@ -227,8 +230,7 @@ impl Opening {
         Ok(bases)
     }
 
-    /// The offset behind the last batch of a closed segment, by its index, if that looks right. Of compacted logs, whose
-    /// segments need not meet, only that.
+    /// The offset behind the last batch of a closed segment, by its index, if that looks right.
     fn closed_end(
         &self,
         base: i64,
@@ -239,24 +241,29 @@ impl Opening {
             return Ok(None);
         };
         let mut end = base;
-        if !self.config.compacted {
-            let mut scan = HeaderScan::new(file, position, size);
-            loop {
-                match scan.next() {
-                    Ok(Some((_, header))) => end = header.next_offset(),
-                    Ok(None) => break,
-                    Err(ReadError::Disk(error)) => return Err(error.into()),
-                    Err(_) => return Ok(None),
-                }
+        let mut scan = HeaderScan::new(file, position, size);
+        loop {
+            match scan.next() {
+                Ok(Some((_, header))) => end = header.next_offset(),
+                Ok(None) => return Ok(Some(end)),
+                Err(ReadError::Disk(error)) => return Err(error.into()),
+                Err(_) => return Ok(None),
             }
         }
-        Ok(Some(end))
     }
 
     /// Whether something is missing between the last segment read and one that begins at `base`.
     fn does_not_follow(&self, base: i64) -> bool {
         let Some(SegmentEnd { offset: end, .. }) = self.read else { return false };
-        base < end || (base > end && !self.config.compacted)
+        base < end || (base > end && !self.may_be_missing(end, base))
+    }
+
+    /// Whether a gap between two segments may be the cleaner's: those that it makes lie below the recovery point. Only where the
+    /// one before cannot reach so far was it there when the segment was begun.
+    fn may_be_missing(&self, end: i64, base: i64) -> bool {
+        let OpenOptions { recovery_point, gaps_below, .. } = self.options;
+        let known = base <= recovery_point.max(gaps_below);
+        self.config.compacted && (known || base - end > i64::from(i32::MAX))
     }
 
     /// What lies below the recovery point was durable once: where it is gone, between the last segment read and `next`, that is
@@ -366,7 +373,9 @@ impl Opening {
             Some(tail) => (tail, true),
             None => (self.first_segment(options.log_start_offset)?, false),
         };
-        let Tail { base, file, scanned } = tail;
+        let Tail { base, file, mut scanned } = tail;
+        // Room that it was given before the last stop is given back when it is closed.
+        scanned.active.preallocated = self.config.preallocate;
         let first = self.closed.first().map_or(base, |segment| segment.base);
         let segment = Segment {
             base,
@@ -413,9 +422,7 @@ impl Opening {
         if self.config.preallocate {
             file.preallocate(u64::from(self.config.segment_bytes))?;
         }
-        let mut scanned = Scanned::empty(base, self.options.now_ms);
-        scanned.active.preallocated = self.config.preallocate;
-        Ok(Tail { base, file, scanned })
+        Ok(Tail { base, file, scanned: Scanned::empty(base, self.options.now_ms) })
     }
 }
 

@@ -4,7 +4,6 @@
 //! Source: Kafka's `ProducerStateManager`, `UnifiedLog.rebuildProducerState`, `LogLoader`.
 
 use std::collections::BTreeSet;
-use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
@@ -76,15 +75,13 @@ impl Log {
             written => written?,
         }
         self.snapshots.insert(offset);
-        let unsynced = &self.sync_state.snapshots;
-        unsynced.lock().unwrap_or_else(PoisonError::into_inner).push(offset);
+        self.sync_state.unsynced_snapshots().push(offset);
         Ok(())
     }
 
     /// Makes a snapshot durable, if it is not.
     pub(crate) fn sync_snapshot(&self, offset: i64) -> Result<(), DiskError> {
-        let unsynced = &self.sync_state.snapshots;
-        let mut unsynced = unsynced.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut unsynced = self.sync_state.unsynced_snapshots();
         if let Some(at) = unsynced.iter().position(|known| *known == offset) {
             let path = self.dir.join(file_name(offset, SNAPSHOT));
             self.disk.open(&path, Open::Read)?.sync_data()?;
@@ -132,6 +129,11 @@ impl Log {
         self.drop_snapshots(|offset| {
             offset > trusted || !(bases.contains(&offset) || Some(offset) == newest)
         })?;
+        if !options.clean {
+            // Whether an earlier life synced those that it left nobody knows.
+            let kept = self.snapshots.iter();
+            self.sync_state.unsynced_snapshots().extend(kept);
+        }
         let from = self.restore_producers()?;
         if let Some(expiration_ms) = options.producer_id_expiration_ms {
             self.producers.expire(options.now_ms, expiration_ms);

@@ -7,13 +7,17 @@
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 
-use disk::DiskFile;
+use disk::{DiskError, DiskFile};
 use wire::batch::{BatchError, NO_LEADER_EPOCH};
 
 use crate::error::{OpenError, ReadError};
 use crate::index::{ClosedIndex, Index};
 use crate::log::Log;
 use crate::names::{TXN_INDEX, file_name};
+use crate::producer_snapshot::{
+    ProducerSnapshotError, encode_producer_snapshot, read_producer_snapshot,
+    write_producer_snapshot,
+};
 use crate::recover::Scan;
 use crate::scan::HeaderScan;
 use crate::segment::Segment;
@@ -27,6 +31,7 @@ impl Log {
     /// them from the records; views given out before keep the old files. Where it fails the log directory is not to be used.
     pub fn rewrite_unsynced(&mut self) -> Result<(), OpenError> {
         self.finish_swap()?;
+        self.rewrite_snapshots()?;
         let (view, first) = (self.view(), self.first_unsynced());
         let aborted = self.segments[first..].iter().any(|segment| segment.txn_index.exists());
         if aborted {
@@ -46,6 +51,25 @@ impl Log {
         if aborted {
             let from = self.restore_producers()?;
             self.replay_producers(from, |_| {})?;
+        }
+        Ok(())
+    }
+
+    /// Those that were not synced yet; one that is not whole tells nothing.
+    fn rewrite_snapshots(&mut self) -> Result<(), DiskError> {
+        let mut unsynced = self.sync_state.unsynced_snapshots().clone();
+        unsynced.retain(|offset| self.snapshots.contains(offset));
+        for offset in unsynced {
+            match read_producer_snapshot(&*self.disk, &self.dir, offset) {
+                Ok(producers) => {
+                    let bytes = encode_producer_snapshot(&producers);
+                    write_producer_snapshot(&*self.disk, &self.dir, offset, &bytes)?;
+                }
+                Err(ProducerSnapshotError::Disk(error)) if !error.is_too_large() => {
+                    return Err(error);
+                }
+                Err(_) => self.drop_snapshots(|found| found == offset)?,
+            }
         }
         Ok(())
     }

@@ -23,18 +23,22 @@ pub enum Survival {
     Unsynced,
     /// What was synced, and perhaps more: what is read is on the disk.
     Synced,
+    /// The same, as far as is known: nothing was noted here before, perhaps as Kafka was the last to write.
+    Unknown,
 }
 
 /// What of the writes to `log_dir` is left after an unclean stop.
 pub fn survival(disk: &dyn Disk, log_dir: &Path) -> Result<Survival, DiskError> {
-    let Some(kernel) = disk.kernel(log_dir)? else { return Ok(Survival::Synced) };
+    let Some(kernel) = disk.kernel(log_dir)? else { return Ok(Survival::Unknown) };
     let says = |file| says(disk, &log_dir.join(file), &kernel);
     Ok(if says(UNSYNCED)? {
         Survival::Unsynced
     } else if says(WHOLE)? {
         Survival::All
-    } else {
+    } else if disk.exists(&log_dir.join(UNSYNCED))? || disk.exists(&log_dir.join(WHOLE))? {
         Survival::Synced
+    } else {
+        Survival::Unknown
     })
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use disk::{Disk, DiskError, Open};
 
@@ -21,7 +21,13 @@ pub(crate) struct SyncState {
     /// Version of the leader epochs in the checkpoint file.
     epochs_written: Mutex<u64>,
     /// Offsets of producer snapshots that were written and not synced.
-    pub(crate) snapshots: Mutex<Vec<i64>>,
+    snapshots: Mutex<Vec<i64>>,
+}
+
+impl SyncState {
+    pub(crate) fn unsynced_snapshots(&self) -> MutexGuard<'_, Vec<i64>> {
+        self.snapshots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Makes durable what a log had when the job was made. May run on any thread, while the log is appended to; a log must
@@ -172,9 +178,7 @@ impl SyncJob {
     }
 
     fn sync_snapshots(&self) -> Result<(), DiskError> {
-        let unsynced = &self.state.snapshots;
-        let mut offsets =
-            std::mem::take(&mut *unsynced.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut offsets = std::mem::take(&mut *self.state.unsynced_snapshots());
         if let Some(snapshot) = &self.snapshot {
             write_producer_snapshot(&*self.disk, &self.dir, self.end, snapshot)?;
             offsets.push(self.end);
@@ -182,7 +186,7 @@ impl SyncJob {
         let synced =
             offsets.iter().try_for_each(|offset| self.sync_if_there(&file_name(*offset, SNAPSHOT)));
         synced.inspect_err(|_| {
-            unsynced.lock().unwrap_or_else(PoisonError::into_inner).append(&mut offsets);
+            self.state.unsynced_snapshots().append(&mut offsets);
         })
     }
 

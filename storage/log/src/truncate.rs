@@ -124,6 +124,10 @@ impl Log {
         self.finish_swap()?;
         self.begin_truncation();
         let deleted = self.set_aside_from(index + 1)?;
+        if deleted.count > 0 {
+            // What lies behind the cut goes before it: the two need not reach the disk in this order.
+            self.disk.sync_dir(&self.dir)?;
+        }
         // An index that outlived the records it points to would mislead a recovery.
         for suffix in [OFFSET_INDEX, TIME_INDEX] {
             remove_if_there(&*self.disk, &self.dir.join(file_name(segment.base, suffix)))?;

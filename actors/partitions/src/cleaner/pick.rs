@@ -3,9 +3,10 @@
 use std::cmp::Ordering;
 use std::sync::Arc;
 
-use log::{CompactionPolicy, LogToClean, LogView};
+use log::{CompactionError, CompactionPolicy, LogToClean, LogView, ReadError};
 use model::settings::TopicConfig;
 
+use super::PassFailed;
 use crate::handle::{PartitionHandle, Standing};
 use crate::room::Room;
 
@@ -21,7 +22,7 @@ pub struct Candidate {
 /// What was found of it; or why it cannot be known.
 pub struct Dirty {
     pub(super) candidate: Candidate,
-    pub(super) found: Result<LogToClean, String>,
+    pub(super) found: Result<LogToClean, PassFailed>,
 }
 
 impl Candidate {
@@ -49,7 +50,17 @@ impl Candidate {
         let dir = self.handle.log_dir();
         let disk = &**dir.disk();
         let found = view.to_clean(policy, *checkpoint, *last_stable_offset, disk, now_ms);
-        Dirty { found: found.map_err(|error| error.to_string()), candidate: self }
+        Dirty { found: found.map_err(not_measured), candidate: self }
+    }
+}
+
+fn not_measured(error: ReadError) -> PassFailed {
+    match &error {
+        // A segment of the view was cut or deleted meanwhile.
+        ReadError::Disk(inner) if inner.is_unexpected_end() || inner.is_not_found() => {
+            PassFailed::NoRoom(error.to_string())
+        }
+        _ => CompactionError::from(error).into(),
     }
 }
 
@@ -79,5 +90,38 @@ impl Dirty {
     pub(super) fn urgency(&self, other: &Dirty) -> Ordering {
         let by_delay = other.delay_ms().cmp(&self.delay_ms());
         by_delay.then_with(|| other.ratio().total_cmp(&self.ratio()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Error, ErrorKind};
+    use std::path::Path;
+
+    use disk::{DiskError, DiskOp};
+    use wire::batch::BatchError;
+
+    use super::*;
+
+    #[test]
+    fn what_passes_makes_no_log_uncleanable() {
+        let path = Path::new("/a/t-0/0.log");
+        let disk = |error: Error| ReadError::Disk(DiskError::new(DiskOp::Open, path, error));
+        const EMFILE: i32 = 24;
+        const ENOMEM: i32 = 12;
+        for error in [
+            Error::from_raw_os_error(EMFILE),
+            Error::from_raw_os_error(ENOMEM),
+            ErrorKind::UnexpectedEof.into(),
+            ErrorKind::NotFound.into(),
+        ] {
+            let found = not_measured(disk(error));
+            assert!(matches!(found, PassFailed::NoRoom(_)), "{found:?}");
+        }
+        let source = BatchError::InvalidHeader("torn");
+        let corrupt = ReadError::Corrupt { path: path.to_owned(), position: 0, source };
+        assert!(matches!(not_measured(corrupt), PassFailed::Uncleanable(_)));
+        let broken = disk(Error::other("input/output error"));
+        assert!(matches!(not_measured(broken), PassFailed::Uncleanable(_)));
     }
 }

@@ -29,6 +29,8 @@ pub(super) struct Cleaning {
     /// Here between two jobs.
     pass: Option<Box<Compaction>>,
     throttle: Arc<Throttle>,
+    /// The checkpoint says up to where the log is durable, and the pass may leave gaps.
+    checkpointed: bool,
     /// It is to end: the log will be cut.
     aborted: bool,
     reply: Reply<PassResult>,
@@ -66,7 +68,9 @@ impl PartitionActor {
                 // From now on offsets are missing in this log, whatever becomes of the pass.
                 self.handle.set_cleaned(to_clean.first_dirty_offset);
                 let pass = Some(Box::new(pass));
-                self.cleaning = Some(Box::new(Cleaning { pass, throttle, aborted: false, reply }));
+                let (checkpointed, aborted) = (false, false);
+                let cleaning = Cleaning { pass, throttle, checkpointed, aborted, reply };
+                self.cleaning = Some(Box::new(cleaning));
                 self.draw_jitter(cx);
                 self.clean_on(cx);
             }
@@ -107,8 +111,15 @@ impl PartitionActor {
         }
         let Some(mut pass) = cleaning.pass.take() else { return };
         let step_bytes = cleaning.throttle.piece().min(STEP_BYTES);
+        let checkpointed = std::mem::replace(&mut cleaning.checkpointed, true);
+        let (dir, hosted) = (self.handle.log_dir(), self.hosted.clone());
         let job = move || {
             let mut io_bytes = 0;
+            if !checkpointed
+                && let Err(error) = dir.write_checkpoints(&hosted, &[Checkpoint::RecoveryPoints])
+            {
+                return Box::new(CleanStep { pass, result: Err(error.into()), io_bytes });
+            }
             let result = pass.run(|bytes| {
                 io_bytes += bytes;
                 if io_bytes < step_bytes {

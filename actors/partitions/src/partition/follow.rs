@@ -11,7 +11,6 @@ use runtime::{Cx, Outcome, Reply};
 use wire::batch::RecordBatch;
 
 use super::{PartitionActor, PartitionMsg};
-use crate::checkpoints::Checkpoint;
 
 /// While a pass of the log cleaner ends.
 const CLEANER_PAUSE: Duration = Duration::from_millis(10);
@@ -192,11 +191,11 @@ impl PartitionActor {
             true => 0,
             false => self.log.recovery_point_if_truncated_to(target)?,
         };
-        if durable < self.handle.recovery_point() {
-            self.handle.set_recovery_point(durable);
+        let lower = self.handle.lower(durable, target);
+        if !lower.is_empty() {
             let (dir, hosted) = (self.handle.log_dir(), self.hosted.clone());
-            let lower = move || dir.write_checkpoints(&hosted, &[Checkpoint::RecoveryPoints]);
-            cx.world().blocking("recovery point", lower).await??;
+            let lower = move || dir.write_checkpoints(&hosted, &lower);
+            cx.world().blocking("checkpoints", lower).await??;
         }
         tracing::info!(partition = cx.path(), from = end, to = target, ?to, "the log is cut");
         self.handle.set_truncating(true);

@@ -147,6 +147,7 @@ fn found(handle: &PartitionHandle) -> OpenOptions {
             writes_survived: !unsynced,
             truncated_whole: !handle.is_truncating(),
             recovery_point: handle.recovery_point(),
+            gaps_below: dir.gaps_below(handle.recovery_point(), handle.cleaned()),
             log_start_offset: handle.log_start_offset(),
             high_watermark: handle.high_watermark(),
             ..OpenOptions::default()
@@ -156,6 +157,7 @@ fn found(handle: &PartitionHandle) -> OpenOptions {
         clean: dir.clean,
         writes_survived: dir.survival == Survival::All && !unsynced,
         recovery_point: handle.recovery_point(),
+        gaps_below: dir.gaps_below(handle.recovery_point(), handle.cleaned()),
         log_start_offset: handle.log_start_offset(),
         high_watermark: handle.high_watermark(),
         ..OpenOptions::default()

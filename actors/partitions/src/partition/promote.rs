@@ -12,6 +12,7 @@ use runtime::{Cx, Failure, Outcome, Reply};
 
 use super::open::{log_config, open};
 use super::{PartitionActor, PartitionArgs, PartitionMsg};
+use crate::checkpoints::Checkpoint;
 use crate::future::{FutureLog, finish_copy};
 use crate::log_dir::LogDirMsg;
 
@@ -42,9 +43,13 @@ impl PartitionActor {
         let (source, now_ms) = (self.log.view(), cx.world().now().wall_ms);
         let config = log_config(cx.world(), &self.handle, &self.config);
         let (copy, name) = (future.clone(), self.handle.dir_name());
+        let hosted = self.hosted.clone();
         let job = move || {
             let (disk, dir) = (copy.dir.disk(), &copy.dir.path);
             let end = finish_copy(disk, &copy, &source, config, now_ms)?;
+            copy.finished(end);
+            // Before it is the replica: what was cut off the copy would be missing from it.
+            copy.dir.write_checkpoints(&hosted, &Checkpoint::ALL)?;
             disk.rename(&copy.path, &dir.join(name))?;
             disk.sync_dir(dir)?;
             Ok::<i64, Failure>(end)

@@ -69,8 +69,9 @@ pub enum Progress {
 }
 
 impl Log {
-    /// The pass over what there is to clean now. One at a time: what an earlier one left undone is removed. Cheap, unless a
-    /// swap is not finished.
+    /// The pass over what there is to clean now, below the recovery point: only there may offsets be missing between segments
+    /// when the log is opened. So before the pass is run its owner writes the recovery-point checkpoint, durably. One
+    /// at a time: what an earlier one left undone is removed. Cheap, unless a swap is not finished.
     pub fn compaction(
         &mut self,
         to_clean: &LogToClean,
@@ -83,7 +84,7 @@ impl Log {
         let view = self.view();
         // Whole segments only, whatever has become of them since.
         let bound = to_clean.first_uncleanable_offset.min(self.active_segment().base);
-        let bound = view.segments[view.segment_index(bound)].base;
+        let bound = view.segments[view.segment_index(bound.min(self.recovery_point))].base;
         let source = Source {
             disk: self.disk.clone(),
             dir: self.dir.clone(),

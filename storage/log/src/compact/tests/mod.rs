@@ -117,8 +117,14 @@ impl Compacted {
         self.clean_range(&to_clean, options)
     }
 
+    /// Over all that there is: a pass leaves alone what is not durable.
+    fn pass(&mut self, to_clean: &LogToClean, options: CompactionOptions) -> Compaction {
+        self.log.sync().unwrap();
+        self.log.compaction(to_clean, options).unwrap()
+    }
+
     fn clean_range(&mut self, to_clean: &LogToClean, options: CompactionOptions) -> CleanerStats {
-        let mut pass = self.log.compaction(to_clean, options).unwrap();
+        let mut pass = self.pass(to_clean, options);
         loop {
             match pass.run(|_| ControlFlow::Continue(())).unwrap() {
                 Progress::Paused => {}

@@ -260,7 +260,7 @@ proptest! {
             }
         }
         let Ok(to_clean) = log.log.view().to_clean(&POLICY, None, i64::MAX, &*log.disk, 0) else { return Ok(()) };
-        let mut pass = log.log.compaction(&to_clean, options(0)).unwrap();
+        let mut pass = log.pass(&to_clean, options(0));
         while let Ok(Progress::Cleaned(cleaned)) = pass.run(|_| ControlFlow::Continue(())) {
             log.log.replace_segments(cleaned).unwrap().run().unwrap();
         }

@@ -235,7 +235,7 @@ fn a_corrupt_batch_is_neither_copied_nor_dropped() {
         log.roll();
         log.sim.decay(&dir().join("00000000000000000000.log"), position, 8).unwrap();
         let to_clean = log.to_clean(0);
-        let mut pass = log.log.compaction(&to_clean, options(0)).unwrap();
+        let mut pass = log.pass(&to_clean, options(0));
         let error = pass.run(|_| ControlFlow::Continue(())).unwrap_err();
         let CompactionError::Read(ReadError::Corrupt { position, .. }) = error else {
             panic!("{error}");

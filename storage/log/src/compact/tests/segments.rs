@@ -64,8 +64,9 @@ fn indexes_are_those_of_a_log_that_was_so_from_the_start() {
         log.disk.remove_file(&dir().join(name)).unwrap();
     }
     let Compacted { sim, disk, log: before, .. } = log;
+    let point = before.recovery_point();
     drop(before);
-    let (log, _) = open(&disk, LogConfig { segment_bytes: 1000, ..config() }, false, 0);
+    let (log, _) = open(&disk, LogConfig { segment_bytes: 1000, ..config() }, false, point);
     log.close().unwrap();
     let (log, _) = open(&disk, LogConfig { segment_bytes: 1000, ..config() }, true, 0);
     let log = Compacted { sim, disk, log, checkpoint: None };
@@ -127,7 +128,7 @@ fn a_view_keeps_what_it_had() {
 fn the_old_files_wait_until_they_are_removed() {
     let mut log = filled(30, 5);
     let to_clean = log.to_clean(0);
-    let mut pass = log.log.compaction(&to_clean, options(0)).unwrap();
+    let mut pass = log.pass(&to_clean, options(0));
     let mut swaps = Vec::new();
     while let Progress::Cleaned(cleaned) = pass.run(|_| ControlFlow::Continue(())).unwrap() {
         assert!(cleaned.sizes().0 > cleaned.sizes().1);
@@ -178,7 +179,7 @@ fn a_log_that_has_changed_takes_nothing() {
     for change in changes {
         let mut log = filled(100, 5);
         let to_clean = log.to_clean(0);
-        let mut pass = log.log.compaction(&to_clean, options(0)).unwrap();
+        let mut pass = log.pass(&to_clean, options(0));
         let Progress::Cleaned(cleaned) = pass.run(|_| ControlFlow::Continue(())).unwrap() else {
             panic!("there is a group");
         };
@@ -197,7 +198,7 @@ fn a_log_that_has_changed_takes_nothing() {
 fn groups_are_taken_in_their_order_only() {
     let mut log = filled(100, 5);
     let to_clean = log.to_clean(0);
-    let mut pass = log.log.compaction(&to_clean, options(0)).unwrap();
+    let mut pass = log.pass(&to_clean, options(0));
     let mut next = || match pass.run(|_| ControlFlow::Continue(())).unwrap() {
         Progress::Cleaned(cleaned) => cleaned,
         other => panic!("{other:?}"),
@@ -222,7 +223,7 @@ fn a_swap_that_nobody_ran_is_run_before_names_are_touched() {
     for touch in touches {
         let mut log = filled(100, 95);
         let to_clean = log.to_clean(0);
-        let mut pass = log.log.compaction(&to_clean, options(0)).unwrap();
+        let mut pass = log.pass(&to_clean, options(0));
         while let Progress::Cleaned(cleaned) = pass.run(|_| ControlFlow::Continue(())).unwrap() {
             log.log.replace_segments(cleaned).unwrap();
         }
@@ -236,7 +237,7 @@ fn a_swap_that_nobody_ran_is_run_before_names_are_touched() {
 fn a_pass_pauses_and_goes_on_and_reports_its_bytes() {
     let mut log = filled(100, 5);
     let to_clean = log.to_clean(0);
-    let mut pass = log.log.compaction(&to_clean, options(0)).unwrap();
+    let mut pass = log.pass(&to_clean, options(0));
     let (mut io, mut pauses) = (0, 0);
     loop {
         match pass
