@@ -275,12 +275,13 @@ impl ActiveIndex {
         if times > written.times || new {
             let bytes = self.time_bytes(written.times);
             open(TIME_INDEX)?.write_at(&bytes, (written.times * TIME_ENTRY) as u64)?;
-            written.unsynced = true;
+            // Of a new file without entries its name says all.
+            written.unsynced |= !bytes.is_empty();
         }
         if offsets > written.offsets || new {
             let bytes = self.offset_bytes(written.offsets);
             open(OFFSET_INDEX)?.write_at(&bytes, (written.offsets * OFFSET_ENTRY) as u64)?;
-            written.unsynced = true;
+            written.unsynced |= !bytes.is_empty();
         }
         (written.offsets, written.times, written.files_made) = (offsets, times, true);
         Ok(if new { IndexFiles::Made } else { IndexFiles::Extended })

@@ -141,17 +141,17 @@ impl Log {
         }
     }
 
-    /// Notes that `epoch` begins at the log's end, as a new leader does.
+    /// Notes that `epoch` begins at the log's end, as a new leader does. The disk is told with its first records: what has none
+    /// says nothing about the log, and thousands of logs are led anew with each start.
     pub fn begin_epoch(&mut self, epoch: LeaderEpoch) {
-        self.assign_epoch(epoch, self.end);
+        Arc::make_mut(&mut self.epochs).assign(epoch, self.end);
     }
 
     pub(crate) fn assign_epoch(&mut self, epoch: LeaderEpoch, start_offset: i64) {
-        if self
-            .epochs
-            .latest()
-            .is_some_and(|latest| latest.epoch == epoch && latest.start_offset <= start_offset)
-        {
+        let latest = self.epochs.latest().filter(|latest| latest.epoch == epoch);
+        if let Some(latest) = latest.filter(|latest| latest.start_offset <= start_offset) {
+            // Its first records: it may have begun without.
+            self.epochs_version += u64::from(latest.start_offset == start_offset);
             return;
         }
         self.change_epochs(|epochs| epochs.assign(epoch, start_offset));

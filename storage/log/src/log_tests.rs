@@ -181,6 +181,30 @@ fn an_epoch_without_records_goes_when_another_leads() {
     assert_eq!((end.epoch, end.end_offset), (LeaderEpoch(1), 6));
 }
 
+/// A node stops with thousands of such logs.
+#[test]
+fn a_log_that_was_led_and_not_written_to_costs_no_sync_when_it_is_closed() {
+    let sim = SimDisk::new(SimDiskOptions::default());
+    let disk = sim.mount();
+    let (mut log, _) = open(&disk, small(), true, 0);
+    log.begin_epoch(LeaderEpoch(1));
+    // But its directory is.
+    sim.plan(Fault { kind: FaultKind::SyncLoss, path_contains: "".into(), skip: 0, times: 1 });
+    log.close().unwrap();
+    sim.forget_plan();
+    let (mut log, _) = open(&disk, small(), true, 0);
+    log.begin_epoch(LeaderEpoch(2));
+    let before = sim.ops();
+    log.close().unwrap();
+    assert_eq!(sim.ops(), before);
+
+    let (mut log, _) = open(&disk, small(), true, 0);
+    log.begin_epoch(LeaderEpoch(3));
+    log.append(&[batch(0, 1, 3, 0)], 0).unwrap();
+    log.close().unwrap();
+    assert_eq!(disk.read(&dir().join("leader-epoch-checkpoint"), 100).unwrap(), b"0\n1\n3 0\n");
+}
+
 #[test]
 fn batches_of_a_lower_epoch_are_remains() {
     let disk = sim();

@@ -138,20 +138,23 @@ impl SyncJob {
                 }
             }
         }
-        self.sync_names()?;
+        let named = self.sync_names();
         // What is not there yet is for the next job.
         lacking.iter().for_each(|segment| segment.name_synced.store(false, Ordering::Release));
-        self.write_epochs()
+        named
     }
 
     /// Files that the log's writer makes meanwhile are for the next job.
     fn sync_names(&self) -> Result<(), DiskError> {
         let mut unsynced = self.segments.clone();
         unsynced.retain(|segment| !segment.name_synced.swap(true, Ordering::AcqRel));
-        if unsynced.is_empty() && self.snapshot.is_none() {
-            return Ok(());
-        }
-        self.disk.sync_dir(&self.dir).inspect_err(|_| {
+        let due = !unsynced.is_empty() || self.snapshot.is_some();
+        // Whoever replaces a file syncs its directory by that.
+        let named = self.write_epochs().and_then(|written| match due && !written {
+            true => self.disk.sync_dir(&self.dir),
+            false => Ok(()),
+        });
+        named.inspect_err(|_| {
             for segment in &unsynced {
                 segment.name_synced.store(false, Ordering::Release);
             }
@@ -199,12 +202,14 @@ impl SyncJob {
         }
     }
 
-    fn write_epochs(&self) -> Result<(), DiskError> {
+    /// Whether there was anything new to write.
+    fn write_epochs(&self) -> Result<bool, DiskError> {
         let mut written = self.state.epochs_written.lock().unwrap_or_else(PoisonError::into_inner);
-        if *written < self.epochs_version {
+        let due = *written < self.epochs_version;
+        if due {
             write_epochs(&*self.disk, &self.dir, &self.epochs)?;
             *written = self.epochs_version;
         }
-        Ok(())
+        Ok(due)
     }
 }
