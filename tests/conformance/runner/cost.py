@@ -4,7 +4,7 @@ import shutil
 from itertools import chain
 
 from . import brokers, install, tools
-from .shell import run, say
+from .shell import Failed, run, say
 
 PARTITIONS, ROUNDS, WARM_GB = 12, 5, 4
 # The machine may be busy: the best counts, of that many.
@@ -62,3 +62,17 @@ def least_ms(words, *test):
     found = re.findall(words + r" ([\d.]+)(ns|µs|ms|s)\b", lines)
     assert found, f"no time behind {words!r} in what {' '.join(test)} measured:\n{lines}"
     return min(float(number) * MS[unit] for number, unit in found)
+
+
+def of_compaction():
+    """How fast a pass is, and that appends beside it are as fast as without: the example holds both to its limits."""
+    assert brokers.PROFILE == "release", "the limits are for what is shipped: set OTTLA_PROFILE=release"
+    for left in reversed(range(TRIES)):
+        try:
+            told = run("cargo", "run", "--release", "-q", "-p", "ottla-log", "--example", "compaction", "--", "--check")
+        except Failed as failed:
+            say(f"    {failed}")
+            if not left:
+                raise
+        else:
+            return say("    " + told.strip().replace("\n", "\n    "))
