@@ -6,6 +6,7 @@ mod manifest;
 mod rules;
 mod settings;
 mod source;
+mod vendored;
 
 use std::path::{Path, PathBuf};
 

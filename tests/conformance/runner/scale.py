@@ -43,7 +43,7 @@ def many_partitions():
         empty = resident_kb(node)
         creating = min(asked(node, "create", count // PARTITIONS, PARTITIONS))
         asked(node, "offsets", count)
-        each = (resident_kb(node) - empty) / count
+        each = (resident_kb(node) - empty) * 1024 / 1000 / count
         ended(node, signal.SIGTERM)
         home = node.home
     figures = {f"{PARTITIONS} created": (creating, SECONDS_TO_CREATE, "s"), "memory of each": (each, KB_EACH, "KB")}
