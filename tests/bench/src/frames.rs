@@ -1,28 +1,28 @@
 //! Requests made before anything is measured.
 
+use bytes::Bytes;
 use std::io::{Error, Result};
-use wire::batch::BatchBuilder;
+use wire::batch::{BatchBuilder, RecordBatch};
 use wire::compression::Compression;
 use wire::produce_request::{PartitionProduceData, TopicProduceData};
+use wire::produce_response::PartitionProduceResponse;
 use wire::{Part, ProduceRequest, ProduceResponse, Records};
 
 /// The last version whose header and body end with the batch, which the bare loop relies on.
 pub const VERSION: i16 = 8;
 
-/// A frame for each partition, with one batch of about `size` bytes.
-pub fn produce(
-    topic: &str,
-    partitions: i32,
-    acks: i16,
-    record: usize,
-    size: usize,
-) -> Result<Vec<Vec<u8>>> {
+/// A batch of about `size` bytes.
+pub fn batch(record: usize, size: usize) -> Result<RecordBatch> {
     let mut batch = BatchBuilder::new(Compression::NONE);
     let value = incompressible(record);
     while batch.is_empty() || batch.uncompressed_size() + record <= size {
         batch.append(0, None, Some(&value), &[]);
     }
-    let records = batch.build().map_err(Error::other)?.to_bytes();
+    batch.build().map_err(Error::other)
+}
+
+/// A frame for each partition, with this one batch at its end.
+pub fn produce(topic: &str, partitions: i32, acks: i16, records: &Bytes) -> Result<Vec<Vec<u8>>> {
     let frame = |index| {
         let partition = PartitionProduceData {
             index,
@@ -48,21 +48,24 @@ pub fn produce(
         .collect()
 }
 
-fn bytes_of(part: &Part) -> &[u8] {
+pub fn bytes_of(part: &Part) -> &[u8] {
     match part {
         Part::Bytes(bytes) => bytes,
         Part::External { .. } => &[],
     }
 }
 
-/// The error of the one partition that an answer is about.
-pub fn refused(answer: bytes::Bytes) -> Result<()> {
+/// The offset that the one batch got.
+pub fn produced_at(answer: Bytes) -> Result<i64> {
     let (_, response) =
         wire::decode_response::<ProduceResponse>(answer, VERSION).map_err(Error::other)?;
-    let codes = response.responses.iter().flat_map(|topic| &topic.partition_responses);
-    match codes.map(|partition| partition.error_code).find(|code| *code != 0) {
-        None => Ok(()),
-        Some(code) => Err(Error::other(format!("produce answered with error code {code}"))),
+    let mut partitions = response.responses.iter().flat_map(|topic| &topic.partition_responses);
+    match partitions.next() {
+        Some(partition) if partition.error_code == 0 => Ok(partition.base_offset),
+        Some(PartitionProduceResponse { error_code, .. }) => {
+            Err(Error::other(format!("produce answered with error code {error_code}")))
+        }
+        None => Err(Error::other("produce answered with nothing")),
     }
 }
 

@@ -50,16 +50,11 @@ pub struct Outcome {
 }
 
 /// A peer that says nothing for so long is not measured any more.
-const SILENCE: Duration = Duration::from_secs(60);
+pub const SILENCE: Duration = Duration::from_secs(60);
 
 pub fn produce(address: &str, load: &Load, gb: f64) -> Result<Outcome> {
-    let frames = frames::produce(
-        &load.topic,
-        load.partitions,
-        load.acks,
-        load.record_bytes,
-        load.request_bytes,
-    )?;
+    let records = frames::batch(load.record_bytes, load.request_bytes)?.to_bytes();
+    let frames = frames::produce(&load.topic, load.partitions, load.acks, &records)?;
     let size = frames.first().map_or(1, Vec::len);
     let requests = (gb * 1e9 / size as f64).ceil() as i64;
     let left = AtomicI64::new(requests);
@@ -139,7 +134,7 @@ impl<'a> Producer<'a> {
             }
             self.buffer.extend_from_slice(&chunk[..read]);
             while let Some(answer) = whole(&self.buffer[taken..]) {
-                frames::refused(Bytes::copy_from_slice(answer))?;
+                frames::produced_at(Bytes::copy_from_slice(answer))?;
                 taken += 4 + answer.len();
                 let sent =
                     self.sent.pop_front().ok_or_else(|| Error::other("an answer too many"))?;

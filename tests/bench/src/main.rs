@@ -12,17 +12,22 @@ mod frames;
 mod load;
 mod memory;
 mod rounds;
+mod stamped;
+mod tail;
 
 use broker::Broker;
 use clap::{Args, Parser};
 use load::Load;
 use std::process::ExitCode;
+use tail::Tail;
 
 #[derive(Parser)]
 #[command(name = "bench", about)]
 enum Command {
     /// Produces to each broker in turn, and to the bare loop, and tells the CPU seconds of each per GB
     Produce(Produce),
+    /// Produces at a fixed rate to each broker in turn while groups read at the tail, and tells CPU seconds and latencies
+    Tail(Tail),
     /// Serves the bare loop until it is killed: thread per connection, CRC, pwrite, answer
     #[command(hide = true)]
     Floor { directory: std::path::PathBuf },
@@ -49,6 +54,7 @@ struct Produce {
 fn main() -> ExitCode {
     let done = match Command::parse() {
         Command::Produce(produce) => rounds::run(&produce),
+        Command::Tail(wanted) => tail::run(&wanted),
         Command::Floor { directory } => floor::serve(&directory),
     };
     match done {

@@ -49,7 +49,7 @@ fn round(broker: &Broker, wanted: &Produce) -> Result<f64> {
     Ok(spent.sum())
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
+pub fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
