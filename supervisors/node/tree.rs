@@ -6,11 +6,14 @@ use std::time::Duration;
 
 use coordinators::{Coordinators, CoordinatorsArgs, Groups};
 use disk::DiskLock;
+use log::RecentBatches;
 use machines::metadata::{ConfigResource, MetadataImage};
 use model::node_config::{NodeConfig, ReplicationConfig, RoomConfig};
 use model::settings::Values;
 use model::{NodeId, Uuid};
-use network::{Bound, Broker, BrokerParts, ConnectionQuotas, Limits, ListenerActor, ListenerArgs};
+use network::{
+    Bound, Broker, BrokerParts, ConnectionQuotas, Limits, ListenerActor, ListenerArgs, READ_BUFFER,
+};
 use partitions::{
     Assignments, Hosted, IsrChanges, LogCleaner, LogCleanerArgs, LogDir, LogDirArgs, LogDirState,
     LogDirs, Partitions, PartitionsArgs, PartitionsMsg, Replication, ReplicationArgs,
@@ -77,6 +80,7 @@ impl Shared {
         bound: Vec<Bound>,
     ) -> Shared {
         let publisher = |offset| Arc::new(runtime::watch(offset).0);
+        let recent = RecentBatches::new(config.logs.recent_bytes, READ_BUFFER);
         Shared {
             cluster_id: directories.cluster_id,
             log_dirs: directories.log_dirs,
@@ -85,7 +89,7 @@ impl Shared {
                 previous_broker_epoch: directories.previous_broker_epoch,
                 _locks: directories.locks,
             }),
-            hosted: Arc::default(),
+            hosted: Arc::new(Hosted::new(recent)),
             assignments: Arc::default(),
             isr_changes: Arc::default(),
             images: Arc::new(runtime::watch(MetadataImage::default()).0),

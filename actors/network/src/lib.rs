@@ -8,6 +8,7 @@ mod producer_ids;
 mod quotas;
 
 pub use broker::{Broker, BrokerParts, Limits};
+pub use connection::READ_BUFFER;
 pub use listener::{Bound, ListenerActor, ListenerArgs, ListenerMsg, ListenerSpec};
 pub use producer_ids::{AllocateBlock, Block, NoBlock};
 pub use quotas::ConnectionQuotas;

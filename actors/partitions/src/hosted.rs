@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use log::RecentBatches;
 use model::Uuid;
 use runtime::{Directory, Map};
 
@@ -40,15 +41,24 @@ pub struct Hosted {
     by_id: Directory<Uuid, Arc<HostedTopic>>,
     /// Held while a replica, and with the first or the last its topic, comes or goes.
     writing: Mutex<()>,
-}
-
-impl Default for Hosted {
-    fn default() -> Self {
-        Hosted { by_name: Directory::new(), by_id: Directory::new(), writing: Mutex::new(()) }
-    }
+    recent: Arc<RecentBatches>,
 }
 
 impl Hosted {
+    /// `recent`: where the newest batches of those led here stay.
+    pub fn new(recent: RecentBatches) -> Self {
+        Hosted {
+            by_name: Directory::new(),
+            by_id: Directory::new(),
+            writing: Mutex::new(()),
+            recent: Arc::new(recent),
+        }
+    }
+
+    pub fn recent(&self) -> &Arc<RecentBatches> {
+        &self.recent
+    }
+
     pub fn topic(&self, name: &str) -> Option<Arc<HostedTopic>> {
         self.by_name.get(name)
     }

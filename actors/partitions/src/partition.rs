@@ -178,6 +178,7 @@ impl Actor for PartitionActor {
             PartitionMsg::Follow { leader_epoch, partition_epoch } => {
                 // What was given offsets is in the log before another's records are.
                 self.flush(cx).await?;
+                self.log.keep_recent(None);
                 self.step(cx, Event::Follow { leader_epoch, partition_epoch })?;
                 self.show_followers(cx);
                 self.publish_standing();

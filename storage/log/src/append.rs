@@ -94,9 +94,11 @@ impl Log {
             self.active.overhang = true;
             return Err(error.into());
         }
+        let start = self.end();
         for batch in run {
             self.note(batch)?;
         }
+        self.tail.push(run, start);
         self.write_index_if_behind()
     }
 

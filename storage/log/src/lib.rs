@@ -25,6 +25,7 @@ mod open;
 mod partition_metadata;
 mod producer_snapshot;
 mod producers;
+mod recent;
 mod recover;
 mod retention;
 mod rewrite;
@@ -62,6 +63,7 @@ pub use partition_metadata::{
     write_partition_metadata,
 };
 pub use producer_snapshot::{ProducerSnapshotError, read_producer_snapshot};
+pub use recent::{InMemory, RecentBatches};
 pub use retention::{DeletedSegments, RetentionPolicy};
 pub use survival::{
     Survival, expect_writes_lost, expect_writes_to_survive, expect_writes_unsynced, survival,
@@ -81,6 +83,8 @@ mod files_tests;
 mod log_tests;
 #[cfg(test)]
 mod producers_tests;
+#[cfg(test)]
+mod recent_tests;
 #[cfg(test)]
 mod rewrite_tests;
 #[cfg(test)]

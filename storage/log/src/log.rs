@@ -15,6 +15,7 @@ use crate::config::LogConfig;
 use crate::epochs::LeaderEpochs;
 use crate::index::{ClosedIndex, Index, IndexFiles};
 use crate::names::{LOG, TXN_INDEX, file_name};
+use crate::recent::{RecentBatches, Tail};
 use crate::segment::Segment;
 use crate::sync::{SyncJob, SyncState};
 use crate::txn_index::TxnIndex;
@@ -45,6 +46,7 @@ pub struct Log {
     pub(crate) index_lag: u32,
     /// Replacements of segments that the disk may not know of yet, in order.
     pub(crate) swaps: Vec<SegmentSwap>,
+    pub(crate) tail: Tail,
 }
 
 /// The writer's knowledge of the segment in use.
@@ -138,7 +140,13 @@ impl Log {
             end: self.end(),
             active_max: self.active.max,
             epochs: self.epochs.clone(),
+            tail: self.tail.readers(),
         }
+    }
+
+    /// What is appended from now on stays in this memory for a while, or nothing does.
+    pub fn keep_recent(&mut self, memory: Option<Arc<RecentBatches>>) {
+        self.tail.keep(memory);
     }
 
     /// Notes that `epoch` begins at the log's end, as a new leader does. The disk is told with its first records: what has none

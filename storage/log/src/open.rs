@@ -406,6 +406,7 @@ impl Opening {
             truncations: 0,
             index_lag: INDEX_LAG,
             swaps: Vec::new(),
+            tail: Default::default(),
         };
         if log.end < log.log_start {
             log.truncate_fully_and_start_at(log.log_start, options.now_ms)?.remove(&*log.disk)?;

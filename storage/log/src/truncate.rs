@@ -150,6 +150,7 @@ impl Log {
         };
         let mut segments = self.segments[..index].to_vec();
         segments.push(Arc::new(cut));
+        self.tail.clear();
         self.segments = Arc::new(segments);
         self.active = scanned.active;
         self.end_truncation(end);
@@ -178,6 +179,7 @@ impl Log {
         let deleted = self.set_aside_from(0)?;
         self.drop_producers()?;
         self.disk.sync_dir(&self.dir)?;
+        self.tail.clear();
         self.segments = Arc::new(vec![self.create_segment(offset)?]);
         self.active = self.fresh_active(offset, now_ms);
         self.change_epochs(|epochs| {

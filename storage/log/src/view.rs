@@ -9,6 +9,7 @@ use wire::batch::BatchHeader;
 
 use crate::epochs::{EpochEnd, LeaderEpochs};
 use crate::error::ReadError;
+use crate::recent::{FromTail, InMemory, TailBatches};
 use crate::segment::Segment;
 
 /// Cheap to clone. Holds the files open: what it showed once stays readable, but for what the log truncates at its end.
@@ -20,6 +21,8 @@ pub struct LogView {
     /// Largest timestamp in the segment in use, and the last offset of its batch.
     pub(crate) active_max: TimestampOffset,
     pub(crate) epochs: Arc<LeaderEpochs>,
+    /// Of what the writer appended, also since.
+    pub(crate) tail: Option<Arc<TailBatches>>,
 }
 
 /// An offset, and where it lies.
@@ -61,6 +64,8 @@ pub struct Read {
     pub start: LogPosition,
     pub first_batch: Option<BatchHeader>,
     pub slice: FileSlice,
+    /// The bytes of the slice, where they are in memory.
+    pub in_memory: Option<InMemory>,
 }
 
 impl LogView {
@@ -102,6 +107,11 @@ impl LogView {
     ) -> Result<Read, ReadError> {
         self.check_range(offset)?;
         let bound = upper_bound.min(self.end.offset);
+        if offset < bound
+            && let Some(read) = self.read_tail(offset, max_bytes, min_one, bound)
+        {
+            return Ok(read);
+        }
         let mut index = self.segment_index(offset);
         while offset < bound && index < self.segments.len() {
             let segment = &self.segments[index];
@@ -119,12 +129,30 @@ impl LogView {
             let start =
                 LogPosition { offset: first.base_offset, segment_base: segment.base, position };
             let slice = FileSlice { file: segment.file.clone(), position, len };
-            return Ok(Read { start, first_batch: Some(first), slice });
+            return Ok(Read { start, first_batch: Some(first), slice, in_memory: None });
         }
         let segment = &self.segments[index.min(self.segments.len() - 1)];
         let start = LogPosition { offset, segment_base: segment.base, position: 0 };
         let slice = FileSlice { file: segment.file.clone(), position: 0, len: 0 };
-        Ok(Read { start, first_batch: None, slice })
+        Ok(Read { start, first_batch: None, slice, in_memory: None })
+    }
+
+    fn read_tail(&self, offset: i64, max_bytes: usize, min_one: bool, bound: i64) -> Option<Read> {
+        let found = self.tail.as_ref()?.read(offset, max_bytes, min_one, bound)?;
+        let FromTail { start, first, in_memory } = found;
+        let segment = &self.segments[self.segment_index(start.offset)];
+        let slice = FileSlice {
+            file: segment.file.clone(),
+            position: start.position,
+            len: in_memory.len(),
+        };
+        let is_its = segment.base == start.segment_base;
+        is_its.then_some(Read {
+            start,
+            first_batch: Some(first),
+            slice,
+            in_memory: Some(in_memory),
+        })
     }
 
     /// As [`LogView::read`], with the bytes.

@@ -97,8 +97,8 @@ enum Answer<R> {
     Response(R),
     /// With what it keeps of a budget until it is encoded.
     Built(R, Option<Credit>),
-    /// Its [`wire::Records::External`] are the slices at the index that their token names.
-    WithFiles(R, Vec<FileSlice>),
+    /// Its [`wire::Records::External`] are the slices at the index that their token names; last, see [`Outgoing::pins`].
+    WithFiles(R, Vec<FileSlice>, usize),
     /// The client expects none.
     Nothing,
     /// Kafka answers by closing the connection.
@@ -233,7 +233,7 @@ async fn run<A: Staged>(broker: &Arc<Broker>, request: Request) -> Pending {
     if !known.is_some_and(|versions| versions.contains(cx.version)) {
         let answer = api_versions::unsupported_version();
         let encoded = wire::encode_response(&answer, 0, cx.correlation_id);
-        return Box::pin(std::future::ready(respond(encoded, Vec::new())));
+        return Box::pin(std::future::ready(respond(encoded, Vec::new(), 0)));
     }
     let decoded = decode::body::<A::Request>(broker, body.into_rest(), cx.version).await;
     let (decoded, memory) = match decoded {
@@ -249,15 +249,15 @@ async fn run<A: Staged>(broker: &Arc<Broker>, request: Request) -> Pending {
     Box::pin(async move {
         match answer.await {
             Answer::Response(response) => {
-                respond(encoded(&world, response, version, correlation_id).await, Vec::new())
+                respond(encoded(&world, response, version, correlation_id).await, Vec::new(), 0)
             }
             Answer::Built(response, alone) => {
                 let parts = encoded(&world, response, version, correlation_id).await;
                 drop(alone);
-                respond(parts, Vec::new())
+                respond(parts, Vec::new(), 0)
             }
-            Answer::WithFiles(response, files) => {
-                respond(encoded(&world, response, version, correlation_id).await, files)
+            Answer::WithFiles(response, files, pins) => {
+                respond(encoded(&world, response, version, correlation_id).await, files, pins)
             }
             Answer::Nothing => Answered::Nothing,
             Answer::Close(why) => Answered::Close(why),
@@ -285,9 +285,13 @@ async fn encoded<R: wire::Response + Send + 'static>(
     world.blocking("encode", encode).await.unwrap_or(Err(EncodeError::BeyondLimit { limit }))
 }
 
-fn respond(encoded: Result<Vec<Part>, EncodeError>, files: Vec<FileSlice>) -> Answered {
+fn respond(
+    encoded: Result<Vec<Part>, EncodeError>,
+    files: Vec<FileSlice>,
+    pins: usize,
+) -> Answered {
     match encoded {
-        Ok(parts) => Answered::Response(Outgoing { parts, files }),
+        Ok(parts) => Answered::Response(Outgoing { parts, files, pins }),
         Err(error) => Answered::Close(format!("a response that cannot be encoded: {error}")),
     }
 }

@@ -4,7 +4,7 @@ use bytes::buf::Limit;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 /// The most that is read at a time where no long frame is under way.
-pub(crate) const READ_SIZE: usize = 128 * 1024;
+pub const READ_SIZE: usize = 128 * 1024;
 /// What is read at a time to begin with: a connection that has shown nothing yet is given little.
 pub(crate) const FIRST_READ: usize = 4 * 1024;
 const LENGTH: usize = 4;

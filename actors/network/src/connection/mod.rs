@@ -23,6 +23,7 @@ use tokio::io::AsyncReadExt;
 
 use crate::Broker;
 use crate::api::{self, ConnectionInfo, Request, RequestError};
+pub use frames::READ_SIZE as READ_BUFFER;
 use frames::{BadLength, FIRST_READ, FrameBuffer};
 pub(crate) use memory::RequestMemory;
 use memory::{FrameCredit, Held};

@@ -13,6 +13,8 @@ use wire::Part;
 pub(crate) struct Outgoing {
     pub(crate) parts: Vec<Part>,
     pub(crate) files: Vec<FileSlice>,
+    /// What its bytes keep alive in memory beside themselves.
+    pub(crate) pins: usize,
 }
 
 /// What a request comes to.

@@ -20,6 +20,8 @@ const CHUNK: usize = 64 * 1024;
 #[derive(Debug, Default)]
 pub(crate) struct Writer {
     pieces: VecDeque<Piece>,
+    /// Of all answers that came since it was empty.
+    pins: usize,
 }
 
 #[derive(Debug)]
@@ -31,6 +33,7 @@ enum Piece {
 
 impl Writer {
     pub(crate) fn push(&mut self, response: Outgoing) -> io::Result<()> {
+        self.pins = if self.is_empty() { 0 } else { self.pins } + response.pins;
         for part in response.parts {
             self.pieces.push_back(match part {
                 Part::Bytes(bytes) if bytes.is_empty() => continue,
@@ -48,7 +51,7 @@ impl Writer {
     /// What it holds in memory.
     pub(crate) fn bytes(&self) -> usize {
         let in_memory = self.pieces.iter().filter(|piece| matches!(piece, Piece::Bytes(_)));
-        in_memory.map(Piece::len).sum()
+        self.pins + in_memory.map(Piece::len).sum::<usize>()
     }
 
     pub(crate) fn is_empty(&self) -> bool {

@@ -9,12 +9,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use coordinators::{Coordinators, CoordinatorsArgs, Groups};
 use disk::{Disk, RealDisk};
+use log::RecentBatches;
 use machines::metadata::{MetadataImage, MetadataVersion};
 use model::node_config::GroupsConfig;
 use model::settings::Values;
 use model::{NodeId, Uuid};
 use ottla_network::{
-    Bound, Broker, BrokerParts, ConnectionQuotas, Limits, ListenerActor, ListenerArgs, ListenerSpec,
+    Bound, Broker, BrokerParts, ConnectionQuotas, Limits, ListenerActor, ListenerArgs,
+    ListenerSpec, READ_BUFFER,
 };
 use partitions::{
     Assignments, Checkpoints, Hosted, IsrChanges, LogCleaner, LogCleanerArgs, LogDirState, LogDirs,
@@ -107,7 +109,7 @@ fn partitions_args(metadata: Watch<MetadataImage>, settings: Watch<Values>) -> P
     PartitionsArgs {
         node: NodeId(NODE),
         log_dirs: LogDirs(Vec::new()),
-        hosted: Arc::default(),
+        hosted: Arc::new(Hosted::new(RecentBatches::new(4 << 20, READ_BUFFER))),
         assignments: Arc::default(),
         isr_changes: Arc::default(),
         metadata,
@@ -134,7 +136,6 @@ impl Rig {
     pub async fn with_dirs(dirs: u8, settings: &[(&str, &str)]) -> Rig {
         let dir = tempfile::tempdir().unwrap();
         let world = World::real(Handles::current(), Arc::new(RealDisk::new()));
-        let hosted = Arc::new(Hosted::default());
         let log_dirs = LogDirs((0..dirs).map(|index| log_dir(dir.path(), index)).collect());
         let assignments = Arc::new(Assignments::default());
         let isr_changes = Arc::new(IsrChanges::default());
@@ -142,12 +143,12 @@ impl Rig {
         let (settings, values) = watch(Values::new(settings.iter().copied()).unwrap());
         let args = PartitionsArgs {
             log_dirs: log_dirs.clone(),
-            hosted: hosted.clone(),
             assignments: assignments.clone(),
             isr_changes: isr_changes.clone(),
             alter_dirs_threads: usize::from(dirs),
             ..partitions_args(image.clone(), values.clone())
         };
+        let hosted = args.hosted.clone();
         let applied = args.applied.subscribe();
         let (moves, partitions) = alone::<Partitions>(&world, "partitions", args).await;
         let groups = Groups::new(world.clone(), NodeId(NODE), image.clone(), LIMIT);

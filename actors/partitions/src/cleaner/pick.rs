@@ -49,7 +49,9 @@ impl Candidate {
         let Candidate { view, checkpoint, last_stable_offset, policy, .. } = &self;
         let dir = self.handle.log_dir();
         let disk = &**dir.disk();
-        let found = view.to_clean(policy, *checkpoint, *last_stable_offset, disk, now_ms);
+        // A pass ends before what the disk may yet lose.
+        let stable = (*last_stable_offset).min(self.handle.recovery_point());
+        let found = view.to_clean(policy, *checkpoint, stable, disk, now_ms);
         Dirty { found: found.map_err(not_measured), candidate: self }
     }
 }

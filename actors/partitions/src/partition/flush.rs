@@ -139,7 +139,9 @@ impl PartitionActor {
         // Not the job's end: the log may have been cut since.
         self.step(cx, Event::Written { end: self.log.recovery_point() })?;
         self.answer_if_written(cx)?;
-        if self.must_sync() && self.log.recovery_point() < self.log.log_end_offset() {
+        let (durable, end) = (self.log.recovery_point(), self.log.end());
+        // Another segment may have been closed while this sync ran.
+        if durable < end.segment_base || durable < end.offset && self.must_sync() {
             self.sync(cx);
         }
         Ok(())

@@ -16,6 +16,8 @@ pub struct IsrAnswer {
 impl PartitionActor {
     pub(super) fn lead(&mut self, cx: &Cx<Self>, leadership: Leadership) -> Outcome {
         self.hear_all(cx)?;
+        // What followers take comes in buffers that are larger than a producer's, and is seldom read here.
+        self.log.keep_recent(Some(self.hosted.recent().clone()));
         self.step(cx, Event::Lead(leadership))?;
         self.show_followers(cx);
         // Of an actor before this one.

@@ -100,6 +100,7 @@ pub struct LogsConfig {
     pub high_watermark_checkpoint_interval_ms: i64,
     pub producer_id_expiration_check_interval_ms: i32,
     pub dir_failure_timeout_ms: i64,
+    pub recent_bytes: usize,
     /// None: one for each log directory.
     pub alter_dirs_threads: Option<i32>,
 }
@@ -124,6 +125,7 @@ impl LogsConfig {
             producer_id_expiration_check_interval_ms: values
                 .int("producer.id.expiration.check.interval.ms"),
             dir_failure_timeout_ms: values.long("log.dir.failure.timeout.ms"),
+            recent_bytes: usize::try_from(values.long("ottla.recent.bytes")).unwrap_or(0),
             alter_dirs_threads: values.opt_int("num.replica.alter.log.dirs.threads"),
         }
     }

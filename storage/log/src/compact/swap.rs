@@ -72,6 +72,7 @@ impl Log {
         let mut segments = self.segments[..first].to_vec();
         segments.extend(new.iter().map(|new| new.segment.clone()));
         segments.extend_from_slice(&self.segments[end..]);
+        self.tail.clear();
         self.segments = Arc::new(segments);
         let swap = SegmentSwap {
             old: old.iter().map(|segment| segment.base).collect(),

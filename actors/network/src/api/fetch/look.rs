@@ -1,6 +1,6 @@
 //! One look at the partitions of a fetch: what is there for it now.
 
-use log::{AbortedTransaction, EpochEnd, FileSlice, ReadError};
+use log::{AbortedTransaction, EpochEnd, FileSlice, InMemory, ReadError};
 use machines::fetch_session::FetchPartition;
 use machines::partition::ReplicaFetch;
 use model::{ErrorCode, LeaderEpoch, NodeId};
@@ -21,6 +21,8 @@ pub(super) struct Look {
     /// The consumer should ask this replica instead.
     pub(super) preferred: Option<NodeId>,
     pub(super) slice: Option<FileSlice>,
+    /// Its bytes, where they are in memory.
+    pub(super) in_memory: Option<InMemory>,
     /// For a read_committed reader of the slice.
     pub(super) aborted: Vec<AbortedTransaction>,
     /// Its segment gives no more than this, but later ones would.
@@ -187,7 +189,7 @@ fn read(
         if params.isolation == Isolation::Committed {
             look.aborted = log.view.aborted_in(wanted.fetch_offset, &read)?;
         }
-        look.slice = Some(read.slice);
+        (look.slice, look.in_memory) = (Some(read.slice), read.in_memory);
     }
     Ok(look)
 }
@@ -205,7 +207,7 @@ impl Look {
 
     /// The records come later.
     fn hold_back(&mut self) {
-        (self.slice, self.more_behind) = (None, false);
+        (self.slice, self.in_memory, self.more_behind) = (None, None, false);
     }
 
     pub(super) fn refused(error: ErrorCode) -> Look {
@@ -217,6 +219,7 @@ impl Look {
             diverging: None,
             preferred: None,
             slice: None,
+            in_memory: None,
             aborted: Vec::new(),
             more_behind: false,
         }

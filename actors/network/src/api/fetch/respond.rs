@@ -1,7 +1,7 @@
 //! From what was found to the response: small pieces are copied into it, large ones stay in their files.
 
 use bytes::Bytes;
-use log::FileSlice;
+use log::{FileSlice, InMemory};
 use machines::fetch_session::TopicKey;
 use model::ErrorCode;
 use partitions::Isolation;
@@ -38,7 +38,7 @@ impl Responding<'_> {
         targets: Vec<Target>,
         mut looks: Looks,
     ) -> Answer<FetchResponse> {
-        let mut copied: Vec<Option<Bytes>> = looks.each.iter_mut().map(copy_small).collect();
+        looks.each.iter_mut().for_each(copy_small);
         let told =
             match session.finish(self.broker, params.follower.is_some(), &targets, &looks.each) {
                 Ok(told) => told,
@@ -48,16 +48,17 @@ impl Responding<'_> {
                 }
             };
         let mut response = FetchResponse { session_id: told.session_id, ..Default::default() };
-        let mut files = Vec::new();
+        let (mut files, mut pins) = (Vec::new(), 0);
         let mut leaders: Option<Leaders<'_>> = None;
         let mut last: Option<TopicKey> = None;
-        for (at, (target, look)) in targets.into_iter().zip(looks.each).enumerate() {
+        for (at, (target, mut look)) in targets.into_iter().zip(looks.each).enumerate() {
             if !told.sends(at) {
                 continue;
             }
             let mut partition = self.partition(params, &target, &look);
-            let copied = copied.get_mut(at).and_then(Option::take);
-            partition.records = Some(records(look.slice, copied, &mut files));
+            let in_memory = look.in_memory.take();
+            pins += in_memory.as_ref().map_or(0, |bytes| bytes.pins);
+            partition.records = Some(records(look.slice, in_memory, &mut files));
             if self.version >= LEADERS_SINCE && names_leader(look.error) {
                 let leaders =
                     leaders.get_or_insert_with(|| Leaders::new(self.broker, self.listener));
@@ -76,7 +77,7 @@ impl Responding<'_> {
             }
         }
         response.node_endpoints = endpoints(leaders);
-        Answer::WithFiles(response, files)
+        Answer::WithFiles(response, files, pins)
     }
 
     fn partition(&self, params: &Params, target: &Target, look: &Look) -> PartitionData {
@@ -108,21 +109,27 @@ impl Responding<'_> {
 }
 
 /// Reads a small piece. One that cannot be read makes the partition's answer an error.
-fn copy_small(look: &mut Look) -> Option<Bytes> {
-    let slice = look.slice.as_ref().filter(|slice| slice.len <= COPIED)?;
+fn copy_small(look: &mut Look) {
+    let small = |slice: &&FileSlice| slice.len <= COPIED;
+    let Some(slice) = look.slice.as_ref().filter(small).filter(|_| look.in_memory.is_none()) else {
+        return;
+    };
     match slice.read() {
-        Ok(bytes) => Some(bytes),
+        Ok(bytes) => look.in_memory = Some(InMemory { bytes: vec![bytes], pins: 0 }),
         Err(error) => {
             tracing::error!(%error, "a fetch could not be read");
             *look = Look::refused(ErrorCode::KafkaStorageError);
-            None
         }
     }
 }
 
-fn records(slice: Option<FileSlice>, copied: Option<Bytes>, files: &mut Vec<FileSlice>) -> Records {
-    match (copied, slice) {
-        (Some(bytes), _) => Records::Bytes(bytes),
+fn records(
+    slice: Option<FileSlice>,
+    in_memory: Option<InMemory>,
+    files: &mut Vec<FileSlice>,
+) -> Records {
+    match (in_memory, slice) {
+        (Some(there), _) => Records::Chain(there.bytes),
         (None, Some(slice)) => {
             let token = files.len() as u64;
             let len = u32::try_from(slice.len).unwrap_or(u32::MAX);

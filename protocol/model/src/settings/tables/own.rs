@@ -18,6 +18,8 @@ pub(super) const OWN: Area = Area {
             "How often the room on the disks is measured.";
         Int "ottla.control.threads" = null, AtLeast(1), Node + honoured + internal:
             "Threads of the controller and all that is neither sockets nor disks; one on a machine of four cores or more, on smaller ones those of num.network.threads, unless given.";
+        Long "ottla.recent.bytes" = "33554432", AtLeast(0), Node + honoured + internal:
+            "Memory for the newest batches of all partitions led here, so that who reads at the end of a log needs no file; 0 keeps none.";
         Boolean "ottla.failover.fast" = "true", Any, Node + honoured + internal:
             "A node whose process is known to be gone, as its connections are reset and nothing listens where it was, is replaced at once; else after the timeouts that count for one that is slow or cut off.";
     },

@@ -1,0 +1,224 @@
+//! The newest batches of all logs, still in memory: those who read at a log's end need no file.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use bytes::Bytes;
+use wire::batch::{BatchHeader, RecordBatch};
+
+use crate::view::LogPosition;
+
+/// A batch of at most this size is copied, which costs less than what it would keep alive.
+const COPIED: usize = 4 * 1024;
+/// What a batch takes beside its bytes.
+const OVERHEAD: usize = 256;
+/// So many batches of one log.
+const BATCHES: usize = 64;
+/// More than this goes out of the file: the kernel hands its pages over without a copy.
+const MOST: usize = 64 * 1024;
+
+/// A node's budget for batches that stay in memory after they were written; the oldest make room.
+#[derive(Debug)]
+pub struct RecentBatches {
+    limit: usize,
+    buffer: usize,
+    held: Mutex<Held>,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    /// In the order they came.
+    batches: VecDeque<Arc<Recent>>,
+    bytes: usize,
+}
+
+/// A batch as it lies in its file.
+#[derive(Debug)]
+struct Recent {
+    start: LogPosition,
+    header: BatchHeader,
+    /// One piece, or the header that the leader wrote and what the socket brought.
+    head: Bytes,
+    rest: Bytes,
+    /// What it keeps alive beside its own bytes.
+    pins: usize,
+}
+
+impl RecentBatches {
+    /// `limit` bytes, none for 0. A batch may keep alive a buffer that it was read into, of so many bytes and as many as its own.
+    pub fn new(limit: usize, buffer: usize) -> RecentBatches {
+        RecentBatches { limit, buffer, held: Mutex::default() }
+    }
+
+    /// What it keeps in memory, at most.
+    pub fn bytes(&self) -> usize {
+        locked(&self.held).bytes
+    }
+
+    fn add(&self, batch: Arc<Recent>) {
+        let mut out = Vec::new();
+        let mut held = locked(&self.held);
+        held.bytes += batch.weight();
+        held.batches.push_back(batch);
+        while held.bytes > self.limit
+            && let Some(oldest) = held.batches.pop_front()
+        {
+            held.bytes -= oldest.weight();
+            out.push(oldest);
+        }
+        // Memory is given back when others may go on.
+        drop(held);
+    }
+}
+
+impl Recent {
+    fn new(batch: &RecordBatch, start: LogPosition, buffer: usize) -> Recent {
+        let header = *batch.header();
+        if batch.size() <= COPIED {
+            let whole = Bytes::copy_from_slice(&batch.to_bytes());
+            return Recent { start, header, head: whole, rest: Bytes::new(), pins: 0 };
+        }
+        let (head, rest) = batch.parts();
+        let head = head.map_or_else(Bytes::new, |head| Bytes::copy_from_slice(&head));
+        Recent { start, header, head, rest, pins: buffer + batch.size() }
+    }
+
+    fn size(&self) -> usize {
+        self.head.len() + self.rest.len()
+    }
+
+    fn weight(&self) -> usize {
+        self.size() + self.pins + OVERHEAD
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Those of one log, for its writer.
+#[derive(Debug, Default)]
+pub(crate) struct Tail {
+    memory: Option<Arc<RecentBatches>>,
+    batches: Option<Arc<TailBatches>>,
+}
+
+/// Those of one log, for its readers.
+#[derive(Debug, Default)]
+pub(crate) struct TailBatches(Mutex<VecDeque<Entry>>);
+
+/// Entries follow each other without another batch between.
+#[derive(Debug)]
+struct Entry {
+    last_offset: i64,
+    batch: Weak<Recent>,
+}
+
+/// Batches of one segment, one after the other.
+pub(crate) struct FromTail {
+    pub start: LogPosition,
+    pub first: BatchHeader,
+    pub in_memory: InMemory,
+}
+
+/// Bytes that need not be read.
+#[derive(Debug, Clone, Default)]
+pub struct InMemory {
+    pub bytes: Vec<Bytes>,
+    /// What they keep alive beside themselves.
+    pub pins: usize,
+}
+
+impl InMemory {
+    pub fn len(&self) -> usize {
+        self.bytes.iter().map(Bytes::len).sum()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    fn push(&mut self, batch: &Recent, most: usize) {
+        for piece in [&batch.head, &batch.rest] {
+            let left = most.saturating_sub(self.len());
+            if !piece.is_empty() && left > 0 {
+                self.bytes.push(piece.slice(..piece.len().min(left)));
+            }
+        }
+        self.pins += batch.pins;
+    }
+}
+
+impl Tail {
+    pub fn keep(&mut self, memory: Option<Arc<RecentBatches>>) {
+        self.memory = memory.filter(|memory| memory.limit > 0);
+        if self.memory.is_none() {
+            self.batches = None;
+        }
+    }
+
+    pub fn readers(&self) -> Option<Arc<TailBatches>> {
+        self.batches.clone()
+    }
+
+    /// What was written, in one piece of the file that begins there.
+    pub fn push(&mut self, run: &[RecordBatch], mut start: LogPosition) {
+        let Some(memory) = &self.memory else { return };
+        let batches = self.batches.get_or_insert_default();
+        for batch in run {
+            start.offset = batch.header().base_offset;
+            let recent = Arc::new(Recent::new(batch, start, memory.buffer));
+            start.position += batch.size() as u64;
+            let entry =
+                Entry { last_offset: batch.header().last_offset(), batch: Arc::downgrade(&recent) };
+            memory.add(recent);
+            let mut entries = locked(&batches.0);
+            let gone = |oldest: &Entry| oldest.batch.strong_count() == 0;
+            while entries.len() >= BATCHES || entries.front().is_some_and(gone) {
+                entries.pop_front();
+            }
+            entries.push_back(entry);
+        }
+    }
+
+    /// The log was cut, or lies otherwise than before.
+    pub fn clear(&mut self) {
+        if let Some(batches) = &self.batches {
+            locked(&batches.0).clear();
+        }
+    }
+}
+
+impl TailBatches {
+    /// See [`crate::LogView::read`]: the same bytes, where all of them are still in memory and they are not many.
+    pub fn read(
+        &self,
+        offset: i64,
+        max_bytes: usize,
+        min_one: bool,
+        bound: i64,
+    ) -> Option<FromTail> {
+        let entries = locked(&self.0);
+        let from = entries.partition_point(|entry| entry.last_offset < offset);
+        let first = entries.get(from)?.batch.upgrade()?;
+        let fits = first.size() <= max_bytes || min_one;
+        if from == 0 && first.start.offset > offset || first.header.last_offset() >= bound || !fits
+        {
+            return None;
+        }
+        let most = max_bytes.max(first.size());
+        let mut in_memory = InMemory::default();
+        for entry in entries.range(from..) {
+            let batch = entry.batch.upgrade()?;
+            let same_file = batch.start.segment_base == first.start.segment_base;
+            if !same_file || entry.last_offset >= bound || in_memory.len() >= most {
+                break;
+            }
+            in_memory.push(&batch, most);
+            if in_memory.len() > MOST {
+                return None;
+            }
+        }
+        Some(FromTail { start: first.start, first: first.header, in_memory })
+    }
+}

@@ -1,0 +1,104 @@
+use std::sync::Arc;
+
+use disk::{Disk, SimDisk, SimDiskOptions};
+use wire::batch::{BatchBuilder, RecordBatch};
+use wire::compression::Compression;
+
+use crate::testing::*;
+use crate::*;
+
+const BUFFER: usize = 32 * 1024;
+
+/// As a producer sent it; the log's writer gave it its offset.
+fn assigned(base: i64, bytes: usize) -> RecordBatch {
+    let mut builder = BatchBuilder::new(Compression::NONE);
+    for _ in 0..3 {
+        builder.append(1000 + base, None, Some(&vec![base as u8; bytes / 3]), &[]);
+    }
+    let mut batch = RecordBatch::parse(&builder.build().unwrap().to_bytes()).unwrap();
+    batch.assign(base, 1);
+    batch
+}
+
+/// Small batches, that are copied, and large ones, in runs of a few.
+fn append(log: &mut Log, runs: usize) {
+    for run in 0..runs {
+        let mut base = log.log_end_offset();
+        let batches: Vec<RecordBatch> = (0..1 + run % 4)
+            .map(|at| {
+                let batch = assigned(base, if (run + at) % 3 == 0 { 9000 } else { 300 });
+                base = batch.header().next_offset();
+                batch
+            })
+            .collect();
+        log.append(&batches, 0).unwrap();
+    }
+}
+
+fn log(memory: &Arc<RecentBatches>) -> (Log, Arc<dyn Disk>) {
+    let disk: Arc<dyn Disk> = SimDisk::new(SimDiskOptions::default()).mount();
+    let config = LogConfig { segment_bytes: 40_000, ..small() };
+    let (mut log, _) = open(&disk, config, true, 0);
+    log.keep_recent(Some(memory.clone()));
+    (log, disk)
+}
+
+/// Whatever is asked for, memory gives what the files do; answers how often it gave anything.
+fn compare(view: &LogView) -> usize {
+    let files = LogView { tail: None, ..view.clone() };
+    let mut from_memory = 0;
+    for offset in view.log_start_offset()..=view.log_end_offset() {
+        for max_bytes in [0, 1, 61, 400, 1000, 9500, 20_000, 1 << 20] {
+            for min_one in [true, false] {
+                for bound in [offset, offset + 1, offset + 5, offset + 50, i64::MAX] {
+                    let read = view.read(offset, max_bytes, min_one, bound).unwrap();
+                    let expected = files.read(offset, max_bytes, min_one, bound).unwrap();
+                    assert_eq!(read.first_batch, expected.first_batch);
+                    assert_eq!(read.slice.len, expected.slice.len);
+                    let Some(there) = read.in_memory else { continue };
+                    assert_eq!(read.start, expected.start);
+                    assert_eq!(there.bytes.concat(), expected.slice.read().unwrap());
+                    from_memory += 1;
+                }
+            }
+        }
+    }
+    from_memory
+}
+
+#[test]
+fn what_is_in_memory_is_what_the_files_hold() {
+    let memory = Arc::new(RecentBatches::new(1 << 20, BUFFER));
+    let (mut log, _disk) = log(&memory);
+    append(&mut log, 24);
+    assert!(log.segment_count() > 2);
+    assert!(compare(&log.view()) > 1000);
+    let before = log.view();
+    log.truncate_to(before.log_end_offset() - 20, 0).unwrap();
+    assert_eq!(compare(&log.view()), 0, "what was cut is forgotten");
+    append(&mut log, 8);
+    assert!(compare(&log.view()) > 100);
+    assert!(memory.bytes() <= 1 << 20);
+}
+
+#[test]
+fn the_oldest_batches_of_all_logs_make_room() {
+    let memory = Arc::new(RecentBatches::new(20 * BUFFER, BUFFER));
+    let ((mut one, _disk), (mut other, _other_disk)) = (log(&memory), log(&memory));
+    append(&mut one, 4);
+    assert!(compare(&one.view()) > 0);
+    append(&mut other, 60);
+    assert!(memory.bytes() <= 20 * BUFFER);
+    assert_eq!(compare(&one.view()), 0);
+    assert!(compare(&other.view()) > 0);
+    other.keep_recent(None);
+    assert_eq!(compare(&other.view()), 0);
+}
+
+#[test]
+fn nothing_is_kept_where_there_is_no_memory_for_it() {
+    let memory = Arc::new(RecentBatches::new(0, BUFFER));
+    let (mut log, _disk) = log(&memory);
+    append(&mut log, 4);
+    assert_eq!((compare(&log.view()), memory.bytes()), (0, 0));
+}
