@@ -4,12 +4,29 @@ import signal
 import struct
 
 from . import tools
+from .shell import Failed
+
+
+# A broker of Kafka's may send such requests to a former leader for as long as that answers, and tells its client what it says.
+BY_A_FORMER_LEADER = "NotLeaderOrFollowerException"
+
+
+def tool(asked, *args):
+    for _ in range(10):
+        try:
+            return tools.tool("metadata-quorum", asked.bootstrap, *args)
+        except Failed as failed:
+            if BY_A_FORMER_LEADER not in str(failed):
+                raise
+            last = failed
+    raise last
 
 
 def status(asked):
     """Who leads, and who votes, as this node says by Kafka's tool."""
-    said = tools.tool("metadata-quorum", asked.bootstrap, "describe", "--status")
-    return int(re.search(r"LeaderId:\s+(\S+)", said)[1]), {int(id) for id in re.findall(r'"id": (\d+)', said)}
+    said = tool(asked, "describe", "--status")
+    voters = re.search(r"CurrentVoters:(.*)", said)[1]
+    return int(re.search(r"LeaderId:\s+(\S+)", said)[1]), {int(id) for id in re.findall(r'"id": (\d+)', voters)}
 
 
 def described(made):
@@ -18,7 +35,7 @@ def described(made):
     (leader, voters), = set((leader, tuple(sorted(voters))) for leader, voters in told.values())
     assert voters == tuple(made.nodes), told
     for node in made.voters:
-        said = tools.tool("metadata-quorum", node.bootstrap, "describe", "--replication")
+        said = tool(node, "describe", "--replication")
         rows = {int(row[0]): row for row in map(str.split, said.splitlines()[1:]) if row}
         states = {id: row[-1] for id, row in rows.items()}
         assert states == {id: "Leader" if id == leader else "Follower" for id in made.nodes}, said

@@ -7,10 +7,11 @@ from .shell import CACHE, wait_for
 
 OFFSETS = "__consumer_offsets"
 # What Kafka's nodes say also of each other: a node was killed; one leads the quorum and its controller is not active yet; a leader
-# is new to a producer that has requests under way to the old one.
+# is new to a producer that has requests under way to the old one; the machine is too busy.
 OF_THEIR_OWN = [r"java\.io\.IOException: (Connection to|Client was shutdown before response)",
                 r"NotControllerException: The active controller appears to be node \d+",
-                r"OutOfOrderSequenceException: Out of order sequence number"]
+                r"OutOfOrderSequenceException: Out of order sequence number",
+                r"EventPerformanceMonitor|NotControllerException: No controller appears to be active|event queue overloaded"]
 
 
 def java_hash(text):
