@@ -12,12 +12,15 @@ IDLE_MIB = 20e6 / 2**20 if brokers.PROFILE == "release" else 40
 # By the words before a figure: the most that it may be, in milliseconds.
 FIRST_RECORD = {"from nothing to serving": 200, "to the first record": 200}
 AFTER_KILL = {"serves again after": 500}
+# Between acknowledgements of one partition, by what is killed; also when it is back.
+KILLED = {r"kill -9 of .*, longest gap": 1000}
+KILLS = 20
 PANIC = {r"refuses \d+ requests in": 100, "a neighbour is at most": 100}
 
 
-def within(limits, *test, idle=False):
+def within(limits, *test, idle=False, **env):
     """Runs a test that measures, and fails where one of its figures is over its limit."""
-    lines = brokers.measured(*test)
+    lines = brokers.measured(*test, **env)
     for line in lines:
         say("    " + line)
     said, exceeded = "\n".join(lines), []
@@ -41,3 +44,7 @@ def after_kill():
 
 def panic():
     within(PANIC, "supervision", "window")
+
+
+def killed_in_a_cluster():
+    within(KILLED, "cluster", "kill_9", OTTLA_KILLS=str(KILLS))
