@@ -39,6 +39,8 @@ mod net_tests;
 mod race_tests;
 #[cfg(test)]
 mod replay_tests;
+#[cfg(test)]
+mod trouble_tests;
 
 use std::future::Future;
 use std::sync::Arc;
