@@ -3,7 +3,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use disk::{Crash, Disk, Fault, FaultKind, Open, SimDisk, SimDiskOptions};
-use log::{Survival, survival};
+use log::{RecentBatches, Survival, survival};
 use model::settings::TopicConfig;
 use model::{TopicPartition, Uuid};
 
@@ -133,7 +133,7 @@ fn a_directory_with_a_copy_that_is_not_closed_is_not_clean() {
     let dir = Arc::new(start(&with_log().mount()));
     let elsewhere = Arc::new(start(&with_log().mount()));
     dir.recovered(&TopicPartition::new("orders", 0));
-    let (handle, hosted) = (handle(&elsewhere), Hosted::default());
+    let (handle, hosted) = (handle(&elsewhere), Hosted::new(RecentBatches::default()));
     hosted.insert(handle.clone());
     assert!(dir.is_closed(&hosted));
     let path = Path::new(DIR).join("orders-0.1-future");

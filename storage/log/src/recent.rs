@@ -18,7 +18,7 @@ const BATCHES: usize = 64;
 const MOST: usize = 64 * 1024;
 
 /// A node's budget for batches that stay in memory after they were written; the oldest make room.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct RecentBatches {
     limit: usize,
     buffer: usize,
