@@ -236,15 +236,20 @@ impl Node {
 
     /// kill -9, and a start on the same directory that is told to stop as soon as it has looked at it.
     pub fn kill_and_stop_while_it_starts(&mut self) {
-        let kernel = self.data().expect("a process of the test's own").join(".ottla_kernel");
+        let metadata =
+            self.data().expect("a process of the test's own").join("__cluster_metadata-0");
         let process = self.process.as_mut().expect("a process of the test's own");
         process.child.kill().expect("SIGKILL");
         process.child.wait().expect("a dead process");
-        let written = || fs::metadata(&kernel).and_then(|kernel| kernel.modified()).ok();
-        let before = written();
         (process.child, process.output) = spawn(&process.command);
+        let files = format!("/proc/{}/fd", process.child.id());
+        // What is in the log directory is read before.
+        let has_opened = || {
+            let mut files = fs::read_dir(&files).into_iter().flatten().filter_map(Result::ok);
+            files.any(|file| fs::read_link(file.path()).is_ok_and(|to| to.starts_with(&metadata)))
+        };
         let begin = Instant::now();
-        while written() == before {
+        while !has_opened() {
             assert!(begin.elapsed() < START_LIMIT, "it does not begin");
         }
         ask_to_stop(&process.child);

@@ -256,6 +256,9 @@ impl LogCleaner {
             }
             // As deletions of compacted logs are the cleaner's to see to. One that is down does so when it is back.
             let _ = candidate.handle.address().send(PartitionMsg::Retain).await;
+            if candidate.waits_for_sync() {
+                let _ = candidate.handle.address().send(PartitionMsg::SyncDue).await;
+            }
         }
         dirty.retain(Dirty::is_due);
         dirty.sort_by(Dirty::urgency);

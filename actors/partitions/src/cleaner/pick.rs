@@ -45,6 +45,11 @@ impl Candidate {
         Some(Candidate { handle, view, checkpoint, last_stable_offset, policy })
     }
 
+    /// Whether there are closed segments that no pass takes yet, as the disk may lose them.
+    pub(super) fn waits_for_sync(&self) -> bool {
+        self.handle.recovery_point() < self.view.end().segment_base
+    }
+
     pub(super) fn measure(self, now_ms: i64) -> Dirty {
         let Candidate { view, checkpoint, last_stable_offset, policy, .. } = &self;
         let dir = self.handle.log_dir();
