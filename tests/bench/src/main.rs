@@ -49,6 +49,9 @@ struct Produce {
     /// GB that each broker takes in each round
     #[arg(long, default_value_t = 1.0)]
     gb: f64,
+    /// Fill the page cache first: on a virtual machine, pages that its host gives anew cost whoever takes them
+    #[arg(long)]
+    page_cache_full: bool,
 }
 
 fn main() -> ExitCode {

@@ -39,7 +39,7 @@ def produced_to(judged):
         tools.tool("topics", broker.bootstrap, "--create", "--topic", "bench", "--partitions", PARTITIONS)
         at += ["--broker", f"{name}={broker.bootstrap}@{broker.process.pid}"]
     told = run("cargo", "run", "--release", "-q", "-p", "bench", "--", "produce", *at, "--topic", "bench",
-               "--partitions", PARTITIONS, "--rounds", ROUNDS, "--warm-gb", WARM_GB, limit=1800)
+               "--partitions", PARTITIONS, "--rounds", ROUNDS, "--warm-gb", WARM_GB, "--page-cache-full", limit=1800)
     for line in told.splitlines():
         say("    " + line)
     return told
