@@ -84,14 +84,3 @@ pub use self::async_std_primitives::*;
 pub mod wasm_browser_primitives;
 #[cfg(all(target_arch = "wasm32", target_os = "unknown"))]
 pub use self::wasm_browser_primitives::*;
-
-#[cfg(all(target_arch = "wasm32", target_os = "unknown"))]
-mod target_specific {
-    pub(crate) use web_time::SystemTime;
-}
-#[cfg(not(all(target_arch = "wasm32", target_os = "unknown")))]
-mod target_specific {
-    pub(crate) use std::time::SystemTime;
-}
-
-pub(crate) use target_specific::SystemTime;

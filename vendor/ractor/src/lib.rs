@@ -177,7 +177,6 @@ pub(crate) mod common_test;
 pub use common_test::*;
 pub mod concurrency;
 pub mod errors;
-pub mod factory;
 pub mod macros;
 pub mod message;
 pub mod pg;
@@ -186,12 +185,9 @@ pub mod registry;
 pub mod rpc;
 #[cfg(feature = "cluster")]
 pub mod serialization;
-pub mod thread_local;
 pub mod time;
 
 use concurrency::JoinHandle;
-#[cfg(not(feature = "async-trait"))]
-use strum as _;
 // ======================== Test Modules and blind imports ======================== //
 
 #[cfg(test)]
@@ -223,7 +219,7 @@ pub use port::OutputMessage;
 pub use port::OutputPort;
 pub use port::RpcReplyPort;
 #[cfg(feature = "actor-macros")]
-/// Generate an [`Actor`] or [`thread_local::ThreadLocalActor`] implementation
+/// Generate an [`Actor`] implementation
 /// from an inherent implementation block and focused message or supervision
 /// handlers. Local message enums can optionally be generated from handler
 /// patterns and parameter types. Focused RPC handlers return their reply
@@ -288,20 +284,6 @@ pub async fn spawn<T: Actor + Default>(
     args: T::Arguments,
 ) -> Result<(ActorRef<T::Msg>, JoinHandle<()>), SpawnErr> {
     T::spawn(None, T::default(), args).await
-}
-
-/// Perform a background-spawn of an thread-local actor. This is a utility wrapper over [thread_local::ThreadLocalActor::spawn]
-/// which assumes the actor implementation implements [Default].
-///
-/// * `args` - The arguments to start the actor
-/// * `spawner` - The thread-local spawner ([thread_local::ThreadLocalActorSpawner]) used to spawn thread-local actors
-///
-/// Returns [Ok((ActorRef, JoinHandle<()>))] upon successful actor startup, [Err(SpawnErr)] otherwise
-pub async fn spawn_local<T: thread_local::ThreadLocalActor>(
-    args: T::Arguments,
-    spawner: thread_local::ThreadLocalActorSpawner,
-) -> Result<(ActorRef<T::Msg>, JoinHandle<()>), SpawnErr> {
-    T::spawn(None, args, spawner).await
 }
 
 /// Perform a background-spawn of an actor with the provided name. This is a utility wrapper
