@@ -14,7 +14,7 @@ use crate::cli::{self, Cli, Command};
 use crate::config::{self, ConfigErrors};
 use crate::console::{Console, FetchError, draw, fetch_tree};
 use crate::dump_log::{self, DumpError};
-use crate::node::{self, DirectoriesError, Node, NodeBuilder, StartError, format_for};
+use crate::node::{self, DirectoriesError, Node, StartError, format_for};
 
 /// How long threads may take to end after everything has stopped.
 const THREADS_END: Duration = Duration::from_secs(2);
@@ -48,6 +48,8 @@ pub enum RunError {
     Signals(std::io::Error),
     #[error("node {0} ended: {1}")]
     Ended(i32, String),
+    #[error("node {0} was not waited for: its next start will recover")]
+    CutShort(i32),
 }
 
 /// Does what the command line says. Nodes alter these loggers when they are told to.
@@ -169,10 +171,16 @@ async fn serve(start: &cli::Start, configs: Vec<NodeConfig>, world: World) -> Re
     for config in configs {
         let own = node::real_world(world.handles().clone(), count);
         let own = own.with_loggers(world.loggers().clone());
-        match builder(own, config).launch().await {
-            Ok(node) => nodes.push(node),
+        let launched = tokio::select! {
+            biased;
+            launched = Node::builder_in(own).node_config(config).launch() => launched.map(Some),
+            () = signals.stop() => Ok(None),
+        };
+        match launched {
+            Ok(Some(node)) => nodes.push(node),
+            Ok(None) => return stop(&nodes, &mut signals).await,
             Err(error) => {
-                stop(&nodes).await;
+                stop(&nodes, &mut signals).await?;
                 return Err(error.into());
             }
         }
@@ -187,16 +195,12 @@ async fn serve(start: &cli::Start, configs: Vec<NodeConfig>, world: World) -> Re
         };
         world.spawn(Bulkhead::Control, task);
     }
-    // Those of one cluster need each other to serve.
-    for node in &nodes {
-        let outcome = tokio::select! {
-            biased;
-            served = node.serving() => served.map(|()| Go::On),
-            () = signals.stop() => Ok(Go::Stop),
-        };
-        if !matches!(outcome, Ok(Go::On)) {
-            stop(&nodes).await;
-            return outcome.map(|_| ()).map_err(RunError::Start);
+    match serving(&nodes, &mut signals).await {
+        Ok(Go::On) => {}
+        Ok(Go::Stop) => return stop(&nodes, &mut signals).await,
+        Err(error) => {
+            stop(&nodes, &mut signals).await?;
+            return Err(error);
         }
     }
     let took = world.mono().saturating_sub(begun);
@@ -209,13 +213,13 @@ async fn serve(start: &cli::Start, configs: Vec<NodeConfig>, world: World) -> Re
             took.as_millis()
         ));
     }
-    let ended = wait(&nodes, &mut signals).await;
-    stop(&nodes).await;
-    ended.map_or(Ok(()), |(id, exit)| Err(RunError::Ended(id, exit)))
-}
-
-fn builder(world: World, config: NodeConfig) -> NodeBuilder {
-    Node::builder_in(world).node_config(config)
+    let ended = tokio::select! {
+        biased;
+        () = signals.stop() => Ok(()),
+        end = first_end(&nodes) => Err(end),
+    };
+    stop(&nodes, &mut signals).await?;
+    ended
 }
 
 enum Go {
@@ -245,45 +249,88 @@ impl Signals {
             _ = self.interrupt.recv() => {}
         }
     }
+
+    /// Those that came so far are as if they had not.
+    async fn forget(&mut self) {
+        while tokio::select! {
+            biased;
+            () = self.stop() => true,
+            () = std::future::ready(()) => false,
+        } {}
+    }
 }
 
-/// Waits for a signal to stop, or for a node that ends by itself.
-async fn wait(nodes: &[Node], signals: &mut Signals) -> Option<(i32, String)> {
+/// Waits until all nodes serve. Those of one cluster need each other for it, so that the end of any is the end of all.
+async fn serving(nodes: &[Node], signals: &mut Signals) -> Result<Go, RunError> {
+    let mut first_end = std::pin::pin!(first_end(nodes));
+    for node in nodes {
+        tokio::select! {
+            biased;
+            served = node.serving() => served?,
+            end = first_end.as_mut() => return Err(end),
+            () = signals.stop() => return Ok(Go::Stop),
+        }
+    }
+    Ok(Go::On)
+}
+
+/// Waits for a node that ends by itself.
+async fn first_end(nodes: &[Node]) -> RunError {
     let mut ends: Vec<_> = nodes.iter().map(|node| Box::pin(node.ended())).collect();
-    let first_end = std::future::poll_fn(|cx| {
+    std::future::poll_fn(|cx| {
         for (node, end) in nodes.iter().zip(&mut ends) {
             if let std::task::Poll::Ready(exit) = end.as_mut().poll(cx) {
                 let why = exit.failure().map_or_else(|| format!("{exit:?}"), ToString::to_string);
-                return std::task::Poll::Ready((node.config().node_id.0, why));
+                return std::task::Poll::Ready(RunError::Ended(node.config().node_id.0, why));
             }
         }
         std::task::Poll::Pending
-    });
-    tokio::select! {
-        biased;
-        () = signals.stop() => None,
-        end = first_end => Some(end),
-    }
+    })
+    .await
 }
 
-/// Stops the nodes, the last started first; says so where it takes long.
-async fn stop(nodes: &[Node]) {
+/// Stops the nodes, the last started first.
+async fn stop(nodes: &[Node], signals: &mut Signals) -> Result<(), RunError> {
     for node in nodes {
-        node.announce_stop().await;
+        // Who is too busy to hear it is told by its own stop.
+        let _ = node.world().timeout(LONG_STOP, node.announce_stop()).await;
     }
+    let mut long = false;
     for node in nodes.iter().rev() {
-        let world = node.world();
-        let begun = world.mono();
-        let id = node.config().node_id;
-        let mut stopping = std::pin::pin!(node.stop());
-        while world.timeout(LONG_STOP, stopping.as_mut()).await.is_err() {
-            let left = actors(&world.registry().tree());
-            let took = world.mono().saturating_sub(begun).as_secs();
-            complain(format_args!(
-                "node {id} is stopping: {took} s, {left} actors are still there"
-            ));
+        stop_one(node, signals, &mut long).await?;
+        say(format_args!("ottla: node {} stopped", node.config().node_id));
+    }
+    Ok(())
+}
+
+/// Where it takes long it says so, and one more signal ends it. None before counts: some send one twice at once, a terminal and who
+/// started the process.
+async fn stop_one(node: &Node, signals: &mut Signals, long: &mut bool) -> Result<(), RunError> {
+    let (world, id) = (node.world(), node.config().node_id);
+    let begun = world.mono();
+    let mut stopping = std::pin::pin!(node.stop());
+    loop {
+        let ended = async {
+            tokio::select! {
+                biased;
+                _ = stopping.as_mut() => true,
+                () = signals.stop(), if *long => false,
+            }
+        };
+        match world.timeout(LONG_STOP, ended).await {
+            Ok(true) => return Ok(()),
+            Ok(false) => return Err(RunError::CutShort(id.0)),
+            Err(_) if !*long => {
+                signals.forget().await;
+                *long = true;
+            }
+            Err(_) => {}
         }
-        say(format_args!("ottla: node {id} stopped"));
+        let left = actors(&world.registry().tree());
+        let took = world.mono().saturating_sub(begun).as_secs();
+        complain(format_args!(
+            "node {id} is stopping: {took} s, {left} actors are still there; one more signal ends it as it is"
+        ));
     }
 }
 

@@ -129,7 +129,7 @@ pub(crate) fn real_world(handles: runtime::Handles, nodes: usize) -> World {
     World::real_with(handles, Arc::new(disk), share.connections)
 }
 
-/// A running node.
+/// A running node. Where it is dropped it ends as by [`Node::kill`], so that its directories and ports are free again.
 pub struct Node {
     world: World,
     shared: Shared,
@@ -333,6 +333,12 @@ impl Node {
     /// Ends the node as far as a process can without ending itself: nothing is closed.
     pub fn kill(&self) {
         self.root.kill();
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.kill();
     }
 }
 

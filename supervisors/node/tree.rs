@@ -433,7 +433,7 @@ fn network_members(cx: &Cx<NodeActor>, shared: &Shared, groups: Groups) -> Vec<S
         log_dirs: shared.log_dirs.clone(),
         partitions: shared.partitions.clone(),
         groups,
-        controller: shared.controller_handle(cx.world()),
+        controller: shared.controller_handle(cx.world()).for_clients(),
         producer_id_blocks: producer_ids::blocks(
             shared.node(),
             shared.broker_epoch.clone(),

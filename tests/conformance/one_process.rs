@@ -66,6 +66,30 @@ fn without_a_number_all_nodes_of_the_file_are_in_one_process() {
     assert_closed_in_order(&home);
 }
 
+/// Node 1 would wait for a quorum for ever.
+#[test]
+fn nodes_that_end_before_all_serve_end_the_process() {
+    if is_foreign("nodes_that_end_before_all_serve_end_the_process") {
+        return;
+    }
+    let _turn = node::turn();
+    let (home, addresses) = (TempDir::new().expect("a temporary directory"), addresses());
+    let file = cluster_file(&home, &addresses, &[]);
+    let own = TempDir::new().expect("a temporary directory");
+    let node = Node::start_by(own, addresses[0].0, start_all(&file));
+    let (status, said, own) = node.terminate();
+    assert!(status.success(), "{said}");
+    for index in 1..NODES {
+        let state = format!("data-{index}/__cluster_metadata-0/quorum-state");
+        std::fs::write(home.path().join(state), "no state").expect("written");
+    }
+    let mut node = Node::begin(own, addresses[0].0, start_all(&file));
+    let (status, said) = node.wait_for_its_end();
+    assert!(!status.success(), "{said}");
+    let told = said.lines().any(|l| l.starts_with("ottla: node ") && l.contains(" ended: "));
+    assert!(told && said.contains("quorum-state"), "{said}");
+}
+
 /// `ottla start | head -1`
 #[test]
 fn a_process_that_nobody_hears_serves_and_stops_all_the_same() {

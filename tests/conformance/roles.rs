@@ -89,6 +89,9 @@ fn a_controller_without_a_broker_leads_a_broker_without_a_controller() {
     // It looks for who would let it go.
     broker.ask_to_stop();
     broker.wait_to_hear("ottla: node 2 is stopping: ");
+    broker.ask_to_stop();
+    let (status, said) = broker.wait_for_its_end();
+    assert!(!status.success() && said.contains("node 2 was not waited for"), "{status}: {said}");
     let kept = fs::read_dir(home.path().join("controller")).expect("its directory");
     let kept = kept.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
     let mut kept: Vec<_> = kept.filter(|name| !name.starts_with('.')).collect();

@@ -10,6 +10,7 @@ mod connections;
 mod directories;
 mod failover;
 mod faults;
+mod forwarding;
 mod full_disk;
 mod gone;
 mod history;

@@ -1,6 +1,7 @@
 //! Several nodes in one process, and the one console that shows them.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use ottla::Node;
 use ottla::console::Console;
@@ -47,5 +48,30 @@ async fn the_metrics_of_several_nodes_are_one_exposition() {
     serving.abort();
     for node in &nodes {
         node.stop().await;
+    }
+}
+
+/// Its directories and ports are free for who tries again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_start_that_nobody_waits_for_any_more_leaves_nothing_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    let free = || std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mut file = String::new();
+    for id in 1..=3 {
+        let (listen, controller, data) = (free(), free(), dir.path().join(id.to_string()));
+        file += &format!(
+            "[[node]]\nid = {id}\nlisten = \"{listen}\"\ncontroller = \"{controller}\"\ndata = {data:?}\n"
+        );
+    }
+    let path = dir.path().join("cluster.toml");
+    std::fs::write(&path, file).unwrap();
+    let begun = std::time::Instant::now();
+    // One of three has no quorum, and does not come to serve.
+    let start = |limit| tokio::time::timeout(limit, Node::builder().config(&path, 1).start());
+    assert!(start(Duration::from_millis(300)).await.is_err());
+    while let Ok(refused) = start(Duration::from_millis(300)).await {
+        let refused = refused.err().expect("no quorum");
+        assert!(begun.elapsed() < Duration::from_secs(30), "{refused}");
+        tokio::task::yield_now().await;
     }
 }

@@ -23,6 +23,9 @@ pub struct ClientConfig {
     pub connect_timeout: Duration,
     /// How long one request may take; a connection on which one took longer is closed.
     pub request_timeout: Duration,
+    /// Where a request took longer, its connection stays open unless one has waited for its answer for so long: of a connection that
+    /// many share, some of whom have little time. By default it stays open in no case.
+    pub stalled_after: Duration,
     /// How long an operation may take with all its retries.
     pub operation_timeout: Duration,
     /// Waits between tries grow from here...
@@ -47,6 +50,7 @@ impl Default for ClientConfig {
             client_id: "ottla".to_owned(),
             connect_timeout: Duration::from_secs(10),
             request_timeout: Duration::from_secs(30),
+            stalled_after: Duration::ZERO,
             operation_timeout: Duration::from_secs(60),
             retry_backoff: Duration::from_millis(100),
             retry_backoff_max: Duration::from_secs(1),

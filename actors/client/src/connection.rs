@@ -27,6 +27,7 @@ struct Shared {
     world: World,
     address: String,
     client_id: String,
+    stalled_after: Duration,
     /// Unbounded as a channel: each frame in it holds a permit of `in_flight`.
     outgoing: mpsc::UnboundedSender<Outgoing>,
     in_flight: Arc<Semaphore>,
@@ -52,6 +53,7 @@ struct State {
 
 struct Waiting {
     answer: oneshot::Sender<Bytes>,
+    since: Duration,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -177,6 +179,7 @@ impl Shared {
             world: world.clone(),
             address,
             client_id: config.client_id.clone(),
+            stalled_after: config.stalled_after,
             outgoing,
             in_flight: Arc::new(Semaphore::new(config.max_in_flight.max(1))),
             state,
@@ -224,7 +227,12 @@ impl Shared {
     }
 
     fn timed_out(&self, api: ApiKey, limit: Duration) -> RequestError {
-        close(&self.state, "a request timed out");
+        let now = self.world.mono();
+        let oldest = self.state().waiting.values().map(|waiting| waiting.since).min();
+        let waited = oldest.map_or(Duration::ZERO, |since| now.saturating_sub(since));
+        if waited >= self.stalled_after {
+            close(&self.state, "a request timed out");
+        }
         RequestError::TimedOut { address: self.address.clone(), api, limit }
     }
 
@@ -238,7 +246,8 @@ impl Shared {
             let permit = self.permit().await?;
             let (answer, answered) = oneshot::channel();
             self.submit(request, version, |id, frame, state| {
-                state.waiting.insert(id, Waiting { answer, _permit: permit });
+                let since = self.world.mono();
+                state.waiting.insert(id, Waiting { answer, since, _permit: permit });
                 Outgoing { frame, written: None }
             })?;
             answered.await.map_err(|_| self.closed_error())

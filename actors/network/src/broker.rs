@@ -13,6 +13,7 @@ use quorum::{ControllerHandle, QuorumHandle};
 use runtime::{Address, Credits, RandomStream, Watch, World};
 use wire::ListenerKind;
 
+use crate::api::auto_create::UnderWay;
 use crate::connection::{AnswerMemory, RequestMemory};
 use crate::producer_ids::{AllocateBlock, ProducerIds};
 
@@ -84,6 +85,7 @@ pub struct Broker {
     pub(crate) waiting_polls: Credits,
     /// `leader.replication.throttled.rate`.
     pub(crate) leader_throttle: Throttle,
+    pub(crate) under_way: UnderWay,
 }
 
 impl Broker {
@@ -120,6 +122,7 @@ impl Broker {
             decoded_memory,
             waiting_polls,
             leader_throttle: Throttle::new(f64::MAX),
+            under_way: UnderWay::default(),
             parts,
         })
     }

@@ -33,6 +33,8 @@ use gone::concerns_brokers;
 
 /// Requests that may wait for their records to be committed.
 const MAX_PARKED: usize = 10_000;
+/// `controller.socket.timeout.ms`
+const SOCKET_TIMEOUT: Duration = Duration::from_secs(30);
 
 #[derive(Clone)]
 pub struct ControllerArgs {
@@ -121,9 +123,14 @@ impl ControllerHandle {
         ControllerHandle { address, elsewhere: Some(Elsewhere { node, status, remote }) }
     }
 
-    /// Whether it finds the active controller wherever that is, so that asking again makes sense.
-    pub fn is_routed(&self) -> bool {
-        self.elsewhere.is_some()
+    /// For clients' requests: the little time that one has ends its own alone, and not the connection that it shares. That is closed
+    /// where the controller has not answered one for as long as Kafka's `controller.socket.timeout.ms` says.
+    #[must_use]
+    pub fn for_clients(mut self) -> ControllerHandle {
+        if let Some(elsewhere) = &mut self.elsewhere {
+            elsewhere.remote = elsewhere.remote.clone().stalls_after(SOCKET_TIMEOUT);
+        }
+        self
     }
 
     /// A connection to this node ended on which a broker's heartbeats came.

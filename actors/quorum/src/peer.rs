@@ -122,7 +122,7 @@ async fn ask(
 ) -> Result<(Connection, QuorumResponse), client::RequestError> {
     let connection = match connection {
         Some(connection) => connection,
-        None => connect(world, &args.address, args.request_timeout).await?,
+        None => connect(world, &args.address, args.request_timeout, Duration::ZERO).await?,
     };
     let response = request.send(&connection, args.request_timeout).await?;
     Ok((connection, response))
@@ -133,11 +133,13 @@ pub(crate) async fn connect(
     world: &runtime::World,
     address: &HostPort,
     limit: Duration,
+    stalled_after: Duration,
 ) -> Result<Connection, client::RequestError> {
     let config = ClientConfig {
         client_id: "quorum".to_owned(),
         connect_timeout: limit,
         request_timeout: limit,
+        stalled_after,
         max_response_bytes: MAX_RESPONSE_BYTES,
         ..ClientConfig::default()
     };

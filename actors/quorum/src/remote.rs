@@ -16,6 +16,8 @@ use crate::peer::connect;
 #[derive(Clone)]
 pub(crate) struct Remote {
     world: World,
+    /// See [`ClientConfig::stalled_after`](client::ClientConfig).
+    stalled_after: Duration,
     connection: Arc<Mutex<Option<(HostPort, Connection)>>>,
 }
 
@@ -52,7 +54,12 @@ fn elsewhere(code: i16) -> bool {
 
 impl Remote {
     pub(crate) fn new(world: World) -> Remote {
-        Remote { world, connection: Arc::default() }
+        Remote { world, stalled_after: Duration::ZERO, connection: Arc::default() }
+    }
+
+    pub(crate) fn stalls_after(mut self, stalled_after: Duration) -> Remote {
+        self.stalled_after = stalled_after;
+        self
     }
 
     /// Asks the node at this address, which is taken for the active controller.
@@ -105,7 +112,7 @@ impl Remote {
             return Ok(connection.clone());
         }
         // Two who come at once each connect; the later connection stays.
-        let connection = connect(&self.world, address, limit).await?;
+        let connection = connect(&self.world, address, limit, self.stalled_after).await?;
         *self.lock() = Some((address.clone(), connection.clone()));
         Ok(connection)
     }

@@ -1,5 +1,7 @@
 //! Topics that are created because somebody asked for them.
 
+use std::collections::BTreeSet;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use machines::controller::{ControllerReply, ControllerRequest, Permitted};
@@ -8,6 +10,7 @@ use model::topic::{CONSUMER_OFFSETS, SHARE_GROUP_STATE, TRANSACTION_STATE, valid
 use wire::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use wire::{CreateTopicsRequest, CreateTopicsResponse};
 
+use super::create_topics::created;
 use super::{RequestContext, forward};
 use crate::Broker;
 
@@ -16,13 +19,46 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// Says that the controller's own settings decide.
 const DEFAULT: i32 = -1;
 
-/// Creates those that can be, and waits a moment until they are served. Who asks looks at the metadata again; why a topic
-/// could not be created is in the log alone, as with Kafka.
+/// Names that this broker asks the controller to create.
+#[derive(Debug, Default)]
+pub(crate) struct UnderWay(Mutex<BTreeSet<String>>);
+
+/// Those that one request asks for.
+struct Asked<'a> {
+    under_way: &'a UnderWay,
+    names: Vec<&'a str>,
+}
+
+impl UnderWay {
+    fn ask<'a>(&'a self, names: impl Iterator<Item = &'a str>) -> Asked<'a> {
+        let mut under_way = self.lock();
+        let names = names.filter(|name| under_way.insert((*name).to_owned())).collect();
+        drop(under_way);
+        Asked { under_way: self, names }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Asked<'_> {
+    fn drop(&mut self) {
+        let mut under_way = self.under_way.lock();
+        for name in &self.names {
+            under_way.remove(*name);
+        }
+    }
+}
+
+/// Creates those that can be and that nobody else creates, and waits a moment until they are served. Who asks looks at the metadata
+/// again; why a topic could not be created is in the log alone, as with Kafka.
 pub(super) async fn create_topics(broker: &Broker, cx: &RequestContext, names: &[&str]) {
     let settings = broker.settings.get();
-    let creatable = names.iter().filter(|name| validate_topic_name(name).is_ok());
+    let creatable = names.iter().copied().filter(|name| validate_topic_name(name).is_ok());
+    let asked = broker.under_way.ask(creatable);
     let topics: Vec<CreatableTopic> =
-        creatable.map(|name| creatable_topic(name, &settings)).collect();
+        asked.names.iter().map(|name| creatable_topic(name, &settings)).collect();
     if topics.is_empty() {
         return;
     }
@@ -37,20 +73,16 @@ pub(super) async fn create_topics(broker: &Broker, cx: &RequestContext, names: &
         may_create: Permitted::All,
         may_describe_configs: Permitted::All,
     };
-    let asked = forward::ask(broker, cx, request, limit, |reply| match reply {
+    let deadline = broker.world.mono() + limit;
+    let answered = forward::ask_once(broker, cx, request, deadline, |reply| match reply {
         ControllerReply::CreateTopics(response) => Some(response),
         _ => None,
     });
-    match asked.await {
-        Ok(forwarded) => {
-            log_failures(&forwarded.served(broker, named).await);
-        }
-        Err(error) => tracing::warn!(topics = ?names, %error, "topics were not created"),
+    match answered.await {
+        Ok(Ok(forwarded)) => log_failures(&forwarded.served(broker, created).await),
+        Ok(Err(error)) => tracing::warn!(?names, %error, "topics were not created"),
+        Err(error) => tracing::warn!(?names, %error, "topics were not created"),
     }
-}
-
-fn named(response: &CreateTopicsResponse) -> Vec<&str> {
-    response.topics.iter().map(|topic| topic.name.as_str()).collect()
 }
 
 fn log_failures(response: &CreateTopicsResponse) {

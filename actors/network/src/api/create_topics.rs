@@ -28,6 +28,7 @@ impl Api for CreateTopics {
         request: CreateTopicsRequest,
     ) -> CreateTopicsResponse {
         let limit = forward::limit(&broker, request.timeout_ms);
+        let validate_only = request.validate_only;
         let names: Vec<String> = request.topics.iter().map(|topic| topic.name.clone()).collect();
         let request = ControllerRequest::CreateTopics {
             request,
@@ -40,13 +41,14 @@ impl Api for CreateTopics {
             _ => None,
         });
         match asked.await {
+            Ok(forwarded) if validate_only => forwarded.shown(&broker).await,
             Ok(forwarded) => forwarded.served(&broker, created).await,
             Err(error) => refuse(names, error),
         }
     }
 }
 
-fn created(response: &CreateTopicsResponse) -> Vec<&str> {
+pub(super) fn created(response: &CreateTopicsResponse) -> Vec<&str> {
     let done = response.topics.iter().filter(|topic| topic.error_code == 0);
     done.map(|topic| topic.name.as_str()).collect()
 }

@@ -7,7 +7,7 @@ use machines::controller::{ControllerReply, ControllerRequest};
 use machines::metadata::MetadataImage;
 use model::ErrorCode;
 use partitions::{PartitionHandle, Standing};
-use quorum::Unavailable;
+use quorum::{Committed, Unavailable};
 use runtime::Waiter;
 use wire::ListenerKind;
 
@@ -82,19 +82,13 @@ pub(super) async fn ask<R>(
 ) -> Result<Forwarded<R>, ForwardError> {
     let deadline = broker.world.mono() + limit;
     loop {
-        let left = deadline.saturating_sub(broker.world.mono());
-        match broker.controller.ask_holding(request.clone(), left, Some(cx.credit.clone())).await {
-            Ok(committed) => {
-                let response = wanted(committed.reply).ok_or(ForwardError::Failed)?;
-                return Ok(Forwarded { response, offset: committed.offset, deadline });
-            }
-            Err(Unavailable::TimedOut) => return Err(ForwardError::TimedOut),
-            Err(Unavailable::Unwritable) => return Err(ForwardError::Failed),
+        match ask_once(broker, cx, request.clone(), deadline, wanted).await {
+            Ok(done) => return done,
             Err(Unavailable::NotController) if broker.role == ListenerKind::Controller => {
                 cx.note_not_controller();
                 return Err(ForwardError::NotController);
             }
-            Err(Unavailable::NotController | Unavailable::Overloaded) => {
+            Err(_) => {
                 let now = broker.world.mono();
                 if now + RETRY_PAUSE >= deadline {
                     return Err(ForwardError::TimedOut);
@@ -103,6 +97,26 @@ pub(super) async fn ask<R>(
             }
         }
     }
+}
+
+/// [`ask`], but for asking again: the error is that there is no active controller to be found, or that it has too much to do.
+pub(super) async fn ask_once<R>(
+    broker: &Broker,
+    cx: &RequestContext,
+    request: ControllerRequest,
+    deadline: Duration,
+    wanted: fn(ControllerReply) -> Option<R>,
+) -> Result<Result<Forwarded<R>, ForwardError>, Unavailable> {
+    let left = deadline.saturating_sub(broker.world.mono());
+    Ok(match broker.controller.ask_holding(request, left, Some(cx.credit.clone())).await {
+        Ok(Committed { reply, offset }) => match wanted(reply) {
+            Some(response) => Ok(Forwarded { response, offset, deadline }),
+            None => Err(ForwardError::Failed),
+        },
+        Err(Unavailable::TimedOut) => Err(ForwardError::TimedOut),
+        Err(Unavailable::Unwritable) => Err(ForwardError::Failed),
+        Err(nobody @ (Unavailable::NotController | Unavailable::Overloaded)) => return Err(nobody),
+    })
 }
 
 impl<R> Forwarded<R> {

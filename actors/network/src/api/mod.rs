@@ -8,7 +8,7 @@ mod alter_partition_reassignments;
 mod alter_replica_log_dirs;
 mod api_versions;
 mod assign_replicas_to_dirs;
-mod auto_create;
+pub(crate) mod auto_create;
 mod begin_quorum_epoch;
 mod broker_heartbeat;
 mod broker_registration;
