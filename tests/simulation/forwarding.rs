@@ -82,6 +82,7 @@ async fn create_beside_the_hasty(life: &Life) {
         }
     };
     tokio::select! {
+        biased;
         () = create => {}
         () = hurry => {}
     }
