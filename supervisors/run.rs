@@ -154,7 +154,6 @@ fn sizes(configs: &[NodeConfig]) -> BulkheadSizes {
 }
 
 async fn serve(start: &cli::Start, configs: Vec<NodeConfig>, world: World) -> Result<(), RunError> {
-    let begun = world.mono();
     let console = match &start.console {
         cli::Console::Off => None,
         cli::Console::At(address) => {
@@ -167,22 +166,27 @@ async fn serve(start: &cli::Start, configs: Vec<NodeConfig>, world: World) -> Re
     };
     let mut signals = Signals::new()?;
     let mut nodes = Vec::new();
-    let count = configs.len();
+    match live(configs, console, &world, &mut signals, &mut nodes).await {
+        Err(cut @ RunError::CutShort(_)) => Err(cut),
+        lived => {
+            stop(&nodes, &mut signals).await?;
+            lived
+        }
+    }
+}
+
+/// Until a signal asks to stop, or something fails.
+async fn live(
+    configs: Vec<NodeConfig>,
+    console: Option<Console>,
+    world: &World,
+    signals: &mut Signals,
+    nodes: &mut Vec<Node>,
+) -> Result<(), RunError> {
+    let (begun, count) = (world.mono(), configs.len());
     for config in configs {
-        let own = node::real_world(world.handles().clone(), count);
-        let own = own.with_loggers(world.loggers().clone());
-        let launched = tokio::select! {
-            biased;
-            launched = Node::builder_in(own).node_config(config).launch() => launched.map(Some),
-            () = signals.stop() => Ok(None),
-        };
-        match launched {
-            Ok(Some(node)) => nodes.push(node),
-            Ok(None) => return stop(&nodes, &mut signals).await,
-            Err(error) => {
-                stop(&nodes, &mut signals).await?;
-                return Err(error.into());
-            }
+        if let Go::Stop = launch(config, count, world, signals, nodes).await? {
+            return Ok(());
         }
     }
     // Most wanted where they do not come to serve.
@@ -195,16 +199,11 @@ async fn serve(start: &cli::Start, configs: Vec<NodeConfig>, world: World) -> Re
         };
         world.spawn(Bulkhead::Control, task);
     }
-    match serving(&nodes, &mut signals).await {
-        Ok(Go::On) => {}
-        Ok(Go::Stop) => return stop(&nodes, &mut signals).await,
-        Err(error) => {
-            stop(&nodes, &mut signals).await?;
-            return Err(error);
-        }
+    if let Go::Stop = serving(nodes, signals).await? {
+        return Ok(());
     }
     let took = world.mono().saturating_sub(begun);
-    for node in &nodes {
+    for node in &*nodes {
         say(format_args!(
             "ottla: node {} of cluster {} is ready on {} after {} ms",
             node.config().node_id,
@@ -213,13 +212,35 @@ async fn serve(start: &cli::Start, configs: Vec<NodeConfig>, world: World) -> Re
             took.as_millis()
         ));
     }
-    let ended = tokio::select! {
+    tokio::select! {
         biased;
         () = signals.stop() => Ok(()),
-        end = first_end(&nodes) => Err(end),
+        end = first_end(nodes) => Err(end),
+    }
+}
+
+/// Adds one of so many nodes. What it has begun to open when a signal comes is to be closed in order.
+async fn launch(
+    config: NodeConfig,
+    count: usize,
+    world: &World,
+    signals: &mut Signals,
+    nodes: &mut Vec<Node>,
+) -> Result<Go, RunError> {
+    let own = node::real_world(world.handles().clone(), count);
+    let own = own.with_loggers(world.loggers().clone());
+    let id = config.node_id.0;
+    let mut launching = std::pin::pin!(Node::builder_in(own).node_config(config).launch());
+    let (launched, go) = tokio::select! {
+        biased;
+        launched = launching.as_mut() => (Some(launched), Go::On),
+        () = signals.stop() => {
+            let told = |took| format!("node {id} is stopping: {took} s, its directories are being opened");
+            (finish(world, signals, launching, told).await, Go::Stop)
+        }
     };
-    stop(&nodes, &mut signals).await?;
-    ended
+    nodes.push(launched.ok_or(RunError::CutShort(id))??);
+    Ok(go)
 }
 
 enum Go {
@@ -295,42 +316,45 @@ async fn stop(nodes: &[Node], signals: &mut Signals) -> Result<(), RunError> {
         // Who is too busy to hear it is told by its own stop.
         let _ = node.world().timeout(LONG_STOP, node.announce_stop()).await;
     }
-    let mut long = false;
     for node in nodes.iter().rev() {
-        stop_one(node, signals, &mut long).await?;
-        say(format_args!("ottla: node {} stopped", node.config().node_id));
+        let (world, id) = (node.world(), node.config().node_id);
+        let stopped = finish(world, signals, node.stop(), |took| {
+            let left = actors(&world.registry().tree());
+            format!("node {id} is stopping: {took} s, {left} actors are still there")
+        });
+        stopped.await.ok_or(RunError::CutShort(id.0))?;
+        say(format_args!("ottla: node {id} stopped"));
     }
     Ok(())
 }
 
-/// Where it takes long it says so, and one more signal ends it. None before counts: some send one twice at once, a terminal and who
-/// started the process.
-async fn stop_one(node: &Node, signals: &mut Signals, long: &mut bool) -> Result<(), RunError> {
-    let (world, id) = (node.world(), node.config().node_id);
-    let begun = world.mono();
-    let mut stopping = std::pin::pin!(node.stop());
+/// Does what should not be left half done. Where it takes long it says so, and then one more signal ends it. None before counts: some
+/// send one twice at once, a terminal and who started the process.
+async fn finish<T>(
+    world: &World,
+    signals: &mut Signals,
+    work: impl Future<Output = T>,
+    told: impl Fn(u64) -> String,
+) -> Option<T> {
+    let (begun, mut long) = (world.mono(), false);
+    let mut work = std::pin::pin!(work);
     loop {
-        let ended = async {
+        let step = async {
             tokio::select! {
                 biased;
-                _ = stopping.as_mut() => true,
-                () = signals.stop(), if *long => false,
+                done = work.as_mut() => Some(done),
+                () = signals.stop(), if long => None,
             }
         };
-        match world.timeout(LONG_STOP, ended).await {
-            Ok(true) => return Ok(()),
-            Ok(false) => return Err(RunError::CutShort(id.0)),
-            Err(_) if !*long => {
-                signals.forget().await;
-                *long = true;
-            }
-            Err(_) => {}
+        if let Ok(ended) = world.timeout(LONG_STOP, step).await {
+            return ended;
         }
-        let left = actors(&world.registry().tree());
+        if !long {
+            signals.forget().await;
+            long = true;
+        }
         let took = world.mono().saturating_sub(begun).as_secs();
-        complain(format_args!(
-            "node {id} is stopping: {took} s, {left} actors are still there; one more signal ends it as it is"
-        ));
+        complain(format_args!("{}; one more signal ends it as it is", told(took)));
     }
 }
 

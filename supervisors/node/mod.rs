@@ -172,6 +172,9 @@ impl Node {
         let serves = async {
             if is_broker {
                 state.until(|state| *state >= LifecycleState::Serving).await;
+                for bound in &self.shared.bound {
+                    bound.listens().await;
+                }
             } else {
                 // There is a leader of the metadata log, and this controller has read what is committed.
                 images.until(|image| image.provenance.offset >= 0).await;

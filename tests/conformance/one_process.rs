@@ -137,6 +137,9 @@ fn the_console_shows_a_node_that_does_not_serve_yet() {
     }
     assert!(get(console, "/metrics").body.contains("ottla_actors"));
     assert!(!node.said().contains("is ready on"), "{}", node.said());
+    // Clients go to another one.
+    let refused = TcpStream::connect(addresses[0].0).expect_err("a port that nobody serves");
+    assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
     // Half requests take the place of nobody's but each other's.
     let half: Vec<_> = (0..300)
         .map(|_| {

@@ -47,7 +47,11 @@ async fn the_metrics_of_several_nodes_are_one_exposition() {
     }
     serving.abort();
     for node in &nodes {
+        let address = node.bootstrap();
+        assert!(TcpStream::connect(address).await.is_ok());
         node.stop().await;
+        let refused = TcpStream::connect(address).await.expect_err("a port that nobody serves");
+        assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
     }
 }
 

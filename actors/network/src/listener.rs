@@ -1,7 +1,7 @@
 //! Listener: one address that clients connect to, and the parent of their connections.
 //!
-//! Supervisor: `network`. The socket is bound before the actor starts, so that a port in use is told at once, and it outlives
-//! the actor's restarts. Bound: `max.connections` and `max.connections.per.ip`, over all listeners that count together.
+//! Supervisor: `network`. A port in use is told before the actor starts. Clients' port is open from when they are served until the
+//! actor stops: who finds nobody there turns to another broker, as with Kafka (`SocketServer`); it outlives the actor's restarts. Bound: `max.connections` and `max.connections.per.ip`, over all listeners that count together.
 
 use std::io;
 use std::net::SocketAddr;
@@ -11,7 +11,7 @@ use std::time::Duration;
 use quorum::LifecycleState;
 use runtime::{
     Actor, Bulkhead, ChildChange, ChildEvent, ChildSpec, Counter, Cx, Failure, ListenOptions,
-    Listener, Map, NetStream, Outcome, Waiter, Watch, World,
+    Listener, Map, NetStream, Outcome, Publisher, Waiter, Watch, World,
 };
 use wire::ListenerKind;
 
@@ -36,19 +36,47 @@ pub struct ListenerSpec {
     pub protected: bool,
 }
 
-/// A listener whose socket is open.
+/// Where it is open.
+type Socket = Option<Arc<Listener>>;
+
+/// A listener whose address is known.
 #[derive(Clone)]
 pub struct Bound {
     spec: ListenerSpec,
-    socket: Arc<Listener>,
     address: SocketAddr,
+    socket: Arc<Publisher<Socket>>,
 }
 
 impl Bound {
+    /// Controllers' ports are open at once, and those that the system chose, which are known by that alone.
+    ///
+    /// # Errors
+    /// The port is in use, there is no such address.
     pub async fn open(world: &World, spec: ListenerSpec) -> io::Result<Bound> {
         let socket = world.net().listen(&spec.host, spec.port, spec.options).await?;
         let address = socket.local_addr()?;
-        Ok(Bound { spec, socket: Arc::new(socket), address })
+        let stays = spec.kind == ListenerKind::Controller || spec.port == 0;
+        let (socket, _) = runtime::watch(stays.then(|| Arc::new(socket)));
+        Ok(Bound { spec, address, socket: Arc::new(socket) })
+    }
+
+    /// Waits until somebody who connects is not refused.
+    pub async fn listens(&self) {
+        self.socket.subscribe().until(Option::is_some).await;
+    }
+
+    async fn listen(&self, world: &World) -> io::Result<Arc<Listener>> {
+        if let Some(socket) = &*self.socket.get() {
+            return Ok(socket.clone());
+        }
+        let (host, port) = (&self.spec.host, self.address.port());
+        let socket = Arc::new(world.net().listen(host, port, self.spec.options).await?);
+        self.socket.publish(Some(socket.clone()));
+        Ok(socket)
+    }
+
+    fn close(&self) {
+        self.socket.publish(None);
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -82,11 +110,14 @@ pub enum ListenerMsg {
     AcceptFailed {
         error: String,
     },
+    CannotListen {
+        error: String,
+    },
     /// There are more connections than are allowed.
     TooMany,
 }
 
-runtime::messages!(ListenerMsg { Accepted, Refused, AcceptFailed, TooMany });
+runtime::messages!(ListenerMsg { Accepted, Refused, AcceptFailed, CannotListen, TooMany });
 
 /// A connection that was accepted.
 pub struct Arrival {
@@ -121,7 +152,7 @@ impl Actor for ListenerActor {
             kind: spec.kind,
             unstable_versions: spec.unstable_versions,
         });
-        let (me, world, socket) = (cx.me().clone(), cx.world().clone(), args.bound.socket.clone());
+        let (me, world, bound) = (cx.me().clone(), cx.world().clone(), args.bound.clone());
         let (mut open, mut metadata) = (args.open.clone(), args.broker.metadata.clone());
         let node = args.broker.node.0;
         let (quotas, protected) = (args.quotas.clone(), spec.protected);
@@ -133,6 +164,13 @@ impl Actor for ListenerActor {
                 // Before that, answers would deny brokers, topics and partitions that are there.
                 metadata.until(|image| image.broker(node).is_some_and(|me| !me.fenced)).await;
             }
+            let socket = match bound.listen(&world).await {
+                Ok(socket) => socket,
+                Err(error) => {
+                    let _ = me.send(ListenerMsg::CannotListen { error: error.to_string() }).await;
+                    return;
+                }
+            };
             loop {
                 let (message, pause) = match socket.accept().await {
                     Ok((stream, peer)) => match quotas.take(peer.ip(), protected).await {
@@ -176,8 +214,16 @@ impl Actor for ListenerActor {
             ListenerMsg::AcceptFailed { error } => {
                 tracing::warn!(listener = self.info.name, error, "accept failed");
             }
+            ListenerMsg::CannotListen { error } => {
+                let address = self.args.bound.address;
+                return Err(Failure::new(format!("cannot listen on {address}: {error}")));
+            }
         }
         Ok(())
+    }
+
+    async fn stop(&mut self, _cx: &mut Cx<Self>) {
+        self.args.bound.close();
     }
 
     async fn child_changed(&mut self, _cx: &mut Cx<Self>, event: ChildEvent) -> Outcome {
