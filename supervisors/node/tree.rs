@@ -424,6 +424,7 @@ fn network_members(cx: &Cx<NodeActor>, shared: &Shared, groups: Groups) -> Vec<S
         role: ListenerKind::Broker,
         node: shared.node(),
         cluster_id: shared.cluster_id.clone(),
+        inter_broker_listener: shared.config.inter_broker_listener_name.clone(),
         limits,
         metadata: shared.images.subscribe(),
         quorum: shared.quorum_handle(),

@@ -1,12 +1,12 @@
 //! Producers of librdkafka at its defaults, but for acks=all and enable.idempotence: a record to each partition again and again.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientContext;
-use rdkafka::config::ClientConfig;
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Message};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
@@ -27,6 +27,9 @@ pub struct Delivery {
     /// Its offset; or why it may not be there.
     pub outcome: Result<i64, String>,
 }
+
+/// For what they say with OTTLA_RDKAFKA_DEBUG.
+static BEGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 const COUNT: u32 = 2;
 const BETWEEN: Duration = Duration::from_millis(10);
@@ -59,6 +62,10 @@ struct Shared {
 struct Context(Arc<Shared>);
 
 impl ClientContext for Context {
+    fn log(&self, _: RDKafkaLogLevel, _: &str, message: &str) {
+        eprintln!("{:.3} {message}", BEGIN.elapsed().as_secs_f64());
+    }
+
     fn error(&self, error: KafkaError, reason: &str) {
         eprintln!("a producer: {error}: {reason}");
     }
@@ -92,7 +99,7 @@ impl Producers {
             config.set("bootstrap.servers", bootstrap).set("client.id", format!("producer-{id}"));
             config.set("acks", "all").set("enable.idempotence", "true");
             if let Ok(debug) = std::env::var("OTTLA_RDKAFKA_DEBUG") {
-                config.set("debug", debug);
+                config.set("debug", debug).set_log_level(RDKafkaLogLevel::Debug);
             }
             let producer: BaseProducer<Context> =
                 config.create_with_context(Context(shared.clone())).expect("a producer");

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use ottla::client::{ClientConfig, Connection};
 use ottla::sim::{Cluster, Life, LinkOptions, NodeIndex, SimFault, SimOptions};
-use wire::MetadataRequest;
+use wire::create_topics_request::CreatableTopic;
+use wire::metadata_request::MetadataRequestTopic;
+use wire::{CreateTopicsRequest, DescribeClusterRequest, MetadataRequest};
 
 use crate::cluster::{LIMIT, NODES, file};
 
@@ -20,7 +22,7 @@ const SESSION: Duration = Duration::from_secs(9);
 const HEARTBEAT: Duration = Duration::from_secs(2);
 const DOWN: Duration = Duration::from_secs(20);
 
-/// Which brokers a node tells its clients of.
+/// Which brokers are not fenced, by what a node says.
 #[derive(Default, Clone)]
 struct Seen(Arc<Mutex<BTreeSet<i32>>>);
 
@@ -33,11 +35,11 @@ impl Seen {
 async fn watch(life: Life, name: &'static str, seen: Seen) {
     let config =
         ClientConfig { connect_timeout: LIMIT, request_timeout: LIMIT, ..ClientConfig::default() };
-    let none = MetadataRequest { topics: Some(Vec::new()), ..Default::default() };
+    let request = DescribeClusterRequest::default();
     loop {
         if let Ok(connection) = Connection::open(&life.world, name, 9092, &config).await {
-            while let Ok(answer) = connection.request(&none, LIMIT).await {
-                let brokers = answer.brokers.iter().map(|broker| broker.node_id).collect();
+            while let Ok(answer) = connection.request(&request, LIMIT).await {
+                let brokers = answer.brokers.iter().map(|broker| broker.broker_id).collect();
                 *seen.0.lock().unwrap_or_else(PoisonError::into_inner) = brokers;
                 life.world.sleep(Duration::from_millis(1)).await;
             }
@@ -79,7 +81,20 @@ impl Watched {
         self.cluster.run_for(Duration::from_secs(1));
     }
 
-    /// How long until all others tell their clients of it no more.
+    /// What is found in the end, and how long that took.
+    fn until<T>(&mut self, look: impl Fn() -> Option<T>) -> (T, Duration) {
+        let begin = self.cluster.world.now();
+        loop {
+            let took = self.cluster.world.now() - begin;
+            if let Some(found) = look() {
+                return (found, took);
+            }
+            assert!(took < DOWN, "nothing is found");
+            self.cluster.run_for(Duration::from_millis(1));
+        }
+    }
+
+    /// How long until it is fenced, as all others know.
     fn until_fenced(&mut self, node: usize, limit: Duration) -> Duration {
         let begin = self.cluster.world.now();
         let id = node as i32 + 1;
@@ -130,5 +145,90 @@ fn a_broker_that_is_stopped_or_cut_off_keeps_its_session() {
         assert!(took >= SESSION - HEARTBEAT && took < 2 * SESSION, "fenced after {took:?}");
         watched.cluster.run_for(DOWN);
         watched.until_all_serve();
+    }
+}
+
+const TOPIC: &str = "led";
+
+/// Who leads, as a client is told that asks one node as soon as another has ended its connection.
+async fn told_at_once(life: &Life, asked: &Connection, dying: &Connection) -> Option<i32> {
+    while dying.request(&DescribeClusterRequest::default(), LIMIT).await.is_ok() {
+        life.world.sleep(Duration::from_millis(1)).await;
+    }
+    leader(asked).await
+}
+
+async fn leader(asked: &Connection) -> Option<i32> {
+    let named = MetadataRequestTopic { name: Some(TOPIC.to_owned()), ..Default::default() };
+    let request = MetadataRequest { topics: Some(vec![named]), ..Default::default() };
+    let answer = asked.request(&request, LIMIT).await.ok()?;
+    answer.topics.first()?.partitions.first().map(|partition| partition.leader_id)
+}
+
+async fn create(asked: &Connection) {
+    let topic = CreatableTopic {
+        name: TOPIC.to_owned(),
+        num_partitions: 1,
+        replication_factor: 4,
+        ..Default::default()
+    };
+    let request =
+        CreateTopicsRequest { topics: vec![topic], timeout_ms: 2000, ..Default::default() };
+    drop(asked.request(&request, LIMIT).await);
+}
+
+#[derive(Default, Clone)]
+struct Told(Arc<Mutex<(Option<i32>, Option<i32>)>>);
+
+impl Told {
+    fn get(&self) -> (Option<i32>, Option<i32>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Notes who leads, and who does when that node has ended its connection.
+async fn lose_the_leader(life: Life, told: Told) {
+    let config =
+        ClientConfig { connect_timeout: LIMIT, request_timeout: LIMIT, ..ClientConfig::default() };
+    let connect = async |id: i32| {
+        let name = NODES.get(usize::try_from(id - 1).ok()?)?;
+        Connection::open(&life.world, name, 9092, &config).await.ok()
+    };
+    loop {
+        life.world.sleep(Duration::from_millis(10)).await;
+        let Some(any) = connect(4).await else { continue };
+        create(&any).await;
+        let Some(first) = leader(&any).await.filter(|id| *id > 0) else { continue };
+        let other = if first == 4 { 3 } else { 4 };
+        let (Some(asked), Some(dying)) = (connect(other).await, connect(first).await) else {
+            continue;
+        };
+        // It was reached while it lived.
+        if leader(&asked).await != Some(first) {
+            continue;
+        }
+        told.0.lock().unwrap_or_else(PoisonError::into_inner).0 = Some(first);
+        let next = told_at_once(&life, &asked, &dying).await;
+        told.0.lock().unwrap_or_else(PoisonError::into_inner).1 = next;
+        return;
+    }
+}
+
+#[test]
+fn who_asks_at_once_when_a_leader_dies_is_told_of_the_next() {
+    for seed in 0..4 {
+        let mut watched = Watched::start(seed);
+        let told = Told::default();
+        let client = told.clone();
+        watched.cluster.world.add_node("loser", move |life| lose_the_leader(life, client.clone()));
+        let (first, _) = watched.until(|| told.get().0);
+        let node = NodeIndex(first as usize - 1);
+        watched.cluster.world.inject(SimFault::Kill { node, down: DOWN });
+        let (next, until_told) = watched.until(|| told.get().1);
+        assert!(
+            next > 0 && next != first,
+            "broker {first} died, and broker {next} is said to lead"
+        );
+        assert!(until_told < WITH_ELECTION, "{until_told:?}");
     }
 }

@@ -15,7 +15,9 @@ use wire::ListenerKind;
 
 use crate::api::auto_create::UnderWay;
 use crate::connection::{AnswerMemory, RequestMemory};
+use crate::departed::Departed;
 use crate::producer_ids::{AllocateBlock, ProducerIds};
+use crate::vigil::Vigil;
 
 /// A fetch session that was not used for so long gives way to any other.
 const SESSION_EVICTION_MS: i64 = 120_000;
@@ -41,6 +43,8 @@ pub struct BrokerParts {
     pub role: ListenerKind,
     pub node: NodeId,
     pub cluster_id: String,
+    /// `inter.broker.listener.name`: where brokers reach each other.
+    pub inter_broker_listener: String,
     pub limits: Limits,
     pub metadata: Watch<MetadataImage>,
     pub quorum: QuorumHandle,
@@ -83,6 +87,8 @@ pub struct Broker {
     pub(crate) decoded_memory: Credits,
     /// What fetches may keep while they wait for records, in bytes.
     pub(crate) waiting_polls: Credits,
+    pub(crate) departed: Departed,
+    pub(crate) vigil: Vigil,
     /// `leader.replication.throttled.rate`.
     pub(crate) leader_throttle: Throttle,
     pub(crate) under_way: UnderWay,
@@ -121,6 +127,8 @@ impl Broker {
             large_answers,
             decoded_memory,
             waiting_polls,
+            departed: Departed::default(),
+            vigil: Vigil::default(),
             leader_throttle: Throttle::new(f64::MAX),
             under_way: UnderWay::default(),
             parts,

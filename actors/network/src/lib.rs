@@ -3,9 +3,11 @@
 mod api;
 mod broker;
 mod connection;
+mod departed;
 mod listener;
 mod producer_ids;
 mod quotas;
+mod vigil;
 
 pub use broker::{Broker, BrokerParts, Limits};
 pub use connection::READ_BUFFER;

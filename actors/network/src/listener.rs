@@ -152,6 +152,14 @@ impl Actor for ListenerActor {
             kind: spec.kind,
             unstable_versions: spec.unstable_versions,
         });
+        let broker = args.broker.clone();
+        cx.spawn_task(async move {
+            let mut metadata = broker.metadata.clone();
+            loop {
+                let image = metadata.changed().await;
+                broker.departed.see(&image, broker.world.mono());
+            }
+        });
         let (me, world, bound) = (cx.me().clone(), cx.world().clone(), args.bound.clone());
         let (mut open, mut metadata) = (args.open.clone(), args.broker.metadata.clone());
         let node = args.broker.node.0;

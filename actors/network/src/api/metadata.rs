@@ -4,12 +4,13 @@
 //! operations, v12 topics by id, v13 an error of the whole).
 //! Source: `KafkaApis.handleTopicMetadataRequest`, `KRaftMetadataCache`, `DefaultAutoTopicCreationManager`.
 //! Departs: a topic that is created by the request is in its answer, if it is served within a second; Kafka answers
-//! UNKNOWN_TOPIC_OR_PARTITION at first and has the client ask again.
+//! UNKNOWN_TOPIC_OR_PARTITION at first and has the client ask again. Where a leader has just died, the answer waits for others to
+//! lead, and it is told of for a second after that.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use machines::metadata::{PartitionRegistration, TopicImage};
+use machines::metadata::{MetadataImage, PartitionRegistration, TopicImage};
 use model::topic::is_internal_topic;
 use model::{ErrorCode, Uuid};
 use wire::metadata_response::{
@@ -20,7 +21,7 @@ use wire::{MetadataRequest, MetadataResponse};
 use super::room::in_turns;
 use super::topology::{CLUSTER_OPERATIONS, OPERATIONS_OMITTED, TOPIC_OPERATIONS, Topology};
 use super::{Api, RequestContext, auto_create, topology};
-use crate::Broker;
+use crate::{Broker, vigil};
 
 const FIRST_WITH_TOPICS_BY_ID: i16 = 12;
 
@@ -53,7 +54,9 @@ impl Api for Metadata {
                 auto_create::create_topics(&broker, &cx, &missing).await;
             }
         }
+        vigil::settled(&broker, |image| asked.leaders(image)).await;
         let image = broker.metadata.get();
+        broker.departed.see(&image, broker.world.mono());
         let seen = Seen {
             topology: Topology { image: &image, listener: &cx.connection.listener.name },
             version: cx.version,
@@ -64,7 +67,7 @@ impl Api for Metadata {
             },
         };
         MetadataResponse {
-            brokers: seen.brokers(),
+            brokers: seen.brokers(&broker),
             cluster_id: Some(broker.cluster_id.clone()),
             controller_id: seen.topology.controller_id(broker.node.0),
             topics: seen.topics(&asked).await,
@@ -102,6 +105,18 @@ impl<'a> Asked<'a> {
         let names: Option<Vec<&str>> = topics.iter().map(|topic| topic.name.as_deref()).collect();
         Some(Asked::Names(once(names?)))
     }
+
+    /// Who leads what is asked for.
+    fn leaders(&self, image: &MetadataImage) -> BTreeSet<i32> {
+        let topics = &image.topics;
+        let named: Vec<_> = match self {
+            Asked::All => return image.alive_brokers().map(|broker| broker.id).collect(),
+            Asked::Names(names) => names.iter().filter_map(|name| topics.by_name(name)).collect(),
+            Asked::Ids(ids) => ids.iter().filter_map(|id| topics.by_id(*id)).collect(),
+        };
+        let partitions = named.into_iter().flat_map(|topic| topic.partitions.iter());
+        partitions.map(|(_, partition)| partition.leader).collect()
+    }
 }
 
 /// In the order in which they are named first.
@@ -134,7 +149,11 @@ struct Seen<'a> {
 }
 
 impl Seen<'_> {
-    fn brokers(&self) -> Vec<MetadataResponseBroker> {
+    fn brokers(&self, broker: &Broker) -> Vec<MetadataResponseBroker> {
+        let now = broker.world.mono();
+        let known = self.topology.image.brokers.values();
+        let nodes = known.filter(|known| broker.departed.tells(known, now));
+        let nodes = nodes.filter_map(|known| self.topology.node(known));
         let told = |node: super::leaders::Node| MetadataResponseBroker {
             node_id: node.id,
             host: node.host,
@@ -142,7 +161,7 @@ impl Seen<'_> {
             rack: node.rack,
             ..Default::default()
         };
-        self.topology.alive_nodes().into_iter().map(told).collect()
+        nodes.map(told).collect()
     }
 
     async fn topics(&self, asked: &Asked<'_>) -> Vec<MetadataResponseTopic> {

@@ -30,10 +30,6 @@ impl<'a> Topology<'a> {
         })
     }
 
-    pub(super) fn alive_nodes(&self) -> Vec<Node> {
-        self.image.alive_brokers().filter_map(|broker| self.node(broker)).collect()
-    }
-
     /// Whom clients take for the controller: any broker that is alive, as all of them forward to it. This node spares them
     /// a connection.
     pub(super) fn controller_id(&self, this_node: i32) -> i32 {

@@ -169,6 +169,7 @@ impl Rig {
             role: wire::ListenerKind::Broker,
             node: NodeId(NODE),
             cluster_id: "rig".into(),
+            inter_broker_listener: "PLAINTEXT".into(),
             limits: limits(),
             metadata: image,
             quorum: QuorumHandle::new(Address::vacant(), watch(RaftStatus::default()).1),
