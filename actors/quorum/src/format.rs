@@ -56,8 +56,6 @@ pub enum FormatError {
     DuplicateDirectory { dir: PathBuf, other: PathBuf, id: Uuid },
     #[error("{dir}/meta.properties has directory.id={id}, which stands for no directory")]
     ReservedDirectory { dir: PathBuf, id: Uuid },
-    #[error("{dir} is not formatted: run `ottla format` first")]
-    NotFormatted { dir: PathBuf },
 }
 
 /// Directories that are ready to be started on.

@@ -183,8 +183,6 @@ pub mod pg;
 pub mod port;
 pub mod registry;
 pub mod rpc;
-#[cfg(feature = "cluster")]
-pub mod serialization;
 pub mod time;
 
 use concurrency::JoinHandle;
@@ -215,8 +213,6 @@ pub use errors::SpawnErr;
 pub use message::Message;
 #[cfg(test)]
 use paste as _;
-pub use port::OutputMessage;
-pub use port::OutputPort;
 pub use port::RpcReplyPort;
 #[cfg(feature = "actor-macros")]
 /// Generate an [`Actor`] implementation
@@ -247,8 +243,6 @@ pub use port::RpcReplyPort;
 pub use ractor_macros::actor;
 #[cfg(test)]
 use rand as _;
-#[cfg(feature = "cluster")]
-pub use serialization::BytesConvertable;
 #[cfg(test)]
 use tracing_glog as _;
 #[cfg(test)]

@@ -13,10 +13,6 @@
 use crate::concurrency;
 use crate::MessagingErr;
 
-// ============ Output Ports ============ //
-pub mod output;
-pub use output::*;
-
 // ============ Rpc (one-use) Ports ============ //
 
 /// A remote procedure call's reply port. Wrapper of [concurrency::OneshotSender] with a

@@ -55,11 +55,6 @@ impl SnapshotClock {
         (elapsed >= interval).then_some(SnapshotReason::Interval { elapsed })
     }
 
-    /// When the interval will have passed.
-    pub fn next_check(&self) -> Option<Duration> {
-        self.policy.max_interval.map(|interval| self.since + interval)
-    }
-
     pub fn written(&mut self, now: Now) {
         self.bytes = 0;
         self.since = now.mono;

@@ -124,10 +124,6 @@ impl BatchHeader {
         Codec::from_id(id).ok_or(BatchError::UnknownCodec(id))
     }
 
-    pub fn is_compressed(&self) -> bool {
-        self.attributes & CODEC_MASK != 0
-    }
-
     pub fn timestamp_type(&self) -> TimestampType {
         if self.attributes & LOG_APPEND_TIME == 0 {
             TimestampType::CreateTime
