@@ -22,6 +22,11 @@ def blocks():
     return [line for line in lines if line], re.search(r"^```toml\n(.*?)^```", text, re.M | re.S)[1]
 
 
+def actors(drawn):
+    """The names of the actors in a drawn tree, but for connections, which come and go."""
+    return {name for name, kind in re.findall(r"[├└]─ (\S+)(?: \(([\w-]+)\))?", drawn) if kind != "connection"}
+
+
 class Place:
     """A directory to be in and ports to listen on, in place of the README's."""
 
@@ -58,6 +63,9 @@ class Place:
         said = run(*self.shell(line), limit=60)
         wanted = next((text for words, text in SAYS.items() if words in line), "")
         assert wanted in said, f"{line}: no {wanted!r} in\n{said[-2000:]}"
+        if line.startswith("ottla tree"):
+            drawn = actors((ROOT / "README.md").read_text(encoding="utf-8"))
+            assert drawn == actors(said), f"README draws {sorted(drawn)}, there is\n{said}"
 
     @contextmanager
     def beside(self, line):
