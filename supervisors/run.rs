@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use model::node_config::{ClusterId, NodeConfig};
-use runtime::{ActorTree, Bulkhead, BulkheadSizes, Bulkheads, Loggers, World};
+use runtime::{ActorTree, BulkheadSizes, Bulkheads, Loggers, World};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::cli::{self, Cli, Command};
@@ -192,12 +192,7 @@ async fn live(
     // Most wanted where they do not come to serve.
     if let Some(console) = console {
         let serving = console.serve(&nodes.iter().collect::<Vec<_>>());
-        let task = async move {
-            if let Err(error) = serving.await {
-                tracing::warn!(%error, "the console ended");
-            }
-        };
-        world.spawn(Bulkhead::Control, task);
+        on_its_own_thread(serving).map_err(RunError::Threads)?;
     }
     if let Go::Stop = serving(nodes, signals).await? {
         return Ok(());
@@ -217,6 +212,19 @@ async fn live(
         () = signals.stop() => Ok(()),
         end = first_end(nodes) => Err(end),
     }
+}
+
+/// A page about tens of thousands of actors takes long to build: nothing of a node waits for it.
+fn on_its_own_thread(
+    serving: impl Future<Output = std::io::Result<()>> + Send + 'static,
+) -> std::io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let serve = move || {
+        if let Err(error) = runtime.block_on(serving) {
+            tracing::warn!(%error, "the console ended");
+        }
+    };
+    std::thread::Builder::new().name("ottla-console".to_owned()).spawn(serve).map(drop)
 }
 
 /// Adds one of so many nodes. What it has begun to open when a signal comes is to be closed in order.

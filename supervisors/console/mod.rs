@@ -22,7 +22,7 @@ use connections::Few;
 pub use draw::draw;
 pub use fetch::{FetchError, fetch_tree};
 
-/// The console's address, bound: `/metrics` for Prometheus, `/tree` as JSON. It reads what the kit counts and disturbs nobody.
+/// The console's address, bound: `/metrics` for Prometheus, `/tree` as JSON.
 pub struct Console {
     #[expect(
         clippy::disallowed_types,
@@ -52,22 +52,30 @@ impl Console {
     pub fn serve(self, nodes: &[&Node]) -> impl Future<Output = io::Result<()>> + use<> {
         let nodes = nodes.iter().map(|n| (n.config().node_id.to_string(), n.world().clone()));
         let shown = Shown { worlds: nodes.collect(), looking: Semaphore::new(1) };
+        // It goes to the runtime that serves.
+        let listener = self.listener.into_std();
         let router = Router::new()
             .route("/metrics", get(metrics))
             .route("/tree", get(tree))
             .with_state(Arc::new(shown));
-        async move { axum::serve(Few::of(self.listener), router).await }
+        async move { axum::serve(Few::of(listening(listener?)?), router).await }
     }
+}
+
+#[expect(clippy::disallowed_types, reason = "the console is for people; simulations have none")]
+fn listening(socket: std::net::TcpListener) -> io::Result<tokio::net::TcpListener> {
+    tokio::net::TcpListener::from_std(socket)
 }
 
 struct Shown {
     /// Each node's world, by the node's id.
     worlds: Vec<(String, World)>,
-    /// One look at a time, however many ask: each disturbs every actor.
+    /// One look at a time, however many ask: each goes through all actors.
     looking: Semaphore,
 }
 
 async fn metrics(State(shown): State<Arc<Shown>>) -> impl IntoResponse {
+    let _look = shown.looking.acquire().await;
     let text = prometheus(shown.worlds.iter().map(|(id, world)| (id.as_str(), world.registry())));
     ([(CONTENT_TYPE, "text/plain; version=0.0.4")], text)
 }

@@ -1,6 +1,7 @@
 //! Messages, timers, replies, numbers: what one actor does with what it has.
 
 use std::cell::Cell;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use super::*;
 const LIMIT: Duration = Duration::from_secs(60);
 
 #[derive(Clone, Default)]
-struct Seen(Arc<Mutex<Vec<u64>>>);
+struct Seen(Arc<Mutex<Vec<u64>>>, Arc<AtomicU64>);
 
 struct Clerk {
     seen: Seen,
@@ -91,6 +92,10 @@ impl Actor for Clerk {
             ClerkMsg::Blocked(reply, done) => reply.send(done),
         }
         Ok(())
+    }
+
+    fn state_line(&self) -> String {
+        self.seen.1.fetch_add(1, Ordering::Relaxed).to_string()
     }
 }
 
@@ -235,4 +240,17 @@ async fn what_an_actor_sends_to_itself_comes_after_what_waits() {
     settled(&root).await;
     settled(&root).await;
     assert_eq!(*seen.0.lock().unwrap(), [2, 1]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn however_many_look_at_a_busy_actor_it_is_asked_once() {
+    let world = world();
+    let (seen, root) = clerk(&world);
+    root.me().send(ClerkMsg::Slow(Duration::from_secs(30))).await.unwrap();
+    for _ in 0..20 {
+        world.registry().look(&world).await;
+    }
+    settled(&root).await;
+    assert_eq!(seen.1.load(Ordering::Relaxed), 1);
+    assert_eq!(world.registry().look(&world).await[0].state, "1");
 }

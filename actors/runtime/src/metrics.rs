@@ -97,6 +97,8 @@ struct EntryState {
     last_failure: Option<Box<Failure>>,
     state_line: String,
     looks: u64,
+    /// A look lies in the mailbox: one is enough for all who ask meanwhile.
+    is_asked: bool,
     look: Option<Box<dyn Fn() -> bool + Send>>,
     counters: Named<Counter>,
     gauges: Named<Gauge>,
@@ -176,6 +178,7 @@ impl Registry {
             last_failure: None,
             state_line: String::new(),
             looks: 0,
+            is_asked: false,
             look: None,
             counters: Named::default(),
             gauges: Named::default(),
@@ -259,13 +262,16 @@ impl Entry {
     }
 
     pub(crate) fn set_look(&self, look: Box<dyn Fn() -> bool + Send>) {
-        lock(&self.state).look = Some(look);
+        let mut state = lock(&self.state);
+        state.look = Some(look);
+        state.is_asked = false;
     }
 
     pub(crate) fn seen(&self, state_line: String) {
         let mut state = lock(&self.state);
         state.state_line = state_line;
         state.looks += 1;
+        state.is_asked = false;
     }
 
     pub(crate) fn counter(&self, name: &'static str) -> Counter {

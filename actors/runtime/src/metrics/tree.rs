@@ -92,8 +92,11 @@ fn fold(above: &mut Vec<ActorTree>, roots: &mut Vec<ActorTree>) {
 impl Entry {
     /// Asks for the state line; the number of lines seen so far, or `None` where nobody would answer.
     fn ask(&self) -> Option<u64> {
-        let state = lock(&self.state);
-        state.look.as_ref().filter(|look| look()).map(|_| state.looks)
+        let mut state = lock(&self.state);
+        let look = state.look.as_ref()?;
+        let is_asked = state.is_asked || look();
+        state.is_asked = is_asked;
+        is_asked.then_some(state.looks)
     }
 
     fn snapshot(&self) -> ActorTree {
