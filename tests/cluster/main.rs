@@ -2,7 +2,7 @@
 //! groups; then the whole history is checked.
 //!
 //! As it stands it takes a minute and asserts no time. OTTLA_KILLS=20 kills that often each kind of node; what it says behind
-//! `MEASURED:` is judged by the step `kill -9 in a cluster` of `tests/conformance/run`.
+//! `MEASURED:` is judged by the steps `kill -9 in a cluster` and `three nodes from nothing` of `tests/conformance/run`.
 #![allow(
     clippy::disallowed_types,
     clippy::disallowed_methods,
@@ -18,6 +18,7 @@ mod network;
 mod nodes;
 mod producers;
 mod rig;
+mod starting;
 
 use std::time::{Duration, Instant};
 

@@ -165,6 +165,15 @@ impl Cluster {
         kill_process(Pid::from_child(child), signal).expect("the signal is sent");
     }
 
+    pub fn resident_mib(&self, index: usize) -> f64 {
+        let child = self.nodes[index].child.as_ref().expect("a process that runs");
+        let status =
+            fs::read_to_string(format!("/proc/{}/status", child.id())).expect("its status");
+        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");
+        let kib = resident.trim().trim_end_matches(" kB").parse::<f64>().expect("a number");
+        kib / 1024.0
+    }
+
     pub fn network(&self) -> &Network {
         self.network.as_ref().expect("a cluster in namespaces")
     }

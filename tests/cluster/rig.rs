@@ -37,7 +37,7 @@ pub struct Rig {
 }
 
 /// One cluster at a time: what is measured should not wait for a neighbour.
-fn turn() -> MutexGuard<'static, ()> {
+pub fn turn() -> MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::new(());
     TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -78,7 +78,7 @@ impl Watched {
             self.cluster.run_for(Duration::from_millis(1));
         }
         // Until the controllers have greeted them.
-        self.cluster.run_for(Duration::from_secs(1));
+        self.cluster.run_for(Duration::from_millis(300));
     }
 
     /// What is found in the end, and how long that took.

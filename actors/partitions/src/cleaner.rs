@@ -22,7 +22,7 @@ use crate::handle::PartitionHandle;
 use crate::hosted::Hosted;
 use crate::partition::PartitionMsg;
 use pick::{Candidate, Dirty};
-pub use throttle::Throttle;
+pub use throttle::{Throttle, names_replica};
 
 #[derive(Clone)]
 pub struct LogCleanerArgs {

@@ -21,6 +21,7 @@ pub use assignments::{Assignments, ForController, IsrChanges, ReplicaName};
 pub use checkpoints::{Checkpoint, Checkpoints};
 pub use cleaner::{
     CleanRequest, LogCleaner, LogCleanerArgs, LogCleanerMsg, PassFailed, PassResult, Throttle,
+    names_replica,
 };
 pub use future::FutureLog;
 pub use handle::{Append, AppendResult, Appending, PartitionHandle, Role, Serving, Standing};

@@ -17,12 +17,9 @@ pub struct Process {
     pub broker_epoch: i64,
 }
 
-/// The end of a process closes its connections and its listeners one after the other, the listeners maybe last: it is looked for
-/// after pauses of so many milliseconds.
+/// The end of a process closes its connections and its listeners one after the other, the listeners maybe last, and one that begins to
+/// serve opens them maybe after that is known: it is looked for after pauses of so many milliseconds.
 const LOOKS: [u64; 9] = [0, 10, 20, 40, 80, 160, 320, 640, 1280];
-/// Whether a listener can be reached is asked so often, if it refuses or does not answer.
-const GREETINGS: u32 = 3;
-const BETWEEN_GREETINGS: Duration = Duration::from_secs(1);
 /// Who takes longer is neither here nor gone.
 const CONNECT: Duration = Duration::from_secs(1);
 
@@ -86,11 +83,11 @@ fn addresses(broker: &BrokerRegistration) -> Vec<HostPort> {
 
 /// Whether the listener can be reached.
 pub(crate) async fn greet(world: &World, address: &HostPort) -> bool {
-    for _ in 0..GREETINGS {
+    for pause in LOOKS.map(Duration::from_millis) {
+        world.sleep(pause).await;
         if connect(world, address).await.is_ok() {
             return true;
         }
-        world.sleep(BETWEEN_GREETINGS).await;
     }
     false
 }

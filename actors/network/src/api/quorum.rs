@@ -42,6 +42,10 @@ where
     Q::Response: TryFrom<QuorumResponse> + Send + 'static,
 {
     if broker.role == ListenerKind::Controller {
+        // A broker whose way leads to a former leader looks for the new one, then, and does not tell its client of the old one.
+        if broker.quorum.status().leader_id != Some(broker.node.0) {
+            cx.note_not_controller();
+        }
         return ask(broker, cx, request);
     }
     let broker = broker.clone();

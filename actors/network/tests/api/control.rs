@@ -13,10 +13,11 @@ use wire::register_broker_record::BrokerFeature;
 use wire::update_features_request::FeatureUpdateKey;
 use wire::{
     AlterPartitionReassignmentsRequest, AlterPartitionRequest, ControllerRegistrationRequest,
-    DescribeClusterRequest, ElectLeadersRequest, ElectLeadersResponse, EnvelopeRequest,
-    FeatureLevelRecord, IncrementalAlterConfigsRequest, ListPartitionReassignmentsRequest, Message,
-    MetadataRecord, Part, PartitionChangeRecord, PartitionRecord, RegisterBrokerRecord, Request,
-    TopicRecord, UnregisterBrokerRequest, UnregisterControllerRequest, UpdateFeaturesRequest,
+    DescribeClusterRequest, DescribeQuorumRequest, ElectLeadersRequest, ElectLeadersResponse,
+    EnvelopeRequest, FeatureLevelRecord, IncrementalAlterConfigsRequest,
+    ListPartitionReassignmentsRequest, Message, MetadataRecord, Part, PartitionChangeRecord,
+    PartitionRecord, RegisterBrokerRecord, RemoveRaftVoterRequest, Request, TopicRecord,
+    UnregisterBrokerRequest, UnregisterControllerRequest, UpdateFeaturesRequest,
 };
 
 use crate::rig::{CONTROLLER, Client, NODE, Rig, dir_id, topic_id};
@@ -366,6 +367,9 @@ async fn what_a_broker_sends_on_is_answered_within_the_envelope() {
         ),
         (envelope(described), ErrorCode::InvalidRequest),
         (envelope(again), ErrorCode::InvalidRequest),
+        // This node does not lead the quorum.
+        (envelope(enveloped(&DescribeQuorumRequest::default(), 2)), ErrorCode::NotController),
+        (envelope(enveloped(&RemoveRaftVoterRequest::default(), 0)), ErrorCode::NotController),
         (envelope(cut(&whole.request_data)), ErrorCode::UnsupportedVersion),
         (envelope(whole.request_data.slice(..3)), ErrorCode::UnsupportedVersion),
     ];

@@ -305,3 +305,29 @@ async fn a_partition_that_is_deleted_or_led_here_is_fetched_no_longer() {
     };
     world.timeout(LIMIT, closed).await.expect("it ends");
 }
+
+#[tokio::test]
+async fn a_throttled_replica_that_lags_is_fetched_again_when_the_rate_allows_it() {
+    let (mut leader, _) = Leader::start().await;
+    leader.rig.resettle(&[("follower.replication.throttled.rate", "1")]);
+    leader.rig.configure(TOPIC, "follower.replication.throttled.replicas", &format!("0:{NODE}"));
+    leader
+        .rig
+        .until(TOPIC, 0, |handle| {
+            !handle.config().follower_replication_throttled_replicas.is_empty()
+        })
+        .await;
+    leader.fetch().await;
+    leader.answer_with(records(&[at(0, EPOCH, &["a"])], 1)).await;
+    assert_eq!(told(&leader.fetch().await).2, Some((1, EPOCH)), "one in sync is never held back");
+    leader.answer_with(records(&[at(1, EPOCH, &["b"])], 9)).await;
+    let world = leader.rig.world.clone();
+    let held_back = async {
+        while !format!("{:?}", world.registry().look(&world).await).contains("1 held back") {
+            tokio::task::yield_now().await;
+        }
+    };
+    world.timeout(LIMIT, held_back).await.expect("it lags, and the rate is used up");
+    leader.rig.resettle(&[]);
+    assert_eq!(told(&leader.fetch().await).2, Some((2, EPOCH)));
+}

@@ -4,6 +4,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use model::NodeId;
+
 #[derive(Debug)]
 pub struct Throttle {
     /// Bits of bytes per second.
@@ -57,6 +59,14 @@ impl Throttle {
     fn paid_at(&self) -> MutexGuard<'_, Duration> {
         self.paid_at.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether settings such as `leader.replication.throttled.replicas` name this broker's replica.
+pub fn names_replica(named: &[String], partition: i32, broker: NodeId) -> bool {
+    named.iter().any(|name| match name.split_once(':') {
+        Some((of, on)) => of.parse() == Ok(partition) && on.parse() == Ok(broker.0),
+        None => name == "*",
+    })
 }
 
 #[cfg(test)]

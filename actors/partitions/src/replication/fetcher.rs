@@ -67,6 +67,8 @@ enum Stage {
     Fetching,
     /// After an error, until some time.
     Delayed,
+    /// Until the throttle allows more.
+    HeldBack,
     /// Until there is a new leader epoch.
     Failed(String),
 }
@@ -76,8 +78,8 @@ struct Following {
     stage: Stage,
     /// Answers in a row that brought it nowhere.
     refused: usize,
-    /// Records that it lacks, as of the last fetch.
-    lag: i64,
+    /// Records that it lacks, as of the last fetch in this leader epoch.
+    lag: Option<i64>,
 }
 
 pub(super) enum FetcherMsg {
@@ -175,14 +177,19 @@ impl Actor for ReplicaFetcher {
     fn state_line(&self) -> String {
         let connected = self.leader.as_ref().is_none_or(|leader| leader.connection.is_some());
         let state = if connected { "connected" } else { "not connected" };
-        let lag = self.following.values().map(|following| following.lag).max().unwrap_or(0);
+        let lag = self.following.values().filter_map(|following| following.lag).max().unwrap_or(0);
         let failed = self.following.values().find_map(|following| match &following.stage {
             Stage::Failed(why) => Some((&following.assigned.handle.topic_partition, why)),
             _ => None,
         });
         let failed = failed.map(|(partition, why)| format!(", FAILED: {partition}: {why}"));
+        let held = |following: &&Following| matches!(following.stage, Stage::HeldBack);
+        let held = match self.following.values().filter(held).count() {
+            0 => String::new(),
+            held => format!(", {held} held back by the throttle"),
+        };
         format!(
-            "{state} to broker {}, {} partitions, lag {lag}{}",
+            "{state} to broker {}, {} partitions, lag {lag}{held}{}",
             self.args.leader,
             self.following.len(),
             failed.unwrap_or_default()
@@ -194,7 +201,7 @@ impl ReplicaFetcher {
     fn begin(&mut self, cx: &mut Cx<Self>, assigned: Assigned) {
         let key = assigned.key();
         self.following
-            .insert(key, Following { assigned, stage: Stage::Waiting, refused: 0, lag: 0 });
+            .insert(key, Following { assigned, stage: Stage::Waiting, refused: 0, lag: None });
         self.look_again(cx, key);
     }
 
@@ -220,7 +227,11 @@ impl ReplicaFetcher {
     }
 
     fn delay(&mut self, cx: &mut Cx<Self>, key: Key, pause: Duration) {
-        self.set_stage(key, Stage::Delayed);
+        self.wait(cx, key, Stage::Delayed, pause);
+    }
+
+    fn wait(&mut self, cx: &mut Cx<Self>, key: Key, stage: Stage, pause: Duration) {
+        self.set_stage(key, stage);
         let due = cx.world().mono() + pause;
         let at = self.delayed.partition_point(|(other, _)| *other <= due);
         self.delayed.insert(at, (due, key));
@@ -231,7 +242,7 @@ impl ReplicaFetcher {
         let now = cx.world().mono();
         while let Some((_, key)) = self.delayed.pop_front_if(|(due, _)| *due <= now) {
             if let Some(following) = self.following.get_mut(&key)
-                && matches!(following.stage, Stage::Delayed)
+                && matches!(following.stage, Stage::Delayed | Stage::HeldBack)
             {
                 following.stage = Stage::Waiting;
                 self.look_again(cx, key);
@@ -252,6 +263,7 @@ impl ReplicaFetcher {
         if self.leader.is_none() {
             return;
         }
+        self.hold_back(cx);
         self.tell_session(cx);
         if self.session.is_empty() || cx.world().mono() < self.paused_until {
             return;
@@ -263,6 +275,22 @@ impl ReplicaFetcher {
             let answer = Box::new(leader.fetch(request).await);
             task.done(FetcherMsg::Fetched { leader, answer }).await;
         });
+    }
+
+    /// What is throttled waits until the rate allows more; but for a replica in sync, which would fall out of sync by that.
+    fn hold_back(&mut self, cx: &mut Cx<Self>) {
+        let now = cx.world().mono();
+        let wait = |key: &Key| {
+            let following = self.following.get(key)?;
+            let lags = matches!(following.stage, Stage::Fetching) && following.lag != Some(0);
+            let wait = self.args.throttle.wait(&following.assigned.handle, now);
+            (lags && !wait.is_zero()).then_some((*key, wait))
+        };
+        let held: Vec<_> = self.changed.iter().filter_map(wait).collect();
+        for (key, wait) in held {
+            // The rate may be altered meanwhile.
+            self.wait(cx, key, Stage::HeldBack, wait.min(self.args.config.fetch_backoff));
+        }
     }
 
     fn tell_session(&mut self, cx: &mut Cx<Self>) {
@@ -333,6 +361,7 @@ impl ReplicaFetcher {
             }
             let size = found.size() as u64;
             self.fetched_bytes.add(size);
+            self.args.throttle.took(&assigned.handle, size, cx.world().mono());
             taking.push((key, assigned, asked.fetch_offset, found.data));
         }
         let task = Task::new(cx.me().clone());
@@ -364,7 +393,7 @@ impl ReplicaFetcher {
         let refused = following.refused;
         match took {
             Took::Taken { lag } => {
-                (following.lag, following.refused) = (lag, 0);
+                (following.lag, following.refused) = (Some(lag), 0);
                 self.changed.insert(key);
             }
             Took::Down => {

@@ -15,6 +15,8 @@ use wire::fetch_request::{FetchPartition, FetchTopic, ForgottenTopic};
 use wire::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use wire::{FetchRequest, FetchResponse, ListOffsetsRequest};
 
+use super::throttle::FollowerThrottle;
+
 pub(super) const EARLIEST: i64 = -2;
 pub(super) const LATEST: i64 = -1;
 
@@ -27,6 +29,7 @@ pub(super) struct FetcherArgs {
     pub(super) listener: String,
     pub(super) config: ReplicationConfig,
     pub(super) broker_epoch: Arc<AtomicI64>,
+    pub(super) throttle: FollowerThrottle,
 }
 
 /// Why the leader was not asked, or did not answer.

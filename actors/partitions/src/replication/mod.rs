@@ -7,6 +7,7 @@
 mod fetcher;
 mod leader;
 mod taking;
+mod throttle;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use runtime::{
 };
 
 use fetcher::{Assigned, FetcherArgs, FetcherMsg, ReplicaFetcher};
+use throttle::FollowerThrottle;
 
 use crate::handle::{PartitionHandle, Role};
 use crate::hosted::Hosted;
@@ -83,6 +85,7 @@ pub struct Replication {
     args: ReplicationArgs,
     image: Arc<MetadataImage>,
     fetchers: u32,
+    throttle: FollowerThrottle,
     following: BTreeMap<Key, (FetcherId, Assigned)>,
     /// Whose replicas were not told yet of what the image says, or cannot be.
     early: BTreeSet<Key>,
@@ -109,6 +112,7 @@ impl Actor for Replication {
         Ok(Replication {
             image: Arc::default(),
             fetchers: replica_fetchers(&args.settings.get()),
+            throttle: FollowerThrottle::new(args.node, args.settings.clone()),
             following: BTreeMap::new(),
             early: BTreeSet::new(),
             running: Map::new(),
@@ -286,6 +290,7 @@ impl Replication {
             listener: self.args.listener.clone(),
             config: self.args.config,
             broker_epoch: self.args.broker_epoch.clone(),
+            throttle: self.throttle.clone(),
         };
         let (seed, address) =
             Seed::of::<ReplicaFetcher>(id.name(), self.args.fetcher.clone(), args);

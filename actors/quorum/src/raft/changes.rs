@@ -154,9 +154,12 @@ impl Raft {
     pub(super) fn answer_change(&mut self, ticket: u64, refusal: Option<Refusal>) {
         let Some(ChangeAsker { asker, kind }) = self.changes.remove(&ticket) else { return };
         let code = refusal.as_ref().map_or(ErrorCode::None, |refusal| refusal.code);
-        // Where the leader is another node, Kafka says nothing.
-        let is_silent = matches!(code, ErrorCode::None | ErrorCode::NotLeaderOrFollower);
-        let own = || (!is_silent).then(|| code.message().to_owned());
+        // Where the leader is another node, Kafka's message is empty.
+        let own = || match code {
+            ErrorCode::None => None,
+            ErrorCode::NotLeaderOrFollower => Some(String::new()),
+            code => Some(code.message().to_owned()),
+        };
         let error_message = refusal.and_then(|refusal| refusal.message).or_else(own);
         let error_code = code.code();
         match kind {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use machines::metadata::MetadataImage;
 use model::settings::RACK_AWARE_SELECTOR;
 use model::{LeaderEpoch, NodeId};
-use partitions::{PartitionHandle, Throttle};
+use partitions::{PartitionHandle, Throttle, names_replica};
 use wire::FetchRequest;
 
 use super::look::Looks;
@@ -74,12 +74,7 @@ fn throttle(broker: &Broker) -> &Throttle {
 fn is_throttled(broker: &Broker, handle: &PartitionHandle) -> bool {
     let config = handle.config();
     let named = &config.leader_replication_throttled_replicas;
-    let partition = handle.topic_partition.partition;
-    !named.is_empty()
-        && named.iter().any(|name| match name.split_once(':') {
-            Some((of, on)) => of.parse() == Ok(partition) && on.parse() == Ok(broker.node.0),
-            None => name == "*",
-        })
+    names_replica(named, handle.topic_partition.partition, broker.node)
 }
 
 /// Where a consumer is, and who is there.

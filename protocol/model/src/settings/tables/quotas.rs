@@ -26,7 +26,7 @@ pub(super) const QUOTAS: Area = Area {
             "The class that decides which quota a client has.";
         Long "leader.replication.throttled.rate" = "9223372036854775807", AtLeast(0), Cluster + honoured + internal:
             "Bytes a second that leaders send for throttled replicas.";
-        Long "follower.replication.throttled.rate" = "9223372036854775807", AtLeast(0), Cluster + internal:
+        Long "follower.replication.throttled.rate" = "9223372036854775807", AtLeast(0), Cluster + honoured + internal:
             "Bytes a second that followers take for throttled replicas.";
         Long "replica.alter.log.dirs.io.max.bytes.per.second" = "9223372036854775807", AtLeast(0), Cluster + honoured + internal:
             "Bytes a second that are moved between log directories.";

@@ -66,7 +66,7 @@ pub(super) const TOPIC: Area = Area {
             "How far a record's timestamp may lie ahead of the broker's clock.";
         List "leader.replication.throttled.replicas" = "", ThrottledReplicas, Topic + honoured:
             "Replicas whose replication the leader throttles, as PARTITION:BROKER pairs, or * for all.";
-        List "follower.replication.throttled.replicas" = "", ThrottledReplicas, Topic:
+        List "follower.replication.throttled.replicas" = "", ThrottledReplicas, Topic + honoured:
             "Replicas whose replication the follower throttles, as PARTITION:BROKER pairs, or * for all.";
         Boolean "remote.storage.enable" = "false", Any, Topic:
             "Whether the topic is tiered.";
