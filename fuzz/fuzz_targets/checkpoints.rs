@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| ottla_fuzz::bodies::checkpoints(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| ottla_fuzz::run("checkpoints", data));

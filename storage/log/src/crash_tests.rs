@@ -354,26 +354,31 @@ proptest! {
 #[test]
 fn a_torn_index_of_transactions_keeps_nothing_that_its_segment_does_not_say() {
     let append = || Step::Append { batches: 1, records: 1, codec: Codec::None };
-    run(
-        17887326311221746223,
-        0,
-        small(),
-        &[
-            (vec![append(), Step::Truncate { back: 1 }], 6, Crash::PowerLoss),
-            (vec![append(), Step::Roll, Step::Close], 28, Crash::PowerLoss),
-            (
-                vec![
-                    Step::Produce { id: 4, records: 1, transactional: true },
-                    Step::Close,
-                    Step::Produce { id: 3, records: 1, transactional: true },
-                    Step::End { id: 3, commit: false },
-                    Step::End { id: 4, commit: false },
-                ],
-                u64::MAX,
-                Crash::PowerLoss,
-            ),
-        ],
-    );
+    let produce = |id| Step::Produce { id, records: 1, transactional: true };
+    let abort = |id| Step::End { id, commit: false };
+    let lives = [
+        (vec![append(), Step::Truncate { back: 1 }], 6, Crash::PowerLoss),
+        (vec![append(), Step::Roll, Step::Close], 28, Crash::PowerLoss),
+        (vec![produce(4), Step::Close, produce(3), abort(3), abort(4)], u64::MAX, Crash::PowerLoss),
+    ];
+    for seed in 0..300 {
+        run(seed, 0, small(), &lives);
+    }
+}
+
+/// The process died between the cut and its sync, and the power goes before anything else was synced.
+#[test]
+fn what_was_cut_by_a_truncation_that_was_cut_short_does_not_come_back() {
+    let append = |batches| Step::Append { batches, records: 1, codec: Codec::None };
+    let produce = Step::Produce { id: 1, records: 2, transactional: false };
+    for seed in 0..12 {
+        for budget in 10..40 {
+            let cut = vec![append(1), Step::Sync, append(6), Step::Truncate { back: 3 }];
+            let after = vec![produce.clone(), append(1)];
+            let lives = [(cut, budget, Crash::Kill), (after, u64::MAX, Crash::PowerLoss)];
+            run(seed, u32::MAX, small(), &lives);
+        }
+    }
 }
 
 /// With several segments each; the power goes, or the process, after any number of the steps on the disk.

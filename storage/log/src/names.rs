@@ -10,6 +10,8 @@ pub(crate) const SNAPSHOT: &str = ".snapshot";
 pub(crate) const DELETED: &str = ".deleted";
 pub(crate) const CLEANED: &str = ".cleaned";
 pub(crate) const SWAP: &str = ".swap";
+/// There while a log is cut: what went may come back until it is synced. Kafka passes over it.
+pub(crate) const CUTTING: &str = ".ottla_cutting";
 
 /// A file name is at most this long on every file system in use.
 const MAX_NAME: usize = 255;

@@ -17,7 +17,7 @@ use crate::error::{OpenError, ReadError};
 use crate::index::{ActiveIndex, ClosedIndex, INDEX_LAG, Index};
 use crate::leftovers;
 use crate::log::Log;
-use crate::names::{LOG, OFFSET_INDEX, TIME_INDEX, TXN_INDEX, file_name, parse_file_name};
+use crate::names::{CUTTING, LOG, OFFSET_INDEX, TIME_INDEX, TXN_INDEX, file_name, parse_file_name};
 use crate::recover::{Scan, Scanned, last_indexed, load_index};
 use crate::scan::HeaderScan;
 use crate::segment::Segment;
@@ -90,6 +90,7 @@ impl Log {
             options,
             epochs: epochs.clone(),
             txn_indexes: BTreeSet::new(),
+            cutting: false,
             closed: Vec::new(),
             tail: None,
             read: None,
@@ -99,11 +100,13 @@ impl Log {
         };
         opening.load_segments()?;
         opening.check_committed(i64::MAX)?;
-        let (report, trusted) = (opening.report, opening.trusted);
+        let (report, trusted, cutting) = (opening.report, opening.trusted, opening.cutting);
         let mut log = opening.finish(&epochs)?;
         log.open_producers(trusted, &options)?;
         let names_hold = options.clean || (options.writes_survived && options.truncated_whole);
-        if !names_hold {
+        if cutting {
+            log.finish_truncation()?;
+        } else if !names_hold {
             // Durably: else what was dropped, now or by a truncation that was cut short, could come back behind what is
             // appended next.
             log.disk.sync_dir(&log.dir)?;
@@ -134,6 +137,8 @@ struct Opening {
     epochs: LeaderEpochs,
     /// The segments that have a transaction index.
     txn_indexes: BTreeSet<i64>,
+    /// A truncation was cut short.
+    cutting: bool,
     closed: Vec<Arc<Segment>>,
     tail: Option<Tail>,
     read: Option<SegmentEnd>,
@@ -210,6 +215,7 @@ impl Opening {
     /// Ascending. Index files without a segment are removed.
     fn segment_bases(&mut self) -> Result<Vec<i64>, DiskError> {
         let names = leftovers::file_names(&*self.disk, &self.dir)?;
+        self.cutting = names.iter().any(|name| name == CUTTING);
         let mut bases: Vec<i64> = names
             .iter()
             .filter_map(|name| parse_file_name(name))

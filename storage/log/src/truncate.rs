@@ -4,13 +4,15 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 
-use disk::{Disk, DiskError};
+use disk::{Disk, DiskError, Open};
 use wire::batch::BatchHeader;
 
 use crate::error::{OpenError, ReadError};
 use crate::index::Index;
 use crate::log::Log;
-use crate::names::{DELETED, LOG, OFFSET_INDEX, SNAPSHOT, TIME_INDEX, TXN_INDEX, file_name};
+use crate::names::{
+    CUTTING, DELETED, LOG, OFFSET_INDEX, SNAPSHOT, TIME_INDEX, TXN_INDEX, file_name,
+};
 use crate::recover::Scanned;
 use crate::retention::DeletedSegments;
 use crate::segment::Segment;
@@ -122,7 +124,7 @@ impl Log {
         let segment = self.segments[index].clone();
 
         self.finish_swap()?;
-        self.begin_truncation();
+        self.begin_truncation()?;
         let deleted = self.set_aside_from(index + 1)?;
         if deleted.count > 0 {
             // What lies behind the cut goes before it: the two need not reach the disk in this order.
@@ -153,7 +155,7 @@ impl Log {
         self.tail.clear();
         self.segments = Arc::new(segments);
         self.active = scanned.active;
-        self.end_truncation(end);
+        self.end_truncation(end)?;
         self.cut_producers()?;
         Ok(Some(deleted))
     }
@@ -175,7 +177,7 @@ impl Log {
         now_ms: i64,
     ) -> Result<DeletedSegments, DiskError> {
         self.finish_swap()?;
-        self.begin_truncation();
+        self.begin_truncation()?;
         let deleted = self.set_aside_from(0)?;
         self.drop_producers()?;
         self.disk.sync_dir(&self.dir)?;
@@ -188,22 +190,37 @@ impl Log {
             any
         });
         self.log_start = offset;
-        self.end_truncation(offset);
+        self.end_truncation(offset)?;
         Ok(deleted)
     }
 
-    fn begin_truncation(&mut self) {
+    fn begin_truncation(&mut self) -> Result<(), DiskError> {
+        // Needs no sync: after a power loss there is nothing behind the cut but what came back.
+        match self.disk.open(&self.dir.join(CUTTING), Open::Create) {
+            Err(error) if !error.may_pass() => return Err(error),
+            _ => {}
+        }
         self.truncations += 1;
         if let Index::Active(index) = &self.active_segment().index {
             index.retire();
         }
+        Ok(())
     }
 
-    fn end_truncation(&mut self, end: i64) {
+    fn end_truncation(&mut self, end: i64) -> Result<(), DiskError> {
         self.end = end;
         // Not the end, where that lies between two batches: what is opened ends with a batch.
         self.recovery_point = self.recovery_point.min(self.active.next_offset);
         self.log_start = self.log_start.min(end);
         self.change_epochs(|epochs| epochs.truncate_from_end(end));
+        remove_if_there(&*self.disk, &self.dir.join(CUTTING))
+    }
+
+    /// Makes durable what is left of a truncation that was cut short: what it dropped, and does not look like a remainder,
+    /// could come back behind what is appended next.
+    pub(crate) fn finish_truncation(&self) -> Result<(), DiskError> {
+        self.active_segment().file.sync_data()?;
+        self.disk.sync_dir(&self.dir)?;
+        remove_if_there(&*self.disk, &self.dir.join(CUTTING))
     }
 }

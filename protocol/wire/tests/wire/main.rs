@@ -3,6 +3,7 @@
 // These tests read, and when blessing write, files of the repository.
 #![allow(clippy::disallowed_methods)]
 
+mod counting;
 mod framing;
 mod golden;
 mod grammar;

@@ -1,51 +1,12 @@
 //! Memory that a message may cost is bounded by its size, whatever it claims to hold.
 
-#![allow(unsafe_code)] // An allocator that counts is unsafe to declare.
-
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
-
 use bytes::Bytes;
 use ottla_wire::{DecodeError, Message, MetadataRequest, ProduceRequest, Reader};
 
+use crate::counting::peak_of;
 use crate::live_messages;
 use crate::round_trip::damage;
 use crate::sample::{Random, message};
-
-struct Counting;
-
-thread_local! {
-    static IN_USE: Cell<isize> = const { Cell::new(0) };
-    static PEAK: Cell<isize> = const { Cell::new(0) };
-}
-
-fn count(change: isize) {
-    let now = IN_USE.get() + change;
-    IN_USE.set(now);
-    PEAK.set(PEAK.get().max(now));
-}
-
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count(layout.size() as isize);
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        count(-(layout.size() as isize));
-        unsafe { System.dealloc(at, layout) }
-    }
-}
-
-#[global_allocator]
-static COUNTING: Counting = Counting;
-
-fn peak_of<T>(work: impl FnOnce() -> T) -> (T, usize) {
-    let before = IN_USE.get();
-    PEAK.set(before);
-    let done = work();
-    (done, (PEAK.get() - before) as usize)
-}
 
 #[test]
 fn damaged_messages_take_no_more_memory_than_their_size_allows() {

@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, VecDeque};
 use super::random::Random;
 
 pub(super) const BLOCK: u64 = 4096;
+/// The least that a device writes at once.
+const SECTOR: u64 = 512;
 
 /// Bytes by block; a block that is absent is zeros.
 #[derive(Debug, Clone, Default)]
@@ -169,15 +171,19 @@ impl Content {
         }
     }
 
-    /// Loses power: of what was not synced, what is kept is drawn. Nothing; all; all up to a torn write; or each
-    /// write for itself, whole, torn or lost, which is how later writes survive earlier ones.
+    /// Loses power: of what was not synced, what is kept is drawn. Nothing; all; all up to a torn write; each write for
+    /// itself, whole, torn or lost, which is how later writes survive earlier ones; or each block as it was at a moment of
+    /// its own, and the file as long as it was, or as its last block.
     pub(super) fn lose_power(&mut self, random: &mut Random) {
         let pending = std::mem::take(&mut self.pending);
         self.pending_bytes = 0;
         if !pending.is_empty() {
-            let fate = random.below(4);
+            let fate = random.below(5);
             let torn_at = random.below(pending.len() as u64) as usize;
-            for (i, change) in pending.iter().enumerate() {
+            if fate == 4 {
+                self.settle_by_block(&pending, random);
+            }
+            for (i, change) in pending.iter().enumerate().filter(|_| fate < 4) {
                 let kept = match fate {
                     0 => Kept::None,
                     1 => Kept::All,
@@ -194,12 +200,68 @@ impl Content {
     }
 
     fn settle(&mut self, change: &Change, kept: Kept, random: &mut Random) {
-        let bytes = match (kept, change) {
-            (Kept::None, _) => return,
-            (Kept::Torn, Change::Write { bytes, .. }) => random.below(bytes.len() as u64) as usize,
-            (Kept::Torn, Change::SetLen(_)) | (Kept::All, _) => usize::MAX,
+        match (kept, change) {
+            (Kept::None, _) => {}
+            (Kept::Torn, Change::Write { pos, bytes }) if random.coin() => {
+                let unit = drawn_unit(random);
+                write_blocks(&mut self.durable, bytes, *pos, unit, |_| random.coin());
+            }
+            (Kept::Torn, Change::Write { bytes, .. }) => {
+                let first_bytes = random.below(bytes.len() as u64) as usize;
+                apply(&mut self.durable, change, first_bytes);
+            }
+            (Kept::Torn, Change::SetLen(_)) | (Kept::All, _) => {
+                apply(&mut self.durable, change, usize::MAX);
+            }
+        }
+    }
+
+    fn settle_by_block(&mut self, pending: &VecDeque<Change>, random: &mut Random) {
+        let unit = drawn_unit(random);
+        // How many of the changes each block has seen.
+        let mut moments = BTreeMap::new();
+        let mut has_seen = |block: u64, change: usize, random: &mut Random| {
+            let moment = moments.entry(block);
+            *moment.or_insert_with(|| random.below(pending.len() as u64 + 1)) > change as u64
         };
-        apply(&mut self.durable, change, bytes);
+        for (i, change) in pending.iter().enumerate() {
+            match change {
+                Change::Write { pos, bytes } => {
+                    write_blocks(&mut self.durable, bytes, *pos, unit, |block| {
+                        has_seen(block, i, random)
+                    });
+                }
+                Change::SetLen(_) if random.coin() => apply(&mut self.durable, change, usize::MAX),
+                Change::SetLen(_) => {}
+            }
+        }
+        if random.coin() && self.durable.len < self.seen.len {
+            self.durable.len = self.seen.len;
+        }
+    }
+}
+
+/// Pages, or what a device writes at once of them.
+fn drawn_unit(random: &mut Random) -> u64 {
+    if random.coin() { BLOCK } else { SECTOR }
+}
+
+/// Writes of these bytes those that lie in blocks which are kept.
+fn write_blocks(
+    blocks: &mut Blocks,
+    bytes: &[u8],
+    pos: u64,
+    unit: u64,
+    mut keeps: impl FnMut(u64) -> bool,
+) {
+    let mut done = 0;
+    while done < bytes.len() {
+        let at = pos + done as u64;
+        let count = ((unit - at % unit) as usize).min(bytes.len() - done);
+        if keeps(at / unit) {
+            blocks.write(&bytes[done..done + count], at);
+        }
+        done += count;
     }
 }
 

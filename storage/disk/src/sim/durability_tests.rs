@@ -50,6 +50,47 @@ fn unsynced_writes_are_lost_torn_or_reordered() {
     }
 }
 
+/// Of one write, and of two to the same blocks: any of the blocks, each as it was then, later, or never.
+#[test]
+fn unsynced_blocks_survive_each_for_itself() {
+    let path = Path::new("/log");
+    for unit in [512, 4096] {
+        let left = outcomes(
+            |disk| {
+                let log = disk.open(path, Open::Create).unwrap();
+                disk.sync_dir(root()).unwrap();
+                log.write_at(&vec![b'0'; 3 * unit], 0).unwrap();
+                log.sync_data().unwrap();
+                log.write_at(&vec![b'1'; 3 * unit], 0).unwrap();
+                log.write_at(&vec![b'2'; 3 * unit], 0).unwrap();
+            },
+            |disk| {
+                let bytes = disk.read(path, 1 << 20).unwrap();
+                let blocks = bytes.chunks(unit).filter(|b| b.iter().all(|byte| *byte == b[0]));
+                String::from_utf8(blocks.map(|block| block[0]).collect()).unwrap()
+            },
+        );
+        for seen in ["000", "222", "101", "202", "012"] {
+            assert!(left.contains(seen), "never {seen} of {left:?}");
+        }
+    }
+}
+
+/// Where the file's length is kept apart from its blocks.
+#[test]
+fn a_file_may_end_in_zeros_that_nobody_wrote() {
+    let path = Path::new("/log");
+    let left = outcomes(
+        |disk| {
+            let log = disk.open(path, Open::Create).unwrap();
+            disk.sync_dir(root()).unwrap();
+            log.write_at(b"1111", 0).unwrap();
+        },
+        |disk| disk.read(path, 100).unwrap(),
+    );
+    assert!(left.contains(&b"\0\0\0\0"[..]), "{left:?}");
+}
+
 #[test]
 fn names_need_their_directory_synced() {
     let left = outcomes(
