@@ -4,6 +4,7 @@
 //! Supervisor: the node. Its children are one-for-one; one that fails too often goes offline alone.
 
 mod found;
+mod leaving;
 mod moves;
 mod roles;
 
@@ -29,6 +30,7 @@ use crate::handle::{PartitionHandle, Role, Standing};
 use crate::hosted::Hosted;
 use crate::log_dirs::{LogDirState, LogDirs};
 use crate::partition::{PartitionActor, PartitionArgs, PartitionMsg};
+use leaving::Leaving;
 pub use moves::AlterDirError;
 use roles::tell;
 
@@ -101,6 +103,8 @@ pub struct Partitions {
     /// Copies that were found when the node started, until their replicas are.
     futures: Map<TopicPartition, Vec<(Arc<LogDirState>, PathBuf)>>,
     promoting: BTreeSet<TopicPartition>,
+    /// By the name of their actors, which do not end though they were killed.
+    leaving: Map<String, Leaving>,
     /// What a predecessor hosted, until it is started anew.
     earlier: Map<(Uuid, i32), Arc<PartitionHandle>>,
     /// Directories whose checkpoint files still name logs that are gone.
@@ -155,6 +159,7 @@ impl Actor for Partitions {
             preferred: Map::new(),
             futures: Map::new(),
             promoting: BTreeSet::new(),
+            leaving: Map::new(),
             earlier,
             rewritten: Vec::new(),
         })
@@ -203,10 +208,14 @@ impl Actor for Partitions {
     }
 
     async fn child_changed(&mut self, cx: &mut Cx<Self>, event: ChildEvent) -> Outcome {
-        if let ChildChange::Offline { cause } = event.change
-            && !self.copy_given_up(cx, &event.name, &cause).await
-        {
-            tracing::error!(partition = event.name, %cause, "replica is offline");
+        match event.change {
+            ChildChange::Offline { cause } => {
+                if !self.copy_given_up(cx, &event.name, &cause).await {
+                    tracing::error!(partition = event.name, %cause, "replica is offline");
+                }
+            }
+            ChildChange::Stopped { .. } => self.left(cx, &event.name).await?,
+            ChildChange::Spawned { .. } | ChildChange::Restarting { .. } => {}
         }
         Ok(())
     }
@@ -330,6 +339,9 @@ impl Partitions {
         earlier: Option<Arc<PartitionHandle>>,
     ) -> Outcome {
         let topic_partition = TopicPartition::new(change.topic.name.clone(), change.partition);
+        if self.leaving.contains_key(&partition_dir_name(&topic_partition)) {
+            return Ok(());
+        }
         let handle = match earlier {
             Some(handle) => {
                 handle.set_config(config);
@@ -391,11 +403,13 @@ impl Partitions {
         handle.set_deleted();
         self.call_off(cx, handle, true).await;
         self.args.hosted.remove(handle);
-        let name = partition_dir_name(&handle.topic_partition);
-        cx.stop_child(&name).await;
-        let dir = handle.log_dir();
+        let (name, dir) = (handle.dir_name(), handle.log_dir());
+        let gone = cx.stop_child(&name).await;
         dir.uncount_replica();
-        self.set_aside(cx, &dir, &handle.topic_partition, kind);
+        match gone {
+            true => self.set_aside(cx, &dir, &handle.topic_partition, kind),
+            false => self.leaves(name, handle, dir, None, kind),
+        }
     }
 
     async fn reconfigure(

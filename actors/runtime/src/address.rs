@@ -149,9 +149,7 @@ impl<M: Message> Ref<M> {
 
     /// Waits until it has started; its end where it ended instead.
     pub async fn started(&self) -> Result<(), Exit> {
-        let lifecycle = &self.identity.lifecycle;
-        lifecycle.reached(Phase::Running).await;
-        if lifecycle.phase() == Phase::Ended { Err(lifecycle.exit()) } else { Ok(()) }
+        self.identity.lifecycle.started().await
     }
 
     /// Waits until it, its tasks and its children are gone.

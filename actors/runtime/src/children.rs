@@ -162,8 +162,7 @@ impl Children {
     pub(crate) async fn started(&self, key: u64) -> Result<(), Exit> {
         let live = self.list.get(&key).and_then(|child| child.live.as_ref());
         let Some(lifecycle) = live.map(|live| live.lifecycle.clone()) else { return Ok(()) };
-        lifecycle.reached(Phase::Running).await;
-        if lifecycle.phase() == Phase::Ended { Err(lifecycle.exit()) } else { Ok(()) }
+        lifecycle.started().await
     }
 
     /// Spawns the next incarnation of a child that is due.
@@ -212,11 +211,17 @@ impl Children {
         true
     }
 
+    /// Whether there is none of this name any more.
     pub(crate) async fn remove(&mut self, name: &str) -> bool {
-        let Some(key) = self.names.get(name).copied() else { return false };
-        self.halt(key).await;
-        self.forget(key);
-        true
+        let Some(key) = self.names.get(name).copied() else { return true };
+        if let Some(child) = self.list.get_mut(&key) {
+            child.dismissed = true;
+        }
+        let ended = self.halt(key).await;
+        if ended {
+            self.forget(key);
+        }
+        ended
     }
 
     pub(crate) fn revive(&mut self, name: &str) -> bool {
@@ -249,10 +254,11 @@ impl Children {
     async fn halt(&mut self, key: u64) -> bool {
         let Some(child) = self.list.get_mut(&key) else { return true };
         child.due = false;
-        let Some(live) = child.live.take() else { return true };
+        let Some(live) = &child.live else { return true };
         let ended = live.lifecycle.reached(Phase::Ended);
         live.control.stop();
         if self.world.timeout(child.seed.spec.shutdown, ended).await.is_ok() {
+            child.live = None;
             return true;
         }
         let path = child.entry.path();
@@ -260,7 +266,9 @@ impl Children {
         live.control.kill();
         let ended = live.lifecycle.reached(Phase::Ended);
         let ended = self.world.timeout(KILL_GRACE, ended).await.is_ok();
-        if !ended {
+        if ended {
+            child.live = None;
+        } else {
             tracing::error!(%path, "is stuck: it does not end even when killed");
         }
         ended
@@ -292,7 +300,7 @@ impl Children {
             }
             let event = child.event(ChildChange::Stopped { failure: exit.failure().cloned() });
             self.forget(key);
-            return Ok((vec![event], None));
+            return Ok((vec![event], self.rest_is_due()));
         };
         let (now, intensity) = (self.world.mono(), child.seed.spec.intensity);
         let failed = child.failed.get_or_insert_default();
@@ -302,7 +310,8 @@ impl Children {
         };
         child.entry.failed(&cause);
         if too_many {
-            return self.give_up(key, failures, cause).map(|event| (vec![event], None));
+            let event = self.give_up(key, failures, cause)?;
+            return Ok((vec![event], self.rest_is_due()));
         }
         let after = child.seed.spec.backoff.delay(failures, &mut self.world.random("backoff"));
         child.due = true;
@@ -311,9 +320,15 @@ impl Children {
         tracing::warn!(%path, %cause, ?after, "failed and is restarted");
         let mut events = vec![child.event(ChildChange::Restarting { cause: cause.clone(), after })];
         for other in self.siblings_of(key) {
-            events.extend(self.halt_for_group(other, &cause, after).await);
+            events.extend(self.halt_for_group(other, &cause, after).await?);
         }
         Ok((events, Some(after)))
+    }
+
+    /// At once, where a group that restarts waited for one that does not come back.
+    fn rest_is_due(&self) -> Option<Duration> {
+        let group = self.strategy != Strategy::OneForOne;
+        (group && self.list.values().any(|child| child.due)).then_some(Duration::ZERO)
     }
 
     fn give_up(
@@ -323,18 +338,11 @@ impl Children {
         cause: Failure,
     ) -> Result<ChildEvent, Failure> {
         let Some(child) = self.list.get_mut(&key) else { return Err(cause) };
-        child.entry.set_status(Status::Offline);
-        let path = child.entry.path().clone();
+        let path = child.entry.path();
         let within = child.seed.spec.intensity.within;
         tracing::error!(%path, %cause, failures, ?within, "failed too often: given up");
-        match child.seed.spec.give_up {
-            GiveUp::Offline => Ok(child.event(ChildChange::Offline { cause })),
-            GiveUp::Escalate => {
-                let text =
-                    format!("{path} failed {failures} times within {within:?}, last: {cause}");
-                Err(Failure { message: text, kind: FailureKind::Error, location: None })
-            }
-        }
+        let text = format!("{path} failed {failures} times within {within:?}, last: {cause}");
+        child.given_up(text, cause)
     }
 
     /// Who restarts with a failed child, the last spawned first.
@@ -352,25 +360,26 @@ impl Children {
         key: u64,
         cause: &Failure,
         after: Duration,
-    ) -> Option<ChildEvent> {
+    ) -> Result<Option<ChildEvent>, Failure> {
         if self.list.get(&key).is_none_or(|child| child.live.is_none()) {
-            return None;
+            return Ok(None);
         }
         let ended = self.halt(key).await;
-        let child = self.list.get_mut(&key)?;
+        let Some(child) = self.list.get_mut(&key) else { return Ok(None) };
         if !ended {
-            child.entry.set_status(Status::Offline);
-            let cause = Failure::of_kind(FailureKind::Killed, "stuck: it does not end when killed");
-            return Some(child.event(ChildChange::Offline { cause }));
+            // Its end, when it comes, counts as a failure.
+            let text = format!("{} is stuck: it does not end even when killed", child.entry.path());
+            let stuck = Failure::of_kind(FailureKind::Killed, text.as_str());
+            return child.given_up(text, stuck).map(Some);
         }
-        if child.seed.spec.restart == Restart::Temporary {
+        if child.dismissed || child.seed.spec.restart == Restart::Temporary {
             let event = child.event(ChildChange::Stopped { failure: None });
             self.forget(key);
-            return Some(event);
+            return Ok(Some(event));
         }
         child.due = true;
         child.entry.set_status(Status::Restarting);
-        Some(child.event(ChildChange::Restarting { cause: cause.clone(), after }))
+        Ok(Some(child.event(ChildChange::Restarting { cause: cause.clone(), after })))
     }
 
     /// Spawns all that are due, in order; where they depend on each other, each after the one before has started.
@@ -402,6 +411,17 @@ impl Child {
             hook(&event);
         }
         event
+    }
+
+    /// What its policy says of one that does not come back: it is offline alone, or its parent fails, of this.
+    fn given_up(&self, parents: String, cause: Failure) -> Result<ChildEvent, Failure> {
+        self.entry.set_status(Status::Offline);
+        match self.seed.spec.give_up {
+            GiveUp::Offline => Ok(self.event(ChildChange::Offline { cause })),
+            GiveUp::Escalate => {
+                Err(Failure { message: parents, kind: FailureKind::Error, location: None })
+            }
+        }
     }
 
     /// The failure that its policy makes of an end; `None` where it is forgotten.

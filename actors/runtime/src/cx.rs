@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::actor::{Actor, Failure, Message};
 use crate::address::{Address, ParentMailbox, Ref};
 use crate::children::{Children, Seed};
+use crate::lent::Lent;
 use crate::lifecycle::{Exit, Latch, Lifecycle};
 use crate::metrics::{Counter, Entry, Gauge, Stats};
 use crate::policy::{ChildEvent, ChildSpec, SpawnError, Strategy};
@@ -101,14 +102,15 @@ impl<A: Actor> Cx<A> {
         self.children().add(seed).map(|_| ())
     }
 
-    /// Spawns a child and waits until it has started.
+    /// Spawns a child and waits until it has started. A first start that fails is an error here, whatever the child's policy.
     pub async fn spawn_seed_and_wait(&mut self, seed: Seed) -> Result<(), Failure> {
         let children = self.children();
         let key = children.add(seed)?;
         children.started(key).await.map_err(Failure::from)
     }
 
-    /// Stops a child, waits for its end and forgets it. False where there is none of this name.
+    /// Stops a child, waits for its end and forgets it. False where it does not end even when killed: it keeps its name until it
+    /// does, which [`ChildChange::Stopped`](crate::ChildChange::Stopped) tells.
     pub async fn stop_child(&mut self, name: &str) -> bool {
         self.children().remove(name).await
     }
@@ -176,16 +178,57 @@ impl<A: Actor> Cx<A> {
         job: impl FnOnce() -> T + Send + 'static,
         message: impl FnOnce(Result<T, JobLost>) -> A::Msg + Send + 'static,
     ) {
-        let (world, me, latch) = (self.world().clone(), self.me.clone(), self.latch.clone());
+        let (me, running) = (self.me.clone(), self.blocking(name, job));
         self.spawn_task(async move {
+            let result = running.await;
+            let _ = me.send(message(result)).await;
+        });
+    }
+
+    /// Runs a blocking job, for which the actor waits. It counts as alive until the job has ended, also where it is killed
+    /// meanwhile: what the job works on is not its successor's before.
+    pub fn blocking<T: Send + 'static, F: FnOnce() -> T + Send + 'static>(
+        &self,
+        name: &'static str,
+        job: F,
+    ) -> impl Future<Output = Result<T, JobLost>> + Send + use<A, T, F> {
+        let (world, latch) = (self.world().clone(), self.latch.clone());
+        async move {
             let body = move || {
                 let result = job();
                 drop(latch);
                 result
             };
-            let result = world.blocking(name, body).await;
-            let _ = me.send(message(result)).await;
+            world.blocking(name, body).await
+        }
+    }
+
+    /// As [`Cx::blocking`], on a part of the actor's state, which the job has meanwhile.
+    pub fn lend<'a, P, T, F>(
+        &self,
+        name: &'static str,
+        part: &'a mut Lent<P>,
+        job: F,
+    ) -> impl Future<Output = Result<T, JobLost>> + Send + use<'a, A, P, T, F>
+    where
+        P: Send + 'static,
+        T: Send + 'static,
+        F: FnOnce(&mut P) -> T + Send + 'static,
+    {
+        let running = part.take().map(|mut lent| {
+            self.blocking(name, move || {
+                let result = job(&mut lent);
+                (lent, result)
+            })
         });
+        async move {
+            let Some(running) = running else {
+                return Err(JobLost::Panicked(format!("what {name} needs was lost before")));
+            };
+            let (lent, result) = running.await?;
+            part.give_back(lent);
+            Ok(result)
+        }
     }
 
     /// A number of this actor's own that only grows, kept over restarts.

@@ -1,7 +1,7 @@
 //! The life of one incarnation, and the barrier at its end: it has ended when its state, its tasks and jobs, and all its
 //! descendants are dropped; only then is its parent told.
 
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use tokio::sync::Notify;
@@ -38,6 +38,7 @@ impl Exit {
 #[derive(Debug, Default)]
 pub(crate) struct Lifecycle {
     phase: AtomicU8,
+    ran: AtomicBool,
     /// Boxed: there are as many as actors, and few have ended.
     exit: OnceLock<Box<Exit>>,
     changed: Notify,
@@ -54,6 +55,9 @@ impl Lifecycle {
     }
 
     pub(crate) fn enter(&self, phase: Phase) {
+        if phase == Phase::Running {
+            self.ran.store(true, Ordering::Release);
+        }
         self.phase.fetch_max(phase as u8, Ordering::AcqRel);
         self.changed.notify_waiters();
     }
@@ -66,6 +70,16 @@ impl Lifecycle {
     pub(crate) fn exit(&self) -> Exit {
         let killed = || Box::new(Exit::Failed(Failure::of_kind(FailureKind::Killed, "killed")));
         Exit::clone(self.exit.get_or_init(killed))
+    }
+
+    /// Ends when it has started; with its end where its start failed, or it has ended already.
+    pub(crate) async fn started(&self) -> Result<(), Exit> {
+        self.reached(Phase::Running).await;
+        match self.phase() {
+            Phase::Ended => Err(self.exit()),
+            _ if self.ran.load(Ordering::Acquire) => Ok(()),
+            _ => Err(self.exit()),
+        }
     }
 
     /// Ends when the phase is at least this one.

@@ -275,8 +275,8 @@ impl<A: Actor> Running<A> {
     ) -> Result<(), ractor::ActorProcessingErr> {
         if let Err(failure) = outcome {
             let text = failure.to_string();
-            self.cx.lifecycle().enter(Phase::Stopping);
             self.cx.lifecycle().set_exit(Exit::Failed(failure));
+            self.cx.lifecycle().enter(Phase::Stopping);
             self.cx.stop_children().await;
             return Err(text.into());
         }

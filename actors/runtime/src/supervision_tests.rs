@@ -8,6 +8,8 @@ use disk::RealDisk;
 
 use super::*;
 
+mod stuck;
+
 const LIMIT: Duration = Duration::from_secs(60);
 
 pub(crate) fn world() -> World {
@@ -74,11 +76,16 @@ enum WorkerMsg {
         until: mpsc::Receiver<()>,
     },
     JobDone,
+    /// As `Job`, in which it waits for the job.
+    Await {
+        begun: Reply<()>,
+        until: mpsc::Receiver<()>,
+    },
     Hang,
     Leave,
 }
 
-messages!(WorkerMsg { Work, Panic, Fail, Job, JobDone, Hang, Leave });
+messages!(WorkerMsg { Work, Panic, Fail, Job, JobDone, Await, Hang, Leave });
 
 impl Actor for Worker {
     const KIND: &'static str = "worker";
@@ -103,12 +110,9 @@ impl Actor for Worker {
             WorkerMsg::Panic => panic!("worker {} broke", self.args.name),
             WorkerMsg::Fail => return Err(Failure::new("worker failed")),
             WorkerMsg::Job { begun, until } => {
-                let job = move || {
-                    begun.send(());
-                    until.recv().is_ok()
-                };
-                cx.job("test", job, |_| WorkerMsg::JobDone);
+                cx.job("test", job(begun, until), |_| WorkerMsg::JobDone);
             }
+            WorkerMsg::Await { begun, until } => drop(cx.blocking("test", job(begun, until)).await),
             WorkerMsg::JobDone => self.args.notes.note("job done"),
             WorkerMsg::Hang => std::future::pending().await,
             WorkerMsg::Leave => cx.stop(),
@@ -122,6 +126,13 @@ impl Actor for Worker {
 
     fn state_line(&self) -> String {
         format!("done {}", self.done)
+    }
+}
+
+fn job(begun: Reply<()>, until: mpsc::Receiver<()>) -> impl FnOnce() -> bool {
+    move || {
+        begun.send(());
+        until.recv().is_ok()
     }
 }
 

@@ -4,7 +4,8 @@ use crate::cx::Cx;
 use crate::policy::{SpawnError, Strategy};
 use crate::reply::Reply;
 
-/// An actor that does nothing but watch over its children: those it starts with, in order, and those added later.
+/// An actor that does nothing but watch over its children: those it starts with, in order, and those added later. Where one of
+/// the former fails at its first start, so does this, and its own supervisor decides: a node that lacks something says so at once.
 pub struct Supervisor;
 
 #[derive(Clone)]
@@ -18,7 +19,7 @@ pub enum SupervisorMsg {
         seed: Seed,
         reply: Reply<Result<(), SpawnError>>,
     },
-    /// Stops the child and forgets it; whether there was one.
+    /// Stops the child and forgets it; whether there is none any more.
     Remove {
         name: String,
         reply: Reply<bool>,

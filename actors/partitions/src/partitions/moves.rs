@@ -49,7 +49,7 @@ impl AlterDirError {
     }
 }
 
-fn child_name(handle: &PartitionHandle) -> String {
+pub(super) fn child_name(handle: &PartitionHandle) -> String {
     format!("{}.future", handle.dir_name())
 }
 
@@ -147,6 +147,20 @@ impl Partitions {
         }
     }
 
+    /// Goes on with a copy whose actor ended without closing it.
+    pub(super) fn copy_again(
+        &self,
+        cx: &mut Cx<Self>,
+        handle: &Arc<PartitionHandle>,
+        future: &FutureLog,
+    ) {
+        let known = future.offsets(handle);
+        let (dir, path) = (future.dir.clone(), future.path.clone());
+        let again = Arc::new(FutureLog::new(dir, path, future.cleaned, known));
+        handle.set_future(Some(again.clone()));
+        self.copy(cx, handle, again);
+    }
+
     /// Ends a move before its end. The copy is deleted if that is wanted; the controller is told where the replica stayed.
     pub(super) async fn call_off(
         &mut self,
@@ -156,10 +170,14 @@ impl Partitions {
     ) {
         let Some(future) = handle.future() else { return };
         handle.set_future(None);
-        cx.stop_child(&child_name(handle)).await;
+        let name = child_name(handle);
+        let gone = cx.stop_child(&name).await;
         future.dir.uncount_replica();
-        if delete {
+        if delete && gone {
             self.put_aside(cx, &future.dir, &future.path, &handle.topic_partition, DirKind::Delete);
+        } else if delete {
+            let (dir, path) = (future.dir.clone(), future.path.clone());
+            self.leaves(name, handle, dir, Some(path), DirKind::Delete);
         }
         if self.applied.metadata_version().directory_assignment() {
             self.args.assignments.push(name_of(handle), handle.log_dir().id);
@@ -242,14 +260,13 @@ impl Partitions {
         if !self.promoting.insert(handle.topic_partition.clone()) {
             return;
         }
-        cx.stop_child(&child_name(handle)).await;
-        if !future.is_closed() {
+        let gone = cx.stop_child(&child_name(handle)).await;
+        if !gone || !future.is_closed() {
             self.promoting.remove(&handle.topic_partition);
-            let known = future.offsets(handle);
-            let (dir, path) = (future.dir.clone(), future.path.clone());
-            let again = Arc::new(FutureLog::new(dir, path, future.cleaned, known));
-            handle.set_future(Some(again.clone()));
-            return self.copy(cx, handle, again);
+            if gone {
+                self.copy_again(cx, handle, &future);
+            }
+            return;
         }
         let (me, from) = (cx.me().clone(), handle.log_dir());
         let (partition, to) = (handle.topic_partition.clone(), future.dir.clone());
