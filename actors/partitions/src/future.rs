@@ -313,7 +313,7 @@ impl FutureReplica {
                 opened => opened,
             }
         };
-        let opened = cx.world().blocking("open future log", job).await;
+        let opened = cx.blocking("open future log", job).await;
         Ok(opened.map_err(Failure::from)?.map_err(CopyError::Opened)?)
     }
 

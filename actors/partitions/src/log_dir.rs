@@ -127,7 +127,7 @@ impl Actor for LogDir {
         }
         let (state, hosted) = (self.args.state.clone(), self.args.hosted.clone());
         let epoch = self.args.broker_epoch.load(Ordering::Acquire);
-        let last = cx.world().blocking("last checkpoints", move || {
+        let last = cx.blocking("last checkpoints", move || {
             state.write_checkpoints(&hosted, &Checkpoint::ALL)?;
             if state.is_closed(&hosted) {
                 CleanShutdown { broker_epoch: (epoch >= 0).then_some(BrokerEpoch(epoch)) }

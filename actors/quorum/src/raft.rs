@@ -259,7 +259,7 @@ impl Actor for Raft {
             fixed_voters: args.fixed_voters.clone(),
             now_ms: cx.world().now().wall_ms,
         };
-        let opened = cx.world().blocking("open metadata log", move || opening.run()).await??;
+        let opened = cx.blocking("open metadata log", move || opening.run()).await??;
         args.log_dir.rewritten(&dir);
         let mut raft = Raft {
             consensus: Consensus::new(ConsensusConfig {

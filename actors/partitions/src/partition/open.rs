@@ -111,7 +111,7 @@ async fn open_in_turn(
     };
     let opened = {
         let _turn = log_dir.recovery().turn(&handle.topic_partition).await;
-        cx.world().blocking("open log", job).await?
+        cx.blocking("open log", job).await?
     };
     // One that is refused stays what it is, and would be refused again.
     if opened.as_ref().err().is_none_or(|error| error.disk().is_none()) {

@@ -54,7 +54,7 @@ impl PartitionActor {
             disk.sync_dir(dir)?;
             Ok::<i64, Failure>(end)
         };
-        let end = match cx.world().blocking("promote", job).await? {
+        let end = match cx.blocking("promote", job).await? {
             Ok(end) => end,
             Err(error) => {
                 let partition = &self.handle.topic_partition;

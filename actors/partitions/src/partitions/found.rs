@@ -77,7 +77,7 @@ impl Partitions {
         let mut looked = Vec::new();
         for dir in self.args.log_dirs.0.clone() {
             let looked_at = dir.clone();
-            let found = cx.world().blocking("look at logs", move || look(&looked_at)).await?;
+            let found = cx.blocking("look at logs", move || look(&looked_at)).await?;
             looked.push((dir, found));
         }
         let all = looked.iter().flat_map(|(_, found)| found);
@@ -178,7 +178,7 @@ impl Partitions {
         for dir in dirs.into_iter().filter(|dir| dir.is_online()) {
             let (written, hosted) = (dir.clone(), self.args.hosted.clone());
             let job = move || written.write_checkpoints(&hosted, &Checkpoint::ALL);
-            if let Err(error) = cx.world().blocking("checkpoints", job).await? {
+            if let Err(error) = cx.blocking("checkpoints", job).await? {
                 dir.checkpoints_failed(&error);
             }
         }
