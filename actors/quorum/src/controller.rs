@@ -133,6 +133,11 @@ impl ControllerHandle {
         self
     }
 
+    /// Tells who leads, where it finds the active controller wherever that is.
+    pub(crate) fn leadership(&self) -> Option<Watch<RaftStatus>> {
+        self.elsewhere.as_ref().map(|elsewhere| elsewhere.status.clone())
+    }
+
     /// A connection to this node ended on which a broker's heartbeats came.
     pub async fn contact_lost(&self, process: Process) {
         // One that is down looks for all brokers when it leads again.

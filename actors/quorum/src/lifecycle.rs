@@ -124,6 +124,19 @@ impl Actor for Lifecycle {
                 }
             }
         });
+        if let Some(mut status) = args.controller.leadership() {
+            let me = cx.me().clone();
+            cx.spawn_task(async move {
+                let mut leader = status.get().leader_id;
+                loop {
+                    leader = status.until(|status| status.leader_id != leader).await.leader_id;
+                    // By the connection of the heartbeats a new controller hears of this process's end.
+                    if leader.is_some() && me.send(LifecycleMsg::Beat).await.is_err() {
+                        return;
+                    }
+                }
+            });
+        }
         for dir in &args.log_dirs.0 {
             let (me, mut changes) = (cx.me().clone(), dir.changes());
             cx.spawn_task(async move {
