@@ -3,6 +3,7 @@
 mod connections;
 mod draw;
 mod fetch;
+pub mod metrics;
 
 use std::io;
 use std::net::SocketAddr;
@@ -55,7 +56,7 @@ impl Console {
         // It goes to the runtime that serves.
         let listener = self.listener.into_std();
         let router = Router::new()
-            .route("/metrics", get(metrics))
+            .route("/metrics", get(expose))
             .route("/tree", get(tree))
             .with_state(Arc::new(shown));
         async move { axum::serve(Few::of(listening(listener?)?), router).await }
@@ -74,7 +75,7 @@ struct Shown {
     looking: Semaphore,
 }
 
-async fn metrics(State(shown): State<Arc<Shown>>) -> impl IntoResponse {
+async fn expose(State(shown): State<Arc<Shown>>) -> impl IntoResponse {
     let _look = shown.looking.acquire().await;
     let text = prometheus(shown.worlds.iter().map(|(id, world)| (id.as_str(), world.registry())));
     ([(CONTENT_TYPE, "text/plain; version=0.0.4")], text)

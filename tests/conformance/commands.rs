@@ -55,7 +55,32 @@ fn assert_shown(console: SocketAddr) {
             &format!("ottla_handling_seconds_bucket{partition},le=\"+Inf\"}}"),
         ],
     );
+    assert_told_of(&page.body);
     assert!(get(console, "/nothing").head.contains("404"));
+}
+
+/// docs/METRICS.md tells of everything that is shown.
+fn assert_told_of(metrics: &str) {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/METRICS.md");
+    let told = fs::read_to_string(path).expect("docs/METRICS.md");
+    let label = |line: &str, name: &str| {
+        let (_, rest) = line.split_once(&format!("{name}=\""))?;
+        Some(rest.split_once('"')?.0.to_owned())
+    };
+    for line in metrics.lines() {
+        let row = match line.strip_prefix("# TYPE ").and_then(|family| family.split_once(' ')) {
+            Some((family, kind)) => format!("| `{family}` | {kind} |"),
+            None if line.starts_with("ottla_actor_number") => {
+                let (of, name) = (label(line, "kind"), label(line, "name"));
+                format!("| `{}` | `{}` |", of.unwrap_or_default(), name.unwrap_or_default())
+            }
+            None if line.starts_with("ottla_credits_") => {
+                format!("| `{}` |", label(line, ",name").unwrap_or_default())
+            }
+            None => continue,
+        };
+        assert!(told.contains(&row), "{line}: not in docs/METRICS.md");
+    }
 }
 
 fn produce_to_orders(node: &Node) {

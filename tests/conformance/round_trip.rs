@@ -18,7 +18,7 @@ fn topic_of_twelve(node: &Node, name: &str) -> String {
 }
 
 /// Reads with all members at once until `count` records have come.
-fn read_together(members: &[BaseConsumer], count: usize) -> Vec<Received> {
+pub fn read_together(members: &[BaseConsumer], count: usize) -> Vec<Received> {
     let begin = Instant::now();
     let read = AtomicUsize::new(0);
     let read_one = |member: &BaseConsumer| {

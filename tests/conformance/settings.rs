@@ -9,7 +9,6 @@ use crate::starting::home;
 use crate::unique;
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 use std::fs;
-use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -18,7 +17,7 @@ const LIMIT: Duration = Duration::from_secs(20);
 const REQUEST_TIMED_OUT: i16 = 7;
 const MESSAGE_TOO_LARGE: i16 = 10;
 
-fn until(what: &str, reached: impl Fn() -> bool) {
+pub fn until(what: &str, reached: impl Fn() -> bool) {
     let begin = Instant::now();
     while !reached() {
         assert!(begin.elapsed() < LIMIT, "waited for {what}");
@@ -89,26 +88,35 @@ fn fetch_sessions_are_as_many_as_there_are_slots() {
     assert_eq!(ids[2..], [0, 0], "a session can only be replaced when it has rested");
 }
 
-/// The node's own end of a connection to it: its socket, by the port that the client has.
-fn servers_socket(node: &Node, client: SocketAddr) -> rustix::fd::OwnedFd {
+/// The node's own end of a connection with these ports, its own and the other's; none where it has none such.
+pub fn socket_between(
+    node: &Node,
+    own: Option<u16>,
+    other: Option<u16>,
+) -> Option<rustix::fd::OwnedFd> {
     let pid = node.pid().expect("a process of the test's own");
     let table = fs::read_to_string(format!("/proc/{pid}/net/tcp")).expect("/proc");
-    let ports = |line: &str| {
+    let is_wanted = |line: &&str| {
         let mut words = line.split_whitespace().skip(1);
-        let mut port = || u16::from_str_radix(words.next()?.split_once(':')?.1, 16).ok();
-        Some((port()?, port()?))
+        let mut is = |wanted: Option<u16>| {
+            let port = words.next().and_then(|word| word.split_once(':'));
+            let port = port.and_then(|(_, port)| u16::from_str_radix(port, 16).ok());
+            wanted.is_none_or(|wanted| port == Some(wanted))
+        };
+        is(own) & is(other)
     };
-    let wanted = Some((node.address.port(), client.port()));
-    let line = table.lines().find(|line| ports(line) == wanted).expect("the connection");
-    let inode = format!("socket:[{}]", line.split_whitespace().nth(9).expect("an inode"));
+    let inode =
+        |line: &str| line.split_whitespace().nth(9).map(|inode| format!("socket:[{inode}]"));
+    let inodes: Vec<String> = table.lines().filter(is_wanted).filter_map(inode).collect();
     let fds = fs::read_dir(format!("/proc/{pid}/fd")).expect("/proc");
-    let is_it =
-        |fd: &fs::DirEntry| fs::read_link(fd.path()).is_ok_and(|to| to == Path::new(&inode));
-    let fd = fds.flatten().find(is_it).expect("the socket").file_name();
+    let is_it = |fd: &fs::DirEntry| {
+        fs::read_link(fd.path()).is_ok_and(|to| inodes.iter().any(|inode| to == Path::new(inode)))
+    };
+    let fd = fds.flatten().find(is_it)?.file_name();
     let fd: i32 = fd.to_string_lossy().parse().expect("a number");
     let pid = Pid::from_raw(pid.cast_signed()).expect("a process");
     let process = pidfd_open(pid, PidfdFlags::empty()).expect("a child");
-    pidfd_getfd(process, fd, PidfdGetfdFlags::empty()).expect("a child's descriptor")
+    Some(pidfd_getfd(process, fd, PidfdGetfdFlags::empty()).expect("a child's descriptor"))
 }
 
 #[test]
@@ -118,7 +126,8 @@ fn sockets_have_the_buffers_that_are_asked_for() {
     let Some(node) = Node::start_own_with(test, &settings) else { return };
     let mut connection = node.connect();
     assert!(connection.is_served());
-    let socket = servers_socket(&node, connection.stream().local_addr().expect("an address"));
+    let client = connection.stream().local_addr().expect("an address").port();
+    let socket = socket_between(&node, Some(node.address.port()), Some(client)).expect("its end");
     // Linux doubles what is asked for, for its own bookkeeping: socket(7).
     let sent = rustix::net::sockopt::socket_send_buffer_size(&socket).expect("a socket");
     let received = rustix::net::sockopt::socket_recv_buffer_size(&socket).expect("a socket");
@@ -265,7 +274,7 @@ fn retention_altered_while_the_node_runs_holds_from_then_on() {
     }
 }
 
-fn described(connection: &mut Connection, topic: &str, names: &[&str]) -> Vec<String> {
+pub fn described(connection: &mut Connection, topic: &str, names: &[&str]) -> Vec<String> {
     const DESCRIBE_CONFIGS: i16 = 32;
     let body = Bytes::new().i32(1).i8(2).string(topic).i32(names.len() as i32);
     let body = names.iter().fold(body, |body, name| body.string(name)).i8(0).done();
@@ -287,15 +296,19 @@ fn described(connection: &mut Connection, topic: &str, names: &[&str]) -> Vec<St
 #[test]
 fn topics_of_coordinators_are_as_they_are_set() {
     let test = "topics_of_coordinators_are_as_they_are_set";
-    let set = |prefix: &str, more: &str| {
-        format!(
-            "{prefix}.num.partitions=3,{prefix}.replication.factor=1,{prefix}.segment.bytes=1048576{more}"
-        )
-    };
-    let transactions = set("transaction.state.log", ",transaction.state.log.min.isr=1");
-    let shares = set("share.coordinator.state.topic", ",share.coordinator.state.topic.min.isr=1");
-    let all = [set("offsets.topic", ""), transactions, shares].join(",");
-    let settings: Vec<&str> = all.split(',').collect();
+    let settings = [
+        "offsets.topic.num.partitions=3",
+        "offsets.topic.replication.factor=1",
+        "offsets.topic.segment.bytes=1048576",
+        "transaction.state.log.num.partitions=3",
+        "transaction.state.log.replication.factor=1",
+        "transaction.state.log.segment.bytes=1048576",
+        "transaction.state.log.min.isr=1",
+        "share.coordinator.state.topic.num.partitions=3",
+        "share.coordinator.state.topic.replication.factor=1",
+        "share.coordinator.state.topic.segment.bytes=1048576",
+        "share.coordinator.state.topic.min.isr=1",
+    ];
     let Some(node) = Node::start_own_with(test, &settings) else { return };
     let mut connection = node.connect();
     const FIND_COORDINATOR: i16 = 10;

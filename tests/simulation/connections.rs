@@ -1,11 +1,9 @@
 //! Clients that keep the node waiting: which of them it closes, when, and that others are served meanwhile.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use ottla::runtime::sim::{Life, SimOptions, Simulation};
 use ottla::runtime::{Bulkhead, NetStream, World};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use wire::fetch_request::{FetchPartition, FetchTopic};
@@ -22,30 +20,20 @@ const PRODUCE: i16 = 9;
 const IDLE: Duration = Duration::from_secs(60);
 /// How late the node may look, and how long things travel.
 const SLACK: Duration = Duration::from_secs(6);
-/// Of virtual time, for a whole test.
-const LIMIT: Duration = Duration::from_secs(3600);
 
 /// Runs a client beside a node with these settings, to the client's end.
 fn with_node<F: Future<Output = ()> + Send + 'static>(
-    set: &'static [(&'static str, &'static str)],
+    set: &[(&'static str, &'static str)],
     client: impl Fn(World) -> F + Send + Sync + 'static,
 ) {
-    let mut simulation = Simulation::new(SimOptions::seed(11));
-    simulation.add_node(broker::NAME, move |life| async move {
-        let set = [&[("connections.max.idle.ms", "60000")], set].concat();
-        broker::serve_with(life, Arc::default(), &set).await;
-    });
-    let (done, client) = (Arc::new(AtomicBool::new(false)), Arc::new(client));
-    let ended = done.clone();
-    simulation.add_node("client", move |life: Life| {
-        let (ended, client) = (ended.clone(), client.clone());
+    let client = Arc::new(client);
+    broker::beside(&[&[("connections.max.idle.ms", "60000")], set].concat(), move |world| {
+        let client = client.clone();
         async move {
-            create_topic(&life.world).await;
-            client(life.world.clone()).await;
-            ended.store(true, Ordering::Relaxed);
+            create_topic(&world).await;
+            client(world).await;
         }
     });
-    assert!(simulation.run_until(LIMIT, || done.load(Ordering::Relaxed)), "the client waits");
 }
 
 async fn create_topic(world: &World) {

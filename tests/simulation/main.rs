@@ -16,6 +16,7 @@ mod gone;
 mod history;
 mod requests;
 mod seeds;
+mod settings;
 mod twins;
 mod wire_client;
 mod workload;

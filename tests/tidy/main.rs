@@ -3,8 +3,10 @@
 
 mod arrows;
 mod fuzz;
+mod honoured;
 mod invariants;
 mod manifest;
+mod metrics;
 mod rules;
 mod settings;
 mod source;

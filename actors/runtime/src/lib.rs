@@ -76,7 +76,9 @@ pub use lent::Lent;
 pub use lifecycle::{Exit, Phase};
 pub use loggers::{LogLevel, Loggers, NoLogLevel};
 pub use map::{FastMap, FixedHasher, Map};
-pub use metrics::{ActorTree, Counter, Gauge, MessageCount, Registry, Watchdog, prometheus};
+pub use metrics::{
+    ActorTree, Counter, Family, Gauge, MessageCount, Registry, Watchdog, families, prometheus,
+};
 pub use model::{Decision, DecisionOf, Now, Persist, Replicated, StoredRecord, Ticket, TimerOp};
 pub use policy::{
     Backoff, ChangeHook, ChildChange, ChildEvent, ChildSpec, GiveUp, Intensity, Restart,

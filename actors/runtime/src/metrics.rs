@@ -14,7 +14,7 @@ use crate::actor::Failure;
 use crate::credits::Credits;
 use crate::world::{Bulkhead, Clock};
 
-pub use prometheus::prometheus;
+pub use prometheus::{Family, families, prometheus};
 pub(crate) use stats::Stats;
 use stats::{HISTOGRAM_BUCKETS, bucket_limit_micros};
 pub use tree::{ActorTree, MessageCount};

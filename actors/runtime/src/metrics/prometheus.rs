@@ -14,8 +14,107 @@ struct Kind {
     totals: Totals,
 }
 
-/// Name, help, and the value for one kind.
-type Series<T> = (&'static str, &'static str, fn(&T) -> u64);
+/// Metrics of one name, which differ in their labels: each is there once, as Prometheus wants it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Family {
+    pub name: &'static str,
+    /// counter, gauge or histogram.
+    pub kind: &'static str,
+    /// Beside `node`, the id of the node.
+    pub labels: &'static [&'static str],
+    pub unit: &'static str,
+    pub help: &'static str,
+}
+
+/// Everything that [`prometheus`] tells, in its order.
+pub fn families() -> impl Iterator<Item = Family> {
+    let actors = GAUGES.iter().map(|(family, _)| family);
+    let actors = actors.chain(COUNTERS.iter().map(|(family, _)| family));
+    let actors = actors.chain([&HANDLED, &HANDLING, &NUMBERS]);
+    actors.chain(CREDITS.iter().map(|(family, _)| family)).copied()
+}
+
+const fn family(
+    name: &'static str,
+    kind: &'static str,
+    unit: &'static str,
+    help: &'static str,
+) -> Family {
+    Family { name, kind, labels: &["kind"], unit, help }
+}
+
+/// A family, and its value for one of those that it is told of.
+type Series<T> = (Family, fn(&T) -> u64);
+
+const GAUGES: [Series<Kind>; 4] = [
+    (family("ottla_actors", "gauge", "actors", "Actors of this kind."), |k| k.actors),
+    (family("ottla_actors_offline", "gauge", "actors", "Actors that were given up."), |k| {
+        k.offline
+    }),
+    (family("ottla_actors_stuck", "gauge", "actors", "Actors whose handler does not end."), |k| {
+        k.stuck
+    }),
+    (
+        family("ottla_mailbox_depth", "gauge", "messages", "Messages sent and not yet handled."),
+        |k| k.depth,
+    ),
+];
+
+const COUNTERS: [Series<Totals>; 2] = [
+    (
+        family(
+            "ottla_actor_restarts_total",
+            "counter",
+            "restarts",
+            "Incarnations after the first.",
+        ),
+        |t| t.restarts,
+    ),
+    (
+        family("ottla_actor_failures_total", "counter", "failures", "Incarnations that failed."),
+        |t| t.failures,
+    ),
+];
+
+const HANDLED: Family = Family {
+    labels: &["kind", "message"],
+    ..family("ottla_messages_handled_total", "counter", "messages", "Messages handled.")
+};
+
+const HANDLING: Family = family(
+    "ottla_handling_seconds",
+    "histogram",
+    "seconds",
+    "Time to handle a message, estimated from a sample.",
+);
+
+const NUMBERS: Family = Family {
+    labels: &["kind", "name"],
+    ..family("ottla_actor_number", "gauge", "by its name", "What actors count for themselves.")
+};
+
+const fn of_credits(
+    name: &'static str,
+    kind: &'static str,
+    unit: &'static str,
+    help: &'static str,
+) -> Family {
+    Family { name, kind, labels: &["name"], unit, help }
+}
+
+const CREDITS: [Series<Credits>; 3] = [
+    (of_credits("ottla_credits_limit", "gauge", "bytes", "The budget."), Credits::limit),
+    (of_credits("ottla_credits_used", "gauge", "bytes", "What of it is taken."), Credits::used),
+    (
+        of_credits(
+            "ottla_credits_waits_total",
+            "counter",
+            "waits",
+            "How often it had to be waited for.",
+        ),
+        Credits::waits,
+    ),
+];
 
 /// What one node counts.
 struct Sums {
@@ -81,7 +180,8 @@ fn kinds(nodes: &[Sums]) -> impl Iterator<Item = (String, &Kind)> {
 struct Text(String);
 
 impl Text {
-    fn head(&mut self, name: &str, kind: &str, help: &str) {
+    fn head(&mut self, family: &Family) {
+        let Family { name, kind, help, .. } = family;
         let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
     }
 
@@ -90,41 +190,30 @@ impl Text {
     }
 
     fn kinds(&mut self, nodes: &[Sums]) {
-        let gauges: [Series<Kind>; 4] = [
-            ("ottla_actors", "Actors of this kind.", |k| k.actors),
-            ("ottla_actors_offline", "Actors that were given up.", |k| k.offline),
-            ("ottla_actors_stuck", "Actors whose handler does not end.", |k| k.stuck),
-            ("ottla_mailbox_depth", "Messages sent and not yet handled.", |k| k.depth),
-        ];
-        for (name, help, value) in gauges {
-            self.head(name, "gauge", help);
+        for (family, value) in &GAUGES {
+            self.head(family);
             for (labels, sums) in kinds(nodes) {
-                self.line(name, &labels, value(sums));
+                self.line(family.name, &labels, value(sums));
             }
         }
-        let counters: [Series<Totals>; 2] = [
-            ("ottla_actor_restarts_total", "Incarnations after the first.", |t| t.restarts),
-            ("ottla_actor_failures_total", "Incarnations that failed.", |t| t.failures),
-        ];
-        for (name, help, value) in counters {
-            self.head(name, "counter", help);
+        for (family, value) in &COUNTERS {
+            self.head(family);
             for (labels, sums) in kinds(nodes) {
-                self.line(name, &labels, value(&sums.totals));
+                self.line(family.name, &labels, value(&sums.totals));
             }
         }
-        self.head("ottla_messages_handled_total", "counter", "Messages handled.");
+        self.head(&HANDLED);
         for (labels, sums) in kinds(nodes) {
             for (message, count) in &sums.totals.handled {
                 let labels = format!("{labels},message=\"{message}\"");
-                self.line("ottla_messages_handled_total", &labels, count);
+                self.line(HANDLED.name, &labels, count);
             }
         }
         self.histogram(nodes);
     }
 
     fn histogram(&mut self, nodes: &[Sums]) {
-        let name = "ottla_handling_seconds";
-        self.head(name, "histogram", "Time to handle a message, estimated from a sample.");
+        self.head(&HANDLING);
         for (labels, sums) in kinds(nodes) {
             let mut below = 0;
             let last = sums.totals.histogram.len() - 1;
@@ -143,33 +232,22 @@ impl Text {
     }
 
     fn numbers(&mut self, nodes: &[Sums]) {
-        self.head("ottla_actor_number", "gauge", "What actors count for themselves.");
+        self.head(&NUMBERS);
         for Sums { node, numbers, .. } in nodes {
             for ((kind, name), value) in numbers {
                 let labels = format!("node=\"{node}\",kind=\"{kind}\",name=\"{name}\"");
-                self.line("ottla_actor_number", &labels, value);
+                self.line(NUMBERS.name, &labels, value);
             }
         }
     }
 
     fn credits(&mut self, nodes: &[Sums]) {
-        type Value = fn(&Credits) -> u64;
-        let series: [(&str, &str, &str, Value); 3] = [
-            ("ottla_credits_limit", "gauge", "The budget.", Credits::limit),
-            ("ottla_credits_used", "gauge", "What of it is taken.", Credits::used),
-            (
-                "ottla_credits_waits_total",
-                "counter",
-                "How often it had to be waited for.",
-                Credits::waits,
-            ),
-        ];
-        for (name, kind, help, value) in series {
-            self.head(name, kind, help);
+        for (family, value) in &CREDITS {
+            self.head(family);
             for Sums { node, credits, .. } in nodes {
                 for (budget, credits) in credits {
                     let labels = format!("node=\"{node}\",name=\"{budget}\"");
-                    self.line(name, &labels, value(credits));
+                    self.line(family.name, &labels, value(credits));
                 }
             }
         }

@@ -1,0 +1,117 @@
+//! docs/METRICS.md, written from what the code shows.
+
+use std::fmt::Write;
+
+use runtime::{Family, families};
+
+/// A number that actors of one kind show of themselves: in `/tree` of each, in `/metrics` the sum of all of them.
+#[derive(Debug, Clone, Copy)]
+pub struct Number {
+    /// The actors' kind.
+    pub of: &'static str,
+    pub name: &'static str,
+    /// counter or gauge.
+    pub kind: &'static str,
+    pub unit: &'static str,
+    pub meaning: &'static str,
+}
+
+/// A budget of memory.
+#[derive(Debug, Clone, Copy)]
+pub struct Budget {
+    pub name: &'static str,
+    pub meaning: &'static str,
+}
+
+const COUNTER: &str = "counter";
+const GAUGE: &str = "gauge";
+
+const fn number(
+    of: &'static str,
+    name: &'static str,
+    kind: &'static str,
+    unit: &'static str,
+    meaning: &'static str,
+) -> Number {
+    Number { of, name, kind, unit, meaning }
+}
+
+/// Every number that a node's own actors show; those of custom actors are their authors'.
+#[rustfmt::skip]
+pub const NUMBERS: &[Number] = &[
+    number("connection", "requests", COUNTER, "requests", "Requests that were begun."),
+    number("group-coordinator", "records_written", COUNTER, "records", "Records of groups and offsets that were decided on and sent to the log."),
+    number("group-coordinator", "replies_parked", GAUGE, "replies", "Answers that wait until their records are committed."),
+    number("listener", "connections_accepted", COUNTER, "connections", "Connections that were let in."),
+    number("listener", "connections_refused", COUNTER, "connections", "Connections that were closed at once, as their address had too many (max.connections.per.ip)."),
+    number("log-cleaner", "passes", COUNTER, "passes", "Passes over a log that ended well."),
+    number("log-cleaner", "bytes_read", COUNTER, "bytes", "What passes have read."),
+    number("log-cleaner", "bytes_written", COUNTER, "bytes", "What passes have written."),
+    number("log-cleaner", "max_dirty_percent", GAUGE, "percent", "Of all logs, the largest share that is not compacted."),
+    number("log-cleaner", "uncleanable_partitions", GAUGE, "partitions", "Partitions whose logs cannot be compacted, and are left alone."),
+    number("log-cleaner", "max_compaction_delay_ms", GAUGE, "milliseconds", "Of all logs, how long the one that is most overdue has been beyond max.compaction.lag.ms."),
+    number("log-cleaner", "buffer_utilization_percent", GAUGE, "percent", "How full the fullest map of keys was in the last pass."),
+    number("log-dir", "free_bytes", GAUGE, "bytes", "Room on the disk of the log directory, when it was last measured (ottla.disk.check.interval.ms)."),
+    number("partition", "batches_appended", COUNTER, "batches", "Batches that were written to the log."),
+    number("partition", "bytes_appended", COUNTER, "bytes", "What was written to the log."),
+    number("partition", "failed_isr_updates", COUNTER, "updates", "Changes of the ISR that the controller refused, or was not asked in time."),
+    number("partition", "isr_expansions", COUNTER, "changes", "Changes that put a replica into the ISR."),
+    number("partition", "isr_shrinks", COUNTER, "changes", "Changes that put a replica out of the ISR."),
+    number("partition", "under_min_isr", GAUGE, "partitions", "Partitions led here with fewer replicas in sync than min.insync.replicas."),
+    number("partition", "under_replicated", GAUGE, "partitions", "Partitions led here whose ISR lacks a replica."),
+    number("replica-fetcher", "fetches", COUNTER, "requests", "Fetches that were sent to leaders."),
+    number("replica-fetcher", "bytes_fetched", COUNTER, "bytes", "Records that were fetched from leaders."),
+    number("replica-fetcher", "failed_partitions", GAUGE, "partitions", "Partitions that are not fetched, as their logs cannot follow their leaders'."),
+];
+
+/// Every budget that a node shows.
+pub const BUDGETS: &[Budget] = &[
+    Budget {
+        name: "request-memory",
+        meaning: "Frames of requests to the broker, from their first bytes until they are answered (queued.max.request.bytes).",
+    },
+    Budget {
+        name: "decoded-memory",
+        meaning: "What large requests to the broker are decoded into (as much again).",
+    },
+    Budget { name: "waiting-polls", meaning: "Fetches that wait for records (as much again)." },
+    Budget {
+        name: "controller-request-memory",
+        meaning: "As request-memory, of the controller's listeners.",
+    },
+    Budget {
+        name: "controller-decoded-memory",
+        meaning: "As decoded-memory, of the controller's listeners.",
+    },
+];
+
+const PREFACE: &str = "\
+# Metrics
+
+<!-- Written from the code by a test: OTTLA_BLESS=1 cargo test --test tidy -->
+
+What `/metrics` on the console (`127.0.0.1:8080`, `--console HOST:PORT|off`) tells Prometheus, in its text format. Each line has the label
+`node`, the id of the node: the nodes of a process share one exposition. `kind` is a kind of actor, as `ottla tree` and `/tree` show
+them in parentheses; the actors of a kind are summed, so that the number of lines does not grow with partitions or connections. What
+each of them shows for itself is in `/tree`. Counters begin at 0 with the process; what actors counted that are gone stays counted.
+";
+
+/// The whole document. A test holds docs/METRICS.md to it.
+pub fn document() -> String {
+    let mut text = String::from(PREFACE);
+    text += "\n## Families\n\n| Name | Type | Unit | Labels | Meaning |\n|---|---|---|---|---|\n";
+    for Family { name, kind, unit, labels, help } in families() {
+        let labels: Vec<String> = labels.iter().map(|label| format!("`{label}`")).collect();
+        let _ = writeln!(text, "| `{name}` | {kind} | {unit} | {} | {help} |", labels.join(", "));
+    }
+    text += "\n## Numbers of actors\n\n`ottla_actor_number{kind=\"...\",name=\"...\"}`, and `numbers` in `/tree`. Custom actors add their own.\n\n\
+        | Kind | Name | Type | Unit | Meaning |\n|---|---|---|---|---|\n";
+    for Number { of, name, kind, unit, meaning } in NUMBERS {
+        let _ = writeln!(text, "| `{of}` | `{name}` | {kind} | {unit} | {meaning} |");
+    }
+    text += "\n## Budgets\n\n`ottla_credits_limit{name=\"...\"}` and its neighbours, in bytes.\n\n| Name | Of what |\n|---|---|\n";
+    for Budget { name, meaning } in BUDGETS {
+        let _ = writeln!(text, "| `{name}` | {meaning} |");
+    }
+    text
+}
