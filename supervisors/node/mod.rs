@@ -125,7 +125,7 @@ fn load_one(source: &Source, set: &[(String, String)]) -> Result<Option<NodeConf
 /// The real world, for one of so many nodes that share this process's descriptors.
 pub(crate) fn real_world(handles: runtime::Handles, nodes: usize) -> World {
     let share = disk::Descriptors::of_process().share(nodes);
-    let disk = disk::PooledDisk::new(Arc::new(disk::RealDisk::new()), share.files);
+    let disk = disk::PooledDisk::with_thread(Arc::new(disk::RealDisk::new()), share.files);
     World::real_with(handles, Arc::new(disk), share.connections)
 }
 

@@ -15,8 +15,8 @@ use network::{
     Bound, Broker, BrokerParts, ConnectionQuotas, Limits, ListenerActor, ListenerArgs, READ_BUFFER,
 };
 use partitions::{
-    Assignments, Hosted, IsrChanges, LogCleaner, LogCleanerArgs, LogDir, LogDirArgs, LogDirState,
-    LogDirs, Partitions, PartitionsArgs, PartitionsMsg, Replication, ReplicationArgs,
+    Assignments, CleanerTurns, Hosted, IsrChanges, LogCleaner, LogCleanerArgs, LogDir, LogDirArgs,
+    LogDirState, LogDirs, Partitions, PartitionsArgs, PartitionsMsg, Replication, ReplicationArgs,
 };
 use quorum::{
     ControllerHandle, ControllerMsg, LifecycleMsg, LifecycleState, QuorumHandle, RaftStatus,
@@ -344,10 +344,19 @@ fn storage(shared: &Shared) -> Vec<Seed> {
         let spec = policy::storage_member();
         Seed::at::<LogDir>(format!("log-dir-{index}"), spec, args, state.address())
     });
-    let args =
-        LogCleanerArgs { hosted: shared.hosted.clone(), settings: shared.settings.subscribe() };
-    let cleaner = Seed::of::<LogCleaner>("log-cleaner", policy::storage_member(), args).0;
-    seeds.chain([cleaner]).collect()
+    let turns = Arc::new(CleanerTurns::default());
+    let cleaners = shared.log_dirs.0.iter().enumerate().map(|(index, dir)| {
+        let args = LogCleanerArgs {
+            index,
+            dir: dir.clone(),
+            turns: turns.clone(),
+            hosted: shared.hosted.clone(),
+            settings: shared.settings.subscribe(),
+        };
+        let name = format!("log-cleaner-{index}");
+        Seed::of::<LogCleaner>(name, policy::storage_member(), args).0
+    });
+    seeds.chain(cleaners).collect()
 }
 
 fn partitions_args(shared: &Shared) -> PartitionsArgs {

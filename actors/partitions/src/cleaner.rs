@@ -1,11 +1,13 @@
-//! LogCleaner: decides which compacted log is cleaned next, at which rate, and remembers those that cannot be. The passes
+//! LogCleaner: decides which compacted log of a log directory is cleaned next, and remembers those that cannot be. The passes
 //! themselves run with the partitions.
 //!
-//! Supervisor: `storage`. Bound: as many passes at a time as `log.cleaner.threads` says.
-//! Source: `LogCleaner`, `LogCleanerManager`. Departs: of several logs those that are overdue come first.
+//! Supervisor: `storage`. Bound: as many passes at a time, over all directories, as `log.cleaner.threads` says.
+//! Source: `LogCleaner`, `LogCleanerManager`. Departs: each directory has its own, so that one whose disk hangs holds up no other;
+//! of several logs those that are overdue come first.
 
 mod pick;
 mod throttle;
+mod turns;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,12 +22,20 @@ use runtime::{
 
 use crate::handle::PartitionHandle;
 use crate::hosted::Hosted;
+use crate::log_dirs::LogDirState;
 use crate::partition::PartitionMsg;
 use pick::{Candidate, Dirty};
 pub use throttle::{Throttle, names_replica};
+pub use turns::CleanerTurns;
+pub(crate) use turns::Turn;
 
 #[derive(Clone)]
 pub struct LogCleanerArgs {
+    /// The place of its directory in `log.dirs`.
+    pub index: usize,
+    pub dir: Arc<LogDirState>,
+    /// One for all.
+    pub turns: Arc<CleanerTurns>,
     pub hosted: Arc<Hosted>,
     pub settings: Watch<Values>,
 }
@@ -36,7 +46,7 @@ pub struct CleanRequest {
     /// What `to_clean` was worked out with.
     pub(crate) checkpoint: Option<i64>,
     pub(crate) buffers: Buffers,
-    pub(crate) throttle: Arc<Throttle>,
+    pub(crate) turn: Turn,
     pub(crate) reply: Reply<PassResult>,
 }
 
@@ -92,23 +102,26 @@ pub enum LogCleanerMsg {
     Resettled,
     /// The backoff is over.
     Look,
+    /// A pass is over, perhaps another directory's: who waits may have its turn.
+    Freed,
     /// From itself: how dirty the logs are.
     Found { dirty: Vec<Dirty> },
     /// A pass is over.
     Ended { partition: TopicPartition, result: PassResult },
 }
 
-runtime::messages!(LogCleanerMsg { Resettled, Look, Found, Ended });
+runtime::messages!(LogCleanerMsg { Resettled, Look, Freed, Found, Ended });
 
 pub struct LogCleaner {
     args: LogCleanerArgs,
     config: CleanerConfig,
-    throttle: Arc<Throttle>,
     /// Under way.
     passes: Map<TopicPartition, ()>,
     /// Why, by the topic's id, for one of the same name may be made anew.
     uncleanable: Map<TopicPartition, (Uuid, String)>,
     looking: bool,
+    /// There is something to do, and others have their turn.
+    waits: bool,
     timer: Option<TimerId>,
     last_failure: Option<String>,
     numbers: Numbers,
@@ -139,14 +152,25 @@ impl Actor for LogCleaner {
                 }
             }
         });
+        let (me, mut freed) = (cx.me().clone(), args.turns.freed());
+        cx.spawn_task(async move {
+            loop {
+                freed.changed().await;
+                if me.send(LogCleanerMsg::Freed).await.is_err() {
+                    return;
+                }
+            }
+        });
         let config = CleanerConfig::new(&args.settings.get());
+        args.turns.leave(args.index);
+        args.turns.throttle.hold_to(config.io_max_bytes_per_second);
         let mut cleaner = LogCleaner {
-            throttle: Arc::new(Throttle::new(config.io_max_bytes_per_second)),
             config,
             args,
             passes: Map::new(),
             uncleanable: Map::new(),
             looking: false,
+            waits: false,
             timer: None,
             last_failure: None,
             numbers: Numbers {
@@ -169,13 +193,18 @@ impl Actor for LogCleaner {
                 let config = CleanerConfig::new(&self.args.settings.get());
                 if config != self.config {
                     self.config = config;
-                    self.throttle.set_rate(config.io_max_bytes_per_second);
+                    self.args.turns.throttle.hold_to(config.io_max_bytes_per_second);
                     self.rest(cx);
                 }
             }
             LogCleanerMsg::Look => {
                 self.timer = None;
                 self.look(cx);
+            }
+            LogCleanerMsg::Freed => {
+                if self.waits {
+                    self.look(cx);
+                }
             }
             LogCleanerMsg::Found { dirty } => self.found(cx, dirty).await,
             LogCleanerMsg::Ended { partition, result } => self.ended(cx, partition, result),
@@ -188,9 +217,10 @@ impl Actor for LogCleaner {
             return "off: log.cleaner.enable is false".to_owned();
         }
         let passes: Vec<String> = self.passes.keys().map(ToString::to_string).collect();
-        let mut line = match passes.is_empty() {
-            true => "at rest".to_owned(),
-            false => format!("compacting {}", passes.join(", ")),
+        let mut line = match (passes.is_empty(), self.waits) {
+            (true, false) => "at rest".to_owned(),
+            (true, true) => "waits for its turn".to_owned(),
+            (false, _) => format!("compacting {}", passes.join(", ")),
         };
         if let Some(failure) = &self.last_failure {
             line += &format!("; last pass: {failure}");
@@ -218,17 +248,21 @@ impl LogCleaner {
         }
         let hosted = &self.args.hosted;
         self.uncleanable.retain(|partition, (topic, _)| {
-            hosted.get_by_id(*topic, partition.partition).is_some()
+            let hosted = hosted.get_by_id(*topic, partition.partition);
+            hosted.is_some_and(|handle| Arc::ptr_eq(&handle.log_dir(), &self.args.dir))
         });
         self.count_uncleanable();
         let candidates: Vec<Candidate> = hosted
             .all()
             .into_iter()
+            .filter(|handle| Arc::ptr_eq(&handle.log_dir(), &self.args.dir))
             .filter(|handle| !self.passes.contains_key(&handle.topic_partition))
             .filter(|handle| !self.uncleanable.contains_key(&handle.topic_partition))
             .filter_map(Candidate::of)
             .collect();
         if candidates.is_empty() {
+            self.waits = false;
+            self.args.turns.leave(self.args.index);
             return self.rest(cx);
         }
         self.looking = true;
@@ -262,19 +296,23 @@ impl LogCleaner {
         }
         dirty.retain(Dirty::is_due);
         dirty.sort_by(Dirty::urgency);
-        let free = self.config.threads.saturating_sub(self.passes.len());
-        let none = dirty.is_empty();
-        for dirty in dirty.into_iter().take(free) {
-            self.clean(cx, dirty).await;
+        self.waits = false;
+        if dirty.is_empty() {
+            self.args.turns.leave(self.args.index);
+            return self.rest(cx);
         }
-        if none {
-            self.rest(cx);
-        } else {
-            self.look(cx);
+        for dirty in dirty {
+            let (now, most) = (cx.world().mono(), self.config.threads);
+            let Some(turn) = self.args.turns.take(self.args.index, most, now) else {
+                self.waits = true;
+                return self.rest(cx);
+            };
+            self.clean(cx, dirty, turn).await;
         }
+        self.look(cx);
     }
 
-    async fn clean(&mut self, cx: &mut Cx<Self>, dirty: Dirty) {
+    async fn clean(&mut self, cx: &mut Cx<Self>, dirty: Dirty, turn: Turn) {
         let Dirty { candidate: Candidate { handle, checkpoint, .. }, found } = dirty;
         let Ok(to_clean) = found else { return };
         let partition = handle.topic_partition.clone();
@@ -292,8 +330,7 @@ impl LogCleaner {
             load_factor: self.config.load_factor,
             io_bytes: share(i64::from(self.config.io_buffer_bytes)),
         };
-        let throttle = self.throttle.clone();
-        let asked = Box::new(CleanRequest { to_clean, checkpoint, buffers, throttle, reply });
+        let asked = Box::new(CleanRequest { to_clean, checkpoint, buffers, turn, reply });
         self.passes.insert(partition, ());
         // One that cannot be sent drops its reply, which ends the pass.
         let _ = handle.address().send(PartitionMsg::Clean { asked }).await;

@@ -203,22 +203,16 @@ impl Actor for FutureReplica {
     }
 
     async fn stop(&mut self, cx: &mut Cx<Self>) {
-        let Some(log) = &mut self.log else { return };
-        let closed = log
-            .closing()
-            .map(|job| (job.end_offset(), cx.world().blocking("close", move || job.run())));
-        let closed = match closed {
-            Ok((end, job)) => {
-                let closed = matches!(job.await, Ok(Ok(())));
-                self.args.future.log_end.store(end, Ordering::Release);
-                if closed {
-                    self.args.future.recovery_point.store(end, Ordering::Release);
-                }
-                closed
-            }
-            Err(_) => false,
+        let Some(mut log) = self.log.take() else { return };
+        let close = move || {
+            let closing = log.closing()?;
+            let end = closing.end_offset();
+            closing.run().map(|()| end)
         };
-        self.args.future.closed.store(closed, Ordering::Release);
+        if let Ok(Ok(end)) = cx.blocking("close", close).await {
+            self.args.future.finished(end);
+            self.args.future.closed.store(true, Ordering::Release);
+        }
     }
 
     fn state_line(&self) -> String {
@@ -262,15 +256,23 @@ impl FutureReplica {
             cx.send_after(RETRY, FutureReplicaMsg::Copy);
             return Ok(());
         };
-        let copied = copy_piece(&mut log, &source, cx.world().now().wall_ms)?;
-        self.unsynced += copied;
+        let (future, now_ms, before) =
+            (self.args.future.clone(), cx.world().now().wall_ms, self.unsynced);
+        let copy = move || -> Result<_, CopyError> {
+            let copied = copy_piece(&mut log, &source, now_ms)?;
+            let caught_up = log.log_end_offset() >= source.log_end_offset();
+            let mut unsynced = before + copied;
+            if unsynced >= SYNC_EVERY || (caught_up && !future.is_caught_up()) {
+                log.sync()?;
+                unsynced = 0;
+            }
+            future.show(&log);
+            Ok((log, copied, unsynced, caught_up))
+        };
+        let (log, copied, unsynced, caught_up) =
+            cx.blocking("copy a piece", copy).await.map_err(Failure::from)??;
+        self.unsynced = unsynced;
         let end = log.log_end_offset();
-        let caught_up = end >= source.log_end_offset();
-        if self.unsynced >= SYNC_EVERY || (caught_up && !self.args.future.is_caught_up()) {
-            self.unsynced = 0;
-            sync(cx, &mut log).await?;
-        }
-        self.args.future.show(&log);
         self.log = Some(log);
         if caught_up {
             self.caught_up(cx, end).await;
@@ -338,14 +340,6 @@ impl FutureReplica {
             let _ = me.send(FutureReplicaMsg::Copy).await;
         });
     }
-}
-
-async fn sync(cx: &mut Cx<FutureReplica>, log: &mut Log) -> Result<(), CopyFailed> {
-    if let Some(job) = log.sync_job() {
-        let job = cx.world().blocking("sync", move || job.run().map(|()| job)).await;
-        log.synced(&job.map_err(Failure::from)?.map_err(CopyError::Disk)?);
-    }
-    Ok(())
 }
 
 /// Why a copy does not go on.

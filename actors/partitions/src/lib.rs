@@ -20,8 +20,8 @@ mod unsynced;
 pub use assignments::{Assignments, ForController, IsrChanges, ReplicaName};
 pub use checkpoints::{Checkpoint, Checkpoints};
 pub use cleaner::{
-    CleanRequest, LogCleaner, LogCleanerArgs, LogCleanerMsg, PassFailed, PassResult, Throttle,
-    names_replica,
+    CleanRequest, CleanerTurns, LogCleaner, LogCleanerArgs, LogCleanerMsg, PassFailed, PassResult,
+    Throttle, names_replica,
 };
 pub use future::FutureLog;
 pub use handle::{Append, AppendResult, Appending, PartitionHandle, Role, Serving, Standing};

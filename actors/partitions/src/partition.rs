@@ -21,7 +21,7 @@ use log::{DeletedSegments, Log, SyncJob};
 use machines::partition::{Effect, Event, Leadership, Partition};
 use model::settings::TopicConfig;
 use model::{LeaderEpoch, NodeId, Ticket};
-use runtime::{Actor, Counter, Cx, Failure, Map, Outcome, Reply, TimerId};
+use runtime::{Actor, Counter, Cx, Failure, Lent, Map, Outcome, Reply, TimerId};
 use wire::batch::RecordBatch;
 
 use crate::assignments::IsrChanges;
@@ -125,7 +125,7 @@ runtime::messages!(PartitionMsg {
 /// One replica.
 pub struct PartitionActor {
     handle: Arc<PartitionHandle>,
-    log: Log,
+    log: Lent<Log>,
     machine: Partition,
     isr_changes: Arc<IsrChanges>,
     config: Arc<TopicConfig>,
@@ -172,8 +172,8 @@ impl Actor for PartitionActor {
         match msg {
             PartitionMsg::Append { asked } => self.append(cx, *asked)?,
             PartitionMsg::Flush => self.flush(cx).await?,
-            PartitionMsg::Synced { result } => self.synced(cx, result)?,
-            PartitionMsg::SyncDue => self.sync_due(cx)?,
+            PartitionMsg::Synced { result } => Box::pin(self.synced(cx, result)).await?,
+            PartitionMsg::SyncDue => Box::pin(self.sync_due(cx)).await?,
             PartitionMsg::Lead { leadership } => self.lead(cx, *leadership)?,
             PartitionMsg::Follow { leader_epoch, partition_epoch } => {
                 // What was given offsets is in the log before another's records are.
@@ -191,7 +191,7 @@ impl Actor for PartitionActor {
             PartitionMsg::Configure { config } => self.configure(cx, config),
             PartitionMsg::DeleteRecords { asked } => {
                 let DeleteRecords { offset, held: _held, reply } = *asked;
-                reply.send(self.delete_records(cx, offset)?)
+                reply.send(Box::pin(self.delete_records(cx, offset)).await?)
             }
             PartitionMsg::Tick { producer_id_expiration_ms } => {
                 self.sync_if_idle(cx);
@@ -200,8 +200,8 @@ impl Actor for PartitionActor {
                 self.log.expire_producers(now_ms, producer_id_expiration_ms);
                 self.step(cx, Event::Tick { producer_id_expiration_ms })?;
             }
-            PartitionMsg::Retain => self.delete_old_segments(cx)?,
-            PartitionMsg::MakeRoom { share } => self.make_room(cx, share)?,
+            PartitionMsg::Retain => Box::pin(self.delete_old_segments(cx)).await?,
+            PartitionMsg::MakeRoom { share } => Box::pin(self.make_room(cx, share)).await?,
             PartitionMsg::RemoveFiles { of } => self.remove_files(cx, of),
             PartitionMsg::Removed { result } => {
                 if let Err(error) = result {
@@ -211,7 +211,9 @@ impl Actor for PartitionActor {
             PartitionMsg::Clean { asked } => self.clean(cx, *asked),
             PartitionMsg::Cleaned { step } => Box::pin(self.cleaned(cx, *step)).await?,
             PartitionMsg::CleanOn => self.clean_on(cx),
-            PartitionMsg::CleanEnded { failed } => self.end_pass(cx, Err(*failed))?,
+            PartitionMsg::CleanEnded { failed } => {
+                Box::pin(self.end_pass(cx, Err(*failed))).await?;
+            }
             PartitionMsg::Swapped { result } => self.swapped(cx, result)?,
             PartitionMsg::Promote { future, reply } => {
                 Box::pin(self.promote_when_clean(cx, future, reply)).await?;

@@ -314,7 +314,7 @@ impl Partitions {
         let earlier = self.earlier.remove(&(change.topic.id, change.partition));
         match hosted {
             Some(handle) if earlier.is_none() => tell(&handle, role).await,
-            _ => self.host(cx, change, config, role, earlier)?,
+            _ => self.host(cx, change, config, role, earlier).await?,
         }
         self.compare_directory(cx, image, change).await;
         Ok(())
@@ -330,7 +330,7 @@ impl Partitions {
     }
 
     /// Starts a replica that is new here, or goes on with one that a predecessor had.
-    fn host(
+    async fn host(
         &mut self,
         cx: &mut Cx<Self>,
         change: &PartitionDelta,
@@ -347,7 +347,7 @@ impl Partitions {
                 handle.set_config(config);
                 handle
             }
-            None => match self.place(change, topic_partition, config) {
+            None => match self.place(cx, change, topic_partition, config).await {
                 Some(handle) => handle,
                 None => return Ok(()),
             },
@@ -357,8 +357,8 @@ impl Partitions {
         if !handle.log_dir().is_online() {
             return Ok(());
         }
-        self.set_copies_aside(cx, &handle)?;
-        self.resume_move(cx, &handle);
+        self.set_copies_aside(cx, &handle).await?;
+        self.resume_move(cx, &handle).await;
         let spec = self.args.replica.clone();
         let watched = handle.clone();
         let producer_id_expiration_ms = i64::from(self.settings.int("producer.id.expiration.ms"));
@@ -371,8 +371,9 @@ impl Partitions {
     }
 
     /// Finds a replica its log directory, and shows it to others.
-    fn place(
+    async fn place(
         &mut self,
+        cx: &mut Cx<Self>,
         change: &PartitionDelta,
         topic_partition: TopicPartition,
         config: Arc<TopicConfig>,
@@ -381,9 +382,13 @@ impl Partitions {
         let assigned = change.after.directory(self.args.node.0);
         let assigned = assigned.unwrap_or(Uuid::UNASSIGNED_DIRECTORY);
         let holds = |dir: &LogDirState| dir.disk().exists(&dir.path.join(&name)).unwrap_or(false);
-        self.adopt_future(&topic_partition, assigned);
+        let placeable = self.adopt_future(cx, &topic_partition, assigned).await;
         let preferred = self.preferred.remove(&topic_partition);
-        let Some(dir) = self.args.log_dirs.place(assigned, preferred.as_ref(), holds) else {
+        let dir = match placeable {
+            true => self.args.log_dirs.place(assigned, preferred.as_ref(), holds),
+            false => self.args.log_dirs.offline().next().cloned(),
+        };
+        let Some(dir) = dir else {
             tracing::error!(partition = name, "no log directory is online");
             return None;
         };
@@ -407,7 +412,7 @@ impl Partitions {
         let gone = cx.stop_child(&name).await;
         dir.uncount_replica();
         match gone {
-            true => self.set_aside(cx, &dir, &handle.topic_partition, kind),
+            true => self.set_aside(cx, &dir, &handle.topic_partition, kind).await,
             false => self.leaves(name, handle, dir, None, kind),
         }
     }

@@ -35,7 +35,7 @@ use machines::consensus::{
 use machines::metadata::MetadataVersion;
 use model::node_config::HostPort;
 use partitions::LogDirState;
-use runtime::{Actor, ChildSpec, Cx, Failure, Outcome, Publisher, Reply, TimerId};
+use runtime::{Actor, ChildSpec, Cx, Failure, Lent, Outcome, Publisher, Reply, TimerId};
 use wire::MetadataRecord;
 
 use crate::files::{METADATA_DIR, RecordsError};
@@ -198,7 +198,7 @@ runtime::messages!(RaftMsg {
 pub struct Raft {
     args: RaftArgs,
     dir: PathBuf,
-    log: Log,
+    log: Lent<Log>,
     consensus: Consensus,
     history: VoterHistory,
     snapshot_id: Option<OffsetAndEpoch>,
@@ -271,7 +271,7 @@ impl Actor for Raft {
                 fast_failover: args.fast_failover,
                 jitter_seed: cx.world().random("elections").next_u64(),
             }),
-            log: opened.log,
+            log: Lent::new(opened.log),
             history: opened.history,
             snapshot_id: opened.snapshot.as_ref().map(|(id, _)| *id),
             snapshot: opened.snapshot.map(|(id, snapshot)| LoadedSnapshot::new(id, snapshot)),
@@ -324,7 +324,9 @@ impl Actor for Raft {
 
     async fn stop(&mut self, cx: &mut Cx<Self>) {
         let resigned = self.step(cx, Event::Resign).await;
-        let closed = self.log.closing().map_err(Failure::from).and_then(|job| Ok(job.run()?));
+        let close = |log: &mut Log| log.closing()?.run();
+        let closed = cx.lend("close metadata log", &mut self.log, close).await;
+        let closed = closed.map_err(Failure::from).and_then(|closed| Ok(closed?));
         if let Err(error) = resigned.and(closed) {
             tracing::warn!(%error, "the metadata log was not closed; it will be recovered");
         }
@@ -358,7 +360,7 @@ impl Raft {
                         self.step(cx, Event::Flushed { end_offset }).await?;
                         self.write_next_snapshot(cx);
                     }
-                    Err(error) => self.sync_failed(error)?,
+                    Err(error) => self.sync_failed(cx, error).await?,
                 }
                 self.sync(cx);
             }
@@ -366,9 +368,9 @@ impl Raft {
                 self.write_snapshot(cx, ToWrite { id, records, version, timestamp_ms });
             }
             RaftMsg::SnapshotWritten { id, result } => {
-                self.snapshot_written(cx, id, result)?;
+                self.snapshot_written(cx, id, result).await?;
             }
-            RaftMsg::Clean => self.clean(cx)?,
+            RaftMsg::Clean => self.clean(cx).await?,
             RaftMsg::RemoveFiles { deleted } => self.remove_files(cx, deleted),
             RaftMsg::Removed { result } => {
                 if let Err(error) = result {

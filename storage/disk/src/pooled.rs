@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::io::IoSlice;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{
     Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak,
 };
@@ -17,8 +18,8 @@ const LOOKS: usize = 64;
 /// Another disk, with a bound on the files that [`Disk::keep`] holds open. A file that was closed behaves as if it were open:
 /// it is found again under its new name when it, or a directory above it, is renamed, and is read on when it is removed.
 ///
-/// A file whose writes were not synced is synced before it is closed, which whoever opens the next one waits for. Where that
-/// sync fails, its owner's next one does.
+/// A file whose writes were not synced is synced before it is closed, beside those who open the next ones; where too many
+/// are, they wait for it. Where that sync fails, its owner's next one does.
 #[derive(Debug)]
 pub struct PooledDisk {
     pool: Arc<Pool>,
@@ -41,6 +42,8 @@ struct Pool {
     failed: Mutex<Vec<Arc<Kept>>>,
     /// Entries of files that are dropped are removed when the names have grown to this many.
     sweep_at: Mutex<usize>,
+    /// Files that are to be synced and closed by a thread of its own.
+    closing: Option<SyncSender<Arc<Kept>>>,
 }
 
 #[derive(Debug)]
@@ -69,8 +72,24 @@ struct Slot {
 }
 
 impl PooledDisk {
-    /// `limit` files at most are kept open, and at least one.
+    /// `limit` files at most are kept open, and at least one. Who opens one waits for others that must be synced.
     pub fn new(inner: Arc<dyn Disk>, limit: usize) -> PooledDisk {
+        PooledDisk::closing_on(inner, limit, None)
+    }
+
+    /// As [`PooledDisk::new`], with a thread that syncs what is to be closed, a sixteenth of `limit` at most beside those.
+    pub fn with_thread(inner: Arc<dyn Disk>, limit: usize) -> PooledDisk {
+        let (closing, files) = sync_channel::<Arc<Kept>>((limit / 16).max(1));
+        let close = move || files.iter().for_each(|kept| kept.pool.sync_and_close(&kept));
+        let thread = std::thread::Builder::new().name("ottla-files".to_owned()).spawn(close);
+        PooledDisk::closing_on(inner, limit, thread.is_ok().then_some(closing))
+    }
+
+    fn closing_on(
+        inner: Arc<dyn Disk>,
+        limit: usize,
+        closing: Option<SyncSender<Arc<Kept>>>,
+    ) -> PooledDisk {
         let pool = Pool {
             inner,
             limit: limit.max(1),
@@ -80,6 +99,7 @@ impl PooledDisk {
             names: Mutex::default(),
             failed: Mutex::default(),
             sweep_at: Mutex::new(1024),
+            closing,
         };
         PooledDisk { pool: Arc::new(pool) }
     }
@@ -130,9 +150,15 @@ impl Pool {
                 }
             }
         }
-        if let Some(kept) = unsynced
-            && !kept.sync_and_close()
-        {
+        let Some(kept) = unsynced else { return };
+        let beside = self.closing.as_ref().map(|closing| closing.try_send(kept.clone()));
+        if !matches!(beside, Some(Ok(()))) {
+            self.sync_and_close(&kept);
+        }
+    }
+
+    fn sync_and_close(&self, kept: &Kept) {
+        if !kept.sync_and_close() {
             lock(&self.open).push_back(kept.me.clone());
         }
     }

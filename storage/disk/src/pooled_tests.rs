@@ -190,24 +190,41 @@ fn removed_and_replaced_files_are_read_on() {
     assert_eq!(text(&files[4]), "04");
 }
 
-/// A disk that removes slowly: it tells that it began, and waits to be let on.
+/// Where somebody tells that he is there, and waits to be let on.
 #[derive(Debug)]
-struct Slow {
-    real: RealDisk,
+struct Gate {
     begun: Sender<()>,
     go_on: Mutex<Receiver<()>>,
 }
 
-impl Disk for Slow {
-    fn remove_file(&self, path: &Path) -> Result<()> {
+impl Gate {
+    /// And those who look.
+    fn new() -> (Arc<Gate>, Receiver<()>, Sender<()>) {
+        let ((begun, begins), (go_on, waits)) = (channel(), channel());
+        (Arc::new(Gate { begun, go_on: Mutex::new(waits) }), begins, go_on)
+    }
+
+    fn pass(&self) {
         self.begun.send(()).unwrap();
         lock(&self.go_on).recv().unwrap();
+    }
+}
+
+/// A disk that removes slowly, and syncs slowly the files that are called so.
+#[derive(Debug)]
+struct Slow {
+    real: RealDisk,
+    gate: Arc<Gate>,
+}
+
+impl Disk for Slow {
+    fn remove_file(&self, path: &Path) -> Result<()> {
+        self.gate.pass();
         self.real.remove_file(path)
     }
 
     fn remove_dir_all(&self, path: &Path) -> Result<()> {
-        self.begun.send(()).unwrap();
-        lock(&self.go_on).recv().unwrap();
+        self.gate.pass();
         self.real.remove_dir_all(path)
     }
 
@@ -216,7 +233,11 @@ impl Disk for Slow {
     }
 
     fn open(&self, path: &Path, mode: Open) -> Result<Arc<dyn DiskFile>> {
-        self.real.open(path, mode)
+        let file = self.real.open(path, mode)?;
+        Ok(match path.ends_with("slow") {
+            true => Arc::new(SlowFile { file, gate: self.gate.clone() }),
+            false => file,
+        })
     }
 
     fn rename(&self, from: &Path, to: &Path) -> Result<()> {
@@ -248,13 +269,87 @@ impl Disk for Slow {
     }
 }
 
+#[derive(Debug)]
+struct SlowFile {
+    file: Arc<dyn DiskFile>,
+    gate: Arc<Gate>,
+}
+
+impl DiskFile for SlowFile {
+    fn sync_data(&self) -> Result<()> {
+        self.gate.pass();
+        self.file.sync_data()
+    }
+
+    fn sync_all(&self) -> Result<()> {
+        self.gate.pass();
+        self.file.sync_all()
+    }
+
+    fn path(&self) -> &Path {
+        self.file.path()
+    }
+
+    fn read_at(&self, buf: &mut [u8], pos: u64) -> Result<usize> {
+        self.file.read_at(buf, pos)
+    }
+
+    fn write_vectored_at(&self, slices: &[IoSlice<'_>], pos: u64) -> Result<()> {
+        self.file.write_vectored_at(slices, pos)
+    }
+
+    fn set_len(&self, len: u64) -> Result<()> {
+        self.file.set_len(len)
+    }
+
+    fn len(&self) -> Result<u64> {
+        self.file.len()
+    }
+
+    fn set_modified_ms(&self, modified_ms: i64) -> Result<()> {
+        self.file.set_modified_ms(modified_ms)
+    }
+
+    fn preallocate(&self, len: u64) -> Result<()> {
+        self.file.preallocate(len)
+    }
+
+    fn map(&self) -> Result<Arc<Map>> {
+        self.file.map()
+    }
+
+    fn held_fd(&self) -> Option<HeldFd> {
+        self.file.held_fd()
+    }
+}
+
+/// Else this test does not end.
+#[test]
+fn a_sync_before_a_file_is_closed_holds_up_nobody() {
+    let dir = tempfile::tempdir().unwrap();
+    let (gate, begins, go_on) = Gate::new();
+    let disk = PooledDisk::with_thread(Arc::new(Slow { real: RealDisk::new(), gate }), 2);
+    let slow = disk.keep(&dir.path().join("slow"), Open::CreateNew).unwrap();
+    slow.write_at(b"slow", 0).unwrap();
+    let files = files(&disk, dir.path(), 6);
+    let read_all = || files.iter().map(text).collect::<Vec<_>>();
+    while begins.try_recv().is_err() {
+        read_all();
+    }
+    assert_eq!(read_all(), ["00", "01", "02", "03", "04", "05"]);
+    go_on.send(()).unwrap();
+    while open_now(&disk) > 3 {
+        read_all();
+    }
+    assert_eq!(text(&slow), "slow");
+}
+
 /// Else this test does not end.
 #[test]
 fn what_takes_long_to_remove_holds_up_nothing_else() {
     let dir = tempfile::tempdir().unwrap();
-    let ((begun, begins), (go_on, waits)) = (channel(), channel());
-    let slow = Slow { real: RealDisk::new(), begun, go_on: Mutex::new(waits) };
-    let disk = PooledDisk::new(Arc::new(slow), 1);
+    let (gate, begins, go_on) = Gate::new();
+    let disk = PooledDisk::new(Arc::new(Slow { real: RealDisk::new(), gate }), 1);
     let below = dir.path().join("gone");
     disk.create_dir_all(&below).unwrap();
     drop(files(&disk, &below, 2));

@@ -19,8 +19,8 @@ use ottla_network::{
     ListenerSpec, READ_BUFFER,
 };
 use partitions::{
-    Assignments, Checkpoints, Hosted, IsrChanges, LogCleaner, LogCleanerArgs, LogDirState, LogDirs,
-    PartitionHandle, Partitions, PartitionsArgs, Standing,
+    Assignments, Checkpoints, CleanerTurns, Hosted, IsrChanges, LogCleaner, LogCleanerArgs,
+    LogDirState, LogDirs, PartitionHandle, Partitions, PartitionsArgs, Standing,
 };
 use quorum::{ControllerHandle, LifecycleState, QuorumHandle, RaftStatus};
 use runtime::{
@@ -54,7 +54,7 @@ pub struct Rig {
     ledger: Arc<Ledger>,
     settings: Publisher<Values>,
     _roots: (Root<Supervisor>, Root<ListenerActor>, Root<Supervisor>, Root<Coordinators>),
-    _cleaner: Root<LogCleaner>,
+    _cleaners: Vec<Root<LogCleaner>>,
     _dir: tempfile::TempDir,
 }
 
@@ -86,9 +86,20 @@ pub async fn alone<A: Actor>(
     (address, root)
 }
 
-fn log_cleaner(world: &World, hosted: &Arc<Hosted>, settings: &Watch<Values>) -> Root<LogCleaner> {
-    let args = LogCleanerArgs { hosted: hosted.clone(), settings: settings.clone() };
-    spawn_root::<LogCleaner>(world, "log-cleaner", args).unwrap()
+fn log_cleaners(
+    world: &World,
+    hosted: &Arc<Hosted>,
+    dirs: &LogDirs,
+    settings: &Watch<Values>,
+) -> Vec<Root<LogCleaner>> {
+    let turns = Arc::new(CleanerTurns::default());
+    let cleaner = |(index, dir): (usize, &Arc<LogDirState>)| {
+        let (dir, turns) = (dir.clone(), turns.clone());
+        let (hosted, settings) = (hosted.clone(), settings.clone());
+        let args = LogCleanerArgs { index, dir, turns, hosted, settings };
+        spawn_root::<LogCleaner>(world, &format!("log-cleaner-{index}"), args).unwrap()
+    };
+    dirs.0.iter().enumerate().map(cleaner).collect()
 }
 
 fn first_records(address: SocketAddr, dirs: u8) -> impl Iterator<Item = MetadataRecord> {
@@ -161,7 +172,7 @@ impl Rig {
             shard: ChildSpec::transient(),
         };
         let coordinators = spawn_root::<Coordinators>(&world, "coordinators", args).unwrap();
-        let cleaner = log_cleaner(&world, &hosted, &values);
+        let cleaners = log_cleaners(&world, &hosted, &log_dirs, &values);
         let ledger = Arc::new(Ledger::new(metadata));
         let (asked, quorum) = controller::deciding(&world, &ledger, &values).await;
         let broker = Broker::new(BrokerParts {
@@ -195,7 +206,7 @@ impl Rig {
             ledger,
             settings,
             _roots: (partitions, listener, quorum, coordinators),
-            _cleaner: cleaner,
+            _cleaners: cleaners,
             _dir: dir,
         }
     }

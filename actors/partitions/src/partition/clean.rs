@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
-use std::sync::Arc;
 use std::time::Duration;
 
 use disk::DiskError;
@@ -15,7 +14,7 @@ use runtime::{Cx, JobLost, Outcome, Reply};
 
 use super::{PartitionActor, PartitionMsg};
 use crate::checkpoints::Checkpoint;
-use crate::cleaner::{CleanRequest, PassFailed, PassResult, Throttle};
+use crate::cleaner::{CleanRequest, PassFailed, PassResult, Turn};
 use crate::log_dir::LogDirMsg;
 
 /// A job of a pass ends after so many bytes, to be paced, and to end soon where the actor must.
@@ -28,7 +27,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(1);
 pub(super) struct Cleaning {
     /// Here between two jobs.
     pass: Option<Box<Compaction>>,
-    throttle: Arc<Throttle>,
+    turn: Turn,
     /// The checkpoint says up to where the log is durable, and the pass may leave gaps.
     checkpointed: bool,
     /// It is to end: the log will be cut.
@@ -46,7 +45,7 @@ pub struct CleanStep {
 
 impl PartitionActor {
     pub(super) fn clean(&mut self, cx: &mut Cx<Self>, asked: CleanRequest) {
-        let CleanRequest { to_clean, checkpoint, buffers, throttle, reply } = asked;
+        let CleanRequest { to_clean, checkpoint, buffers, turn, reply } = asked;
         // A log that is being copied stays as it is.
         let busy = self.cleaning.is_some() || self.handle.future().is_some();
         if busy || self.handle.cleaned() != checkpoint {
@@ -69,7 +68,7 @@ impl PartitionActor {
                 self.handle.set_cleaned(to_clean.first_dirty_offset);
                 let pass = Some(Box::new(pass));
                 let (checkpointed, aborted) = (false, false);
-                let cleaning = Cleaning { pass, throttle, checkpointed, aborted, reply };
+                let cleaning = Cleaning { pass, turn, checkpointed, aborted, reply };
                 self.cleaning = Some(Box::new(cleaning));
                 self.draw_jitter(cx);
                 self.clean_on(cx);
@@ -104,13 +103,15 @@ impl PartitionActor {
             }
             return;
         }
-        let wait = cleaning.throttle.wait(cx.world().mono());
+        let now = cx.world().mono();
+        cleaning.turn.used(now);
+        let wait = cleaning.turn.throttle().wait(now);
         if !wait.is_zero() {
             cx.send_after(wait.min(LONGEST_WAIT), PartitionMsg::CleanOn);
             return;
         }
         let Some(mut pass) = cleaning.pass.take() else { return };
-        let step_bytes = cleaning.throttle.piece().min(STEP_BYTES);
+        let step_bytes = cleaning.turn.throttle().piece().min(STEP_BYTES);
         let checkpointed = std::mem::replace(&mut cleaning.checkpointed, true);
         let (dir, hosted) = (self.handle.log_dir(), self.hosted.clone());
         let job = move || {
@@ -139,7 +140,7 @@ impl PartitionActor {
     pub(super) async fn cleaned(&mut self, cx: &mut Cx<Self>, step: CleanStep) -> Outcome {
         let CleanStep { pass, result, io_bytes } = step;
         let Some(cleaning) = &mut self.cleaning else { return Ok(()) };
-        cleaning.throttle.used(io_bytes, cx.world().mono());
+        cleaning.turn.throttle().used(io_bytes, cx.world().mono());
         match result {
             Ok(Progress::Paused) => {
                 cleaning.pass = Some(pass);
@@ -156,7 +157,7 @@ impl PartitionActor {
                 // Where the directory's actor is down, what is clean already is cleaned again.
                 let _ = self.handle.log_dir().address().send(checkpoint).await;
                 tracing::info!(partition = cx.path(), end_offset, ?stats, "log compacted");
-                self.end_pass(cx, Ok(stats))?;
+                self.end_pass(cx, Ok(stats)).await?;
             }
             Err(error) => self.drop_pass(cx, pass, None, error.into()),
         }
@@ -193,12 +194,12 @@ impl PartitionActor {
         Ok(())
     }
 
-    pub(super) fn end_pass(&mut self, cx: &mut Cx<Self>, result: PassResult) -> Outcome {
+    pub(super) async fn end_pass(&mut self, cx: &mut Cx<Self>, result: PassResult) -> Outcome {
         if let Some(cleaning) = self.cleaning.take() {
             cleaning.reply.send(result);
         }
         // What was put off meanwhile.
-        self.delete_old_segments(cx)
+        self.delete_old_segments(cx).await
     }
 
     /// Removes the files of a pass that is not taken any further; only then may another begin.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use disk::DiskError;
-use log::{AppendError, SyncJob};
+use log::{AppendError, Log, SyncJob};
 use machines::partition::Event;
 use runtime::{Cx, Failure, Outcome};
 
@@ -123,7 +123,7 @@ impl PartitionActor {
         );
     }
 
-    pub(super) fn synced(
+    pub(super) async fn synced(
         &mut self,
         cx: &mut Cx<Self>,
         result: Result<Box<SyncJob>, Box<SyncFailed>>,
@@ -131,14 +131,14 @@ impl PartitionActor {
         self.syncing = false;
         let job = match result {
             Ok(job) => job,
-            Err(error) => return self.sync_failed(cx, *error),
+            Err(error) => return self.sync_failed(cx, *error).await,
         };
         self.failed_syncs = 0;
         self.log.synced(&job);
         self.handle.set_recovery_point(self.log.recovery_point());
         // Not the job's end: the log may have been cut since.
         self.step(cx, Event::Written { end: self.log.recovery_point() })?;
-        self.answer_if_written(cx)?;
+        self.answer_if_written(cx).await?;
         let (durable, end) = (self.log.recovery_point(), self.log.end());
         // Another segment may have been closed while this sync ran.
         if durable < end.segment_base || durable < end.offset && self.must_sync() {
@@ -148,7 +148,7 @@ impl PartitionActor {
     }
 
     /// A later sync would pass over what this one left: it is written again.
-    fn sync_failed(&mut self, cx: &mut Cx<Self>, failed: SyncFailed) -> Outcome {
+    async fn sync_failed(&mut self, cx: &mut Cx<Self>, failed: SyncFailed) -> Outcome {
         let SyncFailed { full, may_pass, why } = failed;
         self.failed_syncs += u32::from(!may_pass);
         if self.failed_syncs > MAX_FAILED_SYNCS {
@@ -162,16 +162,16 @@ impl PartitionActor {
         }
         self.rewrite_due = true;
         if may_pass {
-            self.rewrite()?;
+            self.rewrite(cx).await?;
             cx.send_after(ROOM_RETRY, PartitionMsg::SyncDue);
             return Ok(());
         }
-        self.sync_due(cx)
+        self.sync_due(cx).await
     }
 
-    pub(super) fn sync_due(&mut self, cx: &mut Cx<Self>) -> Outcome {
+    pub(super) async fn sync_due(&mut self, cx: &mut Cx<Self>) -> Outcome {
         self.sync_timer = None;
-        self.rewrite()?;
+        self.rewrite(cx).await?;
         if self.rewrite_due {
             cx.send_after(ROOM_RETRY, PartitionMsg::SyncDue);
         } else {
@@ -181,11 +181,11 @@ impl PartitionActor {
     }
 
     /// Before anything else is synced; where there is no room for it, later.
-    fn rewrite(&mut self) -> Outcome {
+    async fn rewrite(&mut self, cx: &mut Cx<Self>) -> Outcome {
         if !self.rewrite_due {
             return Ok(());
         }
-        match self.log.rewrite_unsynced() {
+        match cx.lend("rewrite log", &mut self.log, Log::rewrite_unsynced).await? {
             Ok(()) => {
                 self.rewrite_due = false;
                 self.handle.log_dir().rewritten(&self.handle.path());

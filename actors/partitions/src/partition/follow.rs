@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use log::{DeletedSegments, Log};
+use log::{DeletedSegments, Log, TruncateError};
 use machines::partition::{EpochEnd, Event, Opened, truncation_offset};
 use model::LeaderEpoch;
 use runtime::{Cx, Outcome, Reply};
@@ -105,7 +105,7 @@ impl PartitionActor {
             log_start_offset: asked.log_start_offset,
             reply: asked.reply,
         }));
-        self.answer_if_written(cx)
+        self.answer_if_written(cx).await
     }
 
     fn check(&self, given: LeaderEpoch, fetched: i64) -> Result<(), FollowError> {
@@ -142,7 +142,7 @@ impl PartitionActor {
     }
 
     /// The next fetch tells the leader that everything before it is here: it waits for the disk where the topic does.
-    pub(super) fn answer_if_written(&mut self, cx: &mut Cx<Self>) -> Outcome {
+    pub(super) async fn answer_if_written(&mut self, cx: &mut Cx<Self>) -> Outcome {
         if self.machine.is_leader() {
             self.unanswered = None;
         }
@@ -151,7 +151,7 @@ impl PartitionActor {
             return Ok(());
         };
         self.step(cx, Event::CommittedByLeader { offset: taken.high_watermark })?;
-        self.follow_log_start(cx, taken.log_start_offset)?;
+        self.follow_log_start(cx, taken.log_start_offset).await?;
         taken.reply.send(Ok(self.end()));
         Ok(())
     }
@@ -187,23 +187,26 @@ impl PartitionActor {
             tracing::warn!(%partition, target, committed, ?to, "what was committed is cut off");
         }
         let anew = matches!(to, Cut::StartAnew(_));
-        let durable = match anew {
-            true => 0,
-            false => self.log.recovery_point_if_truncated_to(target)?,
-        };
-        let lower = self.handle.lower(durable, target);
-        if !lower.is_empty() {
-            let (dir, hosted) = (self.handle.log_dir(), self.hosted.clone());
-            let lower = move || dir.write_checkpoints(&hosted, &lower);
-            cx.world().blocking("checkpoints", lower).await??;
-        }
         tracing::info!(partition = cx.path(), from = end, to = target, ?to, "the log is cut");
-        self.handle.set_truncating(true);
-        let deleted = match anew {
-            true => Some(self.log.truncate_fully_and_start_at(target, now_ms)?),
-            false => self.log.truncate_to(target, now_ms)?,
+        let (handle, hosted) = (self.handle.clone(), self.hosted.clone());
+        let cut = move |log: &mut Log| -> Result<Option<DeletedSegments>, TruncateError> {
+            let durable = match anew {
+                true => 0,
+                false => log.recovery_point_if_truncated_to(target)?,
+            };
+            let lower = handle.lower(durable, target);
+            if !lower.is_empty() {
+                handle.log_dir().write_checkpoints(&hosted, &lower)?;
+            }
+            handle.set_truncating(true);
+            let deleted = match anew {
+                true => Some(log.truncate_fully_and_start_at(target, now_ms)?),
+                false => log.truncate_to(target, now_ms)?,
+            };
+            handle.set_truncating(false);
+            Ok(deleted)
         };
-        self.handle.set_truncating(false);
+        let deleted = cx.lend("cut log", &mut self.log, cut).await??;
         self.after_cut(cx, deleted)
     }
 

@@ -11,7 +11,7 @@ use log::{
 use machines::partition::{Opened, Partition};
 use model::Uuid;
 use model::settings::TopicConfig;
-use runtime::{Cx, Failure, Map, World};
+use runtime::{Cx, Failure, Lent, Map, World};
 
 use super::PartitionActor;
 use super::flush::ROOM_RETRY;
@@ -60,7 +60,7 @@ pub(super) async fn open(
         appended: cx.counter("batches_appended"),
         appended_bytes: cx.counter("bytes_appended"),
         handle,
-        log,
+        log: Lent::new(log),
         machine,
         isr_changes,
         config,
@@ -292,14 +292,18 @@ impl PartitionActor {
         }
         let closed = async {
             self.flush(cx).await?;
-            if self.rewrite_due {
-                self.log.rewrite_unsynced()?;
-                self.handle.log_dir().rewritten(&self.handle.path());
-            }
-            let settled = self.log.closing()?;
-            let job = move || settled.run().map(|()| settled);
-            let settled = cx.world().blocking("close log", job).await??;
-            self.log.synced(&settled);
+            let (rewrite_due, handle) = (self.rewrite_due, self.handle.clone());
+            let close = move |log: &mut Log| -> Result<(), OpenError> {
+                if rewrite_due {
+                    log.rewrite_unsynced()?;
+                    handle.log_dir().rewritten(&handle.path());
+                }
+                let closing = log.closing()?;
+                closing.run()?;
+                log.synced(&closing);
+                Ok(())
+            };
+            cx.lend("close log", &mut self.log, close).await??;
             self.handle.set_recovery_point(self.log.recovery_point());
             Ok::<(), Failure>(())
         };

@@ -67,8 +67,12 @@ impl PartitionActor {
         let unique = cx.world().random("directory names").uuid();
         let aside = delete_dir_name(&self.handle.topic_partition, DirKind::Delete, unique);
         let aside = old_dir.path.join(aside);
-        let disk = old_dir.disk();
-        match disk.rename(&old_path, &aside).and_then(|()| disk.sync_dir(&old_dir.path)) {
+        let (dir, to) = (old_dir.clone(), aside.clone());
+        let set_aside = move || {
+            dir.disk().rename(&old_path, &to)?;
+            dir.disk().sync_dir(&dir.path)
+        };
+        match cx.blocking("set aside", set_aside).await? {
             // Where the directory's actor is down, the next start removes it.
             Ok(()) => drop(old_dir.address().send_now(LogDirMsg::Remove { path: aside })),
             Err(error) => tracing::warn!(%error, "the log that was moved is left behind"),

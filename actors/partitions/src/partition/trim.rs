@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use log::{DeletedSegments, RetentionPolicy};
+use log::{DeletedSegments, Log, ReadError, RetentionPolicy};
 use machines::partition::Event;
 use model::ErrorCode;
 use model::topic::is_internal_topic;
@@ -43,7 +43,7 @@ impl DeleteRecordsError {
 
 impl PartitionActor {
     /// `-1` deletes everything that is committed. Gives the offset that was meant.
-    pub(super) fn delete_records(
+    pub(super) async fn delete_records(
         &mut self,
         cx: &mut Cx<Self>,
         offset: i64,
@@ -64,29 +64,29 @@ impl PartitionActor {
         if self.log.advance_log_start(target) {
             self.start_advanced(cx)?;
             // What only retention gives up is not asked for.
-            self.delete_segments(cx, KEEP_ALL)?;
+            self.delete_segments(cx, KEEP_ALL).await?;
         }
         Ok(Ok(target))
     }
 
     /// What the leader deleted goes here too.
-    pub(super) fn follow_log_start(&mut self, cx: &mut Cx<Self>, leaders: i64) -> Outcome {
+    pub(super) async fn follow_log_start(&mut self, cx: &mut Cx<Self>, leaders: i64) -> Outcome {
         if self.log.advance_log_start(leaders.min(self.machine.high_watermark())) {
             self.start_advanced(cx)?;
-            self.delete_segments(cx, KEEP_ALL)?;
+            Box::pin(self.delete_segments(cx, KEEP_ALL)).await?;
         }
         Ok(())
     }
 
     /// Retention: whole segments that the topic's policy, or the log start offset, gives up.
-    pub(super) fn delete_old_segments(&mut self, cx: &mut Cx<Self>) -> Outcome {
-        self.delete_segments(cx, self.retention(1.0))
+    pub(super) async fn delete_old_segments(&mut self, cx: &mut Cx<Self>) -> Outcome {
+        self.delete_segments(cx, self.retention(1.0)).await
     }
 
     /// So much of it that `share` of the topic's retention remains; what is deleted leaves the disk at once.
-    pub(super) fn make_room(&mut self, cx: &mut Cx<Self>, share: f64) -> Outcome {
+    pub(super) async fn make_room(&mut self, cx: &mut Cx<Self>, share: f64) -> Outcome {
         let internal = is_internal_topic(&self.handle.topic_partition.topic);
-        self.delete_segments(cx, self.retention(if internal { 1.0 } else { share }))?;
+        self.delete_segments(cx, self.retention(if internal { 1.0 } else { share })).await?;
         while let Some((of, _)) = self.deleted.first_key_value() {
             self.remove_files(cx, *of);
         }
@@ -108,18 +108,21 @@ impl PartitionActor {
         }
     }
 
-    fn delete_segments(&mut self, cx: &mut Cx<Self>, policy: RetentionPolicy) -> Outcome {
-        // What a pass replaces stays until it is over.
-        if self.cleaning.is_some() {
+    async fn delete_segments(&mut self, cx: &mut Cx<Self>, policy: RetentionPolicy) -> Outcome {
+        // What a pass replaces stays until it is over. One that is empty, as many are, has nothing to look at.
+        if self.cleaning.is_some() || self.log.size() == 0 {
             return Ok(());
         }
         let now_ms = cx.world().now().wall_ms;
         let committed = self.machine.high_watermark();
-        let Some(start) = self.log.deletable_segments(&policy, committed, now_ms)? else {
+        let before = self.log.log_start_offset();
+        let delete = move |log: &mut Log| -> Result<Option<DeletedSegments>, ReadError> {
+            let start = log.deletable_segments(&policy, committed, now_ms)?;
+            Ok(start.map(|start| log.delete_segments_below(start, now_ms)).transpose()?)
+        };
+        let Some(deleted) = cx.lend("delete segments", &mut self.log, delete).await?? else {
             return Ok(());
         };
-        let before = self.log.log_start_offset();
-        let deleted = self.log.delete_segments_below(start, now_ms)?;
         self.remove_later(cx, deleted);
         self.publish_standing();
         if self.log.log_start_offset() > before { self.start_advanced(cx) } else { Ok(()) }

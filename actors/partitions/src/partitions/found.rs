@@ -7,7 +7,7 @@ use std::sync::Arc;
 use log::{DirKind, PartitionDir, delete_dir_name, partition_dir_name, read_partition_metadata};
 use machines::metadata::MetadataImage;
 use model::{TopicPartition, Uuid};
-use runtime::{Cx, Map, Outcome};
+use runtime::{Cx, Failure, Map, Outcome};
 
 use super::Partitions;
 use crate::checkpoints::Checkpoint;
@@ -99,7 +99,7 @@ impl Partitions {
                     }
                     tracing::warn!(%partition, name, "the metadata does not know this replica: set aside");
                     let path = dir.path.join(name);
-                    self.put_aside(cx, &dir, &path, &partition, DirKind::Stray);
+                    self.put_aside(cx, &dir, &path, &partition, DirKind::Stray).await;
                     continue;
                 }
                 if topic_id.is_some() {
@@ -127,46 +127,54 @@ impl Partitions {
         Ok(())
     }
 
-    pub(super) fn set_aside(
+    pub(super) async fn set_aside(
         &mut self,
-        cx: &Cx<Self>,
+        cx: &mut Cx<Self>,
         dir: &Arc<LogDirState>,
         partition: &TopicPartition,
         kind: DirKind,
     ) {
         let path = dir.path.join(partition_dir_name(partition));
-        self.put_aside(cx, dir, &path, partition, kind);
+        self.put_aside(cx, dir, &path, partition, kind).await;
         dir.recovered(partition);
         self.rewritten.push(dir.clone());
     }
 
     /// Under a name of this kind, of which those that are to be deleted are, later. What cannot be put aside is left for the next
     /// start.
-    pub(super) fn put_aside(
+    pub(super) async fn put_aside(
         &self,
-        cx: &Cx<Self>,
-        dir: &LogDirState,
+        cx: &mut Cx<Self>,
+        dir: &Arc<LogDirState>,
         path: &Path,
         partition: &TopicPartition,
         kind: DirKind,
     ) {
         let unique = cx.world().random("directory names").uuid();
         let to = dir.path.join(delete_dir_name(partition, kind, unique));
-        match dir.disk().rename(path, &to) {
-            Err(error) if error.is_not_found() => return,
-            Err(error) => {
-                dir.set_unclean();
-                return tracing::error!(%partition, %error, "left behind until the next start");
+        let (in_dir, from, new) = (dir.clone(), path.to_owned(), to.clone());
+        let of = partition.clone();
+        let rename = move || match in_dir.disk().rename(&from, &new) {
+            Err(error) if error.is_not_found() => Ok(false),
+            Err(error) => Err(Failure::from(error)),
+            Ok(()) => {
+                if let Err(error) = in_dir.disk().sync_dir(&in_dir.path) {
+                    // If it comes back, the next start finds that it is nobody's.
+                    tracing::warn!(partition = %of, %error, "a log may come back when the power goes");
+                }
+                Ok(true)
             }
-            Ok(()) => {}
-        }
-        if let Err(error) = dir.disk().sync_dir(&dir.path) {
-            // If it comes back, the next start finds that it is nobody's.
-            tracing::warn!(%partition, %error, "a log may come back when the power goes");
-        }
-        if kind == DirKind::Delete {
-            // Where the directory's actor is down, the next start removes it.
-            let _ = dir.address().send_now(LogDirMsg::Remove { path: to });
+        };
+        match cx.blocking("put aside", rename).await.map_err(Failure::from) {
+            Ok(Ok(true)) if kind == DirKind::Delete => {
+                // Where the directory's actor is down, the next start removes it.
+                let _ = dir.address().send_now(LogDirMsg::Remove { path: to });
+            }
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) | Err(error) => {
+                dir.set_unclean();
+                tracing::error!(%partition, %error, "left behind until the next start");
+            }
         }
     }
 

@@ -39,10 +39,10 @@ impl Partitions {
     pub(super) async fn left(&mut self, cx: &mut Cx<Self>, actor: &str) -> Outcome {
         match self.leaving.remove(actor) {
             Some(Leaving { partition, dir, copy: Some(path), kind }) => {
-                self.put_aside(cx, &dir, &path, &partition, kind);
+                self.put_aside(cx, &dir, &path, &partition, kind).await;
             }
             Some(Leaving { partition, dir, copy: None, kind }) => {
-                self.set_aside(cx, &dir, &partition, kind);
+                self.set_aside(cx, &dir, &partition, kind).await;
                 self.rewrite_checkpoints(cx).await?;
                 self.come_again(cx, &partition).await?;
             }

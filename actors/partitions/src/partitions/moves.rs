@@ -173,10 +173,10 @@ impl Partitions {
         let name = child_name(handle);
         let gone = cx.stop_child(&name).await;
         future.dir.uncount_replica();
+        let (dir, path) = (future.dir.clone(), future.path.clone());
         if delete && gone {
-            self.put_aside(cx, &future.dir, &future.path, &handle.topic_partition, DirKind::Delete);
+            self.put_aside(cx, &dir, &path, &handle.topic_partition, DirKind::Delete).await;
         } else if delete {
-            let (dir, path) = (future.dir.clone(), future.path.clone());
             self.leaves(name, handle, dir, Some(path), DirKind::Delete);
         }
         if self.applied.metadata_version().directory_assignment() {
@@ -244,7 +244,12 @@ impl Partitions {
         };
         let elsewhere = known.is_some_and(|known| known != wanted);
         match future {
-            _ if elsewhere && wanted.is_reserved_directory() => {}
+            _ if elsewhere && wanted.is_reserved_directory() => {
+                // It is in one that is offline, of which nobody knows the id.
+                if self.args.log_dirs.online().any(|dir| Some(dir.id) == known) {
+                    self.args.assignments.push(name_of(handle), Uuid::LOST_DIRECTORY);
+                }
+            }
             _ if elsewhere => self.args.assignments.push(name_of(handle), wanted),
             Some(future) => self.promote(cx, handle, future).await,
             None => {}
@@ -296,7 +301,7 @@ impl Partitions {
                 self.call_off(cx, &handle, true).await;
                 // It may have had the replica's name already.
                 let named = to.path.join(handle.dir_name());
-                self.put_aside(cx, to, &named, partition, DirKind::Delete);
+                self.put_aside(cx, to, &named, partition, DirKind::Delete).await;
             }
             _ => {
                 tracing::info!(%partition, to = %to.path.display(), "has moved");
@@ -305,27 +310,47 @@ impl Partitions {
         }
     }
 
-    /// A copy that was found when the node started. It is the replica where that is not here any more; else it goes on.
-    pub(super) fn adopt_future(&mut self, partition: &TopicPartition, assigned: Uuid) {
+    /// A copy that was found when the node started. It is the replica where the metadata has it there, and that is not here any
+    /// more; else it goes on. False where nobody can say: the replica may be in a directory that is offline, and ahead of its copy.
+    pub(super) async fn adopt_future(
+        &mut self,
+        cx: &mut Cx<Self>,
+        partition: &TopicPartition,
+        assigned: Uuid,
+    ) -> bool {
         let name = partition_dir_name(partition);
         let held =
             |dir: &Arc<LogDirState>| dir.disk().exists(&dir.path.join(&name)).unwrap_or(true);
-        let Some(found) = self.futures.get_mut(partition) else { return };
-        if self.args.log_dirs.online().any(held) {
-            return;
+        let dirs = &self.args.log_dirs;
+        let copies = self.futures.get(partition).map_or(&[][..], |found| found);
+        let copy = copies.iter().find(|(dir, _)| dir.id == assigned).cloned();
+        let Some((dir, path)) = copy.filter(|_| !dirs.online().any(held)) else { return true };
+        if dirs.offline().next().is_some() {
+            // It is not opened before the next start.
+            dir.set_unclean();
+            let copy = path.display();
+            tracing::error!(%partition, %copy, "the replica may be in a directory that is offline");
+            return false;
         }
-        if let Some(at) = found.iter().position(|(dir, _)| dir.id == assigned) {
-            let (dir, path) = found.swap_remove(at);
-            let disk = dir.disk();
-            let renamed = disk.rename(&path, &dir.path.join(&name));
-            if let Err(error) = renamed.and_then(|()| disk.sync_dir(&dir.path)) {
-                tracing::warn!(%partition, %error, "the copy could not take the replica's place");
-            }
+        let (of, to, adopted) = (dir.clone(), dir.path.join(&name), path.clone());
+        let rename = move || {
+            of.disk().rename(&path, &to)?;
+            of.disk().sync_dir(&of.path)
+        };
+        let renamed = cx.blocking("adopt copy", rename).await.map_err(Failure::from);
+        if let Err(error) = renamed.and_then(|renamed| Ok(renamed?)) {
+            // An empty log in its place would be taken for the replica.
+            dir.fail(error);
+            return false;
         }
+        if let Some(found) = self.futures.get_mut(partition) {
+            found.retain(|(_, path)| *path != adopted);
+        }
+        true
     }
 
     /// Goes on with a move that the last stop, or a crash, cut short.
-    pub(super) fn resume_move(&mut self, cx: &mut Cx<Self>, handle: &Arc<PartitionHandle>) {
+    pub(super) async fn resume_move(&mut self, cx: &mut Cx<Self>, handle: &Arc<PartitionHandle>) {
         let partition = &handle.topic_partition;
         for (dir, path) in self.futures.remove(partition).unwrap_or_default() {
             let elsewhere = !Arc::ptr_eq(&dir, &handle.log_dir());
@@ -334,20 +359,24 @@ impl Partitions {
                 self.begin_move(cx, handle, dir.clone(), path, known);
                 dir.claimed(partition);
             } else if handle.log_dir().is_online() {
-                self.put_aside(cx, &dir, &path, partition, DirKind::Delete);
+                self.put_aside(cx, &dir, &path, partition, DirKind::Delete).await;
             }
         }
     }
 
     /// After a move that was cut short at its very end, both directories hold the replica, equal.
-    pub(super) fn set_copies_aside(&mut self, cx: &Cx<Self>, handle: &PartitionHandle) -> Outcome {
+    pub(super) async fn set_copies_aside(
+        &mut self,
+        cx: &mut Cx<Self>,
+        handle: &PartitionHandle,
+    ) -> Outcome {
         let here = handle.log_dir();
         let others = self.args.log_dirs.online().filter(|dir| !Arc::ptr_eq(dir, &here)).cloned();
         for dir in others.collect::<Vec<_>>() {
             if here.is_online() && dir.disk().exists(&dir.path.join(handle.dir_name()))? {
                 let (partition, other) = (&handle.topic_partition, dir.path.display());
                 tracing::warn!(%partition, %other, "a second copy of the replica is set aside");
-                self.set_aside(cx, &dir, partition, DirKind::Stray);
+                self.set_aside(cx, &dir, partition, DirKind::Stray).await;
             }
         }
         Ok(())

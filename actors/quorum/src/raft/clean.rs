@@ -108,19 +108,22 @@ impl Cleaning<'_> {
 }
 
 impl Raft {
-    pub(super) fn clean(&mut self, cx: &mut Cx<Self>) -> Outcome {
-        let retention = self.args.retention;
-        let mut cleaning = Cleaning {
-            disk: &**self.args.log_dir.disk(),
-            dir: &self.dir,
-            log: &mut self.log,
-            committed: self.committed,
-            retention,
-            now_ms: cx.world().now().wall_ms,
+    pub(super) async fn clean(&mut self, cx: &mut Cx<Self>) -> Outcome {
+        let (retention, committed) = (self.args.retention, self.committed);
+        let (disk, dir) = (self.args.log_dir.disk().clone(), self.dir.clone());
+        let now_ms = cx.world().now().wall_ms;
+        let clean = move |log: &mut Log| -> Result<_, Failure> {
+            let (disk, dir) = (&*disk, &*dir);
+            let deleted = Cleaning { disk, dir, log, committed, retention, now_ms }.run()?;
+            let left = match deleted.snapshots.is_empty() {
+                true => None,
+                false => Some(snapshot::list(disk, dir)?),
+            };
+            Ok((deleted, left))
         };
-        let deleted = cleaning.run()?;
-        if !deleted.snapshots.is_empty() {
-            self.snapshots = snapshot::list(&**self.args.log_dir.disk(), &self.dir)?;
+        let (deleted, left) = cx.lend("clean metadata log", &mut self.log, clean).await??;
+        if let Some(left) = left {
+            self.snapshots = left;
             cx.send_after(retention.delete_delay, RaftMsg::RemoveFiles { deleted });
         }
         Ok(())

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
+use log::Log;
 use machines::consensus::{ControlRecord, Effect, Event, OffsetAndEpoch, VotersAt};
 use machines::metadata::MetadataVersion;
 use runtime::{Cx, Failure, Outcome};
@@ -25,7 +26,7 @@ impl Raft {
             let told = matches!(event, Event::VotersChanged { .. });
             self.consensus.step(cx.world().now(), event, &mut effects);
             for effect in effects {
-                events.extend(self.perform(cx, effect)?);
+                events.extend(self.perform(cx, effect).await?);
             }
             if told {
                 self.publish_status();
@@ -35,11 +36,14 @@ impl Raft {
     }
 
     /// Carries out one effect; what it leads to are the machine's next events.
-    fn perform(&mut self, cx: &mut Cx<Self>, effect: Effect) -> Result<Vec<Event>, Failure> {
+    async fn perform(&mut self, cx: &mut Cx<Self>, effect: Effect) -> Result<Vec<Event>, Failure> {
         match effect {
             Effect::PersistQuorumState(state) => {
-                let (version, voters) = (self.consensus.kraft_version(), self.consensus.voters());
-                write_quorum_state(&**self.args.log_dir.disk(), &self.dir, state, version, voters)?;
+                let (disk, dir) = (self.args.log_dir.disk().clone(), self.dir.clone());
+                let version = self.consensus.kraft_version();
+                let voters = self.consensus.voters().clone();
+                let write = move || write_quorum_state(&*disk, &dir, state, version, &voters);
+                cx.blocking("quorum state", write).await??;
             }
             Effect::LeaderChanged { leader_id, epoch } => {
                 tracing::info!(?leader_id, epoch, "leader of the metadata log");
@@ -182,14 +186,14 @@ impl Raft {
     }
 
     /// A later sync would pass over what this one left: it is written again. A disk that refuses for good is the node's end.
-    pub(super) fn sync_failed(&mut self, error: String) -> Outcome {
+    pub(super) async fn sync_failed(&mut self, cx: &mut Cx<Self>, error: String) -> Outcome {
         self.failed_syncs += 1;
         if self.failed_syncs > MAX_FAILED_SYNCS {
             self.args.log_dir.fail(&error);
             return Err(Failure::new(error));
         }
         tracing::error!(error, "a sync failed; what it left is written again");
-        match self.log.rewrite_unsynced() {
+        match cx.lend("rewrite metadata log", &mut self.log, Log::rewrite_unsynced).await? {
             Ok(()) => {
                 self.args.log_dir.rewritten(&self.dir);
                 Ok(())
@@ -233,7 +237,7 @@ impl Raft {
 
 impl Raft {
     /// Without it the log stays longer than it must, and nothing else is wrong: the next one may succeed.
-    pub(super) fn snapshot_written(
+    pub(super) async fn snapshot_written(
         &mut self,
         cx: &mut Cx<Self>,
         id: OffsetAndEpoch,
@@ -248,7 +252,7 @@ impl Raft {
             self.snapshots.push(id);
             self.history.forget_before(id.offset);
         }
-        self.clean(cx)?;
+        self.clean(cx).await?;
         self.write_next_snapshot(cx);
         Ok(())
     }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use disk::{DiskFile, Open};
+use log::{Log, TruncateError};
 use machines::consensus::{Event, OffsetAndEpoch, Role, truncation_offset};
 use model::{ErrorCode, Uuid};
 use runtime::{Cx, Failure, Outcome};
@@ -19,7 +20,7 @@ use super::serve::{PARTITION, TOPIC};
 use super::{Raft, RaftMsg};
 use crate::peer::{PeerAnswer, Unanswered};
 use crate::rpc::{QuorumRequest, QuorumResponse};
-use crate::snapshot;
+use crate::snapshot::{self, Snapshot};
 
 /// How long a leader keeps a fetch that finds nothing new, as Kafka's.
 const MAX_WAIT_MS: i32 = 500;
@@ -248,9 +249,12 @@ impl Raft {
             self.args.log_dir.fail(&why);
             return Err(Failure::new(why));
         }
-        if let Some(gone) = self.log.truncate_to(offset, cx.world().now().wall_ms)? {
-            gone.remove(&**self.args.log_dir.disk())?;
-        }
+        let now_ms = cx.world().now().wall_ms;
+        let cut = move |log: &mut Log| -> Result<(), TruncateError> {
+            let gone = log.truncate_to(offset, now_ms)?;
+            Ok(gone.map_or(Ok(()), |gone| log.remove(&gone))?)
+        };
+        cx.lend("cut metadata log", &mut self.log, cut).await??;
         let end = OffsetAndEpoch { epoch: self.last_epoch(), offset: self.log.log_end_offset() };
         tracing::info!(
             offset = end.offset,
@@ -378,20 +382,23 @@ impl Raft {
     async fn take_snapshot(&mut self, cx: &mut Cx<Self>) -> Outcome {
         let Some(fetch) = self.snapshot_fetch.take() else { return Ok(()) };
         let disk = self.args.log_dir.disk().clone();
-        let id = fetch.id;
-        fetch.file.sync_all()?;
-        drop(fetch.file);
-        // What is not one is found before anything is given up for it: the newest snapshot is what the node starts with.
-        let said = snapshot::read_file(&*disk, &fetch.path)?;
-        disk.rename(&fetch.path, &snapshot::path(&self.dir, id))?;
-        disk.sync_dir(&self.dir)?;
-        let gone = self.log.truncate_fully_and_start_at(id.offset, cx.world().now().wall_ms)?;
-        gone.remove(&*disk)?;
+        let (id, dir, now_ms) = (fetch.id, self.dir.clone(), cx.world().now().wall_ms);
+        let take = move |log: &mut Log| -> Result<Snapshot, Failure> {
+            fetch.file.sync_all()?;
+            drop(fetch.file);
+            // What is not one is found before anything is given up for it: the newest snapshot is what the node starts with.
+            let said = snapshot::read_file(&*disk, &fetch.path)?;
+            disk.rename(&fetch.path, &snapshot::path(&dir, id))?;
+            disk.sync_dir(&dir)?;
+            log.truncate_fully_and_start_at(id.offset, now_ms)?.remove(&*disk)?;
+            Ok(said)
+        };
+        let said = cx.lend("take snapshot", &mut self.log, take).await??;
         self.snapshot_id = Some(id);
         self.snapshot = None;
         // What the log said before is no part of this one: it neither begins nor parts from another there.
         self.snapshots = vec![id];
-        self.clean(cx)?;
+        self.clean(cx).await?;
         tracing::info!(?id, "the metadata log goes on where the snapshot of its leader ends");
         self.step(cx, Event::Appended { end: id }).await?;
         self.step(cx, Event::Flushed { end_offset: id.offset }).await?;
