@@ -83,12 +83,33 @@ impl Cluster {
     /// # Errors
     /// What is wrong with the file.
     pub fn new(options: SimOptions, file: &str) -> Result<Cluster, ConfigErrors> {
+        let configs = config::from_cluster("cluster.toml", file, None, &[], "machine")?;
+        Ok(Cluster::of(options, configs))
+    }
+
+    /// The same, but the voters are kept in the metadata log (KIP-853): the first of the controllers is the only one at first, and the
+    /// others join by themselves, also after they were removed.
+    ///
+    /// # Errors
+    /// What is wrong with the file.
+    pub fn with_joining_voters(options: SimOptions, file: &str) -> Result<Cluster, ConfigErrors> {
+        let mut configs = config::from_cluster("cluster.toml", file, None, &[], "machine")?;
+        let first = configs.iter().find(|config| config.roles.controller).map(|one| one.node_id);
+        for config in &mut configs {
+            let voters = std::mem::take(&mut config.voters);
+            config.bootstrap_servers = voters.into_iter().map(|voter| voter.address).collect();
+            config.quorum.auto_join = config.roles.controller && Some(config.node_id) != first;
+        }
+        Ok(Cluster::of(options, configs))
+    }
+
+    fn of(options: SimOptions, configs: Vec<NodeConfig>) -> Cluster {
         let mut cluster = Cluster { world: Simulation::new(options), members: Vec::new() };
-        for config in config::from_cluster("cluster.toml", file, None, &[], "machine")? {
+        for config in configs {
             let host = config.listeners.first().map(|listener| listener.address.host.clone());
             cluster.add(&host.unwrap_or_default(), config);
         }
-        Ok(cluster)
+        cluster
     }
 
     fn add(&mut self, host: &str, config: NodeConfig) {

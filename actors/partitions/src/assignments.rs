@@ -1,6 +1,6 @@
 //! What the controller must be told of replicas, until it is.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use machines::partition::IsrChange;
 use model::Uuid;
@@ -57,5 +57,35 @@ impl<W> ForController<W> {
 
     pub fn pulse(&self) -> &Pulse {
         &self.pulse
+    }
+}
+
+/// Words on their way to the controller. Where whoever tells them ends before it has an answer, they wait again.
+#[derive(Debug)]
+pub struct UnderWay<W> {
+    from: Arc<ForController<W>>,
+    /// Those that no answer came for.
+    pub words: Map<ReplicaName, W>,
+}
+
+impl<W> UnderWay<W> {
+    pub fn take(from: &Arc<ForController<W>>, most: usize) -> UnderWay<W> {
+        UnderWay { words: from.take(most), from: from.clone() }
+    }
+
+    /// Lets them wait again, for somebody who looks for them by itself.
+    pub fn put_back(mut self) {
+        for (replica, word) in std::mem::take(&mut self.words) {
+            self.from.put_back(replica, word);
+        }
+    }
+}
+
+impl<W> Drop for UnderWay<W> {
+    fn drop(&mut self) {
+        if !self.words.is_empty() {
+            UnderWay { from: self.from.clone(), words: std::mem::take(&mut self.words) }.put_back();
+            self.from.pulse.publish();
+        }
     }
 }

@@ -17,7 +17,7 @@ mod replication;
 mod room;
 mod unsynced;
 
-pub use assignments::{Assignments, ForController, IsrChanges, ReplicaName};
+pub use assignments::{Assignments, ForController, IsrChanges, ReplicaName, UnderWay};
 pub use checkpoints::{Checkpoint, Checkpoints};
 pub use cleaner::{
     CleanRequest, CleanerTurns, LogCleaner, LogCleanerArgs, LogCleanerMsg, PassFailed, PassResult,

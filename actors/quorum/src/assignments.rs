@@ -10,7 +10,7 @@ use std::time::Duration;
 use machines::controller::{ControllerReply, ControllerRequest};
 use machines::metadata::MetadataImage;
 use model::{ErrorCode, NodeId, Uuid};
-use partitions::{Assignments, ReplicaName};
+use partitions::{Assignments, ReplicaName, UnderWay};
 use runtime::{Actor, Backoff, Cx, Failure, Map, Outcome, Waiter, Watch};
 use wire::AssignReplicasToDirsRequest;
 use wire::assign_replicas_to_dirs_request::{DirectoryData, PartitionData, TopicData};
@@ -36,7 +36,7 @@ pub enum AssignmentsMsg {
     /// There is something to tell.
     Due,
     Answered {
-        told: Map<ReplicaName, Uuid>,
+        told: UnderWay<Uuid>,
         answer: ControllerAnswer,
     },
 }
@@ -76,7 +76,7 @@ impl Actor for DirectoryAssignments {
             AssignmentsMsg::Due if self.asking => {}
             AssignmentsMsg::Due => self.tell(cx),
             AssignmentsMsg::Answered { told, answer } => {
-                let whole = self.take_answer(told, answer);
+                let whole = Self::take_answer(told, answer);
                 self.failures = if whole { 0 } else { self.failures + 1 };
                 if whole {
                     self.asking = false;
@@ -100,16 +100,16 @@ impl Actor for DirectoryAssignments {
 impl DirectoryAssignments {
     fn tell(&mut self, cx: &mut Cx<Self>) {
         let epoch = self.args.broker_epoch.load(Ordering::Acquire);
-        let mut told = self.args.assignments.take(MAX_IN_REQUEST);
+        let mut told = UnderWay::take(&self.args.assignments, MAX_IN_REQUEST);
         let image = self.args.metadata.get();
-        told.retain(|replica, directory| self.is_news(&image, *replica, *directory));
-        if told.is_empty() {
+        told.words.retain(|replica, directory| self.is_news(&image, *replica, *directory));
+        if told.words.is_empty() {
             return;
         }
         let request = AssignReplicasToDirsRequest {
             broker_id: self.args.node.0,
             broker_epoch: epoch,
-            directories: by_directory(&told),
+            directories: by_directory(&told.words),
             ..Default::default()
         };
         self.asking = true;
@@ -131,20 +131,19 @@ impl DirectoryAssignments {
     }
 
     /// Whether all of it was taken; the rest waits again.
-    fn take_answer(&self, mut told: Map<ReplicaName, Uuid>, answer: ControllerAnswer) -> bool {
+    fn take_answer(mut told: UnderWay<Uuid>, answer: ControllerAnswer) -> bool {
         if let Ok(Committed { reply: ControllerReply::AssignReplicasToDirs(response), .. }) = answer
             && response.error_code == ErrorCode::None.code()
         {
             for topic in response.directories.iter().flat_map(|directory| &directory.topics) {
                 for partition in topic.partitions.iter().filter(|p| p.error_code == 0) {
-                    told.remove(&(topic.topic_id, partition.partition_index));
+                    told.words.remove(&(topic.topic_id, partition.partition_index));
                 }
             }
         }
-        for (replica, directory) in &told {
-            self.args.assignments.put_back(*replica, *directory);
-        }
-        told.is_empty()
+        let whole = told.words.is_empty();
+        told.put_back();
+        whole
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use machines::controller::{ControllerReply, ControllerRequest};
 use machines::partition::{AlteredIsr, IsrChange};
 use model::{ErrorCode, LeaderEpoch, NodeId, Uuid};
-use partitions::{Hosted, IsrAnswer, IsrChanges, PartitionMsg, ReplicaName};
+use partitions::{Hosted, IsrAnswer, IsrChanges, PartitionMsg, ReplicaName, UnderWay};
 use runtime::{Actor, Backoff, Cx, Failure, Map, Outcome, Waiter};
 use wire::alter_partition_request::{BrokerState, PartitionData, TopicData};
 use wire::alter_partition_response::PartitionData as Answer;
@@ -35,7 +35,7 @@ pub struct AlterIsrArgs {
     pub request_timeout: Duration,
 }
 
-type Asked = Map<ReplicaName, IsrChange>;
+type Asked = UnderWay<IsrChange>;
 
 pub enum AlterIsrMsg {
     /// There is something to ask for.
@@ -108,8 +108,8 @@ impl Actor for AlterIsr {
 
 impl AlterIsr {
     fn ask(&mut self, cx: &mut Cx<Self>) {
-        let asked = self.args.changes.take(MAX_IN_REQUEST);
-        if asked.is_empty() {
+        let asked = Asked::take(&self.args.changes, MAX_IN_REQUEST);
+        if asked.words.is_empty() {
             return;
         }
         let broker_epoch = self.args.broker_epoch.load(Ordering::Acquire);
@@ -135,7 +135,7 @@ impl AlterIsr {
                 if response.error_code == ErrorCode::None.code() =>
             {
                 for (name, answer) in answers(response) {
-                    let Some(asked) = asked.remove(&name) else { continue };
+                    let Some(asked) = asked.words.remove(&name) else { continue };
                     well &= answer.is_ok();
                     if let Some(handle) = self.args.hosted.get_by_id(name.0, name.1) {
                         let answer = Box::new(IsrAnswer { asked, answer });
@@ -146,10 +146,8 @@ impl AlterIsr {
             }
             other => tracing::debug!(?other, "the controller did not alter ISRs; asking again"),
         }
-        well &= asked.is_empty();
-        for (name, change) in asked {
-            self.args.changes.put_back(name, change);
-        }
+        well &= asked.words.is_empty();
+        asked.put_back();
         well
     }
 }
@@ -176,7 +174,7 @@ fn altered(partition: Answer) -> Result<AlteredIsr, ErrorCode> {
 
 fn request(node: NodeId, broker_epoch: i64, asked: &Asked) -> AlterPartitionRequest {
     let mut topics: Map<Uuid, Vec<PartitionData>> = Map::new();
-    for ((topic, partition_index), change) in asked {
+    for ((topic, partition_index), change) in &asked.words {
         let isr = change.isr.iter().map(|(id, epoch)| BrokerState {
             broker_id: id.0,
             broker_epoch: if *id == node { broker_epoch } else { *epoch },

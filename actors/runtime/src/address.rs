@@ -77,9 +77,9 @@ impl<M: Message> Future for Sending<'_, M> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
         if let Some(gate) = this.to.identity.world.gate() {
-            let turn = this.turn.get_or_insert_with(|| {
-                gate.pass(crate::panics::running().as_deref(), GatePoint::Send)
-            });
+            let turn = this
+                .turn
+                .get_or_insert_with(|| gate.pass(crate::panics::running(), GatePoint::Send));
             ready!(turn.as_mut().poll(cx));
         }
         // Polled again after its end it has nothing left to send.

@@ -212,7 +212,7 @@ impl<A: Actor> Running<A> {
     async fn turn(&mut self, envelope: Envelope<A::Msg>) -> Outcome {
         if let Some(gate) = self.cx.world().gate() {
             // A panic that the simulator plans comes out of here.
-            let passing = gate.pass(Some(self.cx.path()), GatePoint::Handle);
+            let passing = gate.pass(self.name(), GatePoint::Handle);
             panics::catch_async(self.name().as_ref(), pin!(passing)).await?;
         }
         match envelope {

@@ -115,6 +115,10 @@ pub struct Simulation {
     network: Arc<Network>,
     nodes: Vec<Node>,
     now_ms: u64,
+    /// Which nodes something has reached, and which ran, in the last tick.
+    touched: Vec<bool>,
+    ran: Vec<bool>,
+    turns: Vec<usize>,
     plan: Map<(u64, u64), SimFault>,
     planned: u64,
     order: RandomStream,
@@ -135,6 +139,9 @@ impl Simulation {
             trace,
             nodes: Vec::new(),
             now_ms: 0,
+            touched: Vec::new(),
+            ran: Vec::new(),
+            turns: Vec::new(),
             plan: Map::new(),
             planned: 0,
             panics: Vec::new(),
@@ -184,6 +191,11 @@ impl Simulation {
     /// A node's world while it lives: to look at its actors, or to spawn something beside them.
     pub fn world(&self, node: NodeIndex) -> Option<&World> {
         self.nodes[node.0].living.as_ref().map(Living::world)
+    }
+
+    /// Whether a node did anything in the last tick: where it did not, nothing in it has changed.
+    pub fn has_run(&self, node: NodeIndex) -> bool {
+        self.ran.get(node.0).copied().unwrap_or_default()
     }
 
     pub fn disk(&self, node: NodeIndex) -> &SimDisk {
@@ -252,18 +264,34 @@ impl Simulation {
             self.inject(fault);
         }
         self.trace.set_now(self.now_ms);
-        self.network.deliver(self.now_ms);
-        let mut order: Vec<usize> = (0..self.nodes.len()).collect();
-        for i in (1..order.len()).rev() {
-            order.swap(i, self.order.below(i as u64 + 1) as usize);
+        self.network.deliver(self.now_ms, &mut self.touched);
+        self.ran.clear();
+        self.ran.resize(self.nodes.len(), false);
+        self.turns.clear();
+        for (index, node) in self.nodes.iter_mut().enumerate() {
+            let Some(living) = &mut node.living else { continue };
+            if self.touched[index] {
+                living.touch();
+            }
+            if node.paused_until_ms > self.now_ms {
+                continue;
+            }
+            if living.is_due(self.now_ms) {
+                self.turns.push(index);
+            } else {
+                living.rest_until(self.now_ms + 1);
+            }
         }
-        for index in order {
+        for i in (1..self.turns.len()).rev() {
+            self.turns.swap(i, self.order.below(i as u64 + 1) as usize);
+        }
+        for index in &self.turns {
+            let index = *index;
             let node = &mut self.nodes[index];
             let Some(living) = &mut node.living else { continue };
-            if node.paused_until_ms <= self.now_ms {
-                node.disk.set_now_ms(node.wall.at(self.now_ms));
-                living.run_until(self.now_ms + 1);
-            }
+            node.disk.set_now_ms(node.wall.at(self.now_ms));
+            living.run_until(self.now_ms + 1);
+            self.ran[index] = true;
         }
         self.now_ms += 1;
     }

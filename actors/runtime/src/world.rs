@@ -32,7 +32,7 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// Where an actor asks the simulator for its turn. Absent in production.
 pub trait Gate: Send + Sync + 'static {
     /// Ends when the asking actor is given the next step. `actor` is its path, `None` for a task that is no actor.
-    fn pass(&self, actor: Option<&str>, point: GatePoint) -> BoxFuture<'static, ()>;
+    fn pass(&self, actor: Option<Arc<str>>, point: GatePoint) -> BoxFuture<'static, ()>;
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,12 +99,13 @@ impl World {
     }
 
     pub async fn sleep(&self, delay: Duration) {
+        self.parts.clock.alarm(delay);
         tokio::time::sleep(delay).await;
     }
 
     /// Sleeps until the monotonic clock shows `deadline`.
     pub async fn sleep_until(&self, deadline: Duration) {
-        tokio::time::sleep(deadline.saturating_sub(self.mono())).await;
+        self.sleep(deadline.saturating_sub(self.mono())).await;
     }
 
     pub async fn timeout<F: Future>(
@@ -112,6 +113,7 @@ impl World {
         limit: Duration,
         work: F,
     ) -> Result<F::Output, TimedOut> {
+        self.parts.clock.alarm(limit);
         tokio::time::timeout(limit, work).await.map_err(|_| TimedOut)
     }
 

@@ -1,21 +1,24 @@
 //! What clients do: create topics, produce idempotently, read along; and when all is calm, look at everything.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ottla::client::{
-    Client, ClientConfig, ConsumerConfig, NewTopic, Producer, ProducerConfig, ProducerRecord,
-    Reset, Start,
+    Client, ClientConfig, Connection, ConsumerConfig, NewTopic, Producer, ProducerConfig,
+    ProducerRecord, RequestError, Reset, Start,
 };
 use ottla::runtime::Bulkhead;
 use ottla::sim::Life;
 
 use super::story::Story;
-use super::{LIMIT, PARTITIONS, REPLICAS, Shape, TOPIC, ending, reader};
+use super::{LIMIT, PARTITIONS, REPLICAS, Shape, TOPIC, admins, ending, group, reader};
 use crate::chance::stream;
 use model::TopicPartition;
 
 const PRODUCERS: u8 = 2;
+/// Of the consumer group.
+const MEMBERS: usize = 2;
 const AT_ONCE: usize = 8;
 
 /// What everybody here works with.
@@ -40,11 +43,18 @@ pub async fn run(life: Life, seed: u64, shape: Shape, story: Arc<Story>) {
     let client = Client::with_config(&life.world, bootstrap, config.clone()).expect("addresses");
     let tools = Tools { life, seed, shape, story, config, client };
     let id = tools.create_replicated().await;
-    let mut tasks = vec![tools.spawn(create_topics(tools.clone()))];
+    let mut tasks =
+        vec![tools.spawn(admins::topics(tools.clone())), tools.spawn(admins::moves(tools.clone()))];
+    if shape.dynamic {
+        tasks.push(tools.spawn(admins::voters(tools.clone())));
+    }
     for number in 0..PRODUCERS {
         tasks.push(tools.spawn(produce(tools.clone(), number)));
     }
     tasks.push(tools.spawn(follow(tools.clone())));
+    for _ in 0..MEMBERS {
+        drop(tools.spawn(group::run(tools.clone(), id)));
+    }
     for name in shape.names() {
         drop(tools.spawn(reader::run(tools.clone(), name, id)));
     }
@@ -57,6 +67,10 @@ pub async fn run(life: Life, seed: u64, shape: Shape, story: Arc<Story>) {
 impl Tools {
     pub fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) -> ottla::runtime::Task {
         self.life.world.spawn(Bulkhead::Control, work)
+    }
+
+    pub async fn connect(&self, host: &str) -> Result<Connection, RequestError> {
+        Connection::open(&self.life.world, host, 9092, &self.config).await
     }
 
     pub async fn sleep_ms(&self, ms: u64) {
@@ -83,27 +97,6 @@ impl Tools {
     }
 }
 
-async fn create_topics(tools: Tools) {
-    let mut random = stream(tools.seed, 21);
-    let admin = tools.client.admin();
-    for number in 0.. {
-        if tools.story.is_calm() {
-            break;
-        }
-        let name = format!("t{number}");
-        let retention = (1_000_000 + random.below(1000)).to_string();
-        let topic = NewTopic::new(name.clone()).partitions(1).replication_factor(1);
-        match admin.create_topic(topic.config("retention.ms", &retention)).await {
-            Ok(topic) => {
-                tools.life.trace.note(format_args!("{name} is {}", topic.id));
-                tools.story.created(name, topic.id);
-            }
-            Err(error) => tools.life.trace.note(format_args!("{name}: {error}")),
-        }
-        tools.sleep_ms(200 + random.below(600)).await;
-    }
-}
-
 async fn produce(tools: Tools, number: u8) {
     let mut random = stream(tools.seed, 22 + number);
     let delivery_timeout = Duration::from_secs(20);
@@ -111,17 +104,19 @@ async fn produce(tools: Tools, number: u8) {
     let producer = tools.client.producer(config);
     let mut next = 0;
     while !tools.story.is_calm() {
-        produce_some(&tools, &producer, number, next).await;
-        next += AT_ONCE;
+        // Also records that are batches of their own.
+        let count = if random.below(2) == 0 { 1 } else { AT_ONCE };
+        produce_some(&tools, &producer, number, next..next + count).await;
+        next += count;
         tools.sleep_ms(random.below(60)).await;
     }
 }
 
 /// What is not acknowledged may be there or not.
-async fn produce_some(tools: &Tools, producer: &Producer, number: u8, first: usize) {
+async fn produce_some(tools: &Tools, producer: &Producer, number: u8, numbers: Range<usize>) {
     let name = char::from(b'a' + number);
     let mut deliveries = Vec::new();
-    for number in first..first + AT_ONCE {
+    for number in numbers {
         let value = format!("{name}-{number}");
         let record = ProducerRecord::to(TOPIC).key(number.to_string()).value(value.clone());
         deliveries.push((value, producer.send(record).await));

@@ -1,8 +1,10 @@
 //! A cluster through faults of all kinds, with producers, readers and admins; what must hold is looked at after every tick, and at the
 //! end everything that anybody was told.
 
+mod admins;
 mod clients;
 mod ending;
+mod group;
 mod reader;
 pub mod seeds;
 mod story;
@@ -18,11 +20,12 @@ use ottla::sim::{Cluster, FaultPlan, SimFault, SimOptions, TraceLog};
 
 use crate::chance::stream;
 use story::Story;
+pub use story::Wrong;
 use trouble::Permits;
 use watch::Watch;
 
 /// How long things happen; then everything must come to be well.
-pub const TROUBLE: Duration = Duration::from_secs(25);
+pub const TROUBLE: Duration = Duration::from_secs(30);
 pub const RECOVERY: Duration = Duration::from_secs(60);
 const LIMIT: Duration = Duration::from_secs(2);
 const TOPIC: &str = "replicated";
@@ -39,6 +42,10 @@ struct Shape {
     /// Snapshots of the metadata log are made, fetched and deleted within the run.
     snapshots: bool,
     fetchers: u64,
+    /// Elections of the quorum's leader come soon, and often.
+    hasty: bool,
+    /// The voters are kept in the metadata log, and come and go.
+    dynamic: bool,
 }
 
 impl Shape {
@@ -49,11 +56,19 @@ impl Shape {
             synced: random.below(2) == 0,
             snapshots: random.below(2) == 0,
             fetchers: 1 + random.below(2),
+            dynamic: random.below(3) == 0,
+            hasty: random.below(2) == 0,
         }
     }
 
     fn names(self) -> Vec<String> {
         (1..=self.nodes).map(|id| format!("n{id}")).collect()
+    }
+
+    /// The ids of those that vote; a fourth node is a broker only, where the voters are fixed.
+    fn controllers(self) -> Vec<i32> {
+        let count = if self.dynamic { self.nodes } else { 3 };
+        (1..=count as i32).collect()
     }
 
     /// Segments roll, brokers are fenced and leave the ISR within the run; a fetch moves little at a time.
@@ -62,9 +77,19 @@ impl Shape {
             "\"broker.session.timeout.ms\" = 1500\n\"broker.heartbeat.interval.ms\" = 200\n\
              \"replica.lag.time.max.ms\" = 1500\n\"replica.fetch.backoff.ms\" = 100\n\
              \"replica.fetch.max.bytes\" = 700\n\"replica.fetch.response.max.bytes\" = 1000\n\
-             \"num.replica.fetchers\" = {}\n\"auto.create.topics.enable\" = false\n\"log.segment.bytes\" = 1048576\n",
+             \"num.replica.fetchers\" = {}\n\"auto.create.topics.enable\" = false\n\"log.segment.bytes\" = 1048576\n\
+             \"min.insync.replicas\" = 2\n\"offsets.topic.num.partitions\" = 2\n\
+             \"group.min.session.timeout.ms\" = 1000\n\"group.initial.rebalance.delay.ms\" = 100\n",
             self.fetchers
         );
+        if self.synced {
+            settings += "\"log.flush.interval.messages\" = 1\n";
+        }
+        if self.hasty {
+            settings += "\"controller.quorum.election.timeout.ms\" = 200\n\
+                \"controller.quorum.election.backoff.max.ms\" = 200\n\
+                \"controller.quorum.fetch.timeout.ms\" = 600\n";
+        }
         if self.snapshots {
             settings += "\"metadata.log.max.record.bytes.between.snapshots\" = 3000\n\
                 \"metadata.max.retention.bytes\" = 4000\n\"internal.metadata.log.segment.bytes\" = 2000\n\
@@ -73,7 +98,7 @@ impl Shape {
         let nodes = self.names().into_iter().enumerate().map(|(index, name)| {
             let id = index + 1;
             let role = match index {
-                3 => "roles = [\"broker\"]".to_owned(),
+                3 if !self.dynamic => "roles = [\"broker\"]".to_owned(),
                 _ => format!("controller = \"{name}:9093\""),
             };
             format!("[[node]]\nid = {id}\nlisten = \"{name}:9092\"\ndata = \"/data\"\n{role}\n")
@@ -86,7 +111,7 @@ impl Shape {
 pub struct Judged {
     pub log: TraceLog,
     /// What was violated, and when.
-    pub wrong: Vec<String>,
+    pub wrong: Vec<Wrong>,
     pub acknowledged: usize,
     pub created: usize,
     /// How many replicas the ISRs lacked at the most.
@@ -102,7 +127,11 @@ pub fn plan(seed: u64) -> FaultPlan {
 pub fn run(seed: u64, plan: &FaultPlan, keep_lines: bool) -> Judged {
     let shape = Shape::of(seed);
     let options = SimOptions { keep_lines, ..SimOptions::seed(seed) };
-    let mut cluster = Cluster::new(options, &shape.file()).expect("a cluster's file");
+    let cluster = match shape.dynamic {
+        true => Cluster::with_joining_voters(options, &shape.file()),
+        false => Cluster::new(options, &shape.file()),
+    };
+    let mut cluster = cluster.expect("a cluster's file");
     let story = Arc::new(Story::default());
     let told = story.clone();
     cluster.world.add_node("client", move |life| clients::run(life, seed, shape, told.clone()));
@@ -129,7 +158,7 @@ pub fn run(seed: u64, plan: &FaultPlan, keep_lines: bool) -> Judged {
     let log = cluster.finish();
     if !story.is_done() && !story.is_wrong() {
         let (waits_for, partitions) = (story.waits_for(), watch.partitions());
-        story.wrong(format_args!("does not come to be well: {waits_for}; {partitions:?}"));
+        story.wrong("does not come to be well", format_args!("{waits_for}; {partitions:?}"));
     }
     let (wrong, acknowledged, created, lacked) = story.judge();
     Judged { log, wrong, acknowledged, created, lacked, took }

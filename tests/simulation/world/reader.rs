@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use model::Uuid;
-use ottla::client::Connection;
+use ottla::client::{Connection, RequestError};
 use wire::FetchRequest;
 use wire::batch::batches;
 use wire::fetch_request::{FetchPartition, FetchTopic};
@@ -18,7 +18,7 @@ pub async fn run(tools: Tools, name: String, id: Uuid) {
             Connection::open(&tools.life.world, &name, 9092, &tools.config).await
         {
             while read_each(&tools, &connection, id, &mut next).await && !tools.story.is_calm() {
-                tools.sleep_ms(50).await;
+                tools.sleep_ms(100).await;
             }
         }
         tools.sleep_ms(100).await;
@@ -27,20 +27,24 @@ pub async fn run(tools: Tools, name: String, id: Uuid) {
 
 /// False where the connection is of no more use.
 async fn read_each(tools: &Tools, connection: &Connection, id: Uuid, next: &mut [i64]) -> bool {
-    for (partition, next) in (0..).zip(next) {
-        let Ok(read) = read(connection, (id, partition), *next).await else { return false };
-        let Some(read) = read else { continue };
+    let from: Vec<(i32, i64)> = (0..).zip(next.iter().copied()).collect();
+    let Ok(found) = read_several(connection, id, &from).await else { return false };
+    for (partition, read) in found {
+        let Some(next) = next.get_mut(partition as usize) else { continue };
         let found = match records(&read.bytes, *next) {
             Ok(found) => found,
             Err(what) => {
-                tools.story.wrong(format_args!("read of {partition}: {what}"));
+                tools.story.wrong("a gap", format_args!("read of {partition}: {what}"));
                 return false;
             }
         };
         for (offset, value) in found {
             if offset >= read.high_watermark {
                 let end = read.high_watermark;
-                tools.story.wrong(format_args!("read {partition}@{offset} beyond {end}"));
+                tools.story.wrong(
+                    "a read beyond the high watermark",
+                    format_args!("{partition}@{offset} of {end}"),
+                );
             }
             tools.story.read((partition, offset), &value);
             *next = offset + 1;
@@ -59,28 +63,34 @@ pub async fn read(
     connection: &Connection,
     (topic_id, partition): (Uuid, i32),
     offset: i64,
-) -> Result<Option<Read>, ottla::client::RequestError> {
-    let wanted = FetchPartition {
-        partition,
-        fetch_offset: offset,
+) -> Result<Option<Read>, RequestError> {
+    let found = read_several(connection, topic_id, &[(partition, offset)]).await?;
+    Ok(found.into_iter().next().map(|(_, read)| read))
+}
+
+/// Of those partitions that can be read, each with the offset to read from.
+async fn read_several(
+    connection: &Connection,
+    topic_id: Uuid,
+    from: &[(i32, i64)],
+) -> Result<Vec<(i32, Read)>, RequestError> {
+    let wanted = from.iter().map(|(partition, offset)| FetchPartition {
+        partition: *partition,
+        fetch_offset: *offset,
         partition_max_bytes: 1 << 20,
         ..FetchPartition::default()
-    };
-    let topic = FetchTopic { topic_id, partitions: vec![wanted], ..FetchTopic::default() };
+    });
+    let topic = FetchTopic { topic_id, partitions: wanted.collect(), ..FetchTopic::default() };
     let request =
         FetchRequest { max_bytes: 1 << 20, topics: vec![topic], ..FetchRequest::default() };
     let answer = connection.request(&request, LIMIT).await?;
     let partitions = answer.responses.into_iter().flat_map(|topic| topic.partitions);
-    let found = partitions.into_iter().next().filter(|found| found.error_code == 0);
-    Ok(found.map(|found| Read {
-        bytes: found
-            .records
-            .as_ref()
-            .and_then(wire::Records::as_bytes)
-            .cloned()
-            .unwrap_or_default(),
-        high_watermark: found.high_watermark,
-    }))
+    let found = partitions.filter(|found| found.error_code == 0).map(|found| {
+        let bytes = found.records.as_ref().and_then(wire::Records::as_bytes).cloned();
+        let (bytes, high_watermark) = (bytes.unwrap_or_default(), found.high_watermark);
+        (found.partition_index, Read { bytes, high_watermark })
+    });
+    Ok(found.collect())
 }
 
 /// The records from an offset on, without a gap.

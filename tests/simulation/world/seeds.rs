@@ -7,15 +7,20 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use ottla::sim::{FaultPlan, check_replay};
 
-use super::{Judged, plan, run};
+use super::{Judged, Wrong, plan, run};
 
 /// What was wrong; also where the run itself did not come to an end.
-pub fn judged(seed: u64, plan: &FaultPlan, keep_lines: bool) -> Result<Judged, String> {
+pub fn judged(seed: u64, plan: &FaultPlan, keep_lines: bool) -> Result<Judged, Wrong> {
     catch_unwind(AssertUnwindSafe(|| run(seed, plan, keep_lines))).map_err(|panic| {
         let text = panic.downcast_ref::<String>().cloned();
-        text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
-            .unwrap_or_else(|| "a panic without a message".to_owned())
+        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+        broken("the run ends in a panic", text.unwrap_or_default())
     })
+}
+
+/// What is wrong with the run itself.
+fn broken(kind: &str, what: String) -> Wrong {
+    Wrong { at_ms: 0, kind: kind.to_owned(), what }
 }
 
 /// What seeds came to.
@@ -31,7 +36,7 @@ pub struct Tally {
 }
 
 impl Tally {
-    fn add(&mut self, seed: u64, result: Result<Judged, String>) {
+    fn add(&mut self, seed: u64, result: Result<Judged, Wrong>) {
         self.seeds += 1;
         match result {
             Ok(judged) => {
@@ -44,22 +49,23 @@ impl Tally {
                     self.fails(seed, &judged.wrong);
                 }
             }
-            Err(panic) => self.fails(seed, &[panic]),
+            Err(wrong) => self.fails(seed, &[wrong]),
         }
     }
 
-    fn fails(&mut self, seed: u64, wrong: &[String]) {
+    fn fails(&mut self, seed: u64, wrong: &[Wrong]) {
         self.failed.insert(seed);
-        println!("seed {seed} fails:\n  {}", wrong[..wrong.len().min(5)].join("\n  "));
+        println!("seed {seed} fails:");
+        wrong.iter().take(5).for_each(|wrong| println!("  {wrong}"));
     }
 }
 
-fn run_seed(seed: u64, twice: bool) -> Result<Judged, String> {
+fn run_seed(seed: u64, twice: bool) -> Result<Judged, Wrong> {
     let plan = plan(seed);
     let first = judged(seed, &plan, false)?;
     if twice {
         check_replay(seed, |seed, keep_lines| run(seed, &plan, keep_lines).log)
-            .map_err(|difference| difference.to_string())?;
+            .map_err(|difference| broken("RU-3", difference.to_string()))?;
     }
     Ok(first)
 }

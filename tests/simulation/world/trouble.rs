@@ -50,7 +50,7 @@ fn one(random: &mut RandomStream, shape: Shape) -> Vec<SimFault> {
             SimFault::Partition { from: other, to: node, lasting },
         ]
     };
-    vec![match random.below(24) {
+    vec![match random.below(27) {
         0..=3 => SimFault::Kill { node, down },
         4..=5 => SimFault::PowerLoss { node, down },
         6 => SimFault::Stop { node },
@@ -80,8 +80,31 @@ fn one(random: &mut RandomStream, shape: Shape) -> Vec<SimFault> {
             SimFault::DiskCapacity { node, bytes }
         }
         22 => return all().map(|node| SimFault::Kill { node, down }).collect(),
-        _ => return all().map(|node| SimFault::PowerLoss { node, down }).collect(),
+        23 => return all().map(|node| SimFault::PowerLoss { node, down }).collect(),
+        24 => {
+            return all()
+                .filter(|other| *other != node)
+                .map(|node| SimFault::PowerLoss { node, down })
+                .collect();
+        }
+        _ => return rivals(random, node, lasting),
     }]
+}
+
+/// Two that vote hear nothing of each other, and both want the vote of a third, which begins anew and is slow to answer.
+fn rivals(random: &mut RandomStream, third: NodeIndex, lasting: Duration) -> Vec<SimFault> {
+    let third = NodeIndex(third.0 % 3);
+    let (one, other) = (NodeIndex((third.0 + 1) % 3), NodeIndex((third.0 + 2) % 3));
+    let lasting = lasting + Duration::from_secs(3);
+    let by = Duration::from_millis(1 + random.below(400));
+    let down = Duration::from_millis(1 + random.below(1000));
+    vec![
+        SimFault::Partition { from: one, to: other, lasting },
+        SimFault::Partition { from: other, to: one, lasting },
+        SimFault::SlowLink { one: third, other: one, by, lasting },
+        SimFault::SlowLink { one: third, other, by, lasting },
+        SimFault::Kill { node: third, down },
+    ]
 }
 
 fn panic(random: &mut RandomStream, node: NodeIndex) -> SimFault {

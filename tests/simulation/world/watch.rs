@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use machines::metadata::{PartitionRegistration, TopicImage};
 use model::Uuid;
+use model::topic::CONSUMER_OFFSETS;
 use ottla::sim::{Cluster, MetadataImage, View};
 
 use super::story::Story;
@@ -30,8 +31,8 @@ pub struct Watch {
     quorum: BTreeMap<i32, i32>,
     /// By node and partition: leader epoch and high watermark of a replica that led at the last look.
     led: BTreeMap<(i32, i32), (i32, i64)>,
-    up: usize,
-    nodes: usize,
+    /// How far the metadata log was known to reach when each node was last seen down: its process registers behind that.
+    down_at: BTreeMap<i32, i64>,
 }
 
 impl Watch {
@@ -45,40 +46,48 @@ impl Watch {
             claims: BTreeMap::new(),
             quorum: BTreeMap::new(),
             led: BTreeMap::new(),
-            up: 0,
-            nodes: 0,
+            down_at: BTreeMap::new(),
         }
     }
 
     pub fn look(&mut self, cluster: &mut Cluster) {
         self.story.set_now_ms(cluster.world.now().as_millis() as u64);
         let members = cluster.members();
-        self.nodes = members.len();
-        self.up = 0;
-        for (id, _) in members {
+        for (id, node) in members {
             match cluster.view(id) {
-                Some(view) => self.look_at(id, &view),
+                Some(view) => {
+                    if cluster.world.has_run(node) {
+                        self.look_at(id, &view);
+                    }
+                }
                 None => {
+                    let known = self.images.last_key_value().map_or(-1, |(offset, _)| *offset);
+                    if !cluster.world.is_up(node) {
+                        self.down_at.insert(id, known);
+                    }
                     self.read_to.remove(&id);
                     self.led.retain(|(node, _), _| *node != id);
                 }
             }
         }
         for panic in cluster.world.take_panics() {
-            self.story.wrong(format_args!("an actor or a job panicked: {panic}"));
+            let place = panic.split(": ").next().unwrap_or_default();
+            self.story.wrong(&format!("a panic at {place}"), format_args!("{panic}"));
         }
     }
 
     fn look_at(&mut self, id: i32, view: &View) {
-        self.up += 1;
         let quorum = view.quorum();
         if let Some(leader) = quorum.leader {
             let known = *self.quorum.entry(quorum.epoch).or_insert(leader);
             if known != leader {
                 let epoch = quorum.epoch;
-                self.story.wrong(format_args!(
-                    "QU-1: epoch {epoch} of the quorum is led by {known}, and by {leader} says {id}"
-                ));
+                self.story.wrong(
+                    "QU-1",
+                    format_args!(
+                        "epoch {epoch} of the quorum is led by {known}, and by {leader} says {id}"
+                    ),
+                );
             }
         }
         let image = view.metadata();
@@ -97,9 +106,12 @@ impl Watch {
             let differ = known.differs_in(image);
             if !differ.is_empty() || known.provenance != image.provenance {
                 let what = differ.join(", ");
-                self.story.wrong(format_args!(
-                    "QU-2, RE-1: node {id} has other metadata at {offset} than was committed: {what}"
-                ));
+                self.story.wrong(
+                    "QU-2, RE-1",
+                    format_args!(
+                        "node {id} has other metadata at {offset} than was committed: {what}"
+                    ),
+                );
             }
             return;
         }
@@ -124,10 +136,13 @@ impl Watch {
         let key = (topic.id, partition, found.partition_epoch);
         if let Some(known) = self.registrations.get(&key) {
             if known != found {
-                self.story.wrong(format_args!(
-                    "CT-1: {}-{partition} is {known:?}, and in the same epoch {found:?}",
-                    topic.name
-                ));
+                self.story.wrong(
+                    "CT-1",
+                    format_args!(
+                        "{}-{partition} is {known:?}, and in the same epoch {found:?}",
+                        topic.name
+                    ),
+                );
             }
             return;
         }
@@ -146,14 +161,15 @@ impl Watch {
         ];
         for (_, rule) in rules.iter().filter(|(holds, _)| !holds) {
             let name = &topic.name;
-            self.story.wrong(format_args!("CT-2: {name}-{partition}: {rule}: {found:?}"));
+            self.story.wrong("CT-2", format_args!("{name}-{partition}: {rule}: {found:?}"));
         }
         if found.leader >= 0 {
             let key = (topic.id, partition, found.leader_epoch);
             let known = *self.leaders.entry(key).or_insert(found.leader);
             if known != found.leader {
                 let name = &topic.name;
-                self.story.wrong(format_args!("CT-1: {known} leads {name}-{partition}: {found:?}"));
+                self.story
+                    .wrong("CT-1", format_args!("{known} leads {name}-{partition}: {found:?}"));
             }
         }
     }
@@ -161,27 +177,31 @@ impl Watch {
     fn replica(&mut self, id: i32, view: &View, partition: i32) {
         let before = self.led.remove(&(id, partition));
         let Some(found) = view.replica(TOPIC, partition) else { return };
+        // Whoever led in this tick may lead no more, and no follower has heard of more than was committed.
+        self.story.committed(partition, found.high_watermark);
         if !found.leads {
             return;
         }
         let epoch = found.leader_epoch;
         let claimed = *self.claims.entry((partition, epoch)).or_insert(id);
         if claimed != id {
-            self.story.wrong(format_args!(
-                "CT-1: nodes {claimed} and {id} lead partition {partition} in epoch {epoch}"
-            ));
+            self.story.wrong(
+                "CT-1",
+                format_args!(
+                    "nodes {claimed} and {id} lead partition {partition} in epoch {epoch}"
+                ),
+            );
         }
         if found.high_watermark > found.log_end_offset {
-            self.story.wrong(format_args!("PA-2: node {id}, partition {partition}: {found:?}"));
+            self.story.wrong("PA-2", format_args!("node {id}, partition {partition}: {found:?}"));
         }
         let back = before.filter(|(led, high)| *led == epoch && *high > found.high_watermark);
         if let Some((_, high)) = back {
-            self.story.wrong(format_args!(
-                "PA-2: the high watermark went back from {high}: node {id}, partition {partition}: {found:?}"
+            self.story.wrong("PA-2", format_args!(
+                "the high watermark went back from {high}: node {id}, partition {partition}: {found:?}"
             ));
         }
         self.led.insert((id, partition), (epoch, found.high_watermark));
-        self.story.committed(partition, found.high_watermark);
         if let Some(registration) = view.metadata().topics.partition(found.topic_id, partition) {
             self.story.lacks(usize::try_from(REPLICAS).unwrap_or(0) - registration.isr.len());
         }
@@ -190,14 +210,20 @@ impl Watch {
     /// The partitions that are written to, as the metadata has them.
     pub fn partitions(&self) -> Vec<Arc<PartitionRegistration>> {
         let image = self.images.last_key_value().map(|(_, image)| image);
-        let topic = image.and_then(|image| image.topics.by_name(TOPIC));
-        topic.map(|topic| topic.partitions.values().cloned().collect()).unwrap_or_default()
+        let topics = image.into_iter().flat_map(|image| {
+            [TOPIC, CONSUMER_OFFSETS].into_iter().filter_map(|name| image.topics.by_name(name))
+        });
+        topics.flat_map(|topic| topic.partitions.values().cloned()).collect()
     }
 
-    /// All nodes are up and all replicas in sync, as far as is known.
+    /// All nodes serve and all replicas are in sync: what the metadata said before a process died is not asked.
     pub fn all_in_sync(&self) -> bool {
+        let Some((_, image)) = self.images.last_key_value() else { return false };
+        let serves = |(id, down_at): (&i32, &i64)| {
+            image.brokers.get(id).is_some_and(|broker| !broker.fenced && broker.epoch > *down_at)
+        };
         let partitions = self.partitions();
         let full = |found: &Arc<PartitionRegistration>| found.isr.len() == found.replicas.len();
-        self.up == self.nodes && !partitions.is_empty() && partitions.iter().all(full)
+        self.down_at.iter().all(serves) && !partitions.is_empty() && partitions.iter().all(full)
     }
 }

@@ -1,7 +1,8 @@
 //! A node's clocks: monotonic is its runtime's own, wall is that of the run with an offset that may jump.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
@@ -38,6 +39,20 @@ pub(super) struct SimClock {
     pub(super) wall: Wall,
     /// Answers where no runtime does, as tokio would then tell real time.
     pub(super) last_ms: AtomicU64,
+    /// When somebody is to be woken, milliseconds of this life; also whoever has stopped waiting.
+    pub(super) alarms: Mutex<BTreeSet<u64>>,
+}
+
+impl SimClock {
+    /// Takes the alarms that are due; whether there were any.
+    pub(super) fn take_due(&self, life_ms: u64) -> bool {
+        let mut alarms = self.alarms.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut any = false;
+        while alarms.first().is_some_and(|first| *first <= life_ms) {
+            any |= alarms.pop_first().is_some();
+        }
+        any
+    }
 }
 
 impl Clock for SimClock {
@@ -46,6 +61,13 @@ impl Clock for SimClock {
             return Duration::from_millis(self.last_ms.load(Ordering::Relaxed));
         }
         Instant::now().duration_since(self.start)
+    }
+
+    /// tokio's timers end at whole milliseconds.
+    fn alarm(&self, after: Duration) {
+        let at = self.mono().saturating_add(after).as_nanos().div_ceil(1_000_000);
+        let mut alarms = self.alarms.lock().unwrap_or_else(PoisonError::into_inner);
+        alarms.insert(u64::try_from(at).unwrap_or(u64::MAX));
     }
 
     fn wall_ms(&self) -> i64 {

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 
 use super::trace::NodeTrace;
-use crate::map::Map;
+use crate::map::{FastMap, Map};
 use crate::world::{BoxFuture, Gate, GatePoint, RandomStream};
 
 /// How the next step is chosen.
@@ -39,7 +39,7 @@ struct State {
     random: RandomStream,
     waiting: Map<(Reverse<u64>, u64), Arc<Slot>>,
     next: u64,
-    priorities: Map<String, u64>,
+    priorities: FastMap<Arc<str>, u64>,
     lowest: u64,
     /// A priority is lowered about once in this many steps.
     change_every: u64,
@@ -54,7 +54,7 @@ struct Panic {
 }
 
 struct Slot {
-    actor: Option<String>,
+    actor: Option<Arc<str>>,
     point: GatePoint,
     granted: AtomicBool,
     panics: AtomicBool,
@@ -70,7 +70,7 @@ impl SimGate {
             random,
             waiting: Map::new(),
             next: 0,
-            priorities: Map::new(),
+            priorities: FastMap::default(),
             lowest: LOWERED,
             change_every,
             panics: Vec::new(),
@@ -91,7 +91,7 @@ impl SimGate {
             // Without a waker nobody waits any more, and the permit is another's.
             let Some(waker) = lock(&slot.waker).take() else { continue };
             let actor = slot.actor.as_deref().unwrap_or("-");
-            self.trace.note(format_args!("{:?} {actor}", slot.point));
+            self.trace.step(slot.point, actor);
             if lock(&self.state).panics_now(actor) {
                 slot.panics.store(true, Ordering::Relaxed);
             }
@@ -133,28 +133,26 @@ impl State {
         now.map(|i| self.panics.remove(i)).is_some()
     }
 
-    fn priority(&mut self, actor: Option<&str>) -> u64 {
+    fn priority(&mut self, actor: Option<&Arc<str>>) -> u64 {
         let drawn = LOWERED + (self.random.next_u64() >> 1);
         match (self.schedule, actor) {
-            (Schedule::Pct, Some(actor)) => {
-                *self.priorities.entry(actor.to_owned()).or_insert(drawn)
-            }
+            (Schedule::Pct, Some(actor)) => *self.priorities.entry(actor.clone()).or_insert(drawn),
             _ => drawn,
         }
     }
 }
 
 impl Gate for SimGate {
-    fn pass(&self, actor: Option<&str>, point: GatePoint) -> BoxFuture<'static, ()> {
+    fn pass(&self, actor: Option<Arc<str>>, point: GatePoint) -> BoxFuture<'static, ()> {
+        let mut state = lock(&self.state);
+        let priority = state.priority(actor.as_ref());
         let slot = Arc::new(Slot {
-            actor: actor.map(str::to_owned),
+            actor,
             point,
             granted: AtomicBool::new(false),
             panics: AtomicBool::new(false),
             waker: Mutex::new(None),
         });
-        let mut state = lock(&self.state);
-        let priority = state.priority(actor);
         state.next += 1;
         let place = (Reverse(priority), state.next);
         state.waiting.insert(place, slot.clone());

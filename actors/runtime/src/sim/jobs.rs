@@ -10,15 +10,17 @@ use disk::SimDisk;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
+use super::clock::SimClock;
 use super::trace::NodeTrace;
 use crate::map::Map;
-use crate::world::{BoxFuture, Job, JobLost, Jobs, RandomStream};
+use crate::world::{BoxFuture, Clock, Job, JobLost, Jobs, RandomStream};
 
 /// A job that is cut off does at most this many disk operations.
 const MAX_CUT: u64 = 12;
 
 pub(super) struct SimJobs {
     handle: Handle,
+    clock: Arc<SimClock>,
     trace: NodeTrace,
     state: Arc<Mutex<State>>,
 }
@@ -35,13 +37,14 @@ struct State {
 impl SimJobs {
     pub(super) fn new(
         handle: Handle,
+        clock: Arc<SimClock>,
         random: RandomStream,
         trace: NodeTrace,
         slow: Arc<AtomicU64>,
     ) -> SimJobs {
         let (under_way, never_begun) = (Map::new(), Vec::new());
         let state = State { random, next: 0, under_way, never_begun, slow };
-        SimJobs { handle, trace, state: Arc::new(Mutex::new(state)) }
+        SimJobs { handle, clock, trace, state: Arc::new(Mutex::new(state)) }
     }
 
     /// The node dies: of the jobs under way some have not begun, the others end at a drawn disk operation. The former
@@ -83,8 +86,9 @@ impl Jobs for SimJobs {
             (id, takes)
         };
         let (done, ended) = oneshot::channel();
-        let (state, trace) = (self.state.clone(), self.trace.clone());
+        let (state, trace, clock) = (self.state.clone(), self.trace.clone(), self.clock.clone());
         self.handle.spawn(async move {
+            clock.alarm(takes);
             tokio::time::sleep(takes).await;
             let job = lock(&state).under_way.remove(&id);
             if let Some((name, job)) = job {

@@ -1,7 +1,8 @@
 //! One life of a node: a runtime of its own, which ends everything in it when it is dropped.
 
-use std::sync::Arc;
+use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use disk::SimDisk;
@@ -75,6 +76,10 @@ pub(super) struct Living {
     trace: NodeTrace,
     blocking_thread: Arc<AtomicBool>,
     stop: Arc<Stop>,
+    /// Somebody may have done something to it.
+    touched: Cell<bool>,
+    /// It was last run to this time of the run.
+    run_to_ms: u64,
 }
 
 impl Living {
@@ -95,9 +100,11 @@ impl Living {
             born_ms: birth.now_ms,
             wall: birth.wall.clone(),
             last_ms: AtomicU64::new(0),
+            alarms: Mutex::default(),
         });
         let jobs = Arc::new(SimJobs::new(
             runtime.handle().clone(),
+            clock.clone(),
             birth.seeds.stream("jobs"),
             trace.clone(),
             birth.slow.clone(),
@@ -108,7 +115,7 @@ impl Living {
             World::new(Parts {
                 clock: clock.clone(),
                 random: Arc::new(SimRandom::new(birth.seeds)),
-                net: Arc::new(SimNet::new(birth.network.clone(), birth.index)),
+                net: Arc::new(SimNet::new(birth.network.clone(), clock.clone(), birth.index)),
                 disk: birth.disk.mount(),
                 jobs: jobs.clone(),
                 handles: Handles::shared(runtime.handle().clone()),
@@ -127,6 +134,8 @@ impl Living {
             trace,
             blocking_thread,
             stop: Arc::default(),
+            touched: Cell::new(true),
+            run_to_ms: birth.now_ms,
         };
         living.boot(birth.number, boot);
         living
@@ -140,17 +149,35 @@ impl Living {
     }
 
     pub(super) fn tell_to_stop(&self) {
+        self.touched.set(true);
         self.stop.told.store(true, Ordering::Relaxed);
         let _inside = self.runtime.enter();
         self.stop.pulse.publish();
     }
 
     pub(super) fn world(&self) -> &World {
+        self.touched.set(true);
         &self.world
     }
 
     pub(super) fn gate(&self) -> &SimGate {
         &self.gate
+    }
+
+    /// Whether there is anything to do now: a timer of the kit is due, or somebody from outside did something. What the kit knows
+    /// nothing of, such as another library's timers, is looked for every [`REST_MS`].
+    pub(super) fn is_due(&self, now_ms: u64) -> bool {
+        let due = self.clock.take_due(now_ms - self.born_ms);
+        self.touched.take() || due || now_ms >= self.run_to_ms + REST_MS
+    }
+
+    /// Lets the time pass in which there is nothing to do.
+    pub(super) fn rest_until(&self, until_ms: u64) {
+        self.clock.last_ms.store(until_ms - self.born_ms, Ordering::Relaxed);
+    }
+
+    pub(super) fn touch(&self) {
+        self.touched.set(true);
     }
 
     /// Runs all there is to do, until the node's clock shows this time of the run.
@@ -164,6 +191,7 @@ impl Living {
             }
             tokio::time::sleep_until(until).await;
         });
+        self.run_to_ms = until_ms;
         self.clock.last_ms.store(until_ms - self.born_ms, Ordering::Relaxed);
         assert!(
             !self.blocking_thread.load(Ordering::Relaxed),
@@ -187,6 +215,8 @@ impl Living {
 }
 
 const TICK: Duration = Duration::from_millis(1);
+/// A node rests for so long at the most.
+const REST_MS: u64 = 10;
 
 #[expect(clippy::expect_used, reason = "without sockets and threads there is nothing to fail")]
 fn runtime(gate: Arc<SimGate>, blocking_thread: Arc<AtomicBool>) -> Runtime {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use disk::Crash;
 
-use super::trace::Trace;
+use super::trace::{Trace, add_bytes};
 use crate::map::Map;
 use crate::world::RandomStream;
 
@@ -76,6 +76,8 @@ pub(super) struct Side {
     pub(super) refused: bool,
     pub(super) fin_sent: bool,
     pub(super) unread_by_peer: usize,
+    /// Bytes that its reader took and its peer was not told of.
+    pub(super) taken: usize,
     pub(super) reader: Option<Waker>,
     pub(super) writer: Option<Waker>,
     /// What it sent last arrives then; nothing it sends later arrives before.
@@ -96,6 +98,7 @@ impl Side {
             refused: false,
             fin_sent: false,
             unread_by_peer: 0,
+            taken: 0,
             reader: None,
             writer: None,
             last_arrival_us: 0,
@@ -138,6 +141,8 @@ struct NetNode {
     machine_up: bool,
     listening: Map<u16, Listening>,
     next_port: u16,
+    /// Something has reached it since it was last asked.
+    touched: bool,
 }
 
 pub(super) struct NetState {
@@ -189,6 +194,7 @@ impl Network {
             machine_up: true,
             listening: Map::new(),
             next_port: FIRST_FREE_PORT,
+            touched: false,
         });
     }
 
@@ -213,8 +219,8 @@ impl Network {
         }
     }
 
-    /// Delivers what has arrived by now.
-    pub(super) fn deliver(&self, now_ms: u64) {
+    /// Delivers what has arrived by now; which nodes something has reached since the last call is said in `touched`.
+    pub(super) fn deliver(&self, now_ms: u64, touched: &mut Vec<bool>) {
         let mut state = self.state();
         state.now_us = now_ms * 1000;
         while let Some(entry) = state.flying.first_entry() {
@@ -224,6 +230,8 @@ impl Network {
             let (from, segment) = entry.remove();
             state.arrive(from, segment);
         }
+        touched.clear();
+        touched.extend(state.nodes.iter_mut().map(|node| std::mem::take(&mut node.touched)));
     }
 }
 
@@ -375,17 +383,19 @@ impl NetState {
     }
 
     fn take_reset(&mut self, end: End) {
-        if let Some(side) = self.side(end) {
-            side.reset = true;
-            side.inbox.clear();
-            side.wake();
-        }
+        let Some(side) = self.side(end) else { return };
+        side.reset = true;
+        side.inbox.clear();
+        side.wake();
+        let node = side.at.node;
+        self.nodes[node].touched = true;
     }
 
     fn arrive(&mut self, from: End, segment: Segment) {
         let end = from.peer();
         let Some((_, node)) = self.route(from) else { return };
         let hears = self.nodes[node].machine_up;
+        self.nodes[node].touched = true;
         if hears {
             self.note(end, &segment);
         }
@@ -448,7 +458,7 @@ impl NetState {
         let End { conn, side } = to;
         match segment {
             Segment::Data(data) => {
-                let (len, hash) = (data.len(), super::random::hash(data));
+                let (len, hash) = (data.len(), add_bytes(0, data));
                 self.trace.note(name, format_args!("{conn}.{side} data {len} {hash:x}"));
             }
             other => self.trace.note(name, format_args!("{conn}.{side} {other:?}")),

@@ -11,9 +11,10 @@ use std::time::Duration;
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::clock::SimClock;
 use super::net::{End, NetState, Network, Place, Segment, ip};
 use crate::world::{
-    BoxFuture, BoxStream, ListenOptions, Listener, Net, NetStream, SimListener, SimStream,
+    BoxFuture, BoxStream, Clock, ListenOptions, Listener, Net, NetStream, SimListener, SimStream,
 };
 
 /// How long Linux tries to connect to what does not answer.
@@ -21,13 +22,14 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(127);
 
 pub(super) struct SimNet {
     network: Arc<Network>,
+    clock: Arc<SimClock>,
     at: Place,
 }
 
 impl SimNet {
-    pub(super) fn new(network: Arc<Network>, node: usize) -> SimNet {
+    pub(super) fn new(network: Arc<Network>, clock: Arc<SimClock>, node: usize) -> SimNet {
         let at = network.state().life(node);
-        SimNet { network, at }
+        SimNet { network, clock, at }
     }
 
     fn bind(&self, host: &str, port: u16, options: ListenOptions) -> io::Result<Port> {
@@ -74,6 +76,7 @@ impl Net for SimNet {
         Box::pin(async move {
             let stream = self.dial(host, port)?;
             let established = poll_fn(|cx| stream.poll_established(cx));
+            self.clock.alarm(CONNECT_LIMIT);
             match tokio::time::timeout(CONNECT_LIMIT, established).await {
                 Ok(connected) => connected?,
                 Err(_) => return Err(ErrorKind::TimedOut.into()),
@@ -196,6 +199,7 @@ impl AsyncRead for Stream {
     ) -> Poll<io::Result<()>> {
         let mut state = self.network.state();
         alive(&state, self.at)?;
+        let window = state.window_bytes();
         let Some(side) = state.side(self.end).filter(|side| !side.reset) else {
             return Poll::Ready(Err(ErrorKind::ConnectionReset.into()));
         };
@@ -213,7 +217,12 @@ impl AsyncRead for Stream {
             }
         }
         if taken > 0 {
-            state.send(self.end, Segment::Taken(taken));
+            side.taken += taken;
+            // A writer that waits is told in time: what it has still to hear of is less than its window.
+            if side.taken >= window / 2 {
+                let taken = std::mem::take(&mut side.taken);
+                state.send(self.end, Segment::Taken(taken));
+            }
             return Poll::Ready(Ok(()));
         }
         if side.ended || buf.remaining() == 0 {

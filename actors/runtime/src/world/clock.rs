@@ -9,6 +9,9 @@ pub trait Clock: Send + Sync + 'static {
     /// Unix milliseconds; may jump.
     fn wall_ms(&self) -> i64;
 
+    /// Somebody is to be woken after this time: a simulated node at rest is run then.
+    fn alarm(&self, _after: Duration) {}
+
     fn now(&self) -> Now {
         Now { mono: self.mono(), wall_ms: self.wall_ms() }
     }

@@ -152,6 +152,8 @@ impl<'a> PartitionChange<'a> {
         self.target_elr = candidates
             .into_iter()
             .filter(|id| !self.target_isr.contains(id) && !self.unclean_shutdown.contains(id))
+            // Kafka keeps also those that a reassignment has just taken away, for whom others then wait in vain.
+            .filter(|id| self.target_replicas.contains(id))
             .collect();
     }
 

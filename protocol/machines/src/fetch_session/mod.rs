@@ -84,6 +84,14 @@ pub struct Answered {
     pub must_send: bool,
 }
 
+impl Answered {
+    /// The high watermark that the client has from this. An impossible one, so that the partition is sent again, where that is none:
+    /// it does not look for it in an error, nor does a follower that has to cut its log (and would wait for another record in Kafka).
+    fn heard(&self) -> i64 {
+        if self.error || self.must_send { -1 } else { self.high_watermark }
+    }
+}
+
 /// What a fetch goes on with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Begun {
@@ -120,8 +128,7 @@ impl Cached {
             || answered.must_send
             || self.high_watermark != answered.high_watermark
             || self.log_start_offset != answered.log_start_offset;
-        // An impossible value, so that the partition is sent again once its error is gone.
-        self.high_watermark = if answered.error { -1 } else { answered.high_watermark };
+        self.high_watermark = answered.heard();
         self.log_start_offset = answered.log_start_offset;
         changed
     }
@@ -148,7 +155,7 @@ impl Session {
             return;
         }
         let cached = Cached {
-            high_watermark: known.map_or(-1, |k| if k.error { -1 } else { k.high_watermark }),
+            high_watermark: known.map_or(-1, Answered::heard),
             log_start_offset: known.map_or(-1, |k| k.log_start_offset),
             wanted,
         };
