@@ -1,6 +1,7 @@
 use super::rig::*;
 use super::*;
 use model::{ErrorCode, Replicated};
+use wire::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
 
 fn described(
     rig: &mut Rig,
@@ -100,6 +101,39 @@ fn an_empty_group_is_deleted_with_its_offsets() {
     assert_eq!(deleted(&mut rig), ErrorCode::None);
     assert_eq!((rig.shard.group_count(), rig.shard.offset_count()), (0, 0));
     assert_eq!(deleted(&mut rig), ErrorCode::GroupIdNotFound);
+}
+
+#[test]
+fn a_group_is_deleted_with_as_many_offsets_as_fit_a_batch() {
+    let group_id = "g".repeat(20);
+    let mut rig = Rig::new();
+    for topics in 0..2 {
+        let topics = (topics * 50..topics * 50 + 50).map(|n| format!("{n:030}"));
+        let partitions = (0..100).map(|partition_index| OffsetCommitRequestPartition {
+            partition_index,
+            ..Default::default()
+        });
+        let partitions: Vec<_> = partitions.collect();
+        let topics = topics.map(|name| OffsetCommitRequestTopic {
+            name,
+            topic_id: model::Uuid::ONE,
+            partitions: partitions.clone(),
+            ..Default::default()
+        });
+        let request = wire::OffsetCommitRequest {
+            group_id: group_id.clone(),
+            generation_id_or_member_epoch: -1,
+            retention_time_ms: -1,
+            topics: topics.collect(),
+            ..Default::default()
+        };
+        rig.send(GroupRequest::OffsetCommit { request, version: 9 });
+    }
+    assert_eq!(rig.shard.offset_count(), 10_000);
+    let ticket = rig.send(GroupRequest::Delete { group_ids: vec![group_id] });
+    assert!(matches!(rig.reply(ticket), Some(GroupReply::Delete(results))
+        if error(results[0].error_code) == ErrorCode::None));
+    assert_eq!((rig.shard.group_count(), rig.shard.offset_count()), (0, 0));
 }
 
 #[test]

@@ -55,6 +55,15 @@ const OFFSET_COMMIT_VERSION: i16 = 4;
 const OFFSET_COMMIT_EXPIRING_VERSION: i16 = 1;
 
 impl GroupEvent {
+    pub fn group_id(&self) -> &str {
+        match self {
+            GroupEvent::Classic(group) => &group.id,
+            GroupEvent::Record(Record::OffsetCommit { key, .. }) => &key.group,
+            GroupEvent::Record(Record::GroupMetadata { key, .. }) => &key.group,
+            GroupEvent::Record(Record::OtherGroup { group_id, .. }) => group_id,
+        }
+    }
+
     /// No less than what the event adds to a batch.
     pub(super) fn max_bytes(&self) -> usize {
         match self {
@@ -65,34 +74,53 @@ impl GroupEvent {
 }
 
 impl Record {
+    /// No less than what the record adds to a batch, and a byte or two more at most: its offset's delta is not known.
     pub(super) fn max_bytes(&self) -> usize {
-        /// Lengths and integers of the record, and its frame in the batch.
-        const FIXED: usize = 96;
-        const FIXED_PER_MEMBER: usize = 40;
-        let optional = |text: &Option<String>| text.as_ref().map_or(0, String::len);
-        match self {
+        let (key, value) = match self {
             Record::OffsetCommit { key, value } => {
-                let metadata = value.as_ref().map_or(0, |value| value.metadata.len());
-                FIXED + key.group.len() + key.topic.len() + metadata
+                (2 + text(&key.group) + text(&key.topic) + 4, value.as_ref().map(offset_bytes))
             }
-            Record::GroupMetadata { key, value: None } => FIXED + key.group.len(),
-            Record::GroupMetadata { key, value: Some(value) } => {
-                let members = value.members.iter().map(|member| {
-                    FIXED_PER_MEMBER
-                        + member.member_id.len()
-                        + optional(&member.group_instance_id)
-                        + member.client_id.len()
-                        + member.client_host.len()
-                        + member.subscription.len()
-                        + member.assignment.len()
-                });
-                let names =
-                    value.protocol_type.len() + optional(&value.protocol) + optional(&value.leader);
-                FIXED + key.group.len() + names + members.sum::<usize>()
+            Record::GroupMetadata { key, value } => {
+                (2 + text(&key.group), value.as_ref().map(group_bytes))
             }
-            Record::OtherGroup { .. } => 0,
-        }
+            Record::OtherGroup { .. } => return 0,
+        };
+        /// Attributes, the timestamp's and the offset's delta, the number of headers.
+        const FIXED: usize = 1 + 1 + 3 + 1;
+        let value = value.map_or(1, |value| varint_len(value) + value);
+        let body = FIXED + varint_len(key) + key + value;
+        varint_len(body) + body
     }
+}
+
+fn text(text: &str) -> usize {
+    2 + text.len()
+}
+
+fn offset_bytes(value: &wire::OffsetCommitValue) -> usize {
+    if value.expire_timestamp != -1 {
+        return 2 + 8 + text(&value.metadata) + 8 + 8;
+    }
+    let topic_id = if value.topic_id.is_zero() { 0 } else { 2 + 16 };
+    // The length of metadata is at most that of the same as a record's.
+    2 + 8 + 4 + varint_len(value.metadata.len() + 1) + value.metadata.len() + 8 + 1 + topic_id
+}
+
+fn group_bytes(value: &wire::GroupMetadataValue) -> usize {
+    let optional = |name: &Option<String>| text(name.as_deref().unwrap_or_default());
+    let members = value.members.iter().map(|member| {
+        let names = text(&member.member_id) + text(&member.client_id) + text(&member.client_host);
+        let instance_id = optional(&member.group_instance_id);
+        names + instance_id + 4 + 4 + 4 + member.subscription.len() + 4 + member.assignment.len()
+    });
+    let names = text(&value.protocol_type) + optional(&value.protocol) + optional(&value.leader);
+    2 + names + 4 + 8 + 4 + members.sum::<usize>()
+}
+
+/// Of a length as records have it, which is signed.
+fn varint_len(length: usize) -> usize {
+    let bits = usize::BITS - (length << 1).leading_zeros();
+    bits.max(1).div_ceil(7) as usize
 }
 
 impl Persist for GroupEvent {

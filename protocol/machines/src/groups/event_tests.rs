@@ -111,6 +111,52 @@ fn what_is_not_known_is_passed_over_and_what_is_broken_is_an_error() {
     );
 }
 
+/// What an event is counted as, and what it adds to a batch.
+fn sizes(event: &GroupEvent) -> (usize, usize) {
+    let record = event.encode().unwrap().unwrap();
+    (event.max_bytes(), rig::batch_bytes(&[record]) - rig::batch_bytes(&[]))
+}
+
+#[test]
+fn an_event_is_counted_as_what_it_adds_to_a_batch() {
+    for length in [0, 1, 20, 55, 63, 64, 127, 128, 4_000, 9_000, 20_000] {
+        let text = "x".repeat(length);
+        let key =
+            wire::OffsetCommitKey { group: text.clone(), topic: "t".into(), ..Default::default() };
+        let value = |expire_timestamp, topic_id| wire::OffsetCommitValue {
+            metadata: text.clone(),
+            expire_timestamp,
+            topic_id,
+            ..Default::default()
+        };
+        let values = [
+            None,
+            Some(value(-1, model::Uuid::ZERO)),
+            Some(value(-1, model::Uuid::ONE)),
+            Some(value(7, model::Uuid::ZERO)),
+        ];
+        let member = wire::group_metadata_value::MemberMetadata {
+            member_id: text.clone(),
+            group_instance_id: (length % 2 == 0).then(|| text.clone()),
+            subscription: Bytes::from(text.clone()),
+            ..Default::default()
+        };
+        let group = wire::GroupMetadataValue {
+            protocol: Some(text.clone()),
+            members: vec![member.clone(), member],
+            ..Default::default()
+        };
+        let offsets = values.map(|value| Record::OffsetCommit { key: key.clone(), value });
+        let key = wire::GroupMetadataKey { group: text.clone(), ..Default::default() };
+        let groups =
+            [None, Some(group)].map(|value| Record::GroupMetadata { key: key.clone(), value });
+        for record in offsets.into_iter().chain(groups) {
+            let (counted, taken) = sizes(&GroupEvent::Record(record.clone()));
+            assert!((taken..taken + 5).contains(&counted), "{counted} {taken} {record:?}");
+        }
+    }
+}
+
 proptest::proptest! {
     #[test]
     fn no_record_makes_the_shard_panic(key: Vec<u8>, value: Option<Vec<u8>>, record_type in 0..24i16) {

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use model::{ErrorCode, Now, Persist, Replicated, StoredRecord, Ticket, TimerOp, Uuid};
+use wire::batch::BatchBuilder;
+use wire::compression::Compression;
 use wire::join_group_request::JoinGroupRequestProtocol;
 use wire::leave_group_request::MemberIdentity;
 use wire::sync_group_request::SyncGroupRequestAssignment;
@@ -83,6 +85,15 @@ pub fn subscription(topics: &[&str]) -> Bytes {
     wire::encode_prefixed(&subscription, 0).unwrap()
 }
 
+/// What a batch of these takes that is not compressed.
+pub fn batch_bytes(records: &[StoredRecord]) -> usize {
+    let mut batch = BatchBuilder::new(Compression::NONE);
+    for record in records {
+        batch.append(0, Some(&record.key), record.value.as_deref(), &[]);
+    }
+    batch.uncompressed_size()
+}
+
 pub fn error(code: i16) -> ErrorCode {
     ErrorCode::from_code(code)
 }
@@ -117,8 +128,7 @@ impl Rig {
     fn perform(&mut self, decision: GroupDecision) {
         let written: Vec<_> =
             decision.events.iter().filter_map(|event| event.encode().unwrap()).collect();
-        let bytes: usize =
-            written.iter().map(|r| r.key.len() + r.value.as_ref().map_or(0, Bytes::len) + 20).sum();
+        let bytes = batch_bytes(&written);
         assert!(bytes <= self.shard.settings.max_batch_bytes, "GR-3: {bytes} bytes in one batch");
         for event in &decision.events {
             self.shard.replay(event);
