@@ -1,5 +1,5 @@
 //! Coordinators: the parent of every coordinator shard on this node. A shard runs for each partition of
-//! `__consumer_offsets` that is led here, and under the leader epoch in which it is.
+//! `__consumer_offsets` that is led here, for as long as nobody else leads it.
 //!
 //! Supervisor: the node. Its children are one-for-one; one that fails too often is offline alone.
 
@@ -58,7 +58,7 @@ pub struct Coordinators {
 struct Followed {
     handle: Arc<PartitionHandle>,
     log: Arc<PartitionLog>,
-    /// In which its shard was started.
+    /// In which its shard was started, or went on.
     epoch: Option<LeaderEpoch>,
 }
 
@@ -96,6 +96,7 @@ impl Actor for Coordinators {
             ChildChange::Offline { cause } => {
                 tracing::error!(shard = event.name, %cause, "coordinator is offline");
                 self.args.groups.shards().remove(&partition);
+                self.args.groups.failed().insert(partition, ());
                 Ok(())
             }
             ChildChange::Spawned { .. } | ChildChange::Restarting { .. } => Ok(()),
@@ -148,7 +149,11 @@ impl Coordinators {
         if followed.epoch == led && runs == led.is_some() {
             return Ok(());
         }
-        followed.epoch = led;
+        let before = std::mem::replace(&mut followed.epoch, led);
+        let goes_on = before.zip(led).is_some_and(|(before, led)| led.follows(before));
+        if runs && goes_on && self.args.groups.shards().get(&partition).is_some() {
+            return Ok(());
+        }
         let args = led.map(|epoch| shard_args(followed, epoch, &self.args.config));
         self.stop_shard(cx, partition).await;
         if let Some(args) = args {
@@ -162,6 +167,7 @@ impl Coordinators {
 
     async fn stop_shard(&self, cx: &mut Cx<Self>, partition: i32) {
         self.args.groups.shards().remove(&partition);
+        self.args.groups.failed().remove(&partition);
         cx.stop_child(&shard_name(partition)).await;
     }
 
@@ -188,10 +194,10 @@ fn shard_args(
     epoch: LeaderEpoch,
     config: &GroupsConfig,
 ) -> ShardArgs<GroupCoordinator> {
-    let (handle, config) = (followed.handle.clone(), config.clone());
+    let (handle, log, config) = (followed.handle.clone(), followed.log.clone(), config.clone());
     let machine = move || {
         let max_batch_bytes = usize::try_from(handle.config().max_message_bytes).unwrap_or(0);
-        GroupCoordinator::new(GroupSettings::new(&config, max_batch_bytes))
+        GroupCoordinator::new(GroupSettings::new(&config, max_batch_bytes, log.compresses()))
     };
     let log: Arc<dyn ShardLog> = followed.log.clone();
     ShardArgs { log, epoch, machine: Arc::new(machine), max_parked: MAX_PARKED }
@@ -229,11 +235,15 @@ async fn tell_leadership(handle: Arc<PartitionHandle>, partition: i32, to: Ref<C
 
 /// Asks a shard until it has nothing left of the topics, or is no longer here.
 async fn delete_offsets(groups: Groups, partition: i32, topics: Vec<DeletedTopic>, world: World) {
+    let mut wait = CLEANUP_RETRY;
     while let Some(shard) = groups.shards().get(&partition) {
         match ask_to_delete(&shard, topics.clone()).await {
             Ok(Ok(GroupReply::TopicsDeleted { done: false })) => {}
             Ok(Ok(_)) | Ok(Err(Refused::NotLeader)) => return,
-            Ok(Err(_)) | Err(_) => world.sleep(CLEANUP_RETRY).await,
+            Ok(Err(_)) | Err(_) => {
+                world.sleep(wait).await;
+                wait = (wait * 2).min(CLEANUP_LIMIT);
+            }
         }
     }
 }

@@ -1,10 +1,12 @@
 //! The group machine, as a shard hosts it.
 
+use std::hash::BuildHasher;
+
 use machines::groups::{
     GroupDecision, GroupEvent, GroupReply, GroupRequest, GroupSettings, GroupShard, GroupTimer,
 };
 use model::{Now, Replicated, Ticket};
-use runtime::{Hosted, Shard, ShardMsg};
+use runtime::{FixedHasher, Hosted, Shard, ShardMsg, WaitsFor};
 
 pub struct GroupCoordinator(GroupShard);
 
@@ -19,6 +21,25 @@ impl GroupCoordinator {
 
 impl Hosted for GroupCoordinator {
     const KIND: &'static str = "group-coordinator";
+
+    fn part(event: &GroupEvent) -> u64 {
+        part_of(event.group_id())
+    }
+
+    /// Groups as they are now are soft state, which Kafka shows at once too. Its heartbeats are writes.
+    fn waits_for(reply: &GroupReply) -> WaitsFor {
+        match reply {
+            GroupReply::Join(_) | GroupReply::Describe(_) | GroupReply::List { .. } => {
+                WaitsFor::Nothing
+            }
+            GroupReply::OffsetFetch(group) => WaitsFor::Part(part_of(&group.group_id)),
+            _ => WaitsFor::Everything,
+        }
+    }
+}
+
+fn part_of(group_id: &str) -> u64 {
+    FixedHasher::default().hash_one(group_id)
 }
 
 impl Replicated for GroupCoordinator {

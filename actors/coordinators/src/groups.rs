@@ -25,6 +25,8 @@ struct Inner {
     /// `offsets.commit.timeout.ms`: how long what a request writes may take to be committed.
     timeout: Duration,
     shards: Directory<i32, Address<GroupShardMsg>>,
+    /// Those that were given up.
+    failed: Directory<i32, ()>,
     member_uuids: Mutex<RandomStream>,
 }
 
@@ -38,13 +40,17 @@ impl Groups {
         timeout: Duration,
     ) -> Groups {
         let member_uuids = Mutex::new(world.random("group members"));
-        let inner =
-            Inner { world, node, metadata, timeout, shards: Directory::new(), member_uuids };
+        let (shards, failed) = Default::default();
+        let inner = Inner { world, node, metadata, timeout, shards, failed, member_uuids };
         Groups { inner: Arc::new(inner), held: None }
     }
 
     pub(crate) fn shards(&self) -> &Directory<i32, Address<GroupShardMsg>> {
         &self.inner.shards
+    }
+
+    pub(crate) fn failed(&self) -> &Directory<i32, ()> {
+        &self.inner.failed
     }
 
     /// The same for the requests of a peer: what it asks keeps its credit until a coordinator has decided, also where
@@ -116,16 +122,17 @@ impl Groups {
         for (partition, request) in requests {
             owed.push((self.send(partition, request.clone()).await, request));
         }
+        let until = self.until();
         let mut replies = Vec::with_capacity(owed.len());
         for (owed, request) in owed {
-            replies.push(self.reply_of(owed, request).await);
+            replies.push(self.reply_of(owed, request, until).await);
         }
         replies
     }
 
     async fn ask_partition(&self, partition: i32, request: GroupRequest) -> GroupReply {
         let owed = self.send(partition, request.clone()).await;
-        self.reply_of(owed, request).await
+        self.reply_of(owed, request, self.until()).await
     }
 
     /// Where there is no such topic yet, any will do: nobody leads it.
@@ -148,8 +155,11 @@ impl Groups {
         Ok(answer)
     }
 
-    /// A coordinator that the metadata puts here is about to load.
+    /// A coordinator that the metadata puts here is about to load, unless it cannot.
     fn not_here(&self, partition: i32) -> ErrorCode {
+        if self.inner.failed.get(&partition).is_some() {
+            return ErrorCode::NotCoordinator;
+        }
         let image = self.inner.metadata.get();
         let topic = image.topics.by_name(CONSUMER_OFFSETS);
         match topic.and_then(|topic| topic.partition(partition)) {
@@ -160,9 +170,21 @@ impl Groups {
         }
     }
 
-    async fn reply_of(&self, owed: Result<Owed, ErrorCode>, request: GroupRequest) -> GroupReply {
+    /// When what is asked now is no longer waited for.
+    fn until(&self) -> Duration {
+        self.inner.world.mono() + self.inner.timeout
+    }
+
+    async fn reply_of(
+        &self,
+        owed: Result<Owed, ErrorCode>,
+        request: GroupRequest,
+        until: Duration,
+    ) -> GroupReply {
+        let world = &self.inner.world;
+        let left = until.saturating_sub(world.mono());
         let answer = match owed {
-            Ok(owed) => match self.inner.world.timeout(self.inner.timeout, owed.get()).await {
+            Ok(owed) => match world.timeout(left, owed.get()).await {
                 Ok(answer) => answer.map_err(|_| ErrorCode::NotCoordinator),
                 Err(_) => Err(ErrorCode::RequestTimedOut),
             },
@@ -189,5 +211,58 @@ fn refused_code(refused: Refused) -> ErrorCode {
         Refused::NotLeader => ErrorCode::NotCoordinator,
         Refused::Overloaded => ErrorCode::CoordinatorNotAvailable,
         Refused::Write(code) => code,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use disk::RealDisk;
+    use runtime::{
+        Actor, ChildSpec, Cx, Failure, Handles, Outcome, Seed, Strategy, Supervisor,
+        SupervisorArgs, spawn_root, watch,
+    };
+
+    use super::*;
+
+    /// Takes requests and answers none.
+    struct Mute(Vec<GroupShardMsg>);
+
+    impl Actor for Mute {
+        const KIND: &'static str = "mute";
+        type Msg = GroupShardMsg;
+        type Args = ();
+
+        async fn start(_cx: &mut Cx<Self>, (): ()) -> Result<Self, Failure> {
+            Ok(Mute(Vec::new()))
+        }
+
+        async fn handle(&mut self, _cx: &mut Cx<Self>, msg: GroupShardMsg) -> Outcome {
+            self.0.push(msg);
+            Ok(())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn coordinators_that_do_not_answer_are_waited_for_together() {
+        const LIMIT: Duration = Duration::from_secs(5);
+        let world = World::real(Handles::current(), Arc::new(RealDisk::new()));
+        let image = watch(MetadataImage::default()).1;
+        let groups = Groups::new(world.clone(), NodeId(1), image, LIMIT);
+        let children = (0..3).map(|partition| {
+            let name = format!("mute-{partition}");
+            let (seed, address) = Seed::of::<Mute>(name, ChildSpec::permanent(), ());
+            groups.shards().insert(partition, address);
+            seed
+        });
+        let children = children.collect();
+        let args = SupervisorArgs { strategy: Strategy::OneForOne, children };
+        let root = spawn_root::<Supervisor>(&world, "coordinators", args).unwrap();
+        root.started().await.unwrap();
+        let before = world.mono();
+        let list = GroupRequest::List { states: Vec::new(), types: Vec::new() };
+        let replies = groups.ask_all(list).await;
+        assert!(world.mono() - before < LIMIT * 2);
+        let error = ErrorCode::CoordinatorNotAvailable;
+        assert_eq!(replies, vec![GroupReply::List { error, groups: Vec::new() }; 3]);
     }
 }

@@ -16,7 +16,8 @@ use runtime::{
     AppendReply, BoxFuture, Chunk, Dead, Dropped, Map, Pulse, Reply, ShardLog, Waiter, World,
 };
 use wire::batch::{
-    BatchBuilder, BatchError, ControlRecordType, Record, RecordBatch, batches, parse_control_type,
+    BatchBuilder, BatchError, ControlRecordType, HEADER_LEN, Record, RecordBatch, batches,
+    parse_control_type,
 };
 use wire::compression::{Codec, Compression};
 
@@ -73,11 +74,18 @@ impl PartitionLog {
         self.handle.readable(None, ReadFrom::Leader).map_err(|error| error.code())
     }
 
+    fn compression(&self) -> Compression {
+        Compression::of_topic(&self.handle.config()).unwrap_or(self.compression)
+    }
+
+    pub(crate) fn compresses(&self) -> bool {
+        self.compression().codec != Codec::None
+    }
+
     fn batch(&self, records: &[StoredRecord]) -> Result<RecordBatch, ErrorCode> {
         let now_ms = self.world.now().wall_ms;
         let config = self.handle.config();
-        let compression = Compression::of_topic(&config).unwrap_or(self.compression);
-        let mut builder = BatchBuilder::new(compression);
+        let mut builder = BatchBuilder::new(self.compression());
         if config.message_timestamp_type == TimestampType::LogAppendTime {
             builder = builder.log_append_time(now_ms);
         }
@@ -101,7 +109,8 @@ impl ShardLog for PartitionLog {
         };
         let append = Append {
             batch,
-            acks: Acks::All,
+            // The shard waits for replicas itself, by the high watermark.
+            acks: Acks::Leader,
             origin: Origin::Coordinator,
             leader_epoch: Some(epoch),
             held: None,
@@ -159,6 +168,15 @@ impl ShardLog for PartitionLog {
 
     fn leader_epoch(&self) -> Option<LeaderEpoch> {
         led_epoch(&self.handle)
+    }
+
+    fn max_batch_bytes(&self) -> usize {
+        let max = usize::try_from(self.handle.config().max_message_bytes).unwrap_or(0);
+        max.saturating_sub(HEADER_LEN)
+    }
+
+    fn takes(&self, records: &[StoredRecord]) -> bool {
+        self.batch(records).is_ok()
     }
 
     fn changed(&self) -> Pulse {

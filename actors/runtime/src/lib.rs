@@ -88,6 +88,7 @@ pub use reply::{Answer, Dropped, Full, Parked, Reply, ReplySink};
 pub use root::{Root, spawn_root};
 pub use sharded::{
     AppendReply, Chunk, Hosted, Own, Refused, Shard, ShardArgs, ShardLog, ShardMsg, ShardReply,
+    WaitsFor,
 };
 pub use supervisor::{Supervisor, SupervisorArgs, SupervisorMsg};
 pub use timers::TimerId;

@@ -24,7 +24,7 @@ use crate::reply::{Dropped, Full, Parked, Reply};
 use crate::timers::TimerId;
 use crate::watch::{Pulse, Waiter};
 use crate::world::BoxFuture;
-use pending::Pending;
+use pending::{Pending, bytes};
 
 /// The offset after the last record appended.
 pub type AppendReply = Reply<Result<i64, ErrorCode>>;
@@ -48,6 +48,12 @@ pub trait ShardLog: Send + Sync + 'static {
 
     /// The epoch in which this node leads the partition; `None` where it does not.
     fn leader_epoch(&self) -> Option<LeaderEpoch>;
+
+    /// What the records of one append may take before they are compressed.
+    fn max_batch_bytes(&self) -> usize;
+
+    /// Whether records that take more than that can be appended all the same.
+    fn takes(&self, records: &[StoredRecord]) -> bool;
 
     /// Published when the high watermark or the leadership has changed.
     fn changed(&self) -> Pulse;
@@ -135,6 +141,24 @@ pub trait Hosted:
 {
     /// One word for its shards, in metrics.
     const KIND: &'static str;
+
+    /// The part of the state that the event changes; parts may share a number.
+    fn part(_event: &Self::Event) -> u64 {
+        0
+    }
+
+    /// What the reply of a decision that wrote nothing waits for.
+    fn waits_for(_reply: &Self::Reply) -> WaitsFor {
+        WaitsFor::Everything
+    }
+}
+
+/// What must be committed before a reply may leave, of all that was decided before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WaitsFor {
+    Everything,
+    Part(u64),
+    Nothing,
 }
 
 /// Of one read while loading.
@@ -186,7 +210,10 @@ impl<M: Hosted> Actor for Shard<M> {
     }
 
     async fn handle(&mut self, cx: &mut Cx<Self>, msg: ShardMsg<M>) -> Outcome {
-        if self.args.log.leader_epoch() != Some(self.args.epoch) {
+        let led = self.args.log.leader_epoch();
+        if let Some(next) = led.filter(|led| led.follows(self.args.epoch)) {
+            self.args.epoch = next;
+        } else if led != Some(self.args.epoch) {
             if let ShardMsg::Request { reply, .. } = msg {
                 reply.send(Err(Refused::NotLeader));
             }
@@ -295,15 +322,9 @@ impl<M: Hosted> Shard<M> {
         let records: Result<Vec<_>, _> =
             decision.events.iter().filter_map(|event| event.encode().transpose()).collect();
         let records = match records {
-            Ok(records) => records,
-            Err(error) => {
-                tracing::error!(path = cx.path(), %error, "a decision that cannot be written");
-                if let Some(ticket) = asked {
-                    let refused = Refused::Write(ErrorCode::UnknownServerError);
-                    self.parked.answer(&ticket, Err(refused));
-                }
-                return;
-            }
+            Ok(records) if asked.is_none() || self.fits(&records) => records,
+            Ok(_) => return self.cannot_write(cx, asked, &"larger than a batch of the log"),
+            Err(error) => return self.cannot_write(cx, asked, &error),
         };
         for event in &decision.events {
             self.machine.replay(event);
@@ -312,13 +333,43 @@ impl<M: Hosted> Shard<M> {
             self.timer(cx, op);
         }
         self.written.add(records.len() as u64);
-        self.pending.add(records, decision.replies);
+        if records.is_empty() {
+            self.reply(decision.replies);
+        } else {
+            self.pending.add(records, decision.events.iter().map(M::part), decision.replies);
+        }
         self.write(cx);
         self.release();
     }
 
+    fn fits(&self, records: &[StoredRecord]) -> bool {
+        let log = &self.args.log;
+        bytes(records) <= log.max_batch_bytes() || log.takes(records)
+    }
+
+    fn cannot_write(&mut self, cx: &mut Cx<Self>, asked: Option<Ticket>, why: &dyn fmt::Display) {
+        tracing::error!(path = cx.path(), %why, "a decision that cannot be written");
+        if let Some(ticket) = asked {
+            let refused = Refused::Write(ErrorCode::UnknownServerError);
+            self.parked.answer(&ticket, Err(refused));
+        }
+    }
+
+    /// The replies of a decision that wrote nothing.
+    fn reply(&mut self, replies: Vec<(Ticket, M::Reply)>) {
+        let mut waiting = Vec::new();
+        for (ticket, reply) in replies {
+            if self.pending.holds(M::waits_for(&reply)) {
+                waiting.push((ticket, reply));
+            } else {
+                self.parked.answer(&ticket, Ok(reply));
+            }
+        }
+        self.pending.add(Vec::new(), std::iter::empty(), waiting);
+    }
+
     fn write(&mut self, cx: &mut Cx<Self>) {
-        let records = self.pending.next_batch(BATCH_BYTES);
+        let records = self.pending.next_batch(BATCH_BYTES.min(self.args.log.max_batch_bytes()));
         if !records.is_empty() {
             self.args.log.append(self.args.epoch, records, to_self(cx.me()));
         }
@@ -383,22 +434,21 @@ fn to_self<M: Hosted>(me: &Ref<ShardMsg<M>>) -> AppendReply {
     Reply::to_sink(Arc::new(sink), 0)
 }
 
-/// Tells the shard when the high watermark has moved, and when the leadership is gone.
+/// Tells the shard when the high watermark or the leadership has changed, until that is gone.
 async fn follow<M: Hosted>(log: Arc<dyn ShardLog>, epoch: LeaderEpoch, me: Ref<ShardMsg<M>>) {
     let pulse = log.changed();
-    let mut seen = log.high_watermark();
+    let mut seen = (log.high_watermark(), Some(epoch));
     loop {
         let mut waiter = Waiter::new();
         waiter.on(&pulse);
-        let leads = log.leader_epoch() == Some(epoch);
-        let high_watermark = log.high_watermark();
-        if high_watermark == seen && leads {
+        let now = (log.high_watermark(), log.leader_epoch());
+        if now == seen {
             waiter.wait().await;
             continue;
         }
-        seen = high_watermark;
+        seen = now;
         let told = me.send(ShardMsg::Own(Own(Step::LogChanged))).await;
-        if told.is_err() || !leads {
+        if told.is_err() || now.1.is_none() {
             return;
         }
     }

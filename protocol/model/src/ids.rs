@@ -68,6 +68,11 @@ impl ProducerEpoch {
 
 impl LeaderEpoch {
     pub const NONE: LeaderEpoch = LeaderEpoch(-1);
+
+    /// Whether whoever leads in this epoch and led in the other has led all the time: none lies between.
+    pub fn follows(self, other: LeaderEpoch) -> bool {
+        other.0.checked_add(1) == Some(self.0)
+    }
 }
 
 impl BrokerEpoch {

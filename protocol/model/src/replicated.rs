@@ -38,8 +38,8 @@ pub type DecisionOf<M> =
     Decision<<M as Replicated>::Event, <M as Replicated>::Reply, <M as Replicated>::Timer>;
 
 /// Events are replayed in order and at once; those that are records are then written together. The replies are let go
-/// when everything written so far is committed, also where this decision wrote nothing: no reply tells of a state
-/// that a failover could take back. Timers are set and cancelled in order, at once.
+/// when everything written so far is committed, also where this decision wrote nothing, unless the machine's host knows
+/// that a reply tells of less: none tells of a state that a failover could take back. Timers are set and cancelled in order, at once.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Decision<E, R, K> {
     pub events: Vec<E>,

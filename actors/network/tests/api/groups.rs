@@ -48,11 +48,11 @@ fn versions<M: Message>() -> impl Iterator<Item = i16> {
     min..=max
 }
 
-fn find(group: &str) -> FindCoordinatorRequest {
+pub fn find(group: &str) -> FindCoordinatorRequest {
     FindCoordinatorRequest { coordinator_keys: vec![group.into()], ..Default::default() }
 }
 
-fn join(group: &str, member: &str, version: i16) -> JoinGroupRequest {
+pub fn join(group: &str, member: &str, version: i16) -> JoinGroupRequest {
     let protocol = JoinGroupRequestProtocol {
         name: "range".into(),
         metadata: Bytes::from_static(b"subscription"),
@@ -96,7 +96,7 @@ fn sync(group: &str, at: &JoinGroupResponse, parts: &[(&str, &'static str)]) -> 
     }
 }
 
-async fn heartbeat(client: &mut Client, group: &str, at: &JoinGroupResponse) -> ErrorCode {
+pub async fn heartbeat(client: &mut Client, group: &str, at: &JoinGroupResponse) -> ErrorCode {
     let request = HeartbeatRequest {
         group_id: group.into(),
         generation_id: at.generation_id,
@@ -116,7 +116,12 @@ async fn leave(client: &mut Client, group: &str, member: &str, version: i16) -> 
     ErrorCode::from_code(client.call(&request, version).await.error_code)
 }
 
-fn commit(group: &str, topic: &str, offsets: &[(i32, i64)], version: i16) -> OffsetCommitRequest {
+pub fn commit(
+    group: &str,
+    topic: &str,
+    offsets: &[(i32, i64)],
+    version: i16,
+) -> OffsetCommitRequest {
     let partitions = offsets.iter().map(|(index, offset)| OffsetCommitRequestPartition {
         partition_index: *index,
         committed_offset: *offset,
@@ -136,7 +141,7 @@ fn commit(group: &str, topic: &str, offsets: &[(i32, i64)], version: i16) -> Off
 }
 
 /// Error codes by partition.
-async fn committed(
+pub async fn committed(
     client: &mut Client,
     request: &OffsetCommitRequest,
     version: i16,
@@ -153,7 +158,7 @@ async fn committed(
 }
 
 /// The offset of one partition of "t", or the error of its group.
-async fn fetched(client: &mut Client, group: &str, version: i16) -> Result<i64, ErrorCode> {
+pub async fn fetched(client: &mut Client, group: &str, version: i16) -> Result<i64, ErrorCode> {
     let partition_indexes = vec![0];
     let request = if version < 8 {
         let topic =
@@ -349,7 +354,7 @@ async fn groups_are_listed_by_state_and_deleted_with_their_offsets() {
 }
 
 /// Asks again while the coordinator says that it is coming.
-async fn until_served(client: &mut Client, group: &str) -> i64 {
+pub async fn until_served(client: &mut Client, group: &str) -> i64 {
     loop {
         match fetched(client, group, 9).await {
             Ok(offset) => return offset,
@@ -383,7 +388,7 @@ async fn offsets_and_members_outlive_the_failure_of_their_partition() {
 }
 
 /// Commits again while the coordinator says that it is coming. Whoever is no member of the group is refused for good.
-async fn until_committed(client: &mut Client, request: &OffsetCommitRequest) {
+pub async fn until_committed(client: &mut Client, request: &OffsetCommitRequest) {
     loop {
         match committed(client, request, 9).await[..] {
             [(_, ErrorCode::None)] => return,

@@ -13,6 +13,7 @@ mod fetch;
 mod fetcher;
 mod follow;
 mod groups;
+mod groups_stalled;
 mod log_dirs;
 mod lookups;
 mod produce;

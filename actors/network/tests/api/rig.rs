@@ -24,8 +24,8 @@ use partitions::{
 };
 use quorum::{ControllerHandle, LifecycleState, QuorumHandle, RaftStatus};
 use runtime::{
-    Actor, Address, ChildSpec, Handles, ListenOptions, NetStream, Publisher, Root, Seed, Strategy,
-    Supervisor, SupervisorArgs, Waiter, Watch, World, spawn_root, watch,
+    Actor, Address, ChildSpec, GiveUp, Handles, ListenOptions, NetStream, Publisher, Root, Seed,
+    Strategy, Supervisor, SupervisorArgs, Waiter, Watch, World, spawn_root, watch,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use wire::register_broker_record::BrokerEndpoint;
@@ -36,6 +36,7 @@ use wire::{
 
 pub use crate::batches::{batch, batch_of};
 use crate::controller::{self, Ledger};
+use crate::groups_stalled::patience;
 
 pub const NODE: i32 = 1;
 pub const LISTENER: &str = "PLAINTEXT";
@@ -144,14 +145,14 @@ impl Rig {
     }
 
     /// With so many log directories; topics go to the first.
-    pub async fn with_dirs(dirs: u8, settings: &[(&str, &str)]) -> Rig {
+    pub async fn with_dirs(dirs: u8, given: &[(&str, &str)]) -> Rig {
         let dir = tempfile::tempdir().unwrap();
         let world = World::real(Handles::current(), Arc::new(RealDisk::new()));
         let log_dirs = LogDirs((0..dirs).map(|index| log_dir(dir.path(), index)).collect());
         let assignments = Arc::new(Assignments::default());
         let isr_changes = Arc::new(IsrChanges::default());
         let (metadata, image) = watch(MetadataImage::default());
-        let (settings, values) = watch(Values::new(settings.iter().copied()).unwrap());
+        let (settings, values) = watch(Values::new(given.iter().copied()).unwrap());
         let args = PartitionsArgs {
             log_dirs: log_dirs.clone(),
             assignments: assignments.clone(),
@@ -162,14 +163,14 @@ impl Rig {
         let hosted = args.hosted.clone();
         let applied = args.applied.subscribe();
         let (moves, partitions) = alone::<Partitions>(&world, "partitions", args).await;
-        let groups = Groups::new(world.clone(), NodeId(NODE), image.clone(), LIMIT);
+        let groups = Groups::new(world.clone(), NodeId(NODE), image.clone(), patience(given));
         let args = CoordinatorsArgs {
             hosted: hosted.clone(),
             metadata: image.clone(),
             applied: applied.clone(),
             config: GroupsConfig::new(&values.get()),
             groups: groups.clone(),
-            shard: ChildSpec::transient(),
+            shard: ChildSpec::transient().give_up(GiveUp::Offline),
         };
         let coordinators = spawn_root::<Coordinators>(&world, "coordinators", args).unwrap();
         let cleaners = log_cleaners(&world, &hosted, &log_dirs, &values);

@@ -2,6 +2,8 @@ use std::collections::VecDeque;
 
 use model::StoredRecord;
 
+use super::WaitsFor;
+
 /// Decisions whose replies may not be told yet, in order. One append is in flight at a time; what is decided meanwhile goes
 /// together into the next, and none of it where that one fails.
 #[derive(Debug)]
@@ -13,6 +15,14 @@ pub(super) struct Pending<R> {
 struct Decided<R> {
     replies: Vec<R>,
     log: InLog,
+    writes: Writes,
+}
+
+/// The parts of the state that records change.
+#[derive(Debug)]
+enum Writes {
+    Any,
+    Parts(Vec<u64>),
 }
 
 #[derive(Debug)]
@@ -38,16 +48,36 @@ impl<R> Pending<R> {
         self.queue.clear();
     }
 
-    pub(super) fn add(&mut self, records: Vec<StoredRecord>, replies: Vec<R>) {
+    pub(super) fn add(
+        &mut self,
+        records: Vec<StoredRecord>,
+        parts: impl Iterator<Item = u64>,
+        replies: Vec<R>,
+    ) {
         let log = if records.is_empty() { InLog::Nothing } else { InLog::Unsent(records) };
         if !(replies.is_empty() && matches!(log, InLog::Nothing)) {
-            self.queue.push_back(Decided { replies, log });
+            let mut parts: Vec<u64> = parts.collect();
+            parts.dedup();
+            self.queue.push_back(Decided { replies, log, writes: Writes::Parts(parts) });
+        }
+    }
+
+    /// Whether something that the reply waits for is not committed yet.
+    pub(super) fn holds(&self, waits_for: WaitsFor) -> bool {
+        match waits_for {
+            WaitsFor::Everything => !self.queue.is_empty(),
+            WaitsFor::Part(part) => self.queue.iter().any(|decided| match &decided.writes {
+                Writes::Any => true,
+                Writes::Parts(parts) => parts.contains(&part),
+            }),
+            WaitsFor::Nothing => false,
         }
     }
 
     /// Holds back what comes after until the high watermark is at `offset`.
     pub(super) fn hold_until(&mut self, offset: i64) {
-        self.queue.push_back(Decided { replies: Vec::new(), log: InLog::Until(offset) });
+        let log = InLog::Until(offset);
+        self.queue.push_back(Decided { replies: Vec::new(), log, writes: Writes::Any });
     }
 
     /// The records of the next append, of about this size at most but never less than one decision's; empty while one is
@@ -57,11 +87,11 @@ impl<R> Pending<R> {
         if self.queue.iter().any(|decided| matches!(decided.log, InLog::InFlight)) {
             return batch;
         }
-        let mut bytes = 0;
+        let mut size = 0;
         for decided in &mut self.queue {
             let InLog::Unsent(records) = &mut decided.log else { continue };
-            bytes += records.iter().map(size).sum::<usize>();
-            if !batch.is_empty() && bytes > max_bytes {
+            size += bytes(records);
+            if !batch.is_empty() && size > max_bytes {
                 break;
             }
             batch.append(records);
@@ -90,8 +120,12 @@ impl<R> Pending<R> {
     }
 }
 
-fn size(record: &StoredRecord) -> usize {
+/// No less than what the records take in a batch.
+pub(super) fn bytes(records: &[StoredRecord]) -> usize {
     /// More than the lengths, deltas and attributes of a record take.
     const OVERHEAD: usize = 32;
-    record.key.len() + record.value.as_ref().map_or(0, |value| value.len()) + OVERHEAD
+    let size = |record: &StoredRecord| {
+        record.key.len() + record.value.as_ref().map_or(0, |value| value.len()) + OVERHEAD
+    };
+    records.iter().map(size).sum()
 }

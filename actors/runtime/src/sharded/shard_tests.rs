@@ -21,6 +21,7 @@ struct Added(u64);
 
 /// What the log has no place for.
 const UNWRITABLE: u64 = 1 << 40;
+const PEEKED: u64 = 1 << 50;
 
 #[derive(Debug, PartialEq, thiserror::Error)]
 #[error("too large")]
@@ -29,6 +30,8 @@ struct TooLarge;
 enum SumRequest {
     Add(u64),
     Get,
+    /// Answered with a number that says what it waits for.
+    Peek(u64),
     AddLater(u64),
 }
 
@@ -44,6 +47,7 @@ impl Replicated for Sum {
                 Decision { events: vec![Added(n)], ..Decision::reply(ticket, self.0 + n) }
             }
             SumRequest::Get => Decision::reply(ticket, self.0),
+            SumRequest::Peek(part) => Decision::reply(ticket, PEEKED + part),
             SumRequest::AddLater(n) => Decision {
                 timers: vec![TimerOp::Set { timer: n, after: Duration::from_secs(n) }],
                 ..Decision::reply(ticket, self.0)
@@ -83,6 +87,18 @@ impl Persist for Added {
 
 impl Hosted for Sum {
     const KIND: &'static str = "sum";
+
+    fn part(event: &Added) -> u64 {
+        event.0
+    }
+
+    fn waits_for(reply: &u64) -> WaitsFor {
+        match reply.checked_sub(PEEKED) {
+            None => WaitsFor::Everything,
+            Some(0) => WaitsFor::Nothing,
+            Some(part) => WaitsFor::Part(part),
+        }
+    }
 }
 
 #[derive(Default)]
@@ -98,6 +114,9 @@ struct TestLogState {
     epoch: Option<LeaderEpoch>,
     /// Commits at once.
     commits: bool,
+    max_batch_bytes: usize,
+    /// Takes more than that.
+    compresses: bool,
     refuses: Option<ErrorCode>,
     /// Sizes of the appends, and answers that are held back.
     appends: Vec<usize>,
@@ -110,6 +129,7 @@ impl TestLog {
         let mut state = log.state();
         state.epoch = Some(LeaderEpoch(1));
         state.commits = true;
+        state.max_batch_bytes = usize::MAX;
         state.records = records.iter().filter_map(|n| Added(*n).encode().unwrap()).collect();
         state.high_watermark = records.len() as i64;
         drop(state);
@@ -171,6 +191,14 @@ impl ShardLog for TestLog {
 
     fn leader_epoch(&self) -> Option<LeaderEpoch> {
         self.state().epoch
+    }
+
+    fn max_batch_bytes(&self) -> usize {
+        self.state().max_batch_bytes
+    }
+
+    fn takes(&self, _records: &[StoredRecord]) -> bool {
+        self.state().compresses
     }
 
     fn changed(&self) -> Pulse {
@@ -299,7 +327,8 @@ async fn without_leadership_nothing_is_answered_and_the_shard_ends() {
     log.state().commits = false;
     let parked = begin(&root, SumRequest::Add(1));
     settle(&world).await;
-    log.change(|state| state.epoch = Some(LeaderEpoch(2)));
+    // In the epoch between them another may have led.
+    log.change(|state| state.epoch = Some(LeaderEpoch(3)));
     assert_eq!(parked.get().await, Ok(Err(Refused::NotLeader)));
     assert_eq!(root.ended().await, crate::Exit::Finished);
     let dead = root.me().ask(LIMIT, |reply| ShardMsg::Request {
@@ -308,6 +337,72 @@ async fn without_leadership_nothing_is_answered_and_the_shard_ends() {
         held: None,
     });
     assert_eq!(dead.await, Err(AskError::Dead));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shard_goes_on_in_its_leaders_next_epoch() {
+    let log = TestLog::led(&[]);
+    let (world, root) = shard(&log);
+    settle(&world).await;
+    log.state().commits = false;
+    let parked = begin(&root, SumRequest::Add(1));
+    settle(&world).await;
+    for epoch in [2, 3] {
+        log.change(|state| state.epoch = Some(LeaderEpoch(epoch)));
+        settle(&world).await;
+    }
+    let later = begin(&root, SumRequest::Add(1));
+    settle(&world).await;
+    log.commit_all();
+    assert_eq!(parked.get().await, Ok(Ok(1)));
+    assert_eq!(later.get().await, Ok(Ok(2)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn replies_wait_for_no_more_than_they_tell_of() {
+    let log = TestLog::led(&[]);
+    let (world, root) = shard(&log);
+    settle(&world).await;
+    log.state().commits = false;
+    let add = begin(&root, SumRequest::Add(5));
+    let peek = begin(&root, SumRequest::Peek(5));
+    for other in [0, 7] {
+        assert_eq!(ask(&root, SumRequest::Peek(other)).await, Ok(PEEKED + other));
+    }
+    let mut both = std::pin::pin!(async { (add.get().await, peek.get().await) });
+    assert!(world.timeout(LIMIT, both.as_mut()).await.is_err());
+    log.commit_all();
+    assert_eq!(both.await, (Ok(Ok(5)), Ok(Ok(PEEKED + 5))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn batches_end_where_the_log_takes_no_more() {
+    let log = TestLog::led(&[]);
+    let (world, root) = shard(&log);
+    settle(&world).await;
+    log.state().max_batch_bytes = 60;
+    log.state().held = Some(Vec::new());
+    let answers = [1, 2, 3].map(|n| begin(&root, SumRequest::Add(n)));
+    settle(&world).await;
+    let held = log.state().held.take().unwrap();
+    held.into_iter().for_each(|(end, reply)| reply.send(Ok(end)));
+    for answer in answers {
+        assert!(answer.get().await.unwrap().is_ok());
+    }
+    assert_eq!(log.state().appends, [1, 1, 1]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_decision_that_fits_no_batch_is_refused_alone() {
+    let log = TestLog::led(&[1]);
+    let (world, root) = shard(&log);
+    settle(&world).await;
+    log.state().max_batch_bytes = 20;
+    let refused = Err(Refused::Write(ErrorCode::UnknownServerError));
+    assert_eq!(ask(&root, SumRequest::Add(2)).await, refused);
+    assert_eq!(ask(&root, SumRequest::Get).await, Ok(1));
+    log.state().compresses = true;
+    assert_eq!(ask(&root, SumRequest::Add(2)).await, Ok(3));
 }
 
 #[tokio::test(start_paused = true)]

@@ -21,10 +21,12 @@ pub struct GroupSettings {
     pub retention_check_interval_ms: i64,
     /// `max.message.bytes` of the topic that holds the groups: what one decision writes must fit.
     pub max_batch_bytes: usize,
+    /// Whether that topic's batches are compressed.
+    pub compresses: bool,
 }
 
 impl GroupSettings {
-    pub fn new(config: &GroupsConfig, max_batch_bytes: usize) -> GroupSettings {
+    pub fn new(config: &GroupsConfig, max_batch_bytes: usize, compresses: bool) -> GroupSettings {
         GroupSettings {
             min_session_timeout_ms: config.min_session_timeout_ms,
             max_session_timeout_ms: config.max_session_timeout_ms,
@@ -35,6 +37,7 @@ impl GroupSettings {
             offsets_retention_ms: i64::from(config.retention_minutes) * 60_000,
             retention_check_interval_ms: config.retention_check_interval_ms,
             max_batch_bytes,
+            compresses,
         }
     }
 
@@ -42,6 +45,18 @@ impl GroupSettings {
     pub(super) fn record_bytes(&self) -> usize {
         const HEADER: usize = 61;
         self.max_batch_bytes.saturating_sub(HEADER)
+    }
+
+    /// What one decision may write. Where that is compressed, the log judges whether it fits.
+    pub(super) fn decision_bytes(&self) -> usize {
+        /// No decision is compressed to less.
+        const RATIO: usize = 16;
+        /// A load reads no batch that decompresses to more than twice this.
+        const MAX: usize = 128 << 20;
+        match self.compresses {
+            true => self.record_bytes().saturating_mul(RATIO).min(MAX).max(self.record_bytes()),
+            false => self.record_bytes(),
+        }
     }
 }
 
@@ -56,6 +71,7 @@ impl Default for GroupSettings {
             offsets_retention_ms: 10_080 * 60_000,
             retention_check_interval_ms: 600_000,
             max_batch_bytes: 1_048_588,
+            compresses: false,
         }
     }
 }

@@ -115,7 +115,7 @@ impl GroupShard {
         }
     }
 
-    /// The events of a request up to the one that does not fit a batch any more: with it all of them will be refused, so
+    /// The events of a request up to the one that is too much: with it all of them will be refused, so
     /// that none is made behind it. Each may hold a copy of a long name.
     pub(super) fn no_more_than_fit(
         &self,
@@ -125,7 +125,7 @@ impl GroupShard {
         for event in events {
             bytes += event.max_bytes();
             taken.push(event);
-            if bytes > self.settings.record_bytes() {
+            if bytes > self.settings.decision_bytes() {
                 break;
             }
         }
@@ -161,7 +161,7 @@ impl Replicated for GroupShard {
     fn decide(&self, now: Now, ticket: Ticket, request: GroupRequest) -> GroupDecision {
         let decision = self.decided(now, ticket, &request);
         let bytes: usize = decision.events.iter().map(GroupEvent::max_bytes).sum();
-        if bytes > self.settings.record_bytes() {
+        if bytes > self.settings.decision_bytes() {
             // What a request changes is written at once or not at all.
             return Decision::reply(ticket, request.refuse(ErrorCode::MessageTooLarge));
         }

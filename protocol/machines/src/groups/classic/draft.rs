@@ -43,7 +43,7 @@ impl<'a> Draft<'a> {
     }
 
     pub fn fits(&self, record: &Record) -> bool {
-        record.max_bytes() <= self.settings.record_bytes()
+        record.max_bytes() <= self.settings.decision_bytes()
     }
 
     pub fn reply_join(&mut self, ticket: Ticket, response: wire::JoinGroupResponse) {
