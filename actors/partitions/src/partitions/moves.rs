@@ -242,17 +242,15 @@ impl Partitions {
             Some(future) if known == Some(future.dir.id) => return,
             _ => (actual, None),
         };
-        let elsewhere = known.is_some_and(|known| known != wanted);
-        match future {
-            _ if elsewhere && wanted.is_reserved_directory() => {
-                // It is in one that is offline, of which nobody knows the id.
-                if self.args.log_dirs.online().any(|dir| Some(dir.id) == known) {
-                    self.args.assignments.push(name_of(handle), Uuid::LOST_DIRECTORY);
-                }
+        if known.is_none_or(|known| known == wanted) {
+            if let Some(future) = future {
+                self.promote(cx, handle, future).await;
             }
-            _ if elsewhere => self.args.assignments.push(name_of(handle), wanted),
-            Some(future) => self.promote(cx, handle, future).await,
-            None => {}
+        } else if !wanted.is_reserved_directory() {
+            self.args.assignments.push(name_of(handle), wanted);
+        } else if self.args.log_dirs.online().any(|dir| Some(dir.id) == known) {
+            // It is in one that is offline, of which nobody knows the id.
+            self.args.assignments.push(name_of(handle), Uuid::LOST_DIRECTORY);
         }
     }
 
