@@ -12,6 +12,8 @@ mod promote;
 mod replicate;
 #[cfg(test)]
 mod size_tests;
+#[cfg(test)]
+mod tests;
 mod trim;
 
 use std::sync::Arc;
@@ -174,7 +176,11 @@ impl Actor for PartitionActor {
             PartitionMsg::Flush => self.flush(cx).await?,
             PartitionMsg::Synced { result } => Box::pin(self.synced(cx, result)).await?,
             PartitionMsg::SyncDue => Box::pin(self.sync_due(cx)).await?,
-            PartitionMsg::Lead { leadership } => self.lead(cx, *leadership)?,
+            PartitionMsg::Lead { leadership } => {
+                // What was given offsets is in the log before another epoch begins.
+                self.flush(cx).await?;
+                self.lead(cx, *leadership)?;
+            }
             PartitionMsg::Follow { leader_epoch, partition_epoch } => {
                 // What was given offsets is in the log before another's records are.
                 self.flush(cx).await?;
@@ -313,7 +319,7 @@ impl PartitionActor {
             }
             Effect::AlterIsr(change) => self.ask_for_isr(change),
             Effect::StartEpoch { leader_epoch, start_offset } => {
-                debug_assert!(start_offset >= self.log.log_end_offset());
+                debug_assert_eq!(start_offset, self.log.log_end_offset());
                 self.log.begin_epoch(leader_epoch);
                 self.publish_standing();
             }

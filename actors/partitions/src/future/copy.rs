@@ -1,15 +1,19 @@
 //! The copying itself: what is there is made equal to the log, piece by piece.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use disk::{Disk, DiskError};
 use log::{AppendError, Log, LogConfig, LogView, OpenError, OpenOptions, ReadError, TruncateError};
+use machines::partition::{EpochEnd, truncation_offset};
 
 use super::FutureLog;
 use crate::partition::OpenLogError;
 
 /// Copied at once.
 const PIECE: usize = 1 << 20;
+/// Copied while the partition serves nobody.
+const MOST_WAITED_FOR: u64 = 16 << 20;
 
 /// Why a log was not copied.
 #[derive(Debug, thiserror::Error)]
@@ -49,27 +53,31 @@ impl CopyError {
     }
 }
 
+/// Where the copy has what the log does not have (any more), the offset to cut it at. After the cut the epoch before may part, too.
+/// Source: `AbstractFetcherThread.getOffsetTruncationState`.
+fn parts_at(log: &Log, source: &LogView) -> Option<i64> {
+    let end = log.log_end_offset();
+    let (own, newest) = (log.leader_epochs().latest()?, source.leader_epochs().latest()?);
+    let agreed =
+        |known: log::EpochEnd| EpochEnd { epoch: known.epoch, end_offset: known.end_offset };
+    let known = source.end_offset_for_epoch(own.epoch.min(newest.epoch)).map(agreed)?;
+    let own = log.leader_epochs().end_offset(known.epoch, end).map(agreed);
+    Some(truncation_offset(known, own, end, source.log_start_offset())).filter(|cut| *cut < end)
+}
+
 /// Brings the copy nearer to the log: drops what that one does not have (any more), and appends what comes next. How many
 /// bytes that was.
 pub(super) fn copy_piece(log: &mut Log, source: &LogView, now_ms: i64) -> Result<u64, CopyError> {
     let (start, end) = (source.log_start_offset(), source.log_end_offset());
-    match log.leader_epochs().latest() {
-        Some(latest) => match source.end_offset_for_epoch(latest.epoch) {
-            Some(known)
-                if known.epoch < latest.epoch || known.end_offset < log.log_end_offset() =>
-            {
-                let end = known.end_offset.min(log.log_end_offset());
-                if let Some(deleted) = log.truncate_to(end, now_ms)? {
-                    log.remove(&deleted)?;
-                }
-            }
-            Some(_) => {}
-            None => begin_at(log, start, now_ms)?,
-        },
-        None if log.log_end_offset() > end => begin_at(log, start, now_ms)?,
-        None => {}
+    while let Some(cut) = parts_at(log, source) {
+        if let Some(deleted) = log.truncate_to(cut, now_ms)? {
+            log.remove(&deleted)?;
+        }
     }
-    if log.log_end_offset() < start {
+    let (own, newest) = (log.leader_epochs().latest(), source.leader_epochs().latest());
+    // Without epochs nothing tells where they part.
+    let unknown = own.is_some() && newest.is_none() || own.is_none() && log.log_end_offset() > end;
+    if unknown || log.log_end_offset() < start {
         begin_at(log, start, now_ms)?;
     }
     let mut copied = 0;
@@ -100,15 +108,15 @@ fn begin_at(log: &mut Log, offset: i64, now_ms: i64) -> Result<(), CopyError> {
     Ok(log.remove(&deleted)?)
 }
 
-/// What is left of a copy that was caught up, closed and rests: the rest of the log is appended, and everything is durable
-/// after it. Answers up to where.
+/// A copy that was caught up, was closed and rests is brought to the log's end, where that is near, and all of it is durable after
+/// that. Whether it was.
 pub(crate) fn finish_copy(
     disk: &Arc<dyn Disk>,
     future: &FutureLog,
     source: &LogView,
     config: LogConfig,
     now_ms: i64,
-) -> Result<i64, CopyError> {
+) -> Result<bool, CopyError> {
     let options = OpenOptions {
         clean: true,
         log_start_offset: source.log_start_offset(),
@@ -117,12 +125,81 @@ pub(crate) fn finish_copy(
         ..OpenOptions::default()
     };
     let (mut log, _) = Log::open(disk.clone(), future.path.clone(), config, options)?;
-    loop {
-        copy_piece(&mut log, source, now_ms)?;
-        if log.log_end_offset() >= source.log_end_offset() {
-            let closing = log.closing()?;
-            closing.run()?;
-            return Ok(closing.end_offset());
+    let (mut copied, mut whole) = (0, false);
+    while !whole && copied < MOST_WAITED_FOR {
+        copied += copy_piece(&mut log, source, now_ms)?;
+        whole = log.log_end_offset() >= source.log_end_offset();
+    }
+    let closing = log.closing()?;
+    closing.run()?;
+    future.finished(closing.end_offset());
+    // What it lacks is copied before it is tried again.
+    future.caught_up.store(whole, Ordering::Release);
+    Ok(whole)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use disk::{SimDisk, SimDiskOptions};
+    use wire::batch::{BatchBuilder, RecordBatch};
+    use wire::compression::Compression;
+
+    use super::*;
+
+    /// Ten records a batch.
+    fn batch(offset: i64, epoch: i32) -> RecordBatch {
+        let mut builder =
+            BatchBuilder::new(Compression::NONE).base_offset(offset).leader_epoch(epoch);
+        for record in offset..offset + 10 {
+            builder.append(record, None, Some(format!("{epoch}").as_bytes()), &[]);
         }
+        builder.build().unwrap()
+    }
+
+    fn log(name: &str, epochs: impl Fn(i64) -> i32) -> Log {
+        let disk = SimDisk::new(SimDiskOptions::default()).mount();
+        let config = LogConfig::default();
+        let mut log =
+            Log::open(disk, PathBuf::from(name), config, OpenOptions::default()).unwrap().0;
+        extend(&mut log, 100, epochs);
+        log
+    }
+
+    fn extend(log: &mut Log, end: i64, epochs: impl Fn(i64) -> i32) {
+        for offset in (log.log_end_offset()..end).step_by(10) {
+            log.append(&[batch(offset, epochs(offset))], 0).unwrap();
+        }
+    }
+
+    fn epochs(log: &Log) -> Vec<(i32, i64)> {
+        log.leader_epochs().entries().map(|e| (e.epoch.0, e.start_offset)).collect()
+    }
+
+    #[test]
+    fn what_the_log_lost_before_another_took_its_place_is_lost_by_the_copy_too() {
+        let mut source = log("/source", |offset| if offset < 90 { 4 } else { 5 });
+        let mut copy = log("/copy", |_| 0);
+        begin_at(&mut copy, 0, 0).unwrap();
+        copy_piece(&mut copy, &source.view(), 0).unwrap();
+        source.truncate_to(90, 0).unwrap();
+        extend(&mut source, 110, |_| 4);
+        extend(&mut source, 130, |_| 6);
+        copy_piece(&mut copy, &source.view(), 0).unwrap();
+        assert_eq!(epochs(&copy), [(4, 0), (6, 110)]);
+        let bytes = |log: &Log| log.view().read_bytes(0, 1 << 20, true, i64::MAX).unwrap();
+        assert_eq!(bytes(&copy), bytes(&source));
+    }
+
+    #[test]
+    fn a_copy_of_a_log_that_lost_its_newest_epoch_keeps_the_rest() {
+        let mut source = log("/source", |offset| if offset < 90 { 4 } else { 5 });
+        let mut copy = log("/copy", |_| 0);
+        begin_at(&mut copy, 0, 0).unwrap();
+        copy_piece(&mut copy, &source.view(), 0).unwrap();
+        source.truncate_to(90, 0).unwrap();
+        assert_eq!(copy_piece(&mut copy, &source.view(), 0).unwrap(), 0, "nothing is copied again");
+        assert_eq!((copy.log_end_offset(), epochs(&copy)), (90, vec![(4, 0)]));
     }
 }

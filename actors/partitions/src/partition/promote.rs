@@ -46,16 +46,19 @@ impl PartitionActor {
         let hosted = self.hosted.clone();
         let job = move || {
             let (disk, dir) = (copy.dir.disk(), &copy.dir.path);
-            let end = finish_copy(disk, &copy, &source, config, now_ms)?;
-            copy.finished(end);
+            if !finish_copy(disk, &copy, &source, config, now_ms)? {
+                return Ok(None);
+            }
             // Before it is the replica: what was cut off the copy would be missing from it.
             copy.dir.write_checkpoints(&hosted, &Checkpoint::ALL)?;
             disk.rename(&copy.path, &dir.join(name))?;
             disk.sync_dir(dir)?;
-            Ok::<i64, Failure>(end)
+            Ok::<_, Failure>(Some(copy.log_end_offset()))
         };
         let end = match cx.blocking("promote", job).await? {
-            Ok(end) => end,
+            Ok(Some(end)) => end,
+            // It is copied on.
+            Ok(None) => return Ok(()),
             Err(error) => {
                 let partition = &self.handle.topic_partition;
                 tracing::error!(%partition, %error, "the replica stays in its log directory");

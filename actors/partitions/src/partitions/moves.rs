@@ -295,6 +295,9 @@ impl Partitions {
         let hosted = self.args.hosted.get(&partition.topic, partition.partition);
         match hosted {
             Some(handle) if !Arc::ptr_eq(&handle.log_dir(), to) => {
+                if let Some(future) = handle.future().filter(|future| !future.is_caught_up()) {
+                    return self.copy_again(cx, &handle, &future);
+                }
                 handle.set_called_off(Some("the copy could not be brought to its end".to_owned()));
                 self.call_off(cx, &handle, true).await;
                 // It may have had the replica's name already.

@@ -1,0 +1,136 @@
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use disk::{Disk, SimDisk, SimDiskOptions};
+use log::{Log, LogConfig, OpenOptions, RecentBatches};
+use machines::partition::{Acks, Leadership, Origin};
+use model::settings::TopicConfig;
+use model::{LeaderEpoch, NodeId, TopicPartition, Uuid};
+use runtime::{Address, Answer, Handles, Reply, Root, World, spawn_root};
+use wire::batch::BatchBuilder;
+use wire::compression::Compression;
+
+use super::{PartitionActor, PartitionArgs, PartitionMsg};
+use crate::checkpoints::Offsets;
+use crate::future::FutureLog;
+use crate::handle::{Append, AppendResult, Appending, PartitionHandle};
+use crate::hosted::Hosted;
+use crate::{LogDirState, read_log_dir};
+
+fn log_dir(disk: &Arc<dyn Disk>, path: &str) -> Arc<LogDirState> {
+    disk.create_dir_all(Path::new(path)).unwrap();
+    Arc::new(read_log_dir(disk, Path::new(path), Uuid([1; 16]), 1).unwrap().0)
+}
+
+struct Replica {
+    handle: Arc<PartitionHandle>,
+    actor: Root<PartitionActor>,
+}
+
+impl Replica {
+    async fn start() -> Replica {
+        let disk = SimDisk::new(SimDiskOptions::default()).mount();
+        let dir = log_dir(&disk, "/data");
+        let (name, config) = (TopicPartition::new("orders", 0), Arc::new(TopicConfig::default()));
+        let address = Address::vacant();
+        let handle = PartitionHandle::new(name, Uuid([2; 16]), config, dir, address);
+        let handle = Arc::new(handle);
+        let args = PartitionArgs {
+            handle: handle.clone(),
+            isr_changes: Arc::default(),
+            producer_id_expiration_ms: i64::MAX,
+            hosted: Arc::new(Hosted::new(RecentBatches::default())),
+        };
+        let world = World::real(Handles::current(), disk);
+        let actor = spawn_root::<PartitionActor>(&world, "orders-0", args).unwrap();
+        actor.started().await.unwrap();
+        Replica { handle, actor }
+    }
+
+    fn tell(&self, message: PartitionMsg) {
+        self.actor.me().send_now(message).unwrap();
+    }
+
+    fn lead(&self, epoch: i32) {
+        let leadership = Box::new(Leadership {
+            node: NodeId(1),
+            leader_epoch: LeaderEpoch(epoch),
+            partition_epoch: epoch,
+            replicas: vec![NodeId(1)],
+            isr: vec![NodeId(1)],
+            min_insync_replicas: 1,
+            live: Vec::new(),
+            max_lag: Duration::from_secs(30),
+            pending: None,
+        });
+        self.tell(PartitionMsg::Lead { leadership });
+    }
+
+    fn append(&self) -> Answer<AppendResult> {
+        self.append_value(b"value")
+    }
+
+    fn append_value(&self, value: &[u8]) -> Answer<AppendResult> {
+        let mut builder = BatchBuilder::new(Compression::NONE);
+        builder.append(1, None, Some(value), &[]);
+        let append = Append {
+            batch: builder.build().unwrap(),
+            acks: Acks::Leader,
+            origin: Origin::Client,
+            leader_epoch: None,
+            held: None,
+        };
+        let (reply, answer) = Reply::new();
+        self.tell(PartitionMsg::Append { asked: Box::new(Appending { append, reply }) });
+        answer
+    }
+}
+
+/// A follower's log is cut by what the leader says of its epochs.
+#[tokio::test]
+async fn records_that_wait_while_another_epoch_begins_are_of_the_one_before() {
+    let replica = Replica::start().await;
+    let mut last = None;
+    // All in the mailbox before the first is handled.
+    for epoch in [0, 1, 2] {
+        replica.lead(epoch);
+        last = Some(replica.append());
+    }
+    assert_eq!(last.unwrap().get().await.unwrap().unwrap().base_offset, 2);
+    let view = replica.handle.view().unwrap();
+    let epochs: Vec<_> =
+        view.leader_epochs().entries().map(|e| (e.epoch.0, e.start_offset)).collect();
+    assert_eq!(epochs, [(0, 0), (1, 1), (2, 2)]);
+}
+
+/// Whose copy lacks more than can be waited for is served on where it is.
+#[tokio::test]
+async fn a_copy_that_is_far_behind_is_copied_on_before_it_takes_the_logs_place() {
+    let replica = Replica::start().await;
+    replica.lead(0);
+    let value = vec![7; 1 << 20];
+    for _ in 0..20 {
+        replica.append_value(&value).get().await.unwrap().unwrap();
+    }
+    let here = replica.handle.log_dir();
+    let there = log_dir(&here.disk().clone(), "/other");
+    let path = there.path.join("orders-0.00000000000000000000000000000001-future");
+    let (disk, config) = (there.disk().clone(), LogConfig::default());
+    Log::open(disk, path.clone(), config, OpenOptions::default()).unwrap().0.close().unwrap();
+    let future = Arc::new(FutureLog::new(there.clone(), path, None, Offsets::default()));
+    let promote = async || {
+        let (reply, answer) = Reply::new();
+        let (future, reply) = (future.clone(), Box::new(reply));
+        replica.tell(PartitionMsg::Promote { future, reply });
+        answer.get().await.unwrap();
+    };
+    promote().await;
+    assert!(Arc::ptr_eq(&replica.handle.log_dir(), &here), "16 MiB are copied at most");
+    let nearer = future.log_end_offset();
+    assert!((10..20).contains(&nearer), "{nearer}");
+    assert_eq!(replica.append().get().await.unwrap().unwrap().base_offset, 20);
+    promote().await;
+    assert!(Arc::ptr_eq(&replica.handle.log_dir(), &there));
+    assert_eq!(replica.handle.log_end_offset(), 21);
+}
