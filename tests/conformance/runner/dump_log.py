@@ -5,7 +5,7 @@ import shutil
 import subprocess
 
 from . import brokers, install, tools
-from .shell import CACHE, ROOT, run
+from .shell import CACHE, HERE, ROOT, run
 
 LOG = "00000000000000000000.log"
 # Kafka's tools are a release behind: theirs tells the status of a transaction by its number.
@@ -15,6 +15,7 @@ STATES = ["Empty", "Ongoing", "PrepareCommit", "PrepareAbort", "CompleteCommit",
 def compare(node):
     with brokers.kafka() as kafka:
         fill(kafka.bootstrap)
+    assert any(file.stat().st_size for file in kafka.home.glob("aborted-*/*.txnindex")), "nothing was aborted"
     compared = [of_directory(shutil.copytree(kafka.home, fresh("of-kafka")), "many-0")]
     if node.home is not None:
         topic = tools.name("dump")
@@ -45,6 +46,9 @@ def fill(bootstrap):
     for codec in ["none", "gzip", "snappy", "lz4", "zstd"]:
         perf(bootstrap, "many", codec)
     perf(bootstrap, "in-transactions", "none", "--transactional-id", "t", "--transaction-duration-ms", 50)
+    tools.tool("topics", bootstrap, "--create", "--partitions", 2, "--topic", "aborted")
+    run(*install.java("clients", HERE / "runner" / "Transactions.java", bootstrap, "aborted"))
+    run(*install.java("tools", HERE / "runner" / "RemoteLogRecords.java", bootstrap, "__remote_log_metadata"))
     tools.tool("topics", bootstrap, *create, "--topic", "keyed", "--config", "message.timestamp.type=LogAppendTime")
     odd = 'h1:a,h2:b\tkey\tä € "quoted" \\ 😀\nh:\tkey\tNULL\n'
     parse = ["parse.key=true", "parse.headers=true", "null.marker=NULL"]
@@ -73,10 +77,11 @@ def of_directory(home, topic):
     lines += both(own, "--print-data-log", "--skip-record-metadata", "--max-bytes", 5000)
     for internal, decoder in [("__consumer_offsets", "--offsets-decoder"), ("__cluster_metadata", "--cluster-metadata-decoder"),
                               ("__transaction_state", "--transaction-log-decoder"),
-                              ("__share_group_state", "--share-group-state-decoder")]:
+                              ("__share_group_state", "--share-group-state-decoder"),
+                              ("__remote_log_metadata", "--remote-log-metadata-decoder")]:
         lines += both(files("0*.log", f"{internal}-*"), decoder)
     lines += both(sorted(home.glob("**/*.checkpoint")), "--cluster-metadata-decoder")
-    lines += both(files("*.snapshot"))
+    lines += both(files("*.snapshot")) + both(files("*.txnindex"))
     for suffix in ["index", "timeindex"]:
         lines += both(files(f"*.{suffix}")) + both(files(f"*.{suffix}"), "--verify-index-only")
         lines += sum(both([file], "--index-sanity-check") for file in files(f"*.{suffix}", topic))
@@ -106,7 +111,10 @@ def damaged(directory):
     (target / LOG.replace("log", "index")).write_bytes(b"")
     lines += both([target / LOG.replace("log", "timeindex")])
     (target / LOG.replace("log", "snapshot")).write_bytes(bytes.fromhex("0001 00000000 00000000"))
-    return lines + both([target / LOG.replace("log", "snapshot")])
+    lines += both([target / LOG.replace("log", "snapshot")])
+    aborted = bytes.fromhex("0000" + "".join(f"{number:016x}" for number in [7, 0, 5, 6]))
+    (target / LOG.replace("log", "txnindex")).write_bytes(aborted)
+    return lines + both([target / LOG.replace("log", "txnindex")])
 
 
 def both(files, *options):

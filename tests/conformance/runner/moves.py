@@ -73,6 +73,30 @@ def moved(broker, kill):
     return said, broker
 
 
+def reassigned(broker):
+    """The replica goes to the directory that a plan for kafka-reassign-partitions names; what that tool says."""
+    topic, plan = "moving", CACHE / "directories.json"
+    ((old, _),) = places(broker.bootstrap, topic)
+    new = next(name for name in DIRS if name != old)
+
+    def told(directory, *action, expect=0):
+        move = {"topic": topic, "partition": 0, "replicas": [1], "log_dirs": [str(broker.home / directory)]}
+        plan.write_text(json.dumps({"version": 1, "partitions": [move]}))
+        said = tools.tool("reassign-partitions", broker.bootstrap, "--reassignment-json-file", plan, *action, expect=expect)
+        said = "".join(line + "\n" for line in said.splitlines() if not line.startswith("\t"))
+        for path, called in [(old, "OLD"), (new, "NEW")]:
+            said = said.replace(str(broker.home / path), called)
+        return said.replace(str(broker.home), "HOME")
+
+    slowly = ["--execute", "--replica-alter-log-dirs-throttle", 100 * SLOW]
+    said = [told("nowhere", "--execute", expect=None), told(new, *slowly)]
+    done = "completed successfully"
+    wait_for("the plan to be done", lambda: done in told(new, "--verify", "--preserve-throttles"), [broker])
+    assert places(broker.bootstrap, topic) == {(new, False)}
+    said += [told(new, "--verify"), told(old, "--verify")]
+    return said
+
+
 def left(broker):
     """The files of each log directory after a clean stop, and what the checkpoints among them say; in the order of what they say."""
     order = CACHE / "delete-records.json"
@@ -99,9 +123,11 @@ def kept_in(directory):
 def as_kafka():
     with brokers.ottla("moves-ottla", dirs=DIRS) as ottla:
         of_ottla, _ = moved(ottla, kill=False)
+        of_ottla += reassigned(ottla)
         ottlas_files = left(ottla)
     with brokers.kafka(dirs=DIRS) as kafka:
         of_kafka, _ = moved(kafka, kill=False)
+        of_kafka += reassigned(kafka)
         kafkas_files = left(kafka)
     for ottlas, kafkas in [*zip(of_ottla, of_kafka), *zip(ottlas_files, kafkas_files)]:
         assert ottlas == kafkas, f"of Ottla:\n{ottlas}\nof Kafka:\n{kafkas}"
