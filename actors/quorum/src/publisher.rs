@@ -108,7 +108,9 @@ impl MetadataPublisher {
         };
         // An image on the way there would show a cluster without the topics that come later: their replicas would be strays.
         let image = self.loader.image();
-        if committed > 0 && image.provenance.offset + 1 >= committed {
+        // A leader that is new knows less of what is committed than was shown before this actor started anew.
+        let shown = self.args.images.get().provenance.offset;
+        if committed > 0 && image.provenance.offset + 1 >= committed.max(shown + 1) {
             self.args.images.publish(image.clone());
         }
         Ok(())
@@ -154,40 +156,69 @@ mod tests {
 
     use super::*;
 
-    /// Its retention is counted from there, on each node and after each restart alike.
-    #[test]
-    fn a_snapshot_is_as_old_as_the_newest_record_in_it() {
-        let snapshots = SnapshotPolicy { max_record_bytes: 1, max_interval: None };
-        let watched = || Arc::new(runtime::watch(MetadataImage::default()).0);
+    const SNAPSHOTS: SnapshotPolicy = SnapshotPolicy { max_record_bytes: 1, max_interval: None };
+    const NOW: Now = Now::new(Duration::from_secs(100), 100_000);
+
+    /// As it starts, with what those before it showed.
+    fn publisher(images: &Arc<Publisher<MetadataImage>>) -> MetadataPublisher {
         let args = PublisherArgs {
             raft: Address::vacant(),
-            images: watched(),
-            settled: watched(),
-            snapshots,
+            images: images.clone(),
+            settled: shown(),
+            snapshots: SNAPSHOTS,
         };
-        let now = Now::new(Duration::from_secs(100), 100_000);
-        let clock = SnapshotClock::new(snapshots, now);
-        let loader = MetadataLoader::default();
-        let mut publisher = MetadataPublisher { args, loader, clock, last_ms: 0 };
+        let clock = SnapshotClock::new(SNAPSHOTS, NOW);
+        MetadataPublisher { args, loader: MetadataLoader::default(), clock, last_ms: 0 }
+    }
+
+    fn shown() -> Arc<Publisher<MetadataImage>> {
+        Arc::new(runtime::watch(MetadataImage::default()).0)
+    }
+
+    fn batch(base_offset: i64, committed: i64) -> RaftEvent {
         let level = FeatureLevelRecord {
             name: "metadata.version".to_owned(),
             feature_level: MetadataVersion::LATEST.0,
             ..Default::default()
         };
-        let event = RaftEvent::Batch {
-            base_offset: 0,
-            next_offset: 1,
+        RaftEvent::Batch {
+            base_offset,
+            next_offset: base_offset + 1,
             epoch: 1,
             timestamp_ms: 77,
             records: vec![MetadataRecord::FeatureLevel(level)],
             bytes: 50,
-            committed: 1,
-        };
-        publisher.follow(event).unwrap();
-        let Some(RaftMsg::WriteSnapshot { id, timestamp_ms, .. }) = publisher.snapshot_if_due(now)
+            committed,
+        }
+    }
+
+    /// Its retention is counted from there, on each node and after each restart alike.
+    #[test]
+    fn a_snapshot_is_as_old_as_the_newest_record_in_it() {
+        let mut publisher = publisher(&shown());
+        publisher.follow(batch(0, 1)).unwrap();
+        let Some(RaftMsg::WriteSnapshot { id, timestamp_ms, .. }) = publisher.snapshot_if_due(NOW)
         else {
             panic!("no snapshot")
         };
         assert_eq!((id.offset, timestamp_ms), (1, 77));
+    }
+
+    /// The replicas of a topic that an image does not know yet would be deleted.
+    #[test]
+    fn what_was_shown_is_not_taken_back_where_a_new_leader_knows_less_of_what_is_committed() {
+        let images = shown();
+        let offset = || images.get().provenance.offset;
+        let mut first = publisher(&images);
+        (0..3).for_each(|n| first.follow(batch(n, n + 1)).unwrap());
+        assert_eq!(offset(), 2);
+        let mut next = publisher(&images);
+        for n in 0..2 {
+            next.follow(batch(n, 2)).unwrap();
+            assert_eq!(offset(), 2);
+        }
+        next.follow(batch(2, 3)).unwrap();
+        next.follow(batch(3, 4)).unwrap();
+        assert_eq!(offset(), 3);
     }
 }
