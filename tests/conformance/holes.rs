@@ -6,6 +6,7 @@ use crate::node::{Node, free_address};
 use crate::requests::{create_topic_with, earliest, produce};
 use crate::starting::{assert_refused, home};
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -25,10 +26,16 @@ fn segment(data: &Path, offset: u64) -> PathBuf {
     data.join("holed-0").join(format!("{offset:020}.log"))
 }
 
-#[test]
-fn a_hole_in_what_was_durable_takes_its_partition_offline_and_says_so() {
-    if is_foreign("a_hole_in_what_was_durable_takes_its_partition_offline_and_says_so") {
-        return;
+struct Holed {
+    node: Node,
+    data: PathBuf,
+    console: SocketAddr,
+}
+
+/// A node that was killed, lost a part of what was durable of one of its two topics, and was started again.
+fn holed(test: &str, meanwhile: impl FnOnce(&Path)) -> Option<Holed> {
+    if is_foreign(test) {
+        return None;
     }
     let (home, address, console) = (home(), free_address(), free_address());
     let data = home.path().join("data");
@@ -38,7 +45,7 @@ fn a_hole_in_what_was_durable_takes_its_partition_offline_and_says_so() {
     args.extend(words(&["--set", "log.flush.offset.checkpoint.interval.ms=20"]));
     let mut node = Node::start_by(home, address, args);
     let mut connection = node.connect();
-    let record = batch::of(&[&[7; 400_000]]).bytes();
+    let record = record();
     for topic in ["holed", "whole"] {
         create_topic_with(&mut connection, topic, 1, &DURABLE);
         for _ in 0..6 {
@@ -48,19 +55,31 @@ fn a_hole_in_what_was_durable_takes_its_partition_offline_and_says_so() {
     let points = data.join("recovery-point-offset-checkpoint");
     let said = || fs::read_to_string(&points).unwrap_or_default();
     wait_for("the checkpoint", || said().contains("holed 0 6\n"));
-    // The second of three segments ends within its first record.
-    let damaged = fs::OpenOptions::new().write(true).open(segment(&data, 2)).expect("a segment");
-    damaged.set_len(1000).expect("cut");
-    let index = segment(&data, 2).with_extension("index");
-    fs::remove_file(index).expect("its index");
-
-    node.kill_and_restart();
+    node.kill_and_restart_after(|data| {
+        // The second of three segments ends within its first record.
+        let damaged = fs::OpenOptions::new().write(true).open(segment(data, 2)).expect("a segment");
+        damaged.set_len(1000).expect("cut");
+        let index = segment(data, 2).with_extension("index");
+        fs::remove_file(index).expect("its index");
+        meanwhile(data);
+    });
     let mut connection = node.connect();
     wait_for("the other", || produce(&mut connection, "whole", 0, &record).error == 0);
     wait_for("its error", || {
         produce(&mut connection, "holed", 0, &record).error == KAFKA_STORAGE_ERROR
     });
-    assert_eq!(earliest(&mut connection, "holed", 0).0, KAFKA_STORAGE_ERROR);
+    Some(Holed { node, data, console })
+}
+
+fn record() -> Vec<u8> {
+    batch::of(&[&[7; 400_000]]).bytes()
+}
+
+#[test]
+fn a_hole_in_what_was_durable_takes_its_partition_offline_and_says_so() {
+    let test = "a_hole_in_what_was_durable_takes_its_partition_offline_and_says_so";
+    let Some(Holed { node, data, console }) = holed(test, |_| {}) else { return };
+    assert_eq!(earliest(&mut node.connect(), "holed", 0).0, KAFKA_STORAGE_ERROR);
     let segment = segment(&data, 2);
     let why = [segment.to_str().expect("a path"), "durable up to 6", "restore the files"];
     let tree = get(console, "/tree").body;
@@ -76,6 +95,26 @@ fn a_hole_in_what_was_durable_takes_its_partition_offline_and_says_so() {
     assert_refused(&said, &["holed-0", "offline"]);
     assert!(!data.join(".kafka_cleanshutdown").exists(), "the next start must look again");
     assert_eq!(fs::metadata(&segment).expect("it is still there").len(), 1000, "left as it was");
+}
+
+/// It was looked at as the others were: they need no recovery when the process dies the next time.
+#[test]
+fn a_log_that_is_refused_costs_its_directory_nothing() {
+    const KERNEL: &str = ".ottla_kernel";
+    let test = "a_log_that_is_refused_costs_its_directory_nothing";
+    let mut before = String::new();
+    // As the machine was started anew.
+    let rebooted = |data: &Path| {
+        before = fs::read_to_string(data.join(KERNEL)).expect("the logs were whole");
+        fs::write(data.join(KERNEL), "another kernel").expect("written");
+    };
+    let Some(Holed { mut node, data, .. }) = holed(test, rebooted) else { return };
+    let now = || fs::read_to_string(data.join(KERNEL)).unwrap_or_default();
+    wait_for("the directory to be whole but for one", || now() == before);
+    node.kill_and_restart();
+    assert_eq!(now(), before, "a process that dies costs no recovery");
+    let mut connection = node.connect();
+    wait_for("the other", || produce(&mut connection, "whole", 0, &record()).error == 0);
 }
 
 /// An actor of this name, in the tree or a part of it.

@@ -7,6 +7,7 @@ mod checkpoints;
 mod cluster;
 mod compaction;
 mod connections;
+mod cuts;
 mod directories;
 mod failover;
 mod faults;

@@ -93,6 +93,20 @@ impl Checkpoints {
         }
     }
 
+    /// Offsets may be missing in a log, which was perhaps compacted.
+    pub(crate) fn presume_compacted(&mut self, log: &TopicPartition) {
+        self.of_mut(Checkpoint::Cleaned).entry(log.clone()).or_insert(0);
+    }
+
+    /// Whether the cleaner's checkpoint of a directory tells which logs were compacted: not where it is gone, or nothing is in it
+    /// yet, as when Kafka has just made it.
+    pub(crate) fn tell_of_compacted(disk: &dyn Disk, dir: &Path) -> Result<bool, DiskError> {
+        match disk.metadata(&dir.join(Checkpoint::Cleaned.file_name())) {
+            Err(error) if error.is_not_found() => Ok(false),
+            found => Ok(found?.len > 0),
+        }
+    }
+
     /// Reads the files of a directory. Also whether all that matters for recovery could be made sense of: without, logs are
     /// recovered from their beginning.
     pub(crate) fn read(

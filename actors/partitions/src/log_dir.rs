@@ -218,7 +218,12 @@ impl LogDir {
 
     fn write(&mut self, cx: &mut Cx<Self>, checkpoint: Checkpoint) {
         let (state, hosted) = (self.args.state.clone(), self.args.hosted.clone());
-        run(cx, checkpoint.file_name(), move || state.write_checkpoints(&hosted, &[checkpoint]));
+        // The cleaner's is there from then on, and says which logs were not compacted.
+        let which = match checkpoint {
+            Checkpoint::RecoveryPoints => vec![checkpoint, Checkpoint::Cleaned],
+            other => vec![other],
+        };
+        run(cx, checkpoint.file_name(), move || state.write_checkpoints(&hosted, &which));
     }
 
     fn done(&self, result: Result<(), DiskError>) {
@@ -252,7 +257,15 @@ pub fn read_log_dir(
     let (checkpoints, whole) = Checkpoints::read(&**disk, path)?;
     let clean = marker.is_some() && whole;
     let survival = if clean { Survival::All } else { survival(&**disk, path)? };
-    let left = if clean { BTreeSet::new() } else { logs_in(&**disk, path)? };
+    let logs = logs_in(&**disk, path)?;
+    // Gaps below the recovery point are then no loss. Kafka opens whatever is there.
+    let mut compacted = logs.clone();
+    let points = checkpoints.of(Checkpoint::RecoveryPoints);
+    compacted.retain(|log| survival == Survival::Unknown || points.contains_key(log));
+    if Checkpoints::tell_of_compacted(&**disk, path)? {
+        compacted.clear();
+    }
+    let left = if clean { BTreeSet::new() } else { logs };
     // Until what a power loss left is recovered, the next start must not take it for whole.
     if survival == Survival::All || (survival != Survival::Unsynced && left.is_empty()) {
         expect_writes_to_survive(&**disk, path)?;
@@ -262,6 +275,7 @@ pub fn read_log_dir(
     CleanShutdown::remove(&**disk, path)?;
     let epoch = marker.and_then(|marker| marker.broker_epoch).map_or(-1, |epoch| epoch.0);
     let state = LogDirState::new(id, path.to_owned(), clean, checkpoints, disk.clone());
+    state.presume_compacted(&compacted);
     Ok((state.with_recovery(Recovery::of(left, recovery_threads), survival), epoch))
 }
 

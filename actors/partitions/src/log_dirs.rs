@@ -247,6 +247,12 @@ impl LogDirState {
         self.checkpoints.unclaimed().offsets(log)
     }
 
+    /// Nobody says which logs were compacted.
+    pub(crate) fn presume_compacted(&self, logs: &BTreeSet<TopicPartition>) {
+        let mut unclaimed = self.checkpoints.unclaimed();
+        logs.iter().for_each(|log| unclaimed.presume_compacted(log));
+    }
+
     /// From now on somebody else knows.
     pub(crate) fn claimed(&self, log: &TopicPartition) {
         self.checkpoints.unclaimed().set(log, Offsets::default());

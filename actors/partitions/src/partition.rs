@@ -237,8 +237,8 @@ impl Actor for PartitionActor {
         let role = if self.machine.is_leader() { "leader" } else { "follower" };
         let clean = match (&self.cleaning, self.handle.cleaned()) {
             (Some(_), _) => ", being compacted".to_owned(),
-            (None, Some(offset)) => format!(", compacted to {offset}"),
-            (None, None) => String::new(),
+            (None, Some(offset)) if offset > 0 => format!(", compacted to {offset}"),
+            (None, _) => String::new(),
         };
         let stays = self.handle.called_off();
         let stays = stays.map(|why| format!(", MOVE CALLED OFF: {why}")).unwrap_or_default();

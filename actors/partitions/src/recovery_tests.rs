@@ -187,3 +187,35 @@ fn futures_now<F: Future + ?Sized>(future: std::pin::Pin<&mut F>) -> Option<F::O
         std::task::Poll::Pending => None,
     }
 }
+
+#[test]
+fn where_nobody_says_which_logs_were_compacted_any_may_have_gaps() {
+    let orders = TopicPartition::new("orders", 0);
+    for (cleaner, known, ours, presumed) in [
+        (None, "orders 0 7", true, Some(0)),
+        (Some(""), "orders 0 7", true, Some(0)),
+        (Some("0\n0\n"), "orders 0 7", true, None),
+        (Some("0\n1\norders 0 3\n"), "orders 0 7", true, Some(3)),
+        // What was not synced may be gone. Of Kafka's nobody knows what was.
+        (None, "other 0 7", true, None),
+        (None, "other 0 7", false, Some(0)),
+    ] {
+        let disk = with_log().mount();
+        if ours {
+            recovered(&disk);
+        }
+        let write = |name: &str, text: &str| {
+            let file = disk.open(&Path::new(DIR).join(name), Open::Create).unwrap();
+            file.write_at(text.as_bytes(), 0).unwrap();
+        };
+        write("recovery-point-offset-checkpoint", &format!("0\n1\n{known}\n"));
+        cleaner.into_iter().for_each(|text| write("cleaner-offset-checkpoint", text));
+        let state = start(&disk);
+        assert_eq!(state.known_of(&orders).get(Checkpoint::Cleaned), presumed, "{cleaner:?}");
+        // The next to start need not presume.
+        state
+            .write_checkpoints(&Hosted::new(RecentBatches::default()), &[Checkpoint::Cleaned])
+            .unwrap();
+        assert_eq!(start(&disk).known_of(&orders).get(Checkpoint::Cleaned), presumed);
+    }
+}

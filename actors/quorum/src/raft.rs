@@ -14,6 +14,8 @@ mod feed;
 mod follow;
 #[cfg(test)]
 mod follow_tests;
+#[cfg(test)]
+mod fuzz_tests;
 mod open;
 #[cfg(test)]
 mod other_node;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
-use disk::{Disk, DiskError};
+use disk::{Disk, DiskError, Open};
 use model::{LeaderEpoch, TopicPartition};
 
 use crate::epochs::{EpochEntry, LeaderEpochs};
@@ -71,12 +71,26 @@ pub(crate) fn write_epochs(
     dir: &Path,
     epochs: &LeaderEpochs,
 ) -> Result<(), DiskError> {
-    let lines = epochs.entries().map(|entry| format!("{} {}", entry.epoch, entry.start_offset));
     // After a crash there is the old one or the new.
-    disk.replace(
-        &dir.join(LEADER_EPOCH_CHECKPOINT),
-        text(epochs.entries().count(), lines).as_bytes(),
-    )
+    disk.replace(&dir.join(LEADER_EPOCH_CHECKPOINT), epochs_text(epochs).as_bytes())
+}
+
+/// Of a log without records, of which they say nothing: not synced. After a power loss there may be none.
+pub(crate) fn leave_epochs(
+    disk: &dyn Disk,
+    dir: &Path,
+    epochs: &LeaderEpochs,
+) -> Result<(), DiskError> {
+    let file = disk.open(&dir.join(LEADER_EPOCH_CHECKPOINT), Open::Truncate)?;
+    match epochs.latest() {
+        Some(_) => file.write_at(epochs_text(epochs).as_bytes(), 0),
+        None => Ok(()),
+    }
+}
+
+fn epochs_text(epochs: &LeaderEpochs) -> String {
+    let lines = epochs.entries().map(|entry| format!("{} {}", entry.epoch, entry.start_offset));
+    text(epochs.entries().count(), lines)
 }
 
 fn read_lines<T, C: FromIterator<T>>(
@@ -92,8 +106,8 @@ fn read_lines<T, C: FromIterator<T>>(
     };
     let malformed = |line| CheckpointError::Malformed { path: path.to_owned(), line };
     let text = String::from_utf8(bytes).map_err(|_| malformed(0))?;
-    // Kafka makes the file empty before it first writes it.
-    if text.is_empty() {
+    // Kafka makes the file empty before it first writes it; one that was not synced may have got its length alone.
+    if text.bytes().all(|byte| byte == 0) {
         return Ok(std::iter::empty().collect());
     }
     let mut lines = text.lines();

@@ -194,15 +194,18 @@ fn a_log_that_was_led_and_not_written_to_costs_no_sync_when_it_is_closed() {
     sim.forget_plan();
     let (mut log, _) = open(&disk, small(), true, 0);
     log.begin_epoch(LeaderEpoch(2));
-    let before = sim.ops();
+    sim.plan(Fault { kind: FaultKind::SyncError, path_contains: "".into(), skip: 0, times: 1 });
     log.close().unwrap();
-    assert_eq!(sim.ops(), before);
-
+    sim.forget_plan();
+    // As Kafka leaves it; a power loss may leave its length alone.
+    let epochs = dir().join("leader-epoch-checkpoint");
+    assert_eq!(disk.read(&epochs, 100).unwrap(), b"0\n1\n2 0\n");
+    disk.open(&epochs, Open::Truncate).unwrap().set_len(8).unwrap();
     let (mut log, _) = open(&disk, small(), true, 0);
     log.begin_epoch(LeaderEpoch(3));
     log.append(&[batch(0, 1, 3, 0)], 0).unwrap();
     log.close().unwrap();
-    assert_eq!(disk.read(&dir().join("leader-epoch-checkpoint"), 100).unwrap(), b"0\n1\n3 0\n");
+    assert_eq!(disk.read(&epochs, 100).unwrap(), b"0\n1\n3 0\n");
 }
 
 #[test]

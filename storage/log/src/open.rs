@@ -420,6 +420,10 @@ impl Opening {
         let (start, end) = (log.log_start, log.end);
         log.change_epochs(|epochs| epochs.truncate_from_end(end));
         log.change_epochs(|epochs| epochs.truncate_from_start(start));
+        if log.size() == 0 {
+            // What the file says of a log without records is dropped each time.
+            log.epochs_version = 0;
+        }
         Ok(log)
     }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use disk::{Disk, DiskError, Open};
 
-use crate::checkpoint::write_epochs;
+use crate::checkpoint::{leave_epochs, write_epochs};
 use crate::compact::SegmentSwap;
 use crate::epochs::LeaderEpochs;
 use crate::index::{Index, IndexFiles};
@@ -47,6 +47,8 @@ pub struct SyncJob {
     truncations: u64,
     /// The log is being closed: its indexes become complete.
     closing: bool,
+    /// There is no record in it.
+    empty: bool,
     /// Those of a log that is being closed.
     swaps: Vec<SegmentSwap>,
     /// The producers' state at the end of a log that is being closed.
@@ -105,6 +107,7 @@ impl Log {
             records_synced: self.recovery_point >= self.active.next_offset,
             truncations: self.truncations,
             closing,
+            empty: self.size() == 0,
             swaps: if closing { self.swaps.clone() } else { Vec::new() },
             snapshot: (closing && self.needs_snapshot(self.active.next_offset))
                 .then(|| encode_producer_snapshot(&self.producers)),
@@ -209,6 +212,8 @@ impl SyncJob {
         if due {
             write_epochs(&*self.disk, &self.dir, &self.epochs)?;
             *written = self.epochs_version;
+        } else if self.closing && self.empty {
+            leave_epochs(&*self.disk, &self.dir, &self.epochs)?;
         }
         Ok(due)
     }

@@ -23,6 +23,8 @@ async fn ends_before_it_writes_again(mut client: Client, seed: u64) {
             let world = client.life.world.clone();
             let after = Duration::from_millis(2 + world.random("ends").below(30));
             let _ = world.timeout(after, client.produce("t", 1)).await;
+            // Who dies between the error and its note leaves nothing that the next process could know it by.
+            client.order(Order::WhenNoted(50)).await;
             let kill = client.kill();
             client.order(Order::Die(kill)).await;
         }

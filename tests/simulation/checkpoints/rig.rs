@@ -70,6 +70,8 @@ pub enum Order {
     DieAndStopAfter(SimFault, Duration),
     /// This happens to it while it goes on.
     Suffer(SimFault),
+    /// It has noted a failed sync for the next process, or so many milliseconds have passed.
+    WhenNoted(u32),
     /// It was told to stop and has not yet.
     Ending,
 }
@@ -325,6 +327,12 @@ fn obey(world: &mut Simulation, broker: NodeIndex, script: &Script) {
         }
         Some(Order::Suffer(fault)) => {
             world.inject(fault);
+            false
+        }
+        Some(Order::WhenNoted(left)) => {
+            let noted = Path::new(DIR).join(".ottla_unsynced");
+            let waits = left > 0 && !world.disk(broker).mount().exists(&noted).unwrap_or(false);
+            script.state().order = waits.then(|| Order::WhenNoted(left - 1));
             false
         }
         Some(Order::Ending) => true,

@@ -48,6 +48,32 @@ impl Client {
         self.until_it_is_in(&to).await;
     }
 
+    /// The directory that holds it is gone when the node starts; its copy, where the metadata has it, lacks records.
+    async fn only_a_copy_is_left(mut self) {
+        self.create(false).await;
+        for to in ["/b", "/a"] {
+            self.ask_to_move(0, to).await;
+            while self.places(0).await != [(to.to_owned(), false)] {
+                self.life.world.sleep(BACKOFF).await;
+            }
+        }
+        let sent = ["first", "other", "third"].map(str::to_owned);
+        for value in &sent {
+            self.produce(0, value).await;
+        }
+        self.next_fault();
+        // The controller is told, so that another replica may lead.
+        while self.metadata(0).await.leader_id != -1 {
+            self.life.world.sleep(BACKOFF).await;
+        }
+        self.next_fault();
+        while self.places(0).await != [("/a".to_owned(), false)] {
+            self.life.world.sleep(BACKOFF).await;
+        }
+        let values = self.values_from(0).await;
+        self.expect(values == sent, || format!("{values:?}"));
+    }
+
     async fn the_copy_fails(mut self) {
         let to = self.fill().await;
         self.next_fault();
@@ -165,6 +191,45 @@ fn a_copy_that_could_not_be_synced_is_written_again_before_it_is_the_replica() {
             _ => {}
         };
         let scenario: Scenario = |client| Box::pin(client.the_copy_is_not_synced());
+        run_looked_at(seed, scenario, faults, |_, _| true);
+    }
+}
+
+/// As a crash leaves it between the controller's answer and the moment when the copy takes the replica's place.
+fn make_copy_of_replica(disk: &dyn Disk) {
+    let (here, replica) = (Path::new("/a/t-0"), Path::new("/b/t-0"));
+    disk.create_dir_all(replica).expect("made");
+    for entry in disk.list(here).expect("listed") {
+        let bytes = disk.read(&here.join(&entry.name), 1 << 20).expect("read");
+        disk.replace(&replica.join(&entry.name), &bytes).expect("copied");
+    }
+    let partition = TopicPartition::new(TOPIC, 0);
+    let name = log::delete_dir_name(&partition, log::DirKind::Future, model::Uuid([7; 16]));
+    let copy = Path::new("/a").join(name);
+    disk.rename(here, &copy).expect("renamed");
+    let records = disk.open(&copy.join("00000000000000000000.log"), disk::Open::ReadWrite);
+    let records = records.expect("opened");
+    records.set_len(records.len().expect("known") / 3).expect("cut");
+}
+
+#[test]
+fn a_copy_is_not_taken_for_the_replica_while_that_may_be_offline() {
+    for seed in seeds().step_by(4) {
+        let faults = |world: &mut Simulation, node, fault| {
+            if fault > 2 {
+                return;
+            }
+            world.inject(SimFault::Kill { node, down: Duration::from_millis(200) });
+            world.run_for(Duration::from_millis(1));
+            if fault == 1 {
+                make_copy_of_replica(&*world.disk(node).mount());
+                let path_contains = "/b/meta.properties".to_owned();
+                let kind = FaultKind::ReadError;
+                let fault = Fault { kind, path_contains, skip: 0, times: 1 };
+                world.inject(SimFault::Disk { node, fault });
+            }
+        };
+        let scenario: Scenario = |client| Box::pin(client.only_a_copy_is_left());
         run_looked_at(seed, scenario, faults, |_, _| true);
     }
 }

@@ -238,3 +238,31 @@ async fn a_follower_that_fails_goes_on_and_knows_its_producers_when_it_leads() {
     let answer = produce(&mut client, TOPIC, 9, &next).await;
     assert_eq!((answer.error_code, answer.base_offset), (0, 3));
 }
+
+/// Indexes hold what an offset is beyond its segment's first in 32 bits.
+#[tokio::test]
+async fn an_offset_too_far_from_its_segments_first_begins_another() {
+    // Timestamps are as far apart as offsets.
+    let mut rig = Rig::with_settings(&[("log.roll.ms", "1000000000000")]).await;
+    let handle = follow(&mut rig).await;
+    let far = i64::from(i32::MAX) + 1;
+    let near = [at(0, EPOCH, &["a"]), at(far - 1, EPOCH, &["b"])];
+    assert_eq!(take(&handle, &near, 1).await, end(far, 1));
+    let beyond = [at(far, EPOCH, &["c"]), at(5 * far, EPOCH, &["d"])];
+    assert_eq!(take(&handle, &beyond, 1).await, end(5 * far + 1, 1));
+    let mut logs = rig.files(TOPIC, 0);
+    logs.retain(|name| name.ends_with(".log"));
+    logs.sort();
+    assert_eq!(logs, [0, far, 5 * far].map(|base| format!("{base:020}.log")));
+    assert_eq!(segment(&rig, 0), bytes_of(&near));
+    assert_eq!(segment(&rig, 5 * far), bytes_of(&beyond[1..]));
+    let message = "a test".to_owned();
+    handle.address().send(PartitionMsg::Panic { message }).await.unwrap();
+    rig.wait_for("it is down", || !handle.address().is_alive()).await;
+    rig.wait_for("it is back", || handle.address().is_alive() && handle.view().is_some()).await;
+    let view = handle.view().unwrap();
+    for (offset, found) in [(1, far - 1), (far, far), (far + 1, 5 * far)] {
+        let read = view.read(offset, 1, true, i64::MAX).unwrap();
+        assert_eq!(read.first_batch.unwrap().base_offset, found);
+    }
+}

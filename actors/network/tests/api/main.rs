@@ -3,6 +3,7 @@
 
 mod admin;
 mod batches;
+mod client;
 mod compaction;
 mod configs;
 mod control;

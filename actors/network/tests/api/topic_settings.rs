@@ -1,5 +1,7 @@
 //! What topics are told of how to keep their records: at once, and also when they are told while they are in use.
 
+use std::os::unix::fs::MetadataExt;
+
 use model::ErrorCode;
 use partitions::PartitionHandle;
 use wire::batch::{BatchBuilder, BatchHeader, RecordBatch, TimestampType};
@@ -128,6 +130,41 @@ async fn segments_end_by_size_age_and_full_indexes() {
     taken(&mut client, "age", &batch(&["b"], 52)).await;
     fill(&mut client, "size", 1).await;
     assert_eq!(["size", "age"].map(|t| count(&rig, t, ".log")), [5, 2]);
+}
+
+/// What a segment takes of the disk.
+fn room(rig: &Rig, topic: &str, base: i64) -> (u64, u64) {
+    let dir = rig.handle(topic, 0).log_dir().path.join(format!("{topic}-0"));
+    let found = std::fs::metadata(dir.join(format!("{base:020}.log"))).unwrap();
+    (found.len(), found.blocks() * 512)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn segments_take_their_room_at_once_as_told_last() {
+    let mut rig = Rig::start().await;
+    let size = ("segment.bytes", "1048576");
+    rig.topic("whole", 1, &[size, ("preallocate", "true")]).await;
+    rig.topic("used", 1, &[size]).await;
+    let mut client = rig.client().await;
+    for topic in ["whole", "used"] {
+        fill(&mut client, topic, 1).await;
+        assert!((2500..4000).contains(&room(&rig, topic, 0).0), "what readers see");
+    }
+    assert!(room(&rig, "whole", 0).1 >= 1 << 20);
+    assert!(room(&rig, "used", 0).1 < 1 << 16);
+    set_topic(&mut client, "whole", "preallocate", "false").await;
+    set_topic(&mut client, "used", "preallocate", "true").await;
+    for topic in ["whole", "used"] {
+        rig.until(topic, 0, |handle| handle.config().preallocate == (topic != "whole")).await;
+        let large = "x".repeat(700_000);
+        for _ in 0..2 {
+            taken(&mut client, topic, &batch(&[large.as_str()], 1)).await;
+        }
+        // What was not used is given back.
+        assert!((700_000..800_000).contains(&room(&rig, topic, 0).1));
+    }
+    assert!(room(&rig, "whole", 11).1 < 800_000);
+    assert!(room(&rig, "used", 11).1 >= 1 << 20);
 }
 
 #[tokio::test(flavor = "multi_thread")]

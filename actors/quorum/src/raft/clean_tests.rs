@@ -13,7 +13,7 @@ use super::clean::{Cleaning, Deleted, MetadataRetention};
 use super::open::{Opened, Opening};
 use crate::snapshot;
 
-const DIR: &str = "/logs/__cluster_metadata-0";
+pub(super) const DIR: &str = "/logs/__cluster_metadata-0";
 const EPOCH: i32 = 3;
 const TOPICS: i64 = 60;
 const EVERY: i64 = 13;
@@ -24,7 +24,7 @@ fn topic(n: i64) -> MetadataRecord {
     MetadataRecord::Topic(TopicRecord { name: format!("topic-{n}"), ..Default::default() })
 }
 
-fn open(disk: &Arc<dyn Disk>) -> Result<Opened, Failure> {
+pub(super) fn open(disk: &Arc<dyn Disk>) -> Result<Opened, Failure> {
     let config = LogConfig { segment_bytes: 600, ..LogConfig::default() };
     let (dir, fixed_voters) = (DIR.into(), VoterSet::default());
     Opening { disk: disk.clone(), dir, unsynced: false, config, fixed_voters, now_ms: 0 }.run()
@@ -40,7 +40,7 @@ fn write_snapshot(disk: &dyn Disk, topics: i64) {
 }
 
 /// One topic at each offset, at the millisecond of that number, and a snapshot now and then.
-fn build(disk: &Arc<dyn Disk>) -> Log {
+pub(super) fn build(disk: &Arc<dyn Disk>) -> Log {
     disk.create_dir_all(Path::new(DIR)).unwrap();
     disk.sync_dir(Path::new("/logs")).unwrap();
     disk.sync_dir(Path::new("/")).unwrap();
