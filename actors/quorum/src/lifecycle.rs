@@ -346,6 +346,11 @@ impl Lifecycle {
                 self.heartbeat_soon(cx);
                 return Ok(());
             }
+            // There is none, or another one now, which is to have a connection of this process as soon as it leads.
+            Err(Unavailable::NotController | Unavailable::Overloaded) => {
+                self.heartbeat(cx);
+                return Ok(());
+            }
             _ => return Ok(()),
         };
         match ErrorCode::from_code(response.error_code) {

@@ -181,6 +181,19 @@ async fn a_heartbeat_that_is_not_answered_is_not_waited_for() {
     scene.end().await;
 }
 
+/// It is by the connection of the heartbeats that a new controller hears of this process's end.
+#[tokio::test]
+async fn a_heartbeat_that_finds_no_controller_is_sent_again_before_its_time() {
+    let mut scene = Scene::new(MetadataImage::default(), NEVER, LIMIT);
+    scene.register(7).await;
+    for _ in 0..3 {
+        let (epoch, reply) = scene.heartbeat().await;
+        assert_eq!(epoch, 7);
+        reply.send(Err(Unavailable::NotController));
+    }
+    scene.end().await;
+}
+
 #[tokio::test]
 async fn who_was_unregistered_registers_anew_and_who_was_replaced_does_not() {
     let dirs = || vec![Uuid([1; 16])];
