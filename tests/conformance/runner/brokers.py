@@ -50,8 +50,11 @@ def started(name, command, port, home):
     return broker
 
 
-# The oracle alters retention.ms on both: what is then deleted must not depend on when either looks.
-NO_RETENTION = {"log.initial.task.delay.ms": 3_600_000, "log.retention.check.interval.ms": 3_600_000}
+# The oracle alters retention.ms and cleanup.policy on both: what is then deleted must not depend on when either looks. (A cleaner
+# deletes too, what is both compacted and old.)
+NO_RETENTION = {
+    "log.initial.task.delay.ms": 3_600_000, "log.retention.check.interval.ms": 3_600_000, "log.cleaner.backoff.ms": 3_600_000,
+}
 
 
 def ottla(name="ottla-data", home=None, dirs=(), descriptors=None, **own):
@@ -92,7 +95,7 @@ def kafka(formatted=None, machine=(*install.LIGHT, "-Xmx700m"), dirs=(), **own):
         "listeners": f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}",
         "controller.listener.names": "CONTROLLER", "log.dirs": home, "offsets.topic.replication.factor": 1,
         "transaction.state.log.replication.factor": 1, "transaction.state.log.min.isr": 1,
-        "group.initial.rebalance.delay.ms": 0, "log.cleaner.backoff.ms": 500, **NO_RETENTION,
+        "group.initial.rebalance.delay.ms": 0, **NO_RETENTION,
         **log_dirs(home, dirs), **dotted(own),
     }
     properties = CACHE / "kafka.properties"
