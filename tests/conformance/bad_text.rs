@@ -170,3 +170,37 @@ fn the_controller_is_not_disturbed_by_names_that_are_no_text() {
         create_topic(&mut node.connect(), &unique("beside"), 1);
     }
 }
+
+/// Kafka answers UNKNOWN_SERVER_ERROR for all that the request names; here each keeps its own error.
+#[test]
+fn an_error_message_with_a_long_name_is_cut_short() {
+    let test = "an_error_message_with_a_long_name_is_cut_short";
+    let Some(node) = Node::start_own(test) else { return };
+    const DESCRIBE_CONFIGS: i16 = 32;
+    const BROKER: i8 = 4;
+    const BROKER_LOGGER: i8 = 8;
+    let mut connection = node.connect();
+    let mut describe = |kind: i8, name: &str| {
+        let named = Bytes::new().i32(2).i8(kind).string(name).i32(-1);
+        let body = named.i8(BROKER).string("1").i32(0).i8(0).done();
+        let mut body = connection.ask(DESCRIBE_CONFIGS, 2, &body).body();
+        body.take::<4>();
+        assert_eq!(body.i32(), 2, "results");
+        let (error, message) = (body.i16(), body.string());
+        assert_eq!((body.take(), body.string(), body.i32()), ([kind as u8], name.to_owned(), 0));
+        assert_eq!(body.i16(), 0, "the other one is described");
+        (error, message)
+    };
+    for kind in [BROKER, BROKER_LOGGER] {
+        let (error, short) = describe(kind, "é");
+        assert!(short.contains("é"), "{short}");
+        for long in ["n".repeat(32_767), "é".repeat(16_383), "x".to_owned() + &"é".repeat(16_383)]
+        {
+            let (found, message) = describe(kind, &long);
+            let whole = short.replacen("é", &long, 1);
+            assert_eq!(found, error);
+            assert!(whole.starts_with(&message), "{message}");
+            assert!(matches!(message.len(), 32_766 | 32_767), "{} bytes", message.len());
+        }
+    }
+}

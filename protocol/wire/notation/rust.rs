@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::notation::{Field, Schema, StructOf, Type, Versions};
+use super::notation::{Field, Kind, Schema, StructOf, Type, Versions};
 
 /// A module for a schema: its struct, and the structs in it.
 pub fn module(schema: &Schema) -> String {
@@ -199,13 +199,24 @@ fn write_field(schema: &Schema, one: &StructOf<'_>, field: &Field) -> String {
     if !is_option(field) {
         return format!("self.{name}.write(w, v, {flexible})");
     }
+    let value = match is_error_message(schema, field) {
+        true => format!("*cut_short(&self.{name})"),
+        false => format!("self.{name}"),
+    };
     match condition(field.nullable, field.versions.intersect(one.versions)) {
-        None => format!("Wire::write_nullable(self.{name}.as_ref(), w, v, {flexible})"),
+        None => format!("Wire::write_nullable(({value}).as_ref(), w, v, {flexible})"),
         Some(nullable) => {
             let full = format!("{}.{}", one.name, field.name);
-            format!("write_if_nullable({nullable}, &self.{name}, w, v, {flexible}, \"{full}\")")
+            format!("write_if_nullable({nullable}, &{value}, w, v, {flexible}, \"{full}\")")
         }
     }
+}
+
+/// For people: what of it is too long is worth less than the answer around it.
+fn is_error_message(schema: &Schema, field: &Field) -> bool {
+    schema.kind == Kind::Response
+        && field.ty == Type::String
+        && field.name.ends_with("ErrorMessage")
 }
 
 /// The versions in which the field is written in its place, not as a tagged one.

@@ -1,5 +1,7 @@
 //! How each type of the notation is laid out. What build.rs generates is put together from these.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use model::Uuid;
 
@@ -129,6 +131,16 @@ impl Wire for String {
             }
         }
         Ok(())
+    }
+}
+
+/// A text of which as many whole characters are left as fit a string.
+pub(crate) fn cut_short(text: &Option<String>) -> Cow<'_, Option<String>> {
+    match text {
+        Some(long) if long.len() > MAX_STRING => {
+            Cow::Owned(Some(long[..long.floor_char_boundary(MAX_STRING)].to_owned()))
+        }
+        _ => Cow::Borrowed(text),
     }
 }
 

@@ -35,7 +35,7 @@ mod prelude {
 
     pub(crate) use crate::api_key::ApiInfo;
     pub(crate) use crate::codec::{
-        Filled, absent, read_if_nullable, read_tagged_struct, write_if_nullable,
+        Filled, absent, cut_short, read_if_nullable, read_tagged_struct, write_if_nullable,
         write_tagged_struct,
     };
     pub(crate) use crate::json::{Json, Object};
