@@ -82,3 +82,42 @@ fn snapshots_and_segments_stay_few_and_every_topic_is_there_after_a_crash() {
         std::thread::park_timeout(Duration::from_millis(10));
     }
 }
+
+fn wait_for(what: &str, reached: impl Fn() -> bool) {
+    let begin = Instant::now();
+    while !reached() {
+        assert!(begin.elapsed() < Duration::from_secs(20), "waited for {what}");
+        std::thread::park_timeout(Duration::from_millis(10));
+    }
+}
+
+/// By default each would take an hour or more.
+#[test]
+fn segments_and_snapshots_come_with_time_too() {
+    let test = "segments_and_snapshots_come_with_time_too";
+    let settings = ["metadata.log.segment.ms=100", "metadata.log.max.snapshot.interval.ms=100"];
+    let Some(node) = Node::start_own_with(test, &settings) else { return };
+    let dir = node.data().expect("a node of the test's own").join("__cluster_metadata-0");
+    let before = files(&dir).snapshots;
+    wait_for("segments", || {
+        create_topic(&mut node.connect(), &unique("timed"), 1);
+        files(&dir).segments > 2
+    });
+    wait_for("snapshots", || {
+        create_topic(&mut node.connect(), &unique("timed"), 1);
+        files(&dir).snapshots > before + 1
+    });
+}
+
+#[test]
+fn the_high_watermark_moves_as_often_as_is_asked_for() {
+    let test = "the_high_watermark_moves_as_often_as_is_asked_for";
+    let often = "metadata.max.idle.interval.ms=10";
+    let Some(node) = Node::start_own_with(test, &[often]) else { return };
+    let dir = node.data().expect("a node of the test's own").join("__cluster_metadata-0");
+    let log = dir.join(format!("{:020}.log", 0));
+    let size = || fs::metadata(&log).map_or(0, |log| log.len());
+    // By default twice a second, 80 bytes or so each: this would take half a minute.
+    let before = size();
+    wait_for("no-op records", || size() > before + 5_000);
+}

@@ -31,3 +31,21 @@ fn each_listener_advertises_what_is_served_there() {
     assert_eq!(advertised(node.address), TO_CLIENTS);
     assert_eq!(advertised(controller), TO_CONTROLLERS);
 }
+
+const INIT_PRODUCER_ID: i16 = 22;
+
+/// Of one API, which alone has a version that is not released.
+#[test]
+fn versions_that_are_not_released_are_for_who_asks_for_them() {
+    let test = "versions_that_are_not_released_are_for_who_asks_for_them";
+    for (setting, newest) in
+        [("unstable.api.versions.enable=false", 5), ("unstable.api.versions.enable=true", 6)]
+    {
+        let Some(node) = Node::start_own_with(test, &[setting]) else { return };
+        let mut body = node.connect().ask(API_VERSIONS, 0, &[]).body();
+        body.i16();
+        let mut keys = (0..body.i32()).map(|_| (body.i16(), body.i16(), body.i16()));
+        let found = keys.find(|(key, ..)| *key == INIT_PRODUCER_ID).expect("it is served");
+        assert_eq!(found.2, newest, "{setting}");
+    }
+}

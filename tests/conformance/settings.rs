@@ -332,3 +332,26 @@ fn topics_of_coordinators_are_as_they_are_set() {
         assert_eq!(found, ["segment.bytes=1048576", "min.insync.replicas=1"], "{topic}");
     }
 }
+
+/// What lies in a segment's file instead of its records is not seen by who reads what is still in memory.
+#[test]
+fn the_newest_batches_are_in_memory_as_far_as_there_is_room_for_them() {
+    let test = "the_newest_batches_are_in_memory_as_far_as_there_is_room_for_them";
+    for (room, in_memory) in [("33554432", true), ("0", false)] {
+        let setting = format!("ottla.recent.bytes={room}");
+        let Some(node) = Node::start_own_with(test, &[&setting]) else { return };
+        let topic = unique("recent");
+        let mut connection = node.connect();
+        create_topic(&mut connection, &topic, 1);
+        assert_eq!(a_record(&mut connection, &topic, b"as it came"), 0);
+        let data = node.data().expect("a node of the test's own");
+        let log = data.join(format!("{topic}-0/{:020}.log", 0));
+        let mut bytes = fs::read(&log).expect("a segment");
+        let at = bytes.windows(10).position(|w| w == b"as it came").expect("the record");
+        bytes[at..at + 10].copy_from_slice(b"overwitten");
+        fs::write(&log, &bytes).expect("a segment");
+        let (error, told) = crate::requests::fetch(&mut connection, &topic, 0);
+        let found = told.windows(10).any(|w| w == b"as it came");
+        assert_eq!((error, found), (0, in_memory), "{setting}");
+    }
+}

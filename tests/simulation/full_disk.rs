@@ -412,3 +412,45 @@ fn what_may_go_early_goes_where_room_is_short() {
     let early = kept(&[("ottla.disk.early.retention", "0.25")]);
     assert!((9..25).contains(&early), "{early} MiB");
 }
+
+/// Of some 4 MB: a tenth, a twentieth and a fortieth are more than each mark.
+#[test]
+fn room_is_judged_by_the_marks_that_are_given_as_often_as_is_asked_for() {
+    const INTERVAL: Duration = Duration::from_secs(7);
+    let settings: Settings = &[
+        ("metadata.log.dir", "/m"),
+        ("log.dirs", "/data"),
+        ("ottla.disk.warn.free.bytes", "300000"),
+        ("ottla.disk.retain.free.bytes", "150000"),
+        ("ottla.disk.refuse.free.bytes", "60000"),
+        ("ottla.disk.check.interval.ms", "7000"),
+    ];
+    let Scene { mut world, tree, broker, stage, .. } =
+        scene(SimOptions::seed(6), settings, |mut client| async move {
+            client.create().await;
+            for _ in 0..20 {
+                assert_eq!(client.produce().await, ErrorCode::None);
+            }
+            client.wait_for("to be filled").await;
+        });
+    run_until(&mut world, &stage, "to be filled");
+    let said = || tree.states("log-dir").concat();
+    let leave = |world: &mut Simulation, free: u64| {
+        let bytes = world.disk(broker).used_bytes() + free;
+        world.inject(SimFault::DiskCapacity { node: broker, bytes });
+    };
+    leave(&mut world, 330_000);
+    world.run_for(INTERVAL * 2);
+    assert!(said().contains("enough room"), "{}", said());
+    let mut looked = None;
+    for (free, expected) in [(180_000, "LOW ON ROOM"), (80_000, "SHORT OF ROOM"), (40_000, "FULL")]
+    {
+        leave(&mut world, free);
+        assert!(world.run_until(LIMIT, || said().contains(expected)), "{free} free: {}", said());
+        let now = world.now();
+        if let Some(before) = looked.replace(now) {
+            let took = now - before;
+            assert!((INTERVAL..INTERVAL + Duration::from_secs(1)).contains(&took), "{took:?}");
+        }
+    }
+}

@@ -220,3 +220,21 @@ fn a_commit_waits_for_all_in_sync_no_longer_than_it_may() {
     scene.cluster.world.inject(SimFault::Pause { node: node(follower), lasting: LONG });
     scene.until_done();
 }
+
+/// `broker.session.timeout.ms`, of which some may have passed when the broker is last heard of.
+#[test]
+fn a_broker_that_dies_is_replaced_at_once_or_when_its_session_ends() {
+    for (fast, session_ms, expected) in
+        [("true", "9000", 0..1), ("false", "9000", 6..12), ("false", "20000", 17..24)]
+    {
+        let settings = [("ottla.failover.fast", fast), ("broker.session.timeout.ms", session_ms)];
+        let mut scene = Scene::start(&settings, |life| async move { create(&life).await });
+        scene.until_done();
+        scene.until_in_sync(2);
+        // Until the controller has greeted them.
+        scene.cluster.run_for(Duration::from_secs(3));
+        scene.kill(3, 2 * LONG);
+        let took = scene.until_led(2, LONG).expect("another one leads");
+        assert!(expected.contains(&took.as_secs()), "{fast} {session_ms}: {took:?}");
+    }
+}

@@ -6,12 +6,13 @@ use model::ErrorCode;
 use ottla::runtime::World;
 use wire::batch::BatchBuilder;
 use wire::compression::Compression;
+use wire::describe_topic_partitions_request::TopicRequest;
 use wire::join_group_request::JoinGroupRequestProtocol;
 use wire::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
 use wire::offset_fetch_request::OffsetFetchRequestTopic;
 use wire::{
-    FindCoordinatorRequest, InitProducerIdRequest, JoinGroupRequest, OffsetCommitRequest,
-    OffsetFetchRequest,
+    DescribeTopicPartitionsRequest, FindCoordinatorRequest, InitProducerIdRequest,
+    JoinGroupRequest, OffsetCommitRequest, OffsetFetchRequest,
 };
 
 use crate::broker::beside;
@@ -197,4 +198,26 @@ fn the_state_of_a_producer_that_rests_is_kept_for_so_long() {
         }
         assert!(world.mono() > begin + KEPT - SLACK, "forgotten after {:?}", world.mono() - begin);
     });
+}
+
+#[test]
+fn an_answer_tells_of_as_many_partitions_as_it_may() {
+    for (most, told) in [("2", 2), ("5", 3)] {
+        let set = [("max.request.partition.size.limit", most)];
+        beside(&set, move |world| async move {
+            let mut wire = WireClient::new(&world, "client");
+            let response = wire.ask_until_answered(&create_topic(TOPIC, 3, &[]), 7).await;
+            assert_eq!(response.topics[0].error_code, 0);
+            let topic = TopicRequest { name: TOPIC.into(), ..Default::default() };
+            let request = DescribeTopicPartitionsRequest {
+                topics: vec![topic],
+                response_partition_limit: 1000,
+                cursor: None,
+                ..Default::default()
+            };
+            let response = wire.ask_until_answered(&request, 0).await;
+            assert_eq!(response.topics[0].partitions.len(), told, "{most}");
+            assert_eq!(response.next_cursor.is_some(), told < 3);
+        });
+    }
 }

@@ -246,6 +246,20 @@ async fn one_log_that_cannot_be_compacted_is_left_alone_and_told_of() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn as_many_keys_are_held_at_a_time_as_there_is_memory_for() {
+    let (buffer, factor) =
+        (("log.cleaner.dedupe.buffer.size", "2000000"), "log.cleaner.io.buffer.load.factor");
+    let mut rig = Rig::with_settings(&[EAGER, buffer, (factor, "0.00001")]).await;
+    rig.topic("t", 1, &[COMPACT, SMALL, ALWAYS]).await;
+    let mut client = rig.client().await;
+    fill(&mut client, "t", 20).await;
+    let refused = "2000000 bytes at load factor 0.00001 hold not even one key";
+    until_says(&rig, |cleaner| cleaner.state.contains(refused)).await;
+    rig.resettle(&[EAGER, buffer, (factor, "0.001")]);
+    until_left(&rig, &mut client, "t", |left| left.len() < 4 * KEYS).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn one_log_that_moves_keeps_no_other_from_being_compacted() {
     let mut rig = Rig::with_dirs(2, &[EAGER, ("log.cleaner.threads", "1")]).await;
     let mut client = rig.client().await;

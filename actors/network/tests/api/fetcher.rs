@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
+use std::time::Duration;
 
 use bytes::Bytes;
 use model::node_config::ReplicationConfig;
@@ -41,6 +42,17 @@ struct Leader {
 
 impl Leader {
     async fn start() -> (Leader, Arc<PartitionHandle>) {
+        Leader::start_with(&[
+            ("replica.fetch.backoff.ms", "20"),
+            ("replica.fetch.max.bytes", "1234"),
+            ("replica.fetch.min.bytes", "3"),
+            ("replica.fetch.response.max.bytes", "54321"),
+            ("replica.fetch.wait.max.ms", "321"),
+        ])
+        .await
+    }
+
+    async fn start_with(settings: &[(&str, &str)]) -> (Leader, Arc<PartitionHandle>) {
         let mut rig = Rig::start().await;
         let options = ListenOptions::default();
         let listener = rig.world.net().listen("127.0.0.1", 0, options).await.unwrap();
@@ -56,7 +68,6 @@ impl Leader {
             end_points: vec![endpoint],
             ..Default::default()
         })]);
-        let settings = [("replica.fetch.backoff.ms", "20"), ("replica.fetch.max.bytes", "1234")];
         let parts = rig.broker.parts();
         let args = ReplicationArgs {
             node: NodeId(NODE),
@@ -64,7 +75,7 @@ impl Leader {
             metadata: parts.metadata.clone(),
             applied: parts.applied.clone(),
             settings: parts.settings.clone(),
-            config: ReplicationConfig::new(&Values::new(settings).unwrap()),
+            config: ReplicationConfig::new(&Values::new(settings.iter().copied()).unwrap()),
             listener: LISTENER.into(),
             broker_epoch: Arc::new(AtomicI64::new(BROKER_EPOCH)),
             fetcher: ChildSpec {
@@ -190,7 +201,7 @@ async fn a_follower_asks_on_from_where_its_log_ends() {
     assert_eq!(told(&first), (0, 0, Some((0, -1)), false));
     let state = &first.replica_state;
     assert_eq!((state.replica_id, state.replica_epoch), (NODE, BROKER_EPOCH));
-    assert_eq!((first.max_wait_ms, first.min_bytes, first.max_bytes), (500, 1, 10_485_760));
+    assert_eq!((first.max_wait_ms, first.min_bytes, first.max_bytes), (321, 3, 54_321));
     let partition = &first.topics[0].partitions[0];
     assert_eq!(first.topics[0].topic_id, topic_id(TOPIC));
     assert_eq!((partition.current_leader_epoch, partition.partition_max_bytes), (EPOCH, 1234));
@@ -283,6 +294,17 @@ async fn a_lost_connection_or_session_is_opened_anew_and_a_failed_fetcher_goes_o
     leader.fetch().await;
     assert_eq!((handle.log_end_offset(), handle.high_watermark()), (2, 2));
     until_follows(&leader.rig, &handle).await;
+}
+
+/// By default after 30 seconds.
+#[tokio::test]
+async fn a_leader_that_does_not_answer_is_asked_again_on_another_connection() {
+    let settings = [("replica.socket.timeout.ms", "100"), ("replica.fetch.wait.max.ms", "50")];
+    let (mut leader, _) = Leader::start_with(&settings).await;
+    leader.fetch().await;
+    let world = leader.rig.world.clone();
+    let again = world.timeout(Duration::from_secs(20), leader.fetch()).await.expect("it gave up");
+    assert_eq!(told(&again), (0, 0, Some((0, -1)), false));
 }
 
 #[tokio::test]
