@@ -42,6 +42,7 @@ pub const NUMBERS: &[Number] = &[
     number("connection", "requests", COUNTER, "requests", "Requests that were begun."),
     number("group-coordinator", "records_written", COUNTER, "records", "Records of groups and offsets that were decided on and sent to the log."),
     number("group-coordinator", "replies_parked", GAUGE, "replies", "Answers that wait until their records are committed."),
+    number("listener", "cold_reads", COUNTER, "reads", "Reads of records that were not in memory, which waited for the disk beside the threads that serve connections."),
     number("listener", "connections_accepted", COUNTER, "connections", "Connections that were let in."),
     number("listener", "connections_refused", COUNTER, "connections", "Connections that were closed at once, as their address had too many (max.connections.per.ip)."),
     number("log-cleaner", "passes", COUNTER, "passes", "Passes over a log that ended well."),

@@ -13,6 +13,7 @@ mod bad_text;
 mod batch;
 mod clients;
 mod cluster;
+mod cold;
 mod commands;
 mod compaction;
 mod crash;

@@ -5,6 +5,7 @@ mod broker;
 mod chance;
 mod checkpoints;
 mod cluster;
+mod cold;
 mod compaction;
 mod connections;
 mod cuts;

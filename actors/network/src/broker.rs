@@ -14,6 +14,7 @@ use runtime::{Address, Credits, RandomStream, Watch, World};
 use wire::ListenerKind;
 
 use crate::api::auto_create::UnderWay;
+use crate::cold::ColdReads;
 use crate::connection::{AnswerMemory, RequestMemory};
 use crate::departed::Departed;
 use crate::producer_ids::{AllocateBlock, ProducerIds};
@@ -87,6 +88,7 @@ pub struct Broker {
     pub(crate) decoded_memory: Credits,
     /// What fetches may keep while they wait for records, in bytes.
     pub(crate) waiting_polls: Credits,
+    pub(crate) cold_reads: ColdReads,
     pub(crate) departed: Departed,
     pub(crate) vigil: Vigil,
     /// `leader.replication.throttled.rate`.
@@ -127,6 +129,7 @@ impl Broker {
             large_answers,
             decoded_memory,
             waiting_polls,
+            cold_reads: ColdReads::new(parts.world.clone()),
             departed: Departed::default(),
             vigil: Vigil::default(),
             leader_throttle: Throttle::new(f64::MAX),

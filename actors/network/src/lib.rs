@@ -2,6 +2,7 @@
 
 mod api;
 mod broker;
+mod cold;
 mod connection;
 mod departed;
 mod listener;

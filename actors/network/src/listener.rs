@@ -151,6 +151,7 @@ impl Actor for ListenerActor {
             name: spec.name.clone(),
             kind: spec.kind,
             unstable_versions: spec.unstable_versions,
+            cold_reads: cx.counter("cold_reads"),
         });
         let broker = args.broker.clone();
         cx.spawn_task(async move {

@@ -40,6 +40,9 @@ pub use real::{HeldFd, RealDisk};
 pub use sim::{Crash, Fault, FaultKind, SimDisk, SimDiskOptions};
 pub use watched::{DiskWatch, WatchedDisk};
 
+/// As much is read at a time of what is only to be in the page cache.
+const READ_IN: usize = 128 * 1024;
+
 /// How a file is opened. Every mode but `Read` also reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Open {
@@ -231,6 +234,24 @@ pub trait DiskFile: Debug + Send + Sync + 'static {
 
     fn is_empty(&self) -> Result<bool> {
         Ok(self.len()? == 0)
+    }
+
+    /// Whether the byte at this position can be read without waiting for the device. True also at and after the end, and where
+    /// the file system cannot tell; false where the file would have to be opened first.
+    fn is_resident(&self, pos: u64) -> bool;
+
+    /// Has the bytes in the page cache, as many as there are of them: blocks until the device has given them.
+    fn read_in(&self, pos: u64, len: usize) -> Result<()> {
+        let mut chunk = vec![0; len.min(READ_IN)];
+        let mut done = 0;
+        while done < len {
+            let wanted = READ_IN.min(len - done);
+            match self.read_at(&mut chunk[..wanted], pos + done as u64)? {
+                0 => break,
+                read => done += read,
+            }
+        }
+        Ok(())
     }
 
     /// Fills `buf`, or fails with `UnexpectedEof` where the file ends before.

@@ -470,6 +470,13 @@ impl DiskFile for Kept {
         })
     }
 
+    fn is_resident(&self, pos: u64) -> bool {
+        self.note_use();
+        // Whoever holds the slot otherwise may wait for the device.
+        let slot = self.slot.try_read();
+        slot.is_ok_and(|slot| slot.file.as_ref().is_some_and(|file| file.is_resident(pos)))
+    }
+
     fn held_fd(&self) -> Option<HeldFd> {
         // An error shows itself to whoever then reads instead.
         self.file().ok()?.held_fd()

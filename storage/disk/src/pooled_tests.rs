@@ -318,6 +318,10 @@ impl DiskFile for SlowFile {
         self.file.map()
     }
 
+    fn is_resident(&self, pos: u64) -> bool {
+        self.file.is_resident(pos)
+    }
+
     fn held_fd(&self) -> Option<HeldFd> {
         self.file.held_fd()
     }

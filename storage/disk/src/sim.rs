@@ -71,6 +71,8 @@ struct State {
     plan: Vec<Fault>,
     locked: BTreeSet<Ino>,
     uses: FileUses,
+    /// The blocks in the page cache; all of them as long as it was never dropped.
+    cached: Option<BTreeSet<(Ino, u64)>>,
 }
 
 impl SimDisk {
@@ -87,6 +89,7 @@ impl SimDisk {
             plan: Vec::new(),
             locked: BTreeSet::new(),
             uses: FileUses::default(),
+            cached: None,
         };
         Self { state: Arc::new(Mutex::new(state)) }
     }
@@ -113,6 +116,7 @@ impl SimDisk {
             Crash::Kill => state.tree.close_all(),
             Crash::PowerLoss => {
                 state.power_losses += 1;
+                state.cached = Some(BTreeSet::new());
                 state.tree.lose_power(&mut state.random);
             }
         }
@@ -137,6 +141,11 @@ impl SimDisk {
     /// Takes back all faults that were planned.
     pub fn forget_plan(&self) {
         self.state().plan.clear();
+    }
+
+    /// Drops the page cache: what is read from now on has to come from the device first ([`crate::DiskFile::is_resident`]).
+    pub fn drop_cache(&self) {
+        self.state().cached = Some(BTreeSet::new());
     }
 
     /// The time that files changed from now on carry, unix milliseconds.
@@ -203,6 +212,16 @@ impl State {
             Some(FaultKind::ReadError) => Err(io::Error::other("input/output error")),
             Some(FaultKind::NoRoom) => Err(ErrorKind::StorageFull.into()),
             Some(FaultKind::Shortage) => Err(rustix::io::Errno::MFILE.into()),
+        }
+    }
+
+    /// Notes what is in the page cache from now on.
+    fn cache(&mut self, ino: Ino, pos: u64, len: usize) {
+        if let Some(cached) = &mut self.cached
+            && len > 0
+        {
+            let last = (pos + len as u64 - 1) / content::BLOCK;
+            cached.extend((pos / content::BLOCK..=last).map(|block| (ino, block)));
         }
     }
 

@@ -188,6 +188,10 @@ impl<W: DiskWatch> DiskFile for WatchedFile<W> {
         self.run(DiskOp::Metadata, |file| file.set_modified_ms(modified_ms))
     }
 
+    fn is_resident(&self, pos: u64) -> bool {
+        self.file.is_resident(pos)
+    }
+
     fn held_fd(&self) -> Option<HeldFd> {
         self.file.held_fd()
     }

@@ -5,8 +5,9 @@
 //! begins at the segment's start.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use disk::{Disk, DiskError, DiskFile, Map, Open};
 
@@ -35,6 +36,9 @@ pub(crate) struct TimeEntry {
 
 /// So many bytes of log, and a batch, are not in the index files of the segment in use.
 pub(crate) const INDEX_LAG: u32 = 32 << 20;
+
+/// Pages of an index that was looked into stay in memory for as long, at least: they go as those do that nobody used for longest.
+const AT_HAND: Duration = Duration::from_secs(10);
 
 #[derive(Debug)]
 pub(crate) enum Index {
@@ -80,6 +84,24 @@ impl Index {
         match self {
             Index::Active(_) => true,
             Index::Closed(closed) => closed.times().is_some(),
+        }
+    }
+
+    /// Whether its pages are likely to be in memory, as it was looked into lately.
+    pub fn is_at_hand(&self, now: Duration) -> bool {
+        match self {
+            Index::Active(_) => true,
+            Index::Closed(closed) => {
+                let used = closed.used_ms.load(Ordering::Relaxed);
+                used != 0 && now.saturating_sub(Duration::from_millis(used)) < AT_HAND
+            }
+        }
+    }
+
+    /// Notes that it was looked into.
+    pub fn used_at(&self, now: Duration) {
+        if let Index::Closed(closed) = self {
+            closed.used_ms.store(now.as_millis().max(1) as u64, Ordering::Relaxed);
         }
     }
 
@@ -329,13 +351,16 @@ pub(crate) struct ClosedIndex {
     times: OnceLock<Arc<dyn DiskFile>>,
     /// Its files' names belong to another segment, or will soon.
     replaced: AtomicBool,
+    /// When it was last looked into, milliseconds of the node's monotonic clock.
+    used_ms: AtomicU64,
 }
 
 impl ClosedIndex {
     /// Boxed, as the segment in use, which every log has, keeps none.
     pub fn new(disk: Arc<dyn Disk>, dir: PathBuf, base: i64) -> Box<ClosedIndex> {
         let (offsets, times) = (OnceLock::new(), OnceLock::new());
-        Box::new(ClosedIndex { disk, dir, base, offsets, times, replaced: AtomicBool::new(false) })
+        let (replaced, used_ms) = (AtomicBool::new(false), AtomicU64::new(0));
+        Box::new(ClosedIndex { disk, dir, base, offsets, times, replaced, used_ms })
     }
 
     /// One whose files are open already, under whatever name.

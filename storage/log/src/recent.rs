@@ -190,6 +190,14 @@ impl Tail {
 }
 
 impl TailBatches {
+    /// Whether the batch with this offset is still in memory.
+    pub fn holds(&self, offset: i64) -> bool {
+        let entries = locked(&self.0);
+        let from = entries.partition_point(|entry| entry.last_offset < offset);
+        let batch = entries.get(from).and_then(|entry| entry.batch.upgrade());
+        batch.is_some_and(|batch| from > 0 || batch.start.offset <= offset)
+    }
+
     /// See [`crate::LogView::read`]: the same bytes, where all of them are still in memory and they are not many.
     pub fn read(
         &self,

@@ -1,6 +1,7 @@
 //! What readers see of a log: a picture of one moment.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use disk::{DiskError, DiskFile};
@@ -135,6 +136,38 @@ impl LogView {
         let start = LogPosition { offset, segment_base: segment.base, position: 0 };
         let slice = FileSlice { file: segment.file.clone(), position: 0, len: 0 };
         Ok(Read { start, first_batch: None, slice, in_memory: None })
+    }
+
+    /// Whether a [`read`](Self::read) from here finds in memory what it looks at first, of the bytes as many as `ahead`, so that no
+    /// device has to be waited for. `now` is the node's monotonic clock.
+    pub fn is_at_hand(&self, offset: i64, ahead: usize, now: Duration) -> bool {
+        let outside = offset < self.log_start || offset >= self.end.offset;
+        if outside || self.tail.as_ref().is_some_and(|tail| tail.holds(offset)) {
+            return true;
+        }
+        let index = self.segment_index(offset);
+        let (segment, size) = (&self.segments[index], self.size_of(index));
+        if !segment.index.is_at_hand(now) {
+            return false;
+        }
+        let position = segment.start_for(offset, size);
+        let last = (position + ahead as u64).min(size).saturating_sub(1);
+        let at_hand = segment.file.is_resident(position) && segment.file.is_resident(last);
+        if at_hand {
+            segment.index.used_at(now);
+        }
+        at_hand
+    }
+
+    /// Reads what [`is_at_hand`](Self::is_at_hand) asks for, and `ahead` bytes of what a read would give; blocks until the device
+    /// has given them. What fails here fails again for whoever reads.
+    pub fn fetch_in(&self, offset: i64, ahead: usize, now: Duration) {
+        let index = self.segment_index(offset);
+        if let Ok(read) = self.read(offset, ahead, true, i64::MAX) {
+            let len = ahead.min(read.slice.len);
+            let _ = read.slice.file.read_in(read.slice.position, len);
+        }
+        self.segments[index].index.used_at(now);
     }
 
     fn read_tail(&self, offset: i64, max_bytes: usize, min_one: bool, bound: i64) -> Option<Read> {

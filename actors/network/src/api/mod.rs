@@ -69,7 +69,7 @@ use ::quorum::Process;
 use bytes::Bytes;
 use log::FileSlice;
 use room::Built;
-use runtime::{BoxFuture, Credit, Held, World};
+use runtime::{BoxFuture, Counter, Credit, Held, World};
 use wire::{ApiKey, DecodeError, EncodeError, ListenerKind, Part, Reader, VersionRange};
 
 use crate::Broker;
@@ -369,6 +369,7 @@ pub(crate) struct ListenerInfo {
     pub(crate) name: String,
     pub(crate) kind: ListenerKind,
     pub(crate) unstable_versions: bool,
+    pub(crate) cold_reads: Counter,
 }
 
 /// What a handler knows of the request beside its body.

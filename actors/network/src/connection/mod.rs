@@ -32,7 +32,7 @@ use responses::Responses;
 pub(crate) use responses::{Answered, Outgoing, Pending};
 pub(crate) use unread::AnswerMemory;
 use unread::{Claim, SMALL_ANSWER};
-use write::Writer;
+use write::{Cold, Writer};
 
 /// Requests that may be under way at once; only Produce requests overlap.
 const PIPELINED: usize = 64;
@@ -170,6 +170,8 @@ impl Serving {
         let mut flow = Flow::new(&broker);
         let mut now = world.mono();
         let mut patience = Patience::new(now, broker.limits.max_idle);
+        let info = self.args.info.clone();
+        let cold = Cold { reads: &broker.cold_reads, counter: &info.listener.cold_reads };
         let mut alarm = pin!(world.sleep_until(patience.alarm()));
         loop {
             if flow.writer.is_empty() {
@@ -195,7 +197,7 @@ impl Serving {
                     flow.take_answers(ready, &broker.answers)?;
                     now = world.mono();
                 }
-                done = act(step, &mut self.stream, &mut flow.writer, &mut flow.input) => {
+                done = act(step, &mut self.stream, &mut flow.writer, &mut flow.input, &cold) => {
                     done?;
                     now = world.mono();
                     match step {
@@ -366,9 +368,10 @@ async fn act(
     stream: &mut NetStream,
     writer: &mut Writer,
     input: &mut Input,
+    cold: &Cold<'_>,
 ) -> io::Result<()> {
     match step {
-        Step::Write => writer.write_some(stream).await,
+        Step::Write => writer.write_some(stream, cold).await,
         Step::Cover => {
             let length = input.whole.as_ref().map_or(0, Bytes::len);
             input.held.grow(length).await;

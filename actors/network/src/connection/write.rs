@@ -5,11 +5,12 @@ use std::io::{self, IoSlice};
 
 use bytes::{Buf, Bytes};
 use log::FileSlice;
-use runtime::NetStream;
+use runtime::{BoxFuture, Counter, NetStream};
 use tokio::io::AsyncWriteExt;
 use wire::Part;
 
 use super::responses::Outgoing;
+use crate::cold::{AHEAD, ColdReads};
 
 /// As many slices as one call takes.
 const SLICES: usize = 64;
@@ -17,18 +18,29 @@ const SLICES: usize = 64;
 const CHUNK: usize = 64 * 1024;
 
 /// Answers on their way out.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Writer {
     pieces: VecDeque<Piece>,
     /// Of all answers that came since it was empty.
     pins: usize,
+    /// The next bytes of the file that comes first are read into the page cache.
+    warming: Option<BoxFuture<'static, ()>>,
+}
+
+/// Where what is not in the page cache is read, and counted.
+pub(crate) struct Cold<'a> {
+    pub(crate) reads: &'a ColdReads,
+    pub(crate) counter: &'a Counter,
 }
 
 #[derive(Debug)]
 enum Piece {
     Bytes(Bytes),
-    /// Read, or handed to the kernel, when its turn comes.
-    File(FileSlice),
+    /// Read, or handed to the kernel, when its turn comes. The first `warm` bytes are known to be in the page cache.
+    File {
+        slice: FileSlice,
+        warm: usize,
+    },
 }
 
 impl Writer {
@@ -40,7 +52,7 @@ impl Writer {
                 Part::Bytes(bytes) => Piece::Bytes(bytes),
                 Part::External { token, .. } => match response.files.get(token as usize) {
                     Some(slice) if slice.len == 0 => continue,
-                    Some(slice) => Piece::File(slice.clone()),
+                    Some(slice) => Piece::File { slice: slice.clone(), warm: 0 },
                     None => return Err(io::Error::other("a response without its file slice")),
                 },
             });
@@ -59,7 +71,11 @@ impl Writer {
     }
 
     /// Waits until the socket takes some of it. Dropped before its end, it has written nothing.
-    pub(crate) async fn write_some(&mut self, stream: &mut NetStream) -> io::Result<()> {
+    pub(crate) async fn write_some(
+        &mut self,
+        stream: &mut NetStream,
+        cold: &Cold<'_>,
+    ) -> io::Result<()> {
         match self.pieces.front() {
             None => Ok(()),
             Some(Piece::Bytes(first)) => {
@@ -74,16 +90,45 @@ impl Writer {
                 };
                 self.wrote(wrote, io::ErrorKind::WriteZero)
             }
-            Some(Piece::File(slice)) => {
-                let held = || slice.file.held_fd();
-                if !stream.sends_files() || held().is_none() {
-                    return self.read_chunk();
-                }
-                let file = || held().ok_or_else(|| io::Error::other("a file cannot be opened"));
-                let sent = stream.send_file(file, slice.position, slice.len).await?;
-                self.wrote(sent, io::ErrorKind::UnexpectedEof)
+            Some(Piece::File { .. }) => {
+                self.warm(cold).await;
+                self.write_file(stream).await
             }
         }
+    }
+
+    /// Has the next bytes of the file that comes first in the page cache: others are served while the disk is waited for. Dropped
+    /// before its end, it goes on with the next call.
+    async fn warm(&mut self, cold: &Cold<'_>) {
+        let Some(Piece::File { slice, warm }) = self.pieces.front_mut() else { return };
+        let ahead = AHEAD.min(slice.len);
+        // The first byte lies behind those that are out, or was looked at with the batch's header.
+        if *warm == 0
+            && self.warming.is_none()
+            && !slice.file.is_resident(slice.position + ahead as u64 - 1)
+        {
+            let slice = slice.clone();
+            let read = move || drop(slice.file.read_in(slice.position, ahead));
+            self.warming = Some(Box::pin(cold.reads.run(cold.counter, read)));
+        }
+        if let Some(warming) = &mut self.warming {
+            warming.await;
+            self.warming = None;
+        }
+        if *warm == 0 {
+            *warm = ahead;
+        }
+    }
+
+    async fn write_file(&mut self, stream: &mut NetStream) -> io::Result<()> {
+        let Some(Piece::File { slice, warm }) = self.pieces.front() else { return Ok(()) };
+        let held = || slice.file.held_fd();
+        if !stream.sends_files() || held().is_none() {
+            return self.read_chunk();
+        }
+        let file = || held().ok_or_else(|| io::Error::other("a file cannot be opened"));
+        let sent = stream.send_file(file, slice.position, *warm).await?;
+        self.wrote(sent, io::ErrorKind::UnexpectedEof)
     }
 
     /// So many bytes of the first pieces are out; `none` says what it means where there are none.
@@ -107,8 +152,8 @@ impl Writer {
 
     /// Has the next bytes of the file that comes first in memory.
     fn read_chunk(&mut self) -> io::Result<()> {
-        let Some(Piece::File(slice)) = self.pieces.front_mut() else { return Ok(()) };
-        let len = CHUNK.min(slice.len);
+        let Some(Piece::File { slice, warm }) = self.pieces.front_mut() else { return Ok(()) };
+        let len = CHUNK.min(*warm);
         let chunk = FileSlice { len, ..slice.clone() }.read().map_err(io::Error::other)?;
         self.wrote(len, io::ErrorKind::UnexpectedEof)?;
         self.pieces.push_front(Piece::Bytes(chunk));
@@ -120,16 +165,17 @@ impl Piece {
     fn len(&self) -> usize {
         match self {
             Piece::Bytes(bytes) => bytes.len(),
-            Piece::File(slice) => slice.len,
+            Piece::File { slice, .. } => slice.len,
         }
     }
 
     fn advance(&mut self, count: usize) {
         match self {
             Piece::Bytes(bytes) => bytes.advance(count),
-            Piece::File(slice) => {
+            Piece::File { slice, warm } => {
                 slice.position += count as u64;
                 slice.len -= count;
+                *warm = warm.saturating_sub(count);
             }
         }
     }
@@ -138,6 +184,6 @@ impl Piece {
 fn io_slice(piece: &Piece) -> Option<IoSlice<'_>> {
     match piece {
         Piece::Bytes(bytes) => Some(IoSlice::new(bytes)),
-        Piece::File(_) => None,
+        Piece::File { .. } => None,
     }
 }

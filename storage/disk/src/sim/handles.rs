@@ -198,6 +198,7 @@ impl DiskFile for SimFile {
     fn read_at(&self, buf: &mut [u8], pos: u64) -> Result<usize> {
         self.run(DiskOp::Read, |state, go| {
             let count = state.tree.file(self.ino)?.read(buf, pos);
+            state.cache(self.ino, pos, count);
             if go == Go::Flip && count > 0 {
                 let bit = state.random.below(count as u64 * 8);
                 buf[(bit / 8) as usize] ^= 1 << (bit % 8);
@@ -217,6 +218,7 @@ impl DiskFile for SimFile {
             let free = state.free_blocks();
             let fitting = state.tree.file(self.ino)?.fitting(wanted, pos, free);
             let writeback = state.options.writeback_bytes;
+            state.cache(self.ino, pos, fitting.len());
             state.tree.change(self.ino, state.now_ms, |content| {
                 content.write(fitting, pos, writeback);
             })?;
@@ -293,6 +295,13 @@ impl DiskFile for SimFile {
             let file_use = state.uses.map((0, self.ino))?;
             Ok(Arc::new(Map::copied(state.tree.file(self.ino)?.to_vec(), file_use)))
         })
+    }
+
+    fn is_resident(&self, pos: u64) -> bool {
+        let state = self.mount.disk.state();
+        let cached = state.cached.as_ref();
+        let beyond = || state.tree.file(self.ino).map_or(true, |content| pos >= content.len());
+        cached.is_none_or(|blocks| blocks.contains(&(self.ino, pos / BLOCK))) || beyond()
     }
 
     fn held_fd(&self) -> Option<HeldFd> {

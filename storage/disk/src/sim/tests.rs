@@ -17,6 +17,28 @@ fn file(disk: &Arc<dyn Disk>, path: &str) -> Arc<dyn DiskFile> {
 }
 
 #[test]
+fn what_left_the_page_cache_is_not_resident_until_it_is_read_in() {
+    let sim = SimDisk::new(SimDiskOptions::default());
+    let disk = sim.mount();
+    let file = disk.open(Path::new("/a"), Open::CreateNew).unwrap();
+    file.write_at(&[7; 3 * 4096], 0).unwrap();
+    assert!(file.is_resident(0) && file.is_resident(3 * 4096));
+    for gone in [false, true] {
+        sim.drop_cache();
+        assert!(!file.is_resident(0) && !file.is_resident(8192));
+        assert!(file.is_resident(3 * 4096), "there is nothing to wait for");
+        file.read_in(if gone { 8192 } else { 0 }, 4096).unwrap();
+        assert_eq!((file.is_resident(4095), file.is_resident(8192)), (!gone, gone));
+    }
+    file.write_at(&[8], 4096).unwrap();
+    assert!(file.is_resident(4096));
+    file.sync_all().unwrap();
+    disk.sync_dir(Path::new("/")).unwrap();
+    sim.crash(Crash::PowerLoss);
+    assert!(!sim.mount().open(Path::new("/a"), Open::Read).unwrap().is_resident(0));
+}
+
+#[test]
 fn a_crash_makes_old_handles_inert() {
     let (sim, old) = disk_with(1, 1 << 30);
     let written = file(&old, "/a");

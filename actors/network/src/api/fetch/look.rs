@@ -5,10 +5,16 @@ use machines::fetch_session::FetchPartition;
 use machines::partition::ReplicaFetch;
 use model::{ErrorCode, LeaderEpoch, NodeId};
 use partitions::{Isolation, PartitionHandle, Readable, read_error_code};
+use runtime::Counter;
 
 use super::replica::Follower;
+use super::respond::COPIED;
 use super::{Params, Target};
 use crate::Broker;
+use crate::cold::AHEAD;
+
+/// What a look reads of a log: the headers up to its offset, an index interval or so, and what is copied at once.
+const LOOKED_AT: usize = 4096 + COPIED;
 
 /// What one partition has.
 #[derive(Debug, Clone)]
@@ -48,6 +54,7 @@ impl Looks {
 pub(super) struct Looking<'a> {
     pub(super) broker: &'a Broker,
     pub(super) params: &'a Params,
+    pub(super) cold_reads: &'a Counter,
     /// It is the fetch's first, which notes how far a follower has come.
     pub(super) first: bool,
 }
@@ -62,8 +69,41 @@ struct Budget {
 
 impl Looking<'_> {
     /// Reads each partition in the order asked for. Until one has given something, it may give its first batch whatever its
-    /// size.
-    pub(super) fn look(&self, targets: &[Target]) -> Looks {
+    /// size. What it would wait for on the disk is read in first, beside.
+    pub(super) async fn look(&self, targets: &[Target]) -> Looks {
+        let cold = self.cold(targets);
+        if !cold.is_empty() {
+            let now = self.broker.world.mono();
+            let read = move || {
+                cold.iter().for_each(|(log, offset)| log.view.fetch_in(*offset, AHEAD, now));
+            };
+            self.broker.cold_reads.run(self.cold_reads, read).await;
+        }
+        self.look_now(targets)
+    }
+
+    /// Where the look would wait for the disk: logs, and offsets in them.
+    fn cold(&self, targets: &[Target]) -> Vec<(Readable, i64)> {
+        let (now, mut left) = (self.broker.world.mono(), self.params.max_bytes);
+        let mut cold = Vec::new();
+        for target in targets {
+            let (offset, current) =
+                (target.wanted.fetch_offset, target.wanted.current_leader_epoch);
+            let Some(handle) = target.handle.as_ref().filter(|_| left > 0) else { continue };
+            let Ok(log) = handle.readable(epoch(current), self.params.from) else { continue };
+            if offset >= log.end(self.params.isolation) {
+                continue;
+            }
+            if !log.view.is_at_hand(offset, LOOKED_AT, now) {
+                cold.push((log, offset));
+            }
+            let wanted = usize::try_from(target.wanted.max_bytes).unwrap_or(0);
+            left = left.saturating_sub(wanted.clamp(1, AHEAD));
+        }
+        cold
+    }
+
+    fn look_now(&self, targets: &[Target]) -> Looks {
         let mut looks =
             Looks { each: Vec::with_capacity(targets.len()), bytes: 0, final_already: false };
         let mut left = self.params.max_bytes;

@@ -91,7 +91,8 @@ async fn serve(
     let targets: Vec<Target> =
         wanted.into_iter().map(|wanted| Target::find(&broker, wanted)).collect();
     let RequestContext { version, connection, credit, .. } = cx;
-    let looks = poll::poll(&broker, &params, &targets, credit).await;
+    let looks =
+        poll::poll(&broker, &params, &targets, credit, &connection.listener.cold_reads).await;
     if let Some(follower) = &params.follower {
         follower.count(&broker, &targets, &looks);
     }

@@ -1,6 +1,6 @@
 //! The long poll: looks, and where that is not enough waits for its partitions to move, up to the request's time.
 
-use runtime::{Held, Waiter};
+use runtime::{Counter, Held, Waiter};
 
 use super::look::{Looking, Looks, may_find_more};
 use super::{Params, Target};
@@ -16,8 +16,9 @@ pub(super) async fn poll(
     params: &Params,
     targets: &[Target],
     request: Held,
+    cold_reads: &Counter,
 ) -> Looks {
-    let found = Looking { broker, params, first: true }.look(targets);
+    let found = Looking { broker, params, cold_reads, first: true }.look(targets).await;
     if params.max_wait.is_zero() || found.enough(params) {
         return found;
     }
@@ -30,9 +31,12 @@ pub(super) async fn poll(
         return found;
     }
     drop((found, request));
-    let looking = Looking { broker, params, first: false };
+    let looking = Looking { broker, params, cold_reads, first: false };
     let waited = broker.world.timeout(params.max_wait, more(&looking, targets)).await;
-    waited.unwrap_or_else(|_| looking.look(targets))
+    match waited {
+        Ok(found) => found,
+        Err(_) => looking.look(targets).await,
+    }
 }
 
 /// Ends when a look finds enough. Nobody is put in line before the first look has found too little.
@@ -44,7 +48,7 @@ async fn more(looking: &Looking<'_>, targets: &[Target]) -> Looks {
             waiter.on(handle.pulse());
         }
         if targets.iter().any(|target| may_find_more(params, target)) {
-            let found = looking.look(targets);
+            let found = looking.look(targets).await;
             if found.enough(params) {
                 return found;
             }

@@ -19,7 +19,7 @@ use crate::api::Answer;
 use crate::api::leaders::Leaders;
 
 /// What is not longer is read: below that, a write of its own for the file costs more than the copy.
-const COPIED: usize = 16 * 1024;
+pub(super) const COPIED: usize = 16 * 1024;
 /// Clients that speak an older version do not know KAFKA_STORAGE_ERROR.
 const STORAGE_ERROR_SINCE: i16 = 6;
 const LEADERS_SINCE: i16 = 16;
