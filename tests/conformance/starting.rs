@@ -154,6 +154,26 @@ fn a_foreign_data_directory_is_named_and_left_alone() {
     assert_eq!(kept, foreign);
 }
 
+/// Kafka refuses each that is not formatted; an empty one is taken here.
+#[test]
+fn a_foreign_directory_beside_the_nodes_own_is_named_and_left_alone() {
+    let test = "a_foreign_directory_beside_the_nodes_own_is_named_and_left_alone";
+    let Some(node) = Node::start_on(test, &["own"], &[]) else { return };
+    let (status, said, home) = node.terminate();
+    assert!(status.success(), "{said}");
+    let (own, foreign) = (home.path().join("own"), home.path().join("foreign"));
+    fs::create_dir(&foreign).expect("a directory");
+    fs::write(foreign.join("diary.txt"), "dear diary").expect("a file");
+    let dirs = format!("log.dirs={},{}", own.display(), foreign.display());
+    let metadata = format!("metadata.log.dir={}", own.display());
+    let more = ["--set", &dirs, "--set", &metadata];
+    let data = home.path().join("data");
+    let (status, said) = failing_start(&free_address().to_string(), &data, &more);
+    assert!(!status.success());
+    assert_refused(&said, &[&foreign.to_string_lossy(), "diary.txt", "not empty"]);
+    assert!(!foreign.join("meta.properties").exists(), "it is not made the node's");
+}
+
 #[test]
 fn a_data_directory_in_use_is_named() {
     let Some(node) = Node::start_own("a_data_directory_in_use_is_named") else { return };

@@ -88,6 +88,15 @@ fn check(
     }
 }
 
+/// What holds something and is no node's is somebody else's.
+fn check_empty(disk: &dyn Disk, dir: &Path) -> Result<(), FormatError> {
+    let entries = disk.list(dir)?;
+    match entries.into_iter().find(|e| e.name != ".lock" && e.name != "lost+found") {
+        Some(entry) => Err(FormatError::NotEmpty { dir: dir.to_owned(), entry: entry.name }),
+        None => Ok(()),
+    }
+}
+
 /// Formats the directories that are not; `ids` gives a directory its id.
 ///
 /// # Errors
@@ -117,12 +126,7 @@ pub fn format_directories(
                 return Err(FormatError::AlreadyFormatted { dir: dir.clone(), cluster_id });
             }
             None => {
-                let entries = disk.list(dir)?;
-                let foreign = entries.iter().find(|e| e.name != ".lock" && e.name != "lost+found");
-                if let Some(entry) = foreign {
-                    let entry = entry.name.clone();
-                    return Err(FormatError::NotEmpty { dir: dir.clone(), entry });
-                }
+                check_empty(disk, dir)?;
                 let id = ids(dir);
                 dirs.push((dir.clone(), id));
                 new.push((dir, id));
@@ -159,10 +163,11 @@ fn write_bootstrap(disk: &dyn Disk, dir: &Path, spec: &FormatSpec) -> Result<(),
     Ok(())
 }
 
-/// The directories of a node that was formatted before; a directory added since gets its id now.
+/// The directories of a node that was formatted before; an empty directory added since gets its id now. None where none of them
+/// is formatted.
 ///
 /// # Errors
-/// They are another node's or cluster's, differ from each other, or none of them is formatted.
+/// They are another node's or cluster's, differ from each other, or one holds something else.
 pub fn load_directories(
     disk: &dyn Disk,
     node: NodeId,
@@ -185,6 +190,11 @@ pub fn load_directories(
     let Some(cluster_id) = cluster.filter(|_| found.iter().any(|(_, p)| p.is_some())) else {
         return Ok(None);
     };
+    for (dir, _) in found.iter().filter(|(_, properties)| properties.is_none()) {
+        if disk.exists(dir)? {
+            check_empty(disk, dir)?;
+        }
+    }
     let mut dirs: Vec<(PathBuf, Uuid)> = Vec::new();
     for (dir, properties) in found {
         if let Some(id) = properties.as_ref().and_then(|p| p.directory_id) {
