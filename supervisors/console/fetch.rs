@@ -1,6 +1,7 @@
 //! Asking a running node's console for its tree.
 
 use std::io::{Read, Write};
+use std::net::ToSocketAddrs;
 use std::time::Duration;
 
 use model::node_config::HostPort;
@@ -41,10 +42,24 @@ pub fn fetch_tree(console: &HostPort) -> Result<Vec<ActorTree>, FetchError> {
 /// HTTP/1.0, so that the answer ends with the connection and is not chunked.
 #[expect(clippy::disallowed_types, reason = "a command for people, outside of any node's world")]
 fn get(console: &HostPort, path: &str) -> std::io::Result<String> {
-    let mut stream = std::net::TcpStream::connect((console.host.as_str(), console.port))?;
+    let mut stream = connect(console)?;
     stream.set_read_timeout(Some(TIMEOUT))?;
+    stream.set_write_timeout(Some(TIMEOUT))?;
     write!(stream, "GET {path} HTTP/1.0\r\nHost: {console}\r\n\r\n")?;
     let mut answer = String::new();
     stream.take(MAX_ANSWER).read_to_string(&mut answer)?;
     Ok(answer)
+}
+
+/// To the first of its addresses that answers.
+#[expect(clippy::disallowed_types, reason = "a command for people, outside of any node's world")]
+fn connect(console: &HostPort) -> std::io::Result<std::net::TcpStream> {
+    let mut failed = std::io::Error::new(std::io::ErrorKind::NotFound, "it has no address");
+    for address in (console.host.as_str(), console.port).to_socket_addrs()? {
+        match std::net::TcpStream::connect_timeout(&address, TIMEOUT) {
+            Ok(stream) => return Ok(stream),
+            Err(error) => failed = error,
+        }
+    }
+    Err(failed)
 }
