@@ -12,6 +12,7 @@ const OFFSET_FETCH: i16 = 9;
 const JOIN_GROUP: i16 = 11;
 const SYNC_GROUP: i16 = 14;
 const DESCRIBE_GROUPS: i16 = 15;
+const LIST_GROUPS: i16 = 16;
 const DESCRIBE_CONFIGS: i16 = 32;
 const OFFSET_DELETE: i16 = 47;
 const MEBIBYTE: u64 = 1 << 20;
@@ -317,6 +318,45 @@ fn a_long_group_is_not_copied_for_each_partition_that_it_commits() {
     assert_eq!(told[..2], [0xff; 2]);
     let mut deleted = client.ask(OFFSET_DELETE, 0, &delete(1)).body();
     assert_eq!(deleted.i16(), 0);
+}
+
+/// Fifty coordinators are asked, each for the groups of its own. Nothing that the filter names is a state: no group is listed.
+#[test]
+fn a_filter_of_groups_is_not_copied_for_each_coordinator() {
+    let _turn = node::turn();
+    let test = "a_filter_of_groups_is_not_copied_for_each_coordinator";
+    let Some(node) = Node::start_own(test) else { return };
+    let mut client = node.connect();
+    until_loaded(&mut client, &crate::unique("filtered"));
+    let filter = |names: u32| {
+        let mut body = [vec![0], varint(names + 1)].concat();
+        body.extend(vec![1; names as usize]);
+        body.push(0);
+        body
+    };
+    let told = assert_answered_within(&node, LIST_GROUPS, 4, &filter(199_000));
+    // Tags, throttle time, error, no groups, tags.
+    assert_eq!(told, [0, 0, 0, 0, 0, 0, 0, 1, 0]);
+    assert_refused(&node, LIST_GROUPS, 4, &filter(1 << 20));
+}
+
+/// Whoever asks for what cannot be had would fill the disk with it.
+#[test]
+fn topics_that_cannot_be_created_are_one_line_of_the_log() {
+    let test = "topics_that_cannot_be_created_are_one_line_of_the_log";
+    let replicas = ["default.replication.factor=3"];
+    let Some(mut node) = Node::start_own_with(test, &replicas) else { return };
+    let mut client = node.connect();
+    let names = |head: &str, count: i32| {
+        each_of(count, |body, index| body.string(&format!("{head}-{index}")))
+    };
+    client.ask(METADATA, 1, &names("many", 100)).body();
+    // What follows is said after it.
+    client.ask(METADATA, 1, &names("last", 1)).body();
+    node.wait_to_hear("last-0");
+    let said = node.said();
+    let lines = said.lines().filter(|line| line.contains("many-")).count();
+    assert_eq!(lines, 1, "{said}");
 }
 
 /// Fetches of 200,000 partitions that wait for weeks. What they keep is bounded, and takes nobody else's memory.

@@ -3,9 +3,10 @@
 use crate::bad_frames::Bystander;
 use crate::batch::{self, Batch};
 use crate::node::{self, Node};
-use crate::raw::{Answer, Connection};
+use crate::raw::{Answer, Bytes, Connection};
 use crate::requests::{self as ask, API_VERSIONS, PRODUCE, produce_body, read_produced};
 use std::io::Write;
+use std::time::Duration;
 
 const NONE: i16 = 0;
 const OFFSET_OUT_OF_RANGE: i16 = 1;
@@ -189,6 +190,28 @@ fn a_bomb_is_taken_and_not_kept_in_memory() {
     assert_eq!(bed.error_of(&bomb), NONE);
     bystander.assert_served();
     bed.node.assert_grew_less(before, 32 << 20);
+}
+
+/// Requests of many batches that grow, on more connections than there are threads: between two batches others are served.
+#[test]
+fn many_bombs_in_one_request_let_others_be_served() {
+    const BOMBS: i32 = 24;
+    let _turn = node::turn();
+    let mut bed = Bed::new();
+    let topic = crate::unique("bombs");
+    ask::create_topic(&mut bed.connection, &topic, BOMBS);
+    let bomb = gzip_of_one_record(4 << 20);
+    let mut bystander = Bystander::of(&bed.node);
+    let head = Bytes::new().i16(-1).i16(1).i32(60_000).i32(1).string(&topic).i32(BOMBS);
+    let body = (0..BOMBS).fold(head, |body, index| body.i32(index).bytes(&bomb)).done();
+    let mut crowd: Vec<Connection> = (0..4).map(|_| bed.node.connect()).collect();
+    crowd.iter_mut().for_each(|connection| connection.send(PRODUCE, 8, &body));
+    let served = bystander.served_before(&crowd);
+    assert!(served >= BOMBS as usize / 3, "{served} requests served meanwhile");
+    for mut connection in crowd {
+        connection.stream().set_read_timeout(Some(Duration::from_secs(60))).expect("a timeout");
+        connection.receive().body();
+    }
 }
 
 fn gzip_of_one_record(value: i64) -> Vec<u8> {

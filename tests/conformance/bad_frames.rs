@@ -33,6 +33,23 @@ impl Bystander {
         let (error, records) = requests::fetch(&mut fresh, &self.topic, second.base_offset);
         assert_eq!((error, records.len()), (0, record.len()), "fetch on a new connection");
     }
+
+    /// How often this one is answered before any of those is, who have asked before.
+    pub fn served_before(&mut self, crowd: &[Connection]) -> usize {
+        let answered = |connection: &Connection| {
+            connection.stream().set_nonblocking(true).expect("a socket");
+            let answered = connection.stream().peek(&mut [0]).is_ok();
+            connection.stream().set_nonblocking(false).expect("a socket");
+            answered
+        };
+        let mut served = 0;
+        while !crowd.iter().any(answered) {
+            assert!(self.connection.is_served());
+            served += 1;
+        }
+        eprintln!("MEASURED: {served} requests served before the first of {}", crowd.len());
+        served
+    }
 }
 
 /// Sends bytes as they are; answers what the broker does with the connection.

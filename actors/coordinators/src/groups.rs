@@ -217,6 +217,7 @@ fn refused_code(refused: Refused) -> ErrorCode {
 #[cfg(test)]
 mod tests {
     use disk::RealDisk;
+    use machines::groups::ListFilter;
     use runtime::{
         Actor, ChildSpec, Cx, Failure, Handles, Outcome, Seed, Strategy, Supervisor,
         SupervisorArgs, spawn_root, watch,
@@ -259,7 +260,7 @@ mod tests {
         let root = spawn_root::<Supervisor>(&world, "coordinators", args).unwrap();
         root.started().await.unwrap();
         let before = world.mono();
-        let list = GroupRequest::List { states: Vec::new(), types: Vec::new() };
+        let list = GroupRequest::List(ListFilter::default());
         let replies = groups.ask_all(list).await;
         assert!(world.mono() - before < LIMIT * 2);
         let error = ErrorCode::CoordinatorNotAvailable;

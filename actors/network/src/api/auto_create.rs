@@ -8,6 +8,7 @@ use machines::controller::{ControllerReply, ControllerRequest, Permitted};
 use model::settings::Values;
 use model::topic::{CONSUMER_OFFSETS, SHARE_GROUP_STATE, TRANSACTION_STATE, validate_topic_name};
 use wire::create_topics_request::{CreatableTopic, CreatableTopicConfig};
+use wire::create_topics_response::CreatableTopicResult;
 use wire::{CreateTopicsRequest, CreateTopicsResponse};
 
 use super::create_topics::created;
@@ -80,19 +81,25 @@ pub(super) async fn create_topics(broker: &Broker, cx: &RequestContext, names: &
     });
     match answered.await {
         Ok(Ok(forwarded)) => log_failures(&forwarded.served(broker, created).await),
-        Ok(Err(error)) => tracing::warn!(?names, %error, "topics were not created"),
-        Err(error) => tracing::warn!(?names, %error, "topics were not created"),
+        Ok(Err(error)) => log_failure(names.iter().copied(), &error.to_string()),
+        Err(error) => log_failure(names.iter().copied(), &error.to_string()),
     }
 }
 
 fn log_failures(response: &CreateTopicsResponse) {
     let exists = model::ErrorCode::TopicAlreadyExists.code();
-    for topic in &response.topics {
-        if topic.error_code != 0 && topic.error_code != exists {
-            let why = topic.error_message.as_deref().unwrap_or_default();
-            tracing::warn!(topic = topic.name, why, "a topic was not created");
-        }
-    }
+    let failed = |topic: &&CreatableTopicResult| ![0, exists].contains(&topic.error_code);
+    let failed: Vec<_> = response.topics.iter().filter(failed).collect();
+    let why = failed.first().and_then(|first| first.error_message.as_deref());
+    log_failure(failed.iter().map(|topic| topic.name.as_str()), why.unwrap_or_default());
+}
+
+/// One line, however many there are: who asks for what cannot be had asks again and again.
+fn log_failure<'a>(names: impl ExactSizeIterator<Item = &'a str> + Clone, why: &str) {
+    let count = names.len();
+    let Some(first) = names.clone().next() else { return };
+    tracing::warn!(count, first, why, "topics were not created");
+    tracing::debug!(names = ?names.collect::<Vec<_>>(), "topics were not created");
 }
 
 fn creatable_topic(name: &str, settings: &Values) -> CreatableTopic {

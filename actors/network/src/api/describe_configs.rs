@@ -3,12 +3,13 @@
 //! Versions: 1–4 (v3 types and documentation).
 //! Source: `ConfigHelper`.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use machines::metadata::{ConfigResource, Configs, MetadataImage};
 use model::ErrorCode;
 use model::settings::{
-    ConfigSource, Described, Resource, Values, describe_broker, describe_brokers,
+    ConfigSource, Described, Resource, Values, Wanted, describe_broker, describe_brokers,
     describe_client_metrics, describe_group, describe_topic,
 };
 use model::topic::{TopicNameError, validate_topic_name};
@@ -19,7 +20,7 @@ use wire::describe_configs_response::{
 };
 use wire::{DescribeConfigsRequest, DescribeConfigsResponse};
 
-use super::room::{Built, Room, TooLong};
+use super::room::{Built, Room, TooLong, Work};
 use super::{Answer, Answering, RequestContext, Staged, bounded, resources, too_many};
 use crate::Broker;
 
@@ -60,16 +61,21 @@ async fn answer(
     let image = broker.metadata.get();
     let settings = resources::settings(&broker, &image);
     let mut results = Vec::new();
+    let mut work = Work::default();
     for resource in &request.resources {
+        let keys = resource.configuration_keys.as_deref().unwrap_or_default();
+        work.done(keys.len() * KEY).await;
+        let keys: BTreeSet<&str> = keys.iter().map(String::as_str).collect();
+        let wanted = |name: &str| keys.is_empty() || keys.contains(name);
         let named = DescribeConfigsResult {
             resource_type: resource.resource_type,
             resource_name: resource.resource_name.clone(),
             ..Default::default()
         };
         let described = match Resource::from_code(resource.resource_type) {
-            Some(Resource::BrokerLogger) => describe_loggers(&broker, resource),
-            _ => describe(broker.node.0, &settings, &image, resource)
-                .map(|described| shown(described, resource, &request)),
+            Some(Resource::BrokerLogger) => describe_loggers(&broker, resource, &wanted),
+            _ => describe(broker.node.0, &settings, &image, resource, &wanted)
+                .map(|described| shown(described, &request)),
         };
         let result = match described {
             Ok(configs) => DescribeConfigsResult { configs, ..named },
@@ -84,6 +90,9 @@ async fn answer(
     }
     Ok(room.holds(DescribeConfigsResponse { results, ..Default::default() }))
 }
+
+/// What a key that is asked for costs, as bytes that are worked on.
+const KEY: usize = 128;
 
 /// What a resource that is refused takes beside its name.
 const REFUSAL: usize = size_of::<DescribeConfigsResult>() + 256;
@@ -157,6 +166,7 @@ fn describe(
     settings: &Values,
     image: &MetadataImage,
     asked: &DescribeConfigsResource,
+    wanted: Wanted<'_>,
 ) -> Result<Vec<Described>, DescribeError> {
     let name = asked.resource_name.as_str();
     let set =
@@ -165,19 +175,21 @@ fn describe(
         Some(Resource::Topic) => {
             validate_topic_name(name)?;
             image.topics.id_of(name).ok_or(DescribeError::UnknownTopic)?;
-            Ok(describe_topic(settings, set(Resource::Topic)))
+            Ok(describe_topic(settings, set(Resource::Topic), wanted))
         }
-        Some(Resource::Broker) if name.is_empty() => Ok(describe_brokers(settings)),
+        Some(Resource::Broker) if name.is_empty() => Ok(describe_brokers(settings, wanted)),
         Some(Resource::Broker) => {
             if broker_id(name)? == here {
-                return Ok(describe_broker(settings));
+                return Ok(describe_broker(settings, wanted));
             }
             Err(DescribeError::OtherBroker { here, name: name.to_owned() })
         }
         Some(Resource::ClientMetrics) if name.is_empty() => Err(DescribeError::NoSubscription),
-        Some(Resource::ClientMetrics) => Ok(describe_client_metrics(set(Resource::ClientMetrics))),
+        Some(Resource::ClientMetrics) => {
+            Ok(describe_client_metrics(set(Resource::ClientMetrics), wanted))
+        }
         Some(Resource::Group) if name.is_empty() => Err(DescribeError::NoGroup),
-        Some(Resource::Group) => Ok(describe_group(settings, set(Resource::Group))),
+        Some(Resource::Group) => Ok(describe_group(settings, set(Resource::Group), wanted)),
         // Loggers are no settings.
         Some(Resource::BrokerLogger) | None => Ok(Vec::new()),
     }
@@ -187,6 +199,7 @@ fn describe(
 fn describe_loggers(
     broker: &Broker,
     asked: &DescribeConfigsResource,
+    wanted: Wanted<'_>,
 ) -> Result<Vec<DescribeConfigsResourceResult>, DescribeError> {
     let (here, name) = (broker.node.0, asked.resource_name.as_str());
     if name.is_empty() {
@@ -195,8 +208,6 @@ fn describe_loggers(
     if broker_id(name)? != here {
         return Err(DescribeError::OtherLoggers { here, name: name.to_owned() });
     }
-    let keys = asked.configuration_keys.as_deref().unwrap_or_default();
-    let wanted = |name: &String| keys.is_empty() || keys.contains(name);
     let levels = broker.world.loggers().levels().into_iter().filter(|(name, _)| wanted(name));
     let logger = |(name, level): (String, LogLevel)| DescribeConfigsResourceResult {
         name,
@@ -211,15 +222,11 @@ fn broker_id(name: &str) -> Result<i32, DescribeError> {
     name.parse().map_err(|_| DescribeError::NotABroker(name.to_owned()))
 }
 
-/// Of what there is, what the request asks to see.
+/// Of each setting, what the request asks to see.
 fn shown(
     described: Vec<Described>,
-    asked: &DescribeConfigsResource,
     request: &DescribeConfigsRequest,
 ) -> Vec<DescribeConfigsResourceResult> {
-    let keys = asked.configuration_keys.as_deref().unwrap_or_default();
-    let wanted =
-        |setting: &Described| keys.is_empty() || keys.iter().any(|key| key == setting.name);
     let result = |setting: Described| DescribeConfigsResourceResult {
         name: setting.name.to_owned(),
         value: setting.value,
@@ -235,7 +242,7 @@ fn shown(
         documentation: request.include_documentation.then(|| setting.doc.to_owned()),
         ..Default::default()
     };
-    described.into_iter().filter(wanted).map(result).collect()
+    described.into_iter().map(result).collect()
 }
 
 fn synonym(synonym: model::settings::DescribedSynonym) -> DescribeConfigsSynonym {

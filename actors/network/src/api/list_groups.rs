@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use machines::groups::{GroupReply, GroupRequest};
+use machines::groups::{GroupReply, GroupRequest, ListFilter};
 use model::ErrorCode;
 use wire::{ListGroupsRequest, ListGroupsResponse};
 
@@ -17,12 +17,18 @@ pub(crate) struct ListGroups;
 impl Api for ListGroups {
     type Request = ListGroupsRequest;
 
+    fn named(request: &ListGroupsRequest) -> usize {
+        request.states_filter.len() + request.types_filter.len()
+    }
+
     async fn handle(
         broker: Arc<Broker>,
         cx: RequestContext,
         request: ListGroupsRequest,
     ) -> ListGroupsResponse {
-        let ask = GroupRequest::List { states: request.states_filter, types: request.types_filter };
+        let filter = ListFilter::named(&request.states_filter, &request.types_filter);
+        drop(request);
+        let ask = GroupRequest::List(filter);
         let mut response = ListGroupsResponse::default();
         for reply in broker.groups.holding(cx.credit.clone()).ask_all(ask).await {
             match reply {

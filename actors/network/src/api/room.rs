@@ -45,6 +45,28 @@ pub(super) async fn in_turns<T>(parts: impl Iterator<Item = T>) -> Vec<T> {
     made
 }
 
+/// Work on one request that is done in place, piece by piece.
+#[derive(Debug, Default)]
+pub(super) struct Work {
+    since: usize,
+}
+
+impl Work {
+    /// Bytes that are worked on between two turns of others.
+    const TURN: usize = 1 << 20;
+    /// What each piece costs beside its bytes, as bytes.
+    const PIECE: usize = 4 << 10;
+
+    /// Accounts for a piece of so many bytes that is done, and lets others run now and then.
+    pub(super) async fn done(&mut self, bytes: usize) {
+        self.since += Work::PIECE + bytes;
+        if self.since >= Work::TURN {
+            self.since = 0;
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
 impl Room {
     pub(super) fn new(broker: &Broker) -> Room {
         Room { left: MAX_ANSWER, turn: 0, large: broker.large_answers.clone(), alone: None }

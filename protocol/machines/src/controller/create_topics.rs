@@ -357,17 +357,18 @@ impl Controller {
     }
 
     fn described(&self, configs: &Configs) -> Vec<CreatableTopicConfigs> {
-        let mut described: Vec<CreatableTopicConfigs> = describe_topic(&self.values, configs)
-            .into_iter()
-            .map(|setting| CreatableTopicConfigs {
-                name: setting.name.to_owned(),
-                value: setting.value,
-                read_only: setting.read_only,
-                config_source: setting.source.code(),
-                is_sensitive: setting.sensitive,
-                ..Default::default()
-            })
-            .collect();
+        let mut described: Vec<CreatableTopicConfigs> =
+            describe_topic(&self.values, configs, &|_| true)
+                .into_iter()
+                .map(|setting| CreatableTopicConfigs {
+                    name: setting.name.to_owned(),
+                    value: setting.value,
+                    read_only: setting.read_only,
+                    config_source: setting.source.code(),
+                    is_sensitive: setting.sensitive,
+                    ..Default::default()
+                })
+                .collect();
         described.sort_by(|a, b| a.name.cmp(&b.name));
         described
     }

@@ -7,7 +7,7 @@ use wire::list_groups_response::ListedGroup;
 use super::classic::{self, ClassicGroup, State};
 use super::event::GroupEvent;
 use super::refusal::delete_error;
-use super::request::GroupReply;
+use super::request::{GroupReply, ListFilter};
 use super::shard::{Group, GroupDecision, GroupShard, GroupType};
 
 /// From this version on a group that does not exist is an error. Before, it is dead.
@@ -61,16 +61,9 @@ fn not_found(group_id: &str, version: i16, message: String) -> DescribedGroup {
     described
 }
 
-pub fn list(shard: &GroupShard, states: &[String], types: &[String]) -> GroupReply {
-    let states: Vec<String> = states.iter().map(|state| state.to_lowercase()).collect();
-    let has_state = |name: &str| {
-        states.is_empty() || states.iter().any(|state| state.trim().eq_ignore_ascii_case(name))
-    };
-    let has_type = |group_type: GroupType| {
-        types.is_empty() || types.iter().any(|name| name.eq_ignore_ascii_case(group_type.name()))
-    };
+pub fn list(shard: &GroupShard, filter: &ListFilter) -> GroupReply {
     let groups = shard.groups.iter().filter_map(|(group_id, group)| match group {
-        Group::Classic(group) if has_state(group.state.name()) && has_type(GroupType::Classic) => {
+        Group::Classic(group) if filter.takes(group.state, GroupType::Classic) => {
             Some(ListedGroup {
                 group_id: group_id.clone(),
                 protocol_type: group.protocol_type.clone().unwrap_or_default(),

@@ -17,8 +17,9 @@ fn described(
 }
 
 fn listed(rig: &mut Rig, states: &[&str], types: &[&str]) -> Vec<String> {
-    let owned = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
-    let ticket = rig.send(GroupRequest::List { states: owned(states), types: owned(types) });
+    let owned = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+    let filter = ListFilter::named(&owned(states), &owned(types));
+    let ticket = rig.send(GroupRequest::List(filter));
     match rig.reply(ticket) {
         Some(GroupReply::List { groups, .. }) => {
             let texts = groups.into_iter().map(|group| {

@@ -24,6 +24,8 @@ pub use classic::{ClassicGroup, InitialDelay, Member, MemberId, ParkedJoin, Prot
 pub use event::{GroupEvent, Record, RecordError};
 pub use offsets::{CommittedOffset, fetch_groups, fetch_response};
 pub use refusal::offset_fetch_error;
-pub use request::{ClientContext, DeletedTopic, GroupReply, GroupRequest, GroupTimer, JoinGroup};
+pub use request::{
+    ClientContext, DeletedTopic, GroupReply, GroupRequest, GroupTimer, JoinGroup, ListFilter,
+};
 pub use settings::GroupSettings;
 pub use shard::{Group, GroupDecision, GroupShard, GroupType};

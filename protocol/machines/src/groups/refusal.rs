@@ -40,7 +40,7 @@ impl GroupRequest {
             GroupRequest::Describe { group_ids, .. } => {
                 GroupReply::Describe(group_ids.iter().map(|id| describe_error(id, error)).collect())
             }
-            GroupRequest::List { .. } => GroupReply::List { error, groups: Vec::new() },
+            GroupRequest::List(_) => GroupReply::List { error, groups: Vec::new() },
             GroupRequest::Delete { group_ids } => {
                 GroupReply::Delete(group_ids.iter().map(|id| delete_error(id, error)).collect())
             }

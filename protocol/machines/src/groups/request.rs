@@ -7,6 +7,9 @@ use wire::list_groups_response::ListedGroup;
 use wire::offset_fetch_request::OffsetFetchRequestGroup;
 use wire::offset_fetch_response::OffsetFetchResponseGroup;
 
+use super::classic::State;
+use super::shard::GroupType;
+
 /// Who asks.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ClientContext {
@@ -20,6 +23,38 @@ pub struct ClientContext {
 pub struct DeletedTopic {
     pub name: String,
     pub id: Uuid,
+}
+
+/// Which groups are listed. What a client names is no part of it beyond what there is: it goes to each coordinator.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ListFilter {
+    /// None: in whatever state.
+    states: Option<Vec<State>>,
+    /// None: of whatever type.
+    types: Option<Vec<GroupType>>,
+}
+
+impl ListFilter {
+    /// As ListGroups names them, in whatever case; where it names none, all are meant. What does not exist is passed over.
+    pub fn named(states: &[String], types: &[String]) -> ListFilter {
+        let is_named = |state: &State| {
+            // What Java takes for space.
+            let names = states.iter().map(|name| name.trim_matches(|c| c <= ' '));
+            names.into_iter().any(|name| name.eq_ignore_ascii_case(state.name()))
+        };
+        let is_type =
+            |kind: &GroupType| types.iter().any(|name| name.eq_ignore_ascii_case(kind.name()));
+        ListFilter {
+            states: (!states.is_empty()).then(|| State::ALL.into_iter().filter(is_named).collect()),
+            types: (!types.is_empty())
+                .then(|| GroupType::ALL.into_iter().filter(is_type).collect()),
+        }
+    }
+
+    pub(super) fn takes(&self, state: State, kind: GroupType) -> bool {
+        self.states.as_ref().is_none_or(|states| states.contains(&state))
+            && self.types.as_ref().is_none_or(|types| types.contains(&kind))
+    }
 }
 
 /// Topics come with name and, where the cluster knows it, id: whoever asks resolves them, and takes out those that do
@@ -42,10 +77,7 @@ pub enum GroupRequest {
         group_ids: Vec<String>,
         version: i16,
     },
-    List {
-        states: Vec<String>,
-        types: Vec<String>,
-    },
+    List(ListFilter),
     Delete {
         group_ids: Vec<String>,
     },

@@ -39,6 +39,9 @@ pub enum GroupType {
 }
 
 impl GroupType {
+    pub const ALL: [GroupType; 4] =
+        [GroupType::Classic, GroupType::Consumer, GroupType::Share, GroupType::Streams];
+
     pub fn name(self) -> &'static str {
         match self {
             GroupType::Classic => "classic",
@@ -94,9 +97,7 @@ impl GroupShard {
             GroupRequest::Describe { group_ids, version } => {
                 Decision::reply(ticket, admin::describe(self, group_ids, *version))
             }
-            GroupRequest::List { states, types } => {
-                Decision::reply(ticket, admin::list(self, states, types))
-            }
+            GroupRequest::List(filter) => Decision::reply(ticket, admin::list(self, filter)),
             GroupRequest::Delete { group_ids } => admin::delete(self, ticket, group_ids),
             GroupRequest::OffsetCommit { request, version } => {
                 offsets::commit(self, now, ticket, request, *version)

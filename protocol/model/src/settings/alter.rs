@@ -137,15 +137,37 @@ fn apply(
     };
     let start = current.get(name).map(String::as_str).or(setting.default).unwrap_or_default();
     let mut elements: Vec<&str> = start.split(',').filter(|element| !element.is_empty()).collect();
-    for element in value.split(',') {
-        let at = elements.iter().position(|known| *known == element);
-        match (op, at) {
-            (Op::Append, None) => elements.push(element),
-            (Op::Subtract, Some(at)) => drop(elements.remove(at)),
-            _ => {}
-        }
+    match op {
+        Op::Append => append(&mut elements, split(value)),
+        _ => subtract(&mut elements, split(value)),
     }
     Ok(Some(elements.join(",")))
+}
+
+/// As Java does: what is empty at the end is not there, unless there is nothing else.
+fn split(value: &str) -> impl Iterator<Item = &str> {
+    let kept = value.trim_end_matches(',');
+    let none = kept.is_empty() && !value.is_empty();
+    kept.split(',').filter(move |_| !none)
+}
+
+/// Each that is not there yet.
+fn append<T: Copy + Ord>(elements: &mut Vec<T>, more: impl Iterator<Item = T>) {
+    let mut known: BTreeSet<T> = elements.iter().copied().collect();
+    elements.extend(more.filter(|element| known.insert(*element)));
+}
+
+/// Of each the first, as often as it is named.
+fn subtract<T: Copy + Ord>(elements: &mut Vec<T>, less: impl Iterator<Item = T>) {
+    let mut named: BTreeMap<T, usize> = BTreeMap::new();
+    less.for_each(|element| *named.entry(element).or_default() += 1);
+    elements.retain(|element| match named.get_mut(element) {
+        Some(times) if *times > 0 => {
+            *times -= 1;
+            false
+        }
+        _ => true,
+    });
 }
 
 /// Checks all settings of one topic together, as they will be: names, values, and what contradicts itself.
@@ -266,4 +288,71 @@ pub fn refuse_unhonoured<'a>(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+    use std::cmp::Ordering;
+
+    /// Counts how often it is compared.
+    #[derive(Clone, Copy)]
+    struct Counted<'a>(usize, &'a Cell<usize>);
+
+    impl Ord for Counted<'_> {
+        fn cmp(&self, other: &Self) -> Ordering {
+            self.1.set(self.1.get() + 1);
+            self.0.cmp(&other.0)
+        }
+    }
+
+    impl PartialOrd for Counted<'_> {
+        fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+            Some(self.cmp(other))
+        }
+    }
+
+    impl PartialEq for Counted<'_> {
+        fn eq(&self, other: &Self) -> bool {
+            self.cmp(other).is_eq()
+        }
+    }
+
+    impl Eq for Counted<'_> {}
+
+    #[test]
+    fn long_lists_are_not_compared_each_with_each() {
+        const ELEMENTS: usize = 8_000;
+        let compared = Cell::new(0);
+        let all = || (0..ELEMENTS).map(|n| Counted(n * 7_919 % ELEMENTS, &compared));
+        let mut elements = Vec::new();
+        append(&mut elements, all().chain(all()));
+        assert_eq!(elements.len(), ELEMENTS);
+        subtract(&mut elements, all().skip(1));
+        assert_eq!(elements.len(), 1);
+        assert!(compared.get() < ELEMENTS * 100, "{} comparisons", compared.get());
+    }
+
+    #[test]
+    fn elements_are_split_as_java_does() {
+        let cases: [(&str, &[&str]); 6] = [
+            ("a,b", &["a", "b"]),
+            ("a,,b", &["a", "", "b"]),
+            ("a,,", &["a"]),
+            (",a", &["", "a"]),
+            (",", &[]),
+            ("", &[""]),
+        ];
+        for (value, elements) in cases {
+            assert_eq!(split(value).collect::<Vec<_>>(), elements, "{value:?}");
+        }
+    }
+
+    #[test]
+    fn each_time_that_an_element_is_subtracted_one_goes() {
+        let mut elements = vec!["a", "b", "a", "c", "a"];
+        subtract(&mut elements, ["a", "a", "c", "d"].into_iter());
+        assert_eq!(elements, ["b", "a"]);
+    }
 }

@@ -102,9 +102,14 @@ fn broker_values(setting: &'static Setting, values: &Values) -> Vec<DescribedSyn
     found.split_off(own.unwrap_or(found.len()))
 }
 
+/// By its name, whether a setting is asked for. Only those are described.
+pub type Wanted<'a> = &'a dyn Fn(&str) -> bool;
+
 /// A broker: every setting that is not internal, and those that were given.
-pub fn describe_broker(values: &Values) -> Vec<Described> {
-    let shown = |setting: &&Setting| !setting.internal || values.is_given(setting.name);
+pub fn describe_broker(values: &Values, wanted: Wanted<'_>) -> Vec<Described> {
+    let shown = |setting: &&Setting| {
+        wanted(setting.name) && (!setting.internal || values.is_given(setting.name))
+    };
     let describe = |setting: &'static Setting| {
         let value = values.get(setting.name).map(Value::to_string);
         Described::new(setting, value, broker_values(setting, values))
@@ -113,7 +118,7 @@ pub fn describe_broker(values: &Values) -> Vec<Described> {
 }
 
 /// What is set for all brokers while they run.
-pub fn describe_brokers(values: &Values) -> Vec<Described> {
+pub fn describe_brokers(values: &Values, wanted: Wanted<'_>) -> Vec<Described> {
     let describe = |setting: &'static Setting| {
         let mut synonyms = broker_values(setting, values);
         synonyms.retain(|synonym| synonym.source == ConfigSource::DynamicDefaultBroker);
@@ -122,20 +127,29 @@ pub fn describe_brokers(values: &Values) -> Vec<Described> {
     };
     values
         .given_for_all_brokers()
+        .filter(|name| wanted(name))
         .filter_map(|name| Resource::Broker.setting(name))
         .map(describe)
         .collect()
 }
 
 /// A topic, with what was set for it over what the broker says.
-pub fn describe_topic(values: &Values, overrides: &BTreeMap<String, String>) -> Vec<Described> {
-    describe_over_broker(Resource::Topic, ConfigSource::Topic, values, overrides)
+pub fn describe_topic(
+    values: &Values,
+    overrides: &BTreeMap<String, String>,
+    wanted: Wanted<'_>,
+) -> Vec<Described> {
+    describe_over_broker(Resource::Topic, ConfigSource::Topic, values, overrides, wanted)
 }
 
 /// A group, with what was set for it over what the broker says.
-pub fn describe_group(values: &Values, overrides: &BTreeMap<String, String>) -> Vec<Described> {
+pub fn describe_group(
+    values: &Values,
+    overrides: &BTreeMap<String, String>,
+    wanted: Wanted<'_>,
+) -> Vec<Described> {
     let mut described =
-        describe_over_broker(Resource::Group, ConfigSource::Group, values, overrides);
+        describe_over_broker(Resource::Group, ConfigSource::Group, values, overrides, wanted);
     for entry in described.iter_mut().filter(|entry| entry.synonyms.is_empty()) {
         // Where no broker's setting is the default, Kafka names the group's own.
         let value = Resource::Group.setting(entry.name).and_then(|setting| setting.default);
@@ -152,10 +166,12 @@ fn describe_over_broker(
     source: ConfigSource,
     values: &Values,
     overrides: &BTreeMap<String, String>,
+    wanted: Wanted<'_>,
 ) -> Vec<Described> {
     let is_shown = |setting: &&Setting| {
         let given = || setting.synonyms.iter().any(|synonym| values.is_given(synonym.name));
-        !setting.internal || overrides.contains_key(setting.name) || given()
+        wanted(setting.name)
+            && (!setting.internal || overrides.contains_key(setting.name) || given())
     };
     let describe = |setting: &'static Setting| {
         let value =
@@ -174,7 +190,10 @@ fn describe_over_broker(
 }
 
 /// A client metrics subscription.
-pub fn describe_client_metrics(overrides: &BTreeMap<String, String>) -> Vec<Described> {
+pub fn describe_client_metrics(
+    overrides: &BTreeMap<String, String>,
+    wanted: Wanted<'_>,
+) -> Vec<Described> {
     let describe = |setting: &'static Setting| {
         let given = overrides.get(setting.name);
         let own = given.map(|text| DescribedSynonym {
@@ -185,5 +204,31 @@ pub fn describe_client_metrics(overrides: &BTreeMap<String, String>) -> Vec<Desc
         let value = given.cloned().or(setting.default.map(str::to_owned));
         Described::new(setting, value, own.into_iter().collect())
     };
-    Resource::ClientMetrics.settings().map(describe).collect()
+    Resource::ClientMetrics.settings().filter(|s| wanted(s.name)).map(describe).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nobody_asks_for_is_not_described() {
+        let (none, mut set) = (BTreeMap::new(), BTreeMap::new());
+        for name in ["log.retention.ms", "log.roll.ms"] {
+            set.insert(name.to_owned(), "1".to_owned());
+        }
+        let values = Values::default().with_dynamic(&set, &none).0;
+        let names = |described: Vec<Described>| -> Vec<&str> {
+            described.into_iter().map(|setting| setting.name).collect()
+        };
+        assert_eq!(names(describe_broker(&values, &|name| name == "node.id")), ["node.id"]);
+        let roll = |name: &str| name == "log.roll.ms";
+        assert_eq!(names(describe_brokers(&values, &roll)), ["log.roll.ms"]);
+        let policy = |name: &str| name == "cleanup.policy";
+        assert_eq!(names(describe_topic(&values, &none, &policy)), ["cleanup.policy"]);
+        let timeout = |name: &str| name == "consumer.session.timeout.ms";
+        let group = names(describe_group(&values, &none, &timeout));
+        assert_eq!(group, ["consumer.session.timeout.ms"]);
+        assert_eq!(names(describe_client_metrics(&none, &|name| name == "match")), ["match"]);
+    }
 }

@@ -24,7 +24,7 @@ pub const RACK_AWARE_SELECTOR: &str = "org.apache.kafka.common.replica.RackAware
 pub use alter::{AlterError, Op, alter, refuse_unhonoured, validate_group, validate_topic};
 pub use alter::{validate_broker, validate_broker_change, validate_client_metrics};
 pub use describe::{ConfigSource, Described, DescribedSynonym, describe_broker, describe_brokers};
-pub use describe::{describe_client_metrics, describe_group, describe_topic};
+pub use describe::{Wanted, describe_client_metrics, describe_group, describe_topic};
 pub use document::document;
 pub use error::SettingError;
 pub use nearest::nearest;

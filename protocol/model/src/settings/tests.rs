@@ -3,6 +3,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::*;
 use crate::ErrorCode;
 
+const ALL: Wanted<'_> = &|_| true;
 const RESOURCES: [Resource; 4] =
     [Resource::Broker, Resource::Topic, Resource::Group, Resource::ClientMetrics];
 
@@ -244,7 +245,7 @@ fn described_as_kafka_does() {
     let fixed = values(&[("node.id", "1"), ("offsets.topic.replication.factor", "1")]);
     let all = map(&[("log.retention.ms", "77777777")]);
     let (values, _) = fixed.with_dynamic(&all, &map(&[("max.connections", "12345")]));
-    let broker = describe_broker(&values);
+    let broker = describe_broker(&values, ALL);
     for (name, expected) in [
         (
             "max.connections",
@@ -268,17 +269,20 @@ fn described_as_kafka_does() {
     }
     assert!(!broker.iter().any(|entry| entry.name == "unstable.api.versions.enable"));
 
-    let topic = describe_topic(&values, &map(&[("retention.ms", " 100000 ")]));
+    let topic = describe_topic(&values, &map(&[("retention.ms", " 100000 ")]), ALL);
     assert_eq!(
         shown(&topic, "retention.ms"),
         "100000 1 false [retention.ms=100000@1, log.retention.ms=77777777@3, log.retention.hours=168@5]"
     );
-    assert_eq!(shown(&describe_topic(&fixed, &map(&[])), "retention.ms"), "604800000 5 false []");
+    assert_eq!(
+        shown(&describe_topic(&fixed, &map(&[]), ALL), "retention.ms"),
+        "604800000 5 false []"
+    );
     assert_eq!(shown(&topic, "preallocate"), "false 5 false [log.preallocate=false@5]");
     assert_eq!(shown(&topic, "flush.ms"), "9223372036854775807 5 false []");
     assert_eq!(shown(&topic, "remote.storage.enable"), "false 5 false []");
 
-    let group = describe_group(&values, &map(&[]));
+    let group = describe_group(&values, &map(&[]), ALL);
     for (name, expected) in [
         (
             "consumer.session.timeout.ms",
@@ -291,14 +295,14 @@ fn described_as_kafka_does() {
         assert_eq!(shown(&group, name), expected, "{name}");
     }
 
-    let all_brokers = describe_brokers(&values);
+    let all_brokers = describe_brokers(&values, ALL);
     assert_eq!(all_brokers.len(), 1);
     assert_eq!(
         shown(&all_brokers, "log.retention.ms"),
         "77777777 3 false [log.retention.ms=77777777@3]"
     );
 
-    let metrics = describe_client_metrics(&map(&[("interval.ms", "5000")]));
+    let metrics = describe_client_metrics(&map(&[("interval.ms", "5000")]), ALL);
     assert_eq!(shown(&metrics, "interval.ms"), "5000 7 false [interval.ms=5000@7]");
     assert_eq!(shown(&metrics, "match"), " 5 false []");
 }

@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::inflated::{Head, InflatedRecords};
 use super::records::{RawRecords, record_timestamp};
+use super::varint::Fields;
 use super::{BatchBuilder, BatchError, BatchHeader, NO_TIMESTAMP, RecordBatch, TimestampType};
 use crate::compression::{self, Codec, Compression, CompressionError};
 
@@ -44,6 +45,8 @@ pub struct ValidatedBatch {
     pub batch: RecordBatch,
     /// It had to be built anew.
     pub rebuilt: bool,
+    /// Bytes of its records that were looked at, decompressed.
+    pub looked_at: usize,
 }
 
 /// Why one record, by its index in the batch, was refused.
@@ -151,15 +154,17 @@ pub fn validate_produce(
         None => Compression::of(source),
         Some(compression) => compression,
     };
-    let checked = match source {
+    let (checked, looked_at) = match source {
         Codec::None => {
             let mut records = RawRecords::new(&payload, header.count);
-            check_records(&header, rules, || Ok(records.next()?.map(Head::from)))?
+            let checked = check_records(&header, rules, || Ok(records.next()?.map(Head::from)))?;
+            (checked, payload.len())
         }
         codec => {
             let limit = rules.max_uncompressed_size;
             let mut records = InflatedRecords::new(codec, &payload, header.count, limit)?;
-            check_records(&header, rules, || records.next())?
+            let checked = check_records(&header, rules, || records.next())?;
+            (checked, records.position())
         }
     };
     if !checked.sequential || target.codec != source {
@@ -172,7 +177,7 @@ pub fn validate_produce(
             }
         };
         check_size(&rebuilt, rules)?;
-        return Ok(ValidatedBatch { batch: rebuilt, rebuilt: true });
+        return Ok(ValidatedBatch { batch: rebuilt, rebuilt: true, looked_at });
     }
     match rules.timestamp_type {
         TimestampType::LogAppendTime => {
@@ -182,7 +187,7 @@ pub fn validate_produce(
             batch.set_max_timestamp(TimestampType::CreateTime, checked.max_timestamp);
         }
     }
-    Ok(ValidatedBatch { batch, rebuilt: false })
+    Ok(ValidatedBatch { batch, rebuilt: false, looked_at })
 }
 
 fn check_size(batch: &RecordBatch, rules: &ValidationRules) -> Result<(), ProduceError> {

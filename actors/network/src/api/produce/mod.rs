@@ -25,6 +25,7 @@ use wire::compression::{Codec, Compression};
 use wire::{ProduceRequest, ProduceResponse, Records};
 
 use super::leaders::{TopicRef, find};
+use super::room::Work;
 use super::{Answer, Answering, RequestContext, Staged, too_many};
 use crate::Broker;
 use refusal::Refusal;
@@ -87,10 +88,9 @@ impl Staged for Produce {
             refuse_all(&mut topics, &refusal);
         } else {
             let now_ms = broker.world.now().wall_ms;
-            for topic in &mut topics {
-                for (_, partition) in &mut topic.partitions {
-                    send(broker, &cx, params.acks, now_ms, partition).await;
-                }
+            let mut work = Work::default();
+            for (_, partition) in topics.iter_mut().flat_map(|topic| &mut topic.partitions) {
+                send(broker, &cx, &mut work, params.acks, now_ms, partition).await;
             }
         }
         // What the leaders hold of the frame has its own share in the credit: an answer that waits for those before it has none.
@@ -208,6 +208,7 @@ fn refuse_all(topics: &mut [Topic], refusal: &Refusal) {
 async fn send(
     broker: &Broker,
     cx: &RequestContext,
+    work: &mut Work,
     acks: Option<Acks>,
     now_ms: i64,
     partition: &mut Result<Stage, Refusal>,
@@ -215,7 +216,7 @@ async fn send(
     let Some(acks) = acks else { return };
     match std::mem::replace(partition, Err(Refusal::Gone)) {
         Ok(Stage::Parsed { handle, batch }) => {
-            *partition = append(broker, cx, acks, now_ms, handle, batch).await;
+            *partition = append(broker, cx, work, acks, now_ms, handle, batch).await;
         }
         other => *partition = other,
     }
@@ -224,6 +225,7 @@ async fn send(
 async fn append(
     broker: &Broker,
     cx: &RequestContext,
+    work: &mut Work,
     acks: Acks,
     now_ms: i64,
     handle: Arc<PartitionHandle>,
@@ -240,9 +242,10 @@ async fn append(
     }
     let config = handle.config();
     let log_start = handle.log_start_offset();
-    let validated = validate(broker, batch, rules(&config, now_ms))
-        .await?
-        .map_err(|error| Refusal::Batch { error, log_start })?;
+    let validated = validate(broker, batch, rules(&config, now_ms)).await?;
+    // What is refused may have been looked at to the end.
+    work.done(validated.as_ref().map_or(CHECKED_IN_PLACE, |batch| batch.looked_at)).await;
+    let validated = validated.map_err(|error| Refusal::Batch { error, log_start })?;
     let (size, max) = (validated.batch.size(), config.segment_bytes);
     if usize::try_from(max).is_ok_and(|max| size > max) {
         return Err(Refusal::LargerThanSegment { size, max });

@@ -11,6 +11,9 @@ pub enum State {
 }
 
 impl State {
+    pub const ALL: [State; 4] =
+        [State::Empty, State::PreparingRebalance, State::CompletingRebalance, State::Stable];
+
     pub fn name(self) -> &'static str {
         match self {
             State::Empty => "Empty",
