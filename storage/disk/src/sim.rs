@@ -32,11 +32,13 @@ pub struct SimDiskOptions {
     /// Unsynced bytes of one file beyond which the oldest become durable by themselves, as the kernel's write-back
     /// does; bounds the memory of a run that never syncs.
     pub writeback_bytes: usize,
+    /// Whether [`Disk::kernel`] can say; Linux before 6.8 cannot.
+    pub kernel: bool,
 }
 
 impl Default for SimDiskOptions {
     fn default() -> Self {
-        Self { seed: 0, capacity_bytes: 1 << 40, writeback_bytes: 4 << 20 }
+        Self { seed: 0, capacity_bytes: 1 << 40, writeback_bytes: 4 << 20, kernel: true }
     }
 }
 

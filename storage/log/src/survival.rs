@@ -2,6 +2,7 @@
 //!
 //! A file in the log directory says under which kernel it was written to; another, beside it or instead, that under this kernel
 //! a sync has failed, or logs were still to be recovered. Neither needs a sync: after a power loss they are wrong either way. Kafka passes over it.
+//! Where nobody can tell lives of the kernel apart, each unclean stop is taken for the machine's, and a sync that failed for one of this life.
 
 use std::path::Path;
 
@@ -11,6 +12,8 @@ use crate::truncate::remove_if_there;
 
 const WHOLE: &str = ".ottla_kernel";
 const UNSYNCED: &str = ".ottla_unsynced";
+/// In place of a kernel's name where none can be told.
+const ANY_KERNEL: &str = "?";
 const MAX_FILE: usize = 4096;
 
 /// What of the writes to a log directory is left.
@@ -29,13 +32,14 @@ pub enum Survival {
 
 /// What of the writes to `log_dir` is left after an unclean stop.
 pub fn survival(disk: &dyn Disk, log_dir: &Path) -> Result<Survival, DiskError> {
-    let Some(kernel) = disk.kernel(log_dir)? else { return Ok(Survival::Unknown) };
-    let says = |file| says(disk, &log_dir.join(file), &kernel);
-    Ok(if says(UNSYNCED)? {
+    let kernel = disk.kernel(log_dir)?;
+    let there = |file| disk.exists(&log_dir.join(file));
+    let fits = |file| kernel.as_ref().map_or(Ok(false), |k| says(disk, &log_dir.join(file), k));
+    Ok(if fits(UNSYNCED)? || (kernel.is_none() && there(UNSYNCED)?) {
         Survival::Unsynced
-    } else if says(WHOLE)? {
+    } else if fits(WHOLE)? {
         Survival::All
-    } else if disk.exists(&log_dir.join(UNSYNCED))? || disk.exists(&log_dir.join(WHOLE))? {
+    } else if there(UNSYNCED)? || there(WHOLE)? {
         Survival::Synced
     } else {
         Survival::Unknown
@@ -77,7 +81,7 @@ pub fn expect_writes_unsynced(disk: &dyn Disk, log_dir: &Path) -> Result<(), Dis
 
 /// Whether it could be noted.
 fn note(disk: &dyn Disk, log_dir: &Path, file: &str) -> Result<bool, DiskError> {
-    let Some(kernel) = disk.kernel(log_dir)? else { return Ok(false) };
+    let kernel = disk.kernel(log_dir)?.unwrap_or_else(|| ANY_KERNEL.to_owned());
     let path = log_dir.join(file);
     // Where there is no room, it would be gone.
     if says(disk, &path, &kernel)? {

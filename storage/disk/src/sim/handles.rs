@@ -118,7 +118,7 @@ impl Disk for MountedDisk {
     fn kernel(&self, dir: &Path) -> Result<Option<String>> {
         self.run(DiskOp::Kernel, dir, |state, _| {
             let ino = state.tree.lookup(dir)?;
-            Ok(Some(format!("{} {ino:?}", state.power_losses)))
+            Ok(state.options.kernel.then(|| format!("{} {ino:?}", state.power_losses)))
         })
     }
 
