@@ -19,19 +19,20 @@ use runtime::Map;
 /// A file in each log directory with one offset for each partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Checkpoint {
+    /// How far compacted logs are clean.
+    Cleaned,
     RecoveryPoints,
     LogStarts,
     HighWatermarks,
-    /// How far compacted logs are clean.
-    Cleaned,
 }
 
 impl Checkpoint {
+    /// In the order in which they are written.
     pub(crate) const ALL: [Checkpoint; 4] = [
+        Checkpoint::Cleaned,
         Checkpoint::RecoveryPoints,
         Checkpoint::LogStarts,
         Checkpoint::HighWatermarks,
-        Checkpoint::Cleaned,
     ];
 
     pub(crate) fn file_name(self) -> &'static str {

@@ -218,9 +218,9 @@ impl LogDir {
 
     fn write(&mut self, cx: &mut Cx<Self>, checkpoint: Checkpoint) {
         let (state, hosted) = (self.args.state.clone(), self.args.hosted.clone());
-        // The cleaner's is there from then on, and says which logs were not compacted.
+        // Only where the cleaner's is there is known which of these logs were not compacted.
         let which = match checkpoint {
-            Checkpoint::RecoveryPoints => vec![checkpoint, Checkpoint::Cleaned],
+            Checkpoint::RecoveryPoints => vec![Checkpoint::Cleaned, checkpoint],
             other => vec![other],
         };
         run(cx, checkpoint.file_name(), move || state.write_checkpoints(&hosted, &which));
@@ -262,9 +262,7 @@ pub fn read_log_dir(
     let mut compacted = logs.clone();
     let points = checkpoints.of(Checkpoint::RecoveryPoints);
     compacted.retain(|log| survival == Survival::Unknown || points.contains_key(log));
-    if Checkpoints::tell_of_compacted(&**disk, path)? {
-        compacted.clear();
-    }
+    let told = Checkpoints::tell_of_compacted(&**disk, path)?;
     let left = if clean { BTreeSet::new() } else { logs };
     // Until what a power loss left is recovered, the next start must not take it for whole.
     if survival == Survival::All || (survival != Survival::Unsynced && left.is_empty()) {
@@ -275,7 +273,9 @@ pub fn read_log_dir(
     CleanShutdown::remove(&**disk, path)?;
     let epoch = marker.and_then(|marker| marker.broker_epoch).map_or(-1, |epoch| epoch.0);
     let state = LogDirState::new(id, path.to_owned(), clean, checkpoints, disk.clone());
-    state.presume_compacted(&compacted);
+    if !told {
+        state.presume_compacted(&compacted)?;
+    }
     Ok((state.with_recovery(Recovery::of(left, recovery_threads), survival), epoch))
 }
 

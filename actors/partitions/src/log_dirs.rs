@@ -247,10 +247,21 @@ impl LogDirState {
         self.checkpoints.unclaimed().offsets(log)
     }
 
-    /// Nobody says which logs were compacted.
-    pub(crate) fn presume_compacted(&self, logs: &BTreeSet<TopicPartition>) {
-        let mut unclaimed = self.checkpoints.unclaimed();
-        logs.iter().for_each(|log| unclaimed.presume_compacted(log));
+    /// Nobody says which logs were compacted: written down at once, as those that are made from now on were not.
+    pub(crate) fn presume_compacted(
+        &self,
+        logs: &BTreeSet<TopicPartition>,
+    ) -> Result<(), DiskError> {
+        let now = || {
+            let mut unclaimed = self.checkpoints.unclaimed();
+            logs.iter().for_each(|log| unclaimed.presume_compacted(log));
+            unclaimed.clone()
+        };
+        match self.checkpoints.write(&*self.disk, &self.path, &[Checkpoint::Cleaned], now) {
+            // The first checkpoint that finds room begins with it.
+            Err(error) if error.may_pass() => Ok(()),
+            written => written,
+        }
     }
 
     /// From now on somebody else knows.

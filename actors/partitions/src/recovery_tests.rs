@@ -244,9 +244,32 @@ fn where_nobody_says_which_logs_were_compacted_any_may_have_gaps() {
         let state = start(&disk);
         assert_eq!(state.known_of(&orders).get(Checkpoint::Cleaned), presumed, "{cleaner:?}");
         // The next to start need not presume.
-        state
-            .write_checkpoints(&Hosted::new(RecentBatches::default()), &[Checkpoint::Cleaned])
-            .unwrap();
         assert_eq!(start(&disk).known_of(&orders).get(Checkpoint::Cleaned), presumed);
+    }
+}
+
+/// Whatever of the checkpoints is written when the process ends.
+#[test]
+fn a_log_that_was_never_compacted_is_not_presumed_to_be() {
+    let orders = TopicPartition::new("orders", 0);
+    for which in [&[Checkpoint::RecoveryPoints][..], &Checkpoint::ALL] {
+        for crash in [Crash::Kill, Crash::PowerLoss] {
+            for ops in 0..40 {
+                let sim = SimDisk::new(SimDiskOptions::default());
+                sim.mount().create_dir_all(Path::new(DIR)).unwrap();
+                sim.mount().sync_dir(Path::new("/")).unwrap();
+                let state = Arc::new(start(&sim.mount()));
+                let log = Path::new(DIR).join("orders-0");
+                sim.mount().create_dir_all(&log).unwrap();
+                sim.mount().sync_dir(Path::new(DIR)).unwrap();
+                let hosted = Hosted::new(RecentBatches::default());
+                hosted.insert(handle(&state));
+                sim.set_budget(Some(ops));
+                let _ = state.write_checkpoints(&hosted, which);
+                sim.crash(crash);
+                let next = start(&sim.mount());
+                assert_eq!(next.known_of(&orders).get(Checkpoint::Cleaned), None, "{crash:?} {ops}");
+            }
+        }
     }
 }
