@@ -3,7 +3,7 @@
 use crate::batch;
 use crate::commands::{get, is_foreign, words};
 use crate::node::{Node, free_address};
-use crate::requests::{create_topic_with, earliest, produce};
+use crate::requests::{create_topic_with, earliest, fetch, produce};
 use crate::starting::{assert_refused, home};
 use std::fs;
 use std::net::SocketAddr;
@@ -95,6 +95,35 @@ fn a_hole_in_what_was_durable_takes_its_partition_offline_and_says_so() {
     assert_refused(&said, &["holed-0", "offline"]);
     assert!(!data.join(".kafka_cleanshutdown").exists(), "the next start must look again");
     assert_eq!(fs::metadata(&segment).expect("it is still there").len(), 1000, "left as it was");
+}
+
+#[test]
+fn who_accepts_the_loss_as_the_error_says_has_a_log_that_ends_before_it() {
+    let test = "who_accepts_the_loss_as_the_error_says_has_a_log_that_ends_before_it";
+    let Some(Holed { mut node, data, .. }) = holed(test, |_| {}) else { return };
+    node.kill_and_restart_after(|data| {
+        let points = data.join("recovery-point-offset-checkpoint");
+        let said = fs::read_to_string(&points).expect("a checkpoint");
+        let count: usize = said.lines().nth(1).and_then(|n| n.parse().ok()).expect("a count");
+        let kept: Vec<&str> = said.lines().skip(2).filter(|l| !l.starts_with("holed ")).collect();
+        assert_eq!(kept.len(), count - 1);
+        let text = format!("0\n{}\n{}\n", kept.len(), kept.join("\n"));
+        fs::write(points, text).expect("written");
+    });
+    let mut connection = node.connect();
+    let mut taken = produce(&mut connection, "holed", 0, &record());
+    wait_for("its partition", || {
+        if taken.error != 0 {
+            taken = produce(&mut connection, "holed", 0, &record());
+        }
+        taken.error == 0
+    });
+    assert_eq!(taken.base_offset, 2, "what was whole is kept");
+    assert!(!segment(&data, 4).exists(), "what lay behind the loss is gone");
+    for offset in 0..3 {
+        let (error, bytes) = fetch(&mut connection, "holed", offset);
+        assert_eq!((error, bytes.is_empty()), (0, false));
+    }
 }
 
 /// It was looked at as the others were: they need no recovery when the process dies the next time.

@@ -76,6 +76,8 @@ pub struct PartitionHandle {
     pulse: Pulse,
     /// Everything below is on the disk.
     recovery_point: AtomicI64,
+    /// No checkpoint said how far that is, and the log was not opened yet.
+    no_recovery_point: AtomicBool,
     /// Everything below was compacted; -1 where it never was.
     cleaned: AtomicI64,
     log_dir: ArcSwap<LogDirState>,
@@ -123,6 +125,7 @@ impl PartitionHandle {
             followers: FollowersCell::default(),
             pulse: Pulse::new(),
             recovery_point: AtomicI64::new(0),
+            no_recovery_point: AtomicBool::new(true),
             cleaned: AtomicI64::new(-1),
             closed: AtomicBool::new(log_dir.clean),
             log_dir: ArcSwap::new(log_dir),
@@ -246,7 +249,9 @@ impl PartitionHandle {
     /// What the checkpoint files should say of it.
     pub(crate) fn offsets(&self) -> Offsets {
         Offsets::new(|checkpoint| match checkpoint {
-            Checkpoint::RecoveryPoints => Some(self.recovery_point()),
+            Checkpoint::RecoveryPoints => {
+                Some(self.recovery_point()).filter(|_| !self.has_no_recovery_point())
+            }
             Checkpoint::LogStarts => Some(self.log_start_offset()).filter(|offset| *offset > 0),
             Checkpoint::HighWatermarks => Some(self.high_watermark()),
             Checkpoint::Cleaned => self.cleaned(),
@@ -255,7 +260,9 @@ impl PartitionHandle {
 
     /// What they said of it, until its log is opened.
     pub(crate) fn recall(&self, known: Offsets) {
-        self.set_recovery_point(known.get(Checkpoint::RecoveryPoints).unwrap_or(0));
+        let recovery_point = known.get(Checkpoint::RecoveryPoints);
+        self.no_recovery_point.store(recovery_point.is_none(), Ordering::Release);
+        self.set_recovery_point(recovery_point.unwrap_or(0));
         self.set_log_start(known.get(Checkpoint::LogStarts).unwrap_or(0));
         self.set_high_watermark(known.get(Checkpoint::HighWatermarks).unwrap_or(0));
         self.set_cleaned(known.get(Checkpoint::Cleaned).unwrap_or(-1));
@@ -300,6 +307,11 @@ impl PartitionHandle {
 
     pub(crate) fn set_opened(&self) {
         self.opened.store(true, Ordering::Release);
+        self.no_recovery_point.store(false, Ordering::Release);
+    }
+
+    pub(crate) fn has_no_recovery_point(&self) -> bool {
+        self.no_recovery_point.load(Ordering::Acquire)
     }
 
     pub(crate) fn is_truncating(&self) -> bool {

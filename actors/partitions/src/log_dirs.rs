@@ -125,11 +125,11 @@ impl LogDirState {
     }
 
     /// Below which offset the cleaner may have left gaps between segments of a log: below the recovery point, which is
-    /// checkpointed before it does, unless nobody knows of one, or Kafka was the last to write here.
-    pub(crate) fn gaps_below(&self, recovery_point: i64, cleaned: Option<i64>) -> i64 {
+    /// checkpointed before it does, unless the checkpoint has `no_line` of it, or Kafka was the last to write here.
+    pub(crate) fn gaps_below(&self, no_line: bool, cleaned: Option<i64>) -> i64 {
         match cleaned {
             _ if self.survival == Survival::Unknown => i64::MAX,
-            Some(_) if recovery_point == 0 => i64::MAX,
+            Some(_) if no_line => i64::MAX,
             Some(cleaned) => cleaned,
             None => 0,
         }

@@ -124,12 +124,13 @@ fn gaps_above_the_recovery_point_are_the_cleaners_only_where_somebody_else_wrote
     for kernel in [true, false] {
         let sim = with_log_on(kernel);
         let first = start(&sim.mount());
-        assert_eq!(first.gaps_below(7, Some(3)), i64::MAX, "perhaps Kafka's");
+        assert_eq!(first.gaps_below(false, Some(3)), i64::MAX, "perhaps Kafka's");
         recovered(&sim.mount());
         for crash in [Crash::Kill, Crash::PowerLoss] {
             sim.crash(crash);
             let next = start(&sim.mount());
-            assert_eq!(next.gaps_below(7, Some(3)), 3, "{kernel} {crash:?}");
+            assert_eq!(next.gaps_below(false, Some(3)), 3, "{kernel} {crash:?}");
+            assert_eq!(next.gaps_below(true, Some(3)), i64::MAX, "nobody knows its recovery point");
             recovered(&sim.mount());
         }
     }
@@ -263,13 +264,34 @@ fn a_log_that_was_never_compacted_is_not_presumed_to_be() {
                 sim.mount().create_dir_all(&log).unwrap();
                 sim.mount().sync_dir(Path::new(DIR)).unwrap();
                 let hosted = Hosted::new(RecentBatches::default());
-                hosted.insert(handle(&state));
+                let handle = handle(&state);
+                handle.set_opened();
+                hosted.insert(handle);
                 sim.set_budget(Some(ops));
                 let _ = state.write_checkpoints(&hosted, which);
                 sim.crash(crash);
                 let next = start(&sim.mount());
-                assert_eq!(next.known_of(&orders).get(Checkpoint::Cleaned), None, "{crash:?} {ops}");
+                assert_eq!(
+                    next.known_of(&orders).get(Checkpoint::Cleaned),
+                    None,
+                    "{crash:?} {ops}"
+                );
             }
         }
     }
+}
+
+/// A log that a follower began anew is durable up to 0 and says so: what is missing in it from then on is a loss.
+#[test]
+fn a_line_that_says_0_is_no_missing_line() {
+    let handle = handle(&Arc::new(start(&with_log().mount())));
+    let known = |point| Offsets::new(|of| (of == Checkpoint::RecoveryPoints).then_some(point)?);
+    for (point, none) in [(Some(0), false), (Some(5), false), (None, true)] {
+        handle.recall(known(point));
+        assert_eq!(handle.has_no_recovery_point(), none);
+        assert_eq!(handle.offsets().get(Checkpoint::RecoveryPoints), point);
+    }
+    handle.set_opened();
+    assert!(!handle.has_no_recovery_point());
+    assert_eq!(handle.offsets().get(Checkpoint::RecoveryPoints), Some(0));
 }

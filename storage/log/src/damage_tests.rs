@@ -129,10 +129,34 @@ fn no_end_of_a_log_hides_that_a_segment_between_others_is_gone_or_shorter() {
             let before_log_start = OpenOptions { log_start_offset: 24, ..found };
             let (log, _) = reopen(&disk, before_log_start).unwrap();
             assert_eq!(log.log_end_offset(), 36, "what was deleted anyway is not missed");
-            let (log, _) = reopen(&disk, OpenOptions { recovery_point: 0, ..found }).unwrap();
-            assert_eq!(log.log_end_offset(), if clean || writes_survived { 36 } else { ends });
+            let unknown = OpenOptions { recovery_point: 0, loss_accepted: true, ..found };
+            let (mut log, _) = reopen(&disk, unknown).unwrap();
+            assert_eq!(log.log_end_offset(), if clean { 36 } else { ends });
+            if clean {
+                continue;
+            }
+            fill(&mut log, 4, 2);
+            check(&log.view());
+            let end = log.close().unwrap().offset;
+            let (log, report) = reopen(&disk, options(false, end)).unwrap();
+            assert_eq!((log.log_end_offset(), report.removed_segments), (end, 0));
         }
     }
+}
+
+/// Segments that are not whole above the recovery point: where only the process ended, nobody knows why.
+#[test]
+fn what_nobody_accepts_the_loss_of_is_not_cut_where_only_the_process_ended() {
+    let disk = sim();
+    closed(&disk);
+    let file = disk.open(&segment(12), Open::ReadWrite).unwrap();
+    file.set_len(file.len().unwrap() - 5).unwrap();
+    let found = OpenOptions { writes_survived: true, ..options(false, 12) };
+    let opened = reopen(&disk, found);
+    let Err(error @ OpenError::CorruptSegment { .. }) = opened else { panic!("{opened:?}") };
+    assert!(error.to_string().contains("accept the loss by taking the partition's line out"));
+    let (log, _) = reopen(&disk, OpenOptions { loss_accepted: true, ..options(false, 0) }).unwrap();
+    assert_eq!(log.log_end_offset(), 21);
 }
 
 #[test]

@@ -30,7 +30,10 @@ pub enum OpenError {
     )]
     NoSegments { dir: PathBuf, recovery_point: i64 },
     /// Segments follow it, so that it was whole once.
-    #[error("{path:?} is whole up to position {position} only, and other segments follow it")]
+    #[error(
+        "{path:?} is whole up to position {position} only, and other segments follow it: restore the files, or accept the loss by \
+        taking the partition's line out of recovery-point-offset-checkpoint"
+    )]
     CorruptSegment { path: PathBuf, position: u64 },
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),

@@ -35,6 +35,9 @@ pub struct OpenOptions {
     /// And no truncation was cut short: the directory need not be synced, which can take long, before the log is used.
     pub truncated_whole: bool,
     pub recovery_point: i64,
+    /// No recovery point is known, as where a log was made since the last checkpoint, or its loss is accepted: it ends where it
+    /// is not whole any more. Else it is not opened where only the process ended, as nothing can be missing then.
+    pub loss_accepted: bool,
     /// Below it, or the recovery point, offsets may be missing between the segments of a compacted log. The recovery point alone
     /// says enough where it was checkpointed before each pass of the cleaner, as [`Log::compaction`] asks.
     pub gaps_below: i64,
@@ -163,9 +166,10 @@ impl Opening {
         for (index, base) in bases.iter().copied().enumerate() {
             let OpenOptions { clean, writes_survived, .. } = self.options;
             let to_recover = !clean && !writes_survived && index >= unsynced;
+            let to_cut = to_recover || (!clean && self.options.loss_accepted);
             if self.does_not_follow(base) {
                 self.check_committed(base)?;
-                if to_recover && index > unsynced {
+                if to_cut && index > unsynced {
                     return self.remove_segments(&bases[index..]);
                 }
             }
@@ -198,14 +202,14 @@ impl Opening {
             self.tail = Some(Tail { base, file: file.clone(), scanned });
             if invalid > 0 {
                 self.check_committed(i64::MAX)?;
-                if !last && !to_recover {
+                if !last && !to_cut {
                     let path = file.path().to_owned();
                     return Err(OpenError::CorruptSegment { path, position: whole });
                 }
                 file.set_len(whole)?;
                 file.sync_data()?;
             }
-            if to_recover && invalid > 0 {
+            if to_cut && invalid > 0 {
                 return self.remove_segments(&bases[index + 1..]);
             }
         }
@@ -377,7 +381,10 @@ impl Opening {
         let options = self.options;
         let (tail, exists) = match self.tail.take() {
             Some(tail) => (tail, true),
-            None => (self.first_segment(options.log_start_offset)?, false),
+            None => {
+                let end = self.read.map_or(options.log_start_offset, |read| read.offset);
+                (self.first_segment(end)?, false)
+            }
         };
         let Tail { base, file, mut scanned } = tail;
         // Room that it was given before the last stop is given back when it is closed.

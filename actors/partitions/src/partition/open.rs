@@ -141,26 +141,27 @@ async fn resume_role(cx: &mut Cx<PartitionActor>, handle: &PartitionHandle) {
 fn found(handle: &PartitionHandle) -> OpenOptions {
     let dir = handle.log_dir();
     let unsynced = dir.is_unsynced(&handle.path());
+    let no_line = handle.has_no_recovery_point();
+    let checkpointed = OpenOptions {
+        recovery_point: handle.recovery_point(),
+        gaps_below: dir.gaps_below(no_line, handle.cleaned()),
+        loss_accepted: no_line,
+        log_start_offset: handle.log_start_offset(),
+        high_watermark: handle.high_watermark(),
+        ..OpenOptions::default()
+    };
     if handle.was_opened() {
         return OpenOptions {
             clean: false,
             writes_survived: !unsynced,
             truncated_whole: !handle.is_truncating(),
-            recovery_point: handle.recovery_point(),
-            gaps_below: dir.gaps_below(handle.recovery_point(), handle.cleaned()),
-            log_start_offset: handle.log_start_offset(),
-            high_watermark: handle.high_watermark(),
-            ..OpenOptions::default()
+            ..checkpointed
         };
     }
     OpenOptions {
         clean: dir.clean,
         writes_survived: dir.survival == Survival::All && !unsynced,
-        recovery_point: handle.recovery_point(),
-        gaps_below: dir.gaps_below(handle.recovery_point(), handle.cleaned()),
-        log_start_offset: handle.log_start_offset(),
-        high_watermark: handle.high_watermark(),
-        ..OpenOptions::default()
+        ..checkpointed
     }
 }
 
