@@ -6,6 +6,7 @@
 mod gone;
 #[cfg(test)]
 mod tests;
+mod upgrade;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -244,8 +245,8 @@ impl Actor for ControllerActor {
 
     async fn handle(&mut self, cx: &mut Cx<Self>, msg: ControllerMsg) -> Outcome {
         match msg {
-            ControllerMsg::Request { request, reply, held: _held } => {
-                self.request(cx, *request, reply).await?;
+            ControllerMsg::Request { request, reply, held } => {
+                self.request(cx, *request, reply, held).await?;
             }
             ControllerMsg::Raft(event) => self.follow(cx, event).await?,
             ControllerMsg::Appended(result) => self.appended(result)?,
@@ -276,6 +277,7 @@ impl ControllerActor {
         cx: &mut Cx<Self>,
         request: ControllerRequest,
         reply: Reply<ControllerAnswer>,
+        held: Option<Held>,
     ) -> Outcome {
         if self.active.is_none() {
             reply.send(Err(Unavailable::NotController));
@@ -292,6 +294,10 @@ impl ControllerActor {
                 });
             }
             reply.send(Err(Unavailable::Overloaded));
+            return Ok(());
+        }
+        if let Some(level) = self.machine.quorum_upgrade(&request) {
+            self.ask_quorum(cx, level, request, reply, held);
             return Ok(());
         }
         let ticket = Ticket(self.next_ticket);

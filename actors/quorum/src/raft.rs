@@ -32,7 +32,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use log::{Log, LogConfig, SyncJob};
 use machines::consensus::{
-    Consensus, ConsensusConfig, Event, OffsetAndEpoch, ReplicaKey, Voter, VoterHistory, VoterSet,
+    Consensus, ConsensusConfig, Event, OffsetAndEpoch, Refusal, ReplicaKey, Voter, VoterChange,
+    VoterHistory, VoterSet,
 };
 use machines::metadata::MetadataVersion;
 use model::node_config::HostPort;
@@ -126,6 +127,14 @@ pub enum RaftMsg {
         values: Vec<Bytes>,
         reply: Reply<Result<i64, RaftError>>,
     },
+    /// From the controller that leads in this epoch: `kraft.version` is to have this level. Answers once that is appended, or why
+    /// it cannot be; `validate_only`: could it?
+    Upgrade {
+        epoch: i32,
+        level: i16,
+        validate_only: bool,
+        reply: Reply<Result<Option<Refusal>, RaftError>>,
+    },
     /// From the publisher: what the log says up to `id`. Answers when the snapshot is on the disk.
     WriteSnapshot {
         id: OffsetAndEpoch,
@@ -181,6 +190,7 @@ pub enum RaftMsg {
 runtime::messages!(RaftMsg {
     Subscribe,
     Append,
+    Upgrade,
     WriteSnapshot,
     Synced,
     SnapshotWritten,
@@ -351,6 +361,10 @@ impl Raft {
             RaftMsg::Append { epoch, base_offset, values, reply } => {
                 let appended = self.append(cx, epoch, base_offset, values).await?;
                 reply.send(appended);
+            }
+            RaftMsg::Upgrade { epoch, level, validate_only, reply } => {
+                self.upgrade(cx, epoch, VoterChange::Upgrade { level, validate_only }, reply)
+                    .await?;
             }
             RaftMsg::Synced { result } => {
                 self.syncing = false;

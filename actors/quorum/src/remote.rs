@@ -167,7 +167,7 @@ async fn send(
         Ask::ElectLeaders(request) => {
             exchange!(connection, limit, request, ElectLeaders, |r| elsewhere(r.error_code))
         }
-        Ask::UpdateFeatures { request, version } => {
+        Ask::UpdateFeatures { request, version, .. } => {
             exchange!(connection, limit, request, in version, UpdateFeatures, |r| elsewhere(
                 r.error_code
             ))

@@ -40,16 +40,21 @@ def under_ottla():
     return exercised(plan, ["kcat", "kafka-python"], "kafka")
 
 
-def shared_quorum(*kinds):
-    """Voters of both kinds. Each leader in turn is killed, is followed by one of the other kind, and comes back without its log."""
+def shared_quorum(*kinds, dynamic=False):
+    """
+    Voters of both kinds. Each leader in turn is killed, is followed by one of the other kind, and comes back without its log; where
+    the quorum is `dynamic` it is removed then, and added again.
+    """
     with contextlib.ExitStack() as stack:
         plan = {number: (kind, BOTH) for number, kind in enumerate(kinds, 1)}
-        made = stack.enter_context(Cluster(plan, **SESSION))
+        made = stack.enter_context(Cluster(plan, dynamic, **SESSION))
         rig = Rig(made, ["kcat"], stack)
         for _ in range(2):
             killed = quorum.succeeded(made)
             rig.gone(killed)
             rig.back_without_metadata(killed)
+            if dynamic:
+                quorum.left_and_joined(made, killed)
         quorum.described(made)
         said = rig.finish()
         return f"{said}, {quorum.same_metadata(made)} batches of metadata"

@@ -1,4 +1,5 @@
 """Clusters of Ottla and Kafka nodes, each started with the same server.properties whichever of both it is."""
+import base64
 import json
 import re
 import shutil
@@ -23,6 +24,7 @@ class Node:
         self.dirs = [self.home / "one", self.home / "two"]
         self.metadata = self.dirs[0] / "__cluster_metadata-0"
         self.properties = CACHE / f"mixed-{number}.properties"
+        self.directory = base64.urlsafe_b64encode(bytes([number]) * 16).decode().rstrip("=")
         self.running, self.runs = None, []
 
     def write(self, settings):
@@ -70,22 +72,29 @@ def ottla():
 
 
 class Cluster:
-    """`plan`: kind and roles of each node. All are ended with the `with` block."""
+    """
+    `plan`: kind and roles of each node; `dynamic`: the quorum keeps its voters in its log. All are ended with the `with` block.
+    """
 
-    def __init__(self, plan, **own):
+    def __init__(self, plan, dynamic=False, **own):
         run("cargo", "build", *brokers.RELEASE, limit=1800)
         self.nodes = {number: Node(number, *of) for number, of in plan.items()}
         self.voters = [node for node in self.nodes.values() if "controller" in node.roles]
         self.brokers = [node for node in self.nodes.values() if "broker" in node.roles]
+        addresses = {node: f"127.0.0.1:{node.controller}" for node in self.voters}
+        quorum, first = {"controller.quorum.voters": ",".join(f"{node.id}@{at}" for node, at in addresses.items())}, []
+        if dynamic:
+            quorum = {"controller.quorum.bootstrap.servers": ",".join(addresses.values())}
+            first = ["--initial-controllers", ",".join(f"{node.id}@{at}:{node.directory}" for node, at in addresses.items())]
         settings = {
-            "controller.quorum.voters": ",".join(f"{node.id}@127.0.0.1:{node.controller}" for node in self.voters),
+            **quorum,
             "default.replication.factor": 3, "offsets.topic.replication.factor": 3, "offsets.topic.num.partitions": 6,
             "min.insync.replicas": 2, "group.initial.rebalance.delay.ms": 0, "replica.lag.time.max.ms": 10_000,
             "metadata.log.max.record.bytes.between.snapshots": 4096, **brokers.NO_RETENTION, **brokers.dotted(own),
         }
         for node in self.nodes.values():
             node.write(settings)
-            node.format()
+            node.format(*first)
 
     def of(self, kind):
         """The first broker of this kind."""

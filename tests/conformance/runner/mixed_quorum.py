@@ -60,6 +60,16 @@ def succeeded(made):
     return leader
 
 
+def left_and_joined(made, voter):
+    """A voter is removed and added again, by Kafka's tool."""
+    asked = next(node for node in made.voters if node != voter)
+    removed = ["remove-controller", "--controller-id", voter.id, "--controller-directory-id", voter.directory]
+    tools.expect(tool(asked, *removed), f"Removed +KRaft controller {voter.id} with directory id {voter.directory}")
+    made.until(f"node {voter.id} to observe", lambda: re.search(rf'CurrentObservers:.*"id": {voter.id}\b', tool(asked, "describe", "--status")))
+    added = tool(asked, "--command-config", voter.properties, "add-controller")
+    tools.expect(added, f"Added controller {voter.id} with directory id {voter.directory}")
+
+
 def size(node):
     return sum(file.stat().st_size for file in node.metadata.glob("*.log"))
 

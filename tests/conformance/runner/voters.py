@@ -3,40 +3,83 @@ import contextlib
 import re
 
 from . import brokers, tools
-from .shell import CACHE, ROOT, run, wait_for
+from .shell import CACHE, ROOT, Beside, Failed, run, wait_for
 
 CLUSTER = "MkU3OEVBNTcwNTJENDM2Qg"
 OTTLA = ROOT / "target" / brokers.PROFILE / "ottla"
 
 
 class Node:
-    """One of a quorum whose first voter is node 1."""
+    """One of a quorum whose first voter is node 1, or whose voters are `fixed`."""
 
-    def __init__(self, number, port, controllers):
-        self.number, self.port = number, port
+    def __init__(self, number, controllers, fixed=False):
+        self.number, self.port = number, brokers.free_port()
         self.home = brokers.fresh(f"voters-{number}")
         self.properties = CACHE / f"voters-{number}.properties"
+        addresses = {each: f"127.0.0.1:{port}" for each, port in controllers.items()}
+        quorum, first = ("bootstrap.servers", addresses[1]), ["--standalone" if number == 1 else "--no-initial-controllers"]
+        if fixed:
+            quorum, first = ("voters", ",".join(f"{each}@{at}" for each, at in addresses.items())), []
         settings = {
             "node.id": number, "process.roles": "broker,controller", "controller.listener.names": "CONTROLLER",
-            "listeners": f"PLAINTEXT://127.0.0.1:{self.port},CONTROLLER://127.0.0.1:{controllers[number]}",
-            "controller.quorum.bootstrap.servers": f"127.0.0.1:{controllers[1]}", "log.dirs": self.home,
+            "listeners": f"PLAINTEXT://127.0.0.1:{self.port},CONTROLLER://{addresses[number]}",
+            f"controller.quorum.{quorum[0]}": quorum[1], "log.dirs": self.home,
         }
         self.properties.write_text("".join(f"{key}={value}\n" for key, value in settings.items()))
-        voters = "--standalone" if number == 1 else "--no-initial-controllers"
-        run(OTTLA, "format", "--cluster-id", CLUSTER, voters, "--properties", self.properties)
+        run(OTTLA, "format", "--cluster-id", CLUSTER, *first, "--properties", self.properties)
         self.directory = re.search(r"directory\.id=(\S+)", (self.home / "meta.properties").read_text())[1]
 
     def start(self):
-        command = [OTTLA, "start", "--console", "off", "--properties", self.properties]
-        return brokers.started(f"voters-{self.number}", command, self.port, self.home)
+        node = Beside(f"voters-{self.number}", OTTLA, "start", "--console", "off", "--properties", self.properties)
+        node.bootstrap = f"127.0.0.1:{self.port}"
+        return node
 
 
 def change():
+    """Of a quorum that was formatted with one voter, and of one whose voters were fixed."""
     run("cargo", "build", *brokers.RELEASE, limit=1800)
+    changed()
+    changed(fixed=True)
+
+
+def upgraded(nodes):
+    """A quorum of fixed voters becomes one whose voters change: `kafka-features upgrade`. What the real one says was asked of it."""
+    def features(*args, expect=0):
+        return tools.tool("features", nodes[1].bootstrap, *args, expect=expect)
+
+    failed_to = "Could not upgrade kraft.version to {0}. The update failed for all features since the following feature had an error: "
+    level = r"Feature: kraft.version\s.*FinalizedVersionLevel: {}\s"
+    tools.expect(features("describe"), level.format(0))
+    wrong = "Invalid update version 2 for feature kraft.version. Local controller [12] only supports versions 0-1"
+    tools.expect(features("upgrade", "--feature", "kraft.version=2", expect=1), failed_to.format(2) + wrong)
+    up = ["upgrade", "--feature", "kraft.version=1"]
+    alone = r"Invalid upgrade of kraft.version to KRAFT_VERSION_1 because not all of the voters support it"
+
+    def may_be_upgraded():
+        try:
+            return features(*up, "--dry-run")
+        except Failed as failed:
+            # A voter says who it is once it follows.
+            tools.expect(str(failed), failed_to.format(1) + alone)
+            return False
+
+    wait_for("both to say who they are", may_be_upgraded, nodes)
+    tools.expect(features("describe"), level.format(0))
+    for _ in range(2):
+        tools.expect(features(*up), "kraft.version was upgraded to 1.")
+    tools.expect(features("describe"), level.format(1))
+    down = "Invalid update version 0 for feature kraft.version. Can't downgrade the version of this feature."
+    tools.expect(features("downgrade", "--feature", "kraft.version=0", expect=1), down)
+
+
+def changed(fixed=False):
     controllers = {number: brokers.free_port() for number in (1, 2)}
-    one, two = (Node(number, brokers.free_port(), controllers) for number in (1, 2))
+    one, two = (Node(number, controllers, fixed) for number in (1, 2))
     with contextlib.ExitStack() as stack:
         nodes = [stack.enter_context(node.start()) for node in (one, two)]
+        wait_for("both to serve", lambda: brokers.serves(one.port) and brokers.serves(two.port), nodes)
+        if fixed:
+            upgraded(nodes)
 
         def quorum(*args, expect=0):
             out = tools.tool("metadata-quorum", nodes[0].bootstrap, *args, expect=expect)
@@ -49,8 +92,11 @@ def change():
             said = quorum("describe", "--status")
             return all(re.search(pattern, said) for pattern in patterns)
 
-        wait_for("the second to be observed", lambda: is_so(r'CurrentObservers: +\[{"id": 2'), nodes)
         as_second = ["--command-config", two.properties, "add-controller"]
+        if fixed:
+            tools.expect(quorum("remove-controller", "--controller-id", 2, "--controller-directory-id", two.directory),
+                         "Removed +KRaft controller 2 with directory id DIRECTORY-2")
+        wait_for("the second to be observed", lambda: is_so(r'CurrentObservers: +\[{"id": 2'), nodes)
         tools.expect(quorum(*as_second), f"Added controller 2 with directory id DIRECTORY-2 and endpoints: "
                      f"CONTROLLER://127.0.0.1:{controllers[2]}")
         voters = r"\[ReplicaKey\(id=1, directoryId=DIRECTORY-1\), ReplicaKey\(id=2, directoryId=DIRECTORY-2\)\]"

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use machines::controller::{ControllerReply, ControllerRequest};
+use machines::controller::{ControllerReply, ControllerRequest, QuorumVersion};
 use wire::{UpdateFeaturesRequest, UpdateFeaturesResponse};
 
 use super::{Api, RequestContext, forward};
@@ -22,7 +22,9 @@ impl Api for UpdateFeatures {
         request: UpdateFeaturesRequest,
     ) -> UpdateFeaturesResponse {
         let limit = forward::limit(&broker, request.timeout_ms);
-        let request = ControllerRequest::UpdateFeatures { request, version: cx.version };
+        let level = broker.quorum.status().kraft_version;
+        let quorum = QuorumVersion { level, answer: None };
+        let request = ControllerRequest::UpdateFeatures { request, version: cx.version, quorum };
         let asked = forward::ask(&broker, &cx, request, limit, |reply| match reply {
             ControllerReply::UpdateFeatures(response) => Some(response),
             _ => None,

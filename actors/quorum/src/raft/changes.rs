@@ -3,13 +3,13 @@
 use machines::consensus::{Event, Refusal, ReplicaKey, Role, Voter, VoterChange, VoterEndpoint};
 use machines::metadata::{KRAFT_VERSION, LevelRange};
 use model::ErrorCode;
-use runtime::{Cx, Outcome};
+use runtime::{Cx, Outcome, Reply};
 use wire::update_raft_voter_request::{KRaftVersionFeature, Listener as UpdateListener};
 use wire::{add_raft_voter_request as add, update_raft_voter_response as update};
 
-use super::Raft;
 use super::ask::{Lane, Question};
 use super::serve::Asker;
+use super::{Raft, RaftError};
 use crate::peer::PeerAnswer;
 use crate::rpc::QuorumResponse;
 
@@ -19,13 +19,13 @@ const MAX_LISTENERS: usize = 100;
 const MAX_ENDPOINT_BYTES: usize = 32 << 10;
 
 /// Who waits for a change.
-pub(super) struct ChangeAsker {
-    asker: Asker,
-    kind: Kind,
+pub(super) enum ChangeAsker {
+    Peer { asker: Asker, kind: Kind },
+    Controller(Reply<Result<Option<Refusal>, RaftError>>),
 }
 
 #[derive(Debug, Clone, Copy)]
-enum Kind {
+pub(super) enum Kind {
     Add,
     Remove,
     Update,
@@ -56,7 +56,7 @@ impl Raft {
             .or_else(|| self.no_endpoint(&endpoints));
         let ack_when_committed = request.ack_when_committed;
         let change = VoterChange::Add { key, endpoints, ack_when_committed };
-        self.change(cx, ChangeAsker { asker, kind: Kind::Add }, change, refusal).await
+        self.change(cx, ChangeAsker::Peer { asker, kind: Kind::Add }, change, refusal).await
     }
 
     pub(super) async fn serve_remove(
@@ -69,7 +69,7 @@ impl Raft {
         let refusal =
             self.refusal(request.cluster_id.as_ref(), None).or_else(|| nobody(key, "Remove"));
         let change = VoterChange::Remove { key };
-        self.change(cx, ChangeAsker { asker, kind: Kind::Remove }, change, refusal).await
+        self.change(cx, ChangeAsker::Peer { asker, kind: Kind::Remove }, change, refusal).await
     }
 
     pub(super) async fn serve_update(
@@ -94,7 +94,21 @@ impl Raft {
                 (!is_range).then_some(()).and_then(|()| refuse(ErrorCode::InvalidRequest, ""))
             });
         let change = VoterChange::Update { voter: Voter { key, endpoints, kraft_versions } };
-        self.change(cx, ChangeAsker { asker, kind: Kind::Update }, change, refusal).await
+        self.change(cx, ChangeAsker::Peer { asker, kind: Kind::Update }, change, refusal).await
+    }
+
+    pub(super) async fn upgrade(
+        &mut self,
+        cx: &mut Cx<Self>,
+        epoch: i32,
+        change: VoterChange,
+        reply: Reply<Result<Option<Refusal>, RaftError>>,
+    ) -> Outcome {
+        if !self.consensus.is_leader() || self.consensus.epoch() != epoch {
+            reply.send(Err(RaftError::NotLeader { epoch }));
+            return Ok(());
+        }
+        self.change(cx, ChangeAsker::Controller(reply), change, None).await
     }
 
     async fn change(
@@ -152,7 +166,11 @@ impl Raft {
     }
 
     pub(super) fn answer_change(&mut self, ticket: u64, refusal: Option<Refusal>) {
-        let Some(ChangeAsker { asker, kind }) = self.changes.remove(&ticket) else { return };
+        let (asker, kind) = match self.changes.remove(&ticket) {
+            Some(ChangeAsker::Peer { asker, kind }) => (asker, kind),
+            Some(ChangeAsker::Controller(reply)) => return reply.send(Ok(refusal)),
+            None => return,
+        };
         let code = refusal.as_ref().map_or(ErrorCode::None, |refusal| refusal.code);
         // Where the leader is another node, Kafka's message is empty.
         let own = || match code {

@@ -28,6 +28,11 @@ pub enum VoterChange {
     Update {
         voter: Voter,
     },
+    /// `kraft.version` is to have this level; `validate_only`: could it?
+    Upgrade {
+        level: i16,
+        validate_only: bool,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -114,6 +119,9 @@ impl Consensus {
                 self.change = Some(pending);
                 self.append_voters(&voters, effects);
             }
+            (Ok(_), VoterChange::Upgrade { level, validate_only }) => {
+                self.upgrade_asked(ticket, level, validate_only, effects);
+            }
             (Ok(voters), VoterChange::Update { voter }) => {
                 if self.kraft_version > 0 {
                     self.append_voters(&voters, effects);
@@ -132,6 +140,7 @@ impl Consensus {
             return Err(Refusal { code: ErrorCode::NotLeaderOrFollower, message: None });
         };
         let refused = match change {
+            VoterChange::Upgrade { .. } => return Ok(()),
             _ if self.change.is_some() => later("leader to handle previous voter change request"),
             _ if self.high_watermark.is_none_or(|offset| offset <= leader.epoch_start) => {
                 later("leader to establish HWM and fence previous voter changes")
@@ -167,7 +176,7 @@ impl Consensus {
                 let part = format!("is already part of the set of voters {all}.");
                 refuse(ErrorCode::DuplicateVoter, format!("The voter id for {key} {part}"))
             }
-            VoterChange::Add { .. } => Ok(voters.clone()),
+            VoterChange::Add { .. } | VoterChange::Upgrade { .. } => Ok(voters.clone()),
             VoterChange::Remove { key } => voters.without(*key).map_or_else(
                 || {
                     let from = format!("from the set of voters {}", show_all(voters));
@@ -283,6 +292,9 @@ impl Consensus {
         let stands = self.stands();
         let election = self.election_deadline(now);
         let is_alone = self.others().is_empty();
+        if let Role::Leader(leader) = &mut self.role {
+            leader.forget_unnamed(&self.voters);
+        }
         match &mut self.role {
             Role::Leader(leader) if is_alone => leader.watch_nobody(),
             Role::Leader(leader) => leader.watch(now, self.config.fetch_timeout),

@@ -32,6 +32,13 @@ struct Leader {
 
 impl Leader {
     fn of(voters: &[i32], kraft_version: i16) -> Leader {
+        let voters = VoterSet::new(voters.iter().map(|id| voter(*id)));
+        let mut history = VoterHistory::new(VoterSet::default());
+        history.begin_with(0, Some(voters), kraft_version);
+        Leader::with(history)
+    }
+
+    fn with(history: VoterHistory) -> Leader {
         let machine = Consensus::new(ConsensusConfig {
             local: voter(1),
             election_timeout: Duration::from_millis(1000),
@@ -41,9 +48,6 @@ impl Leader {
             fast_failover: false,
             jitter_seed: 1,
         });
-        let voters = VoterSet::new(voters.iter().map(|id| voter(*id)));
-        let mut history = VoterHistory::new(VoterSet::default());
-        history.begin_with(0, Some(voters), kraft_version);
         let mut leader = Leader { machine, end: 0, history };
         let state = Some(QuorumState { epoch: 0, leader_id: None, voted: Some(key(1)) });
         let log_end = OffsetAndEpoch::EMPTY;
@@ -257,4 +261,77 @@ fn voters_that_are_cut_off_again_never_were() {
     assert_eq!(history.before(7).offset, Some(5));
     history.truncate(5);
     assert_eq!(history.newest().voters, set(&[9]), "what was before 7 is forgotten");
+}
+
+/// A leader of voters that the settings name, of which nothing else is known.
+fn of_fixed(ids: &[i32]) -> Leader {
+    let named = |id: &i32| Voter {
+        key: ReplicaKey { id: *id, directory_id: Uuid::ZERO },
+        kraft_versions: LevelRange { min: 0, max: 0 },
+        ..voter(*id)
+    };
+    Leader::with(VoterHistory::new(VoterSet::new(ids.iter().map(named))))
+}
+
+fn upgrade(leader: &mut Leader, level: i16, validate_only: bool) -> (Option<ErrorCode>, String) {
+    let change = VoterChange::Upgrade { level, validate_only };
+    let effects = leader.step(at(20), Event::ChangeAsked { ticket: 7, change });
+    let message = effects.iter().find_map(|effect| match effect {
+        Effect::AnswerChange { refusal: Some(refusal), .. } => refusal.message.clone(),
+        _ => None,
+    });
+    (answered(&effects), message.unwrap_or_default())
+}
+
+#[test]
+fn fixed_voters_are_written_down_once_each_has_said_who_it_is() {
+    let mut leader = of_fixed(&[1, 2, 3]);
+    let update = |leader: &mut Leader, voter: Voter| {
+        let change = VoterChange::Update { voter };
+        answered(&leader.step(at(10), Event::ChangeAsked { ticket: 7, change }))
+    };
+    assert_eq!(update(&mut leader, voter(2)), Some(ErrorCode::None));
+    let why = "Invalid upgrade of kraft.version to KRAFT_VERSION_1 because not all of the voters support it";
+    let refused = (Some(ErrorCode::InvalidUpdateVersion), why.to_owned());
+    assert_eq!(upgrade(&mut leader, 1, false), refused, "the third has said nothing");
+    let old = Voter { kraft_versions: LevelRange { min: 0, max: 0 }, ..voter(3) };
+    assert_eq!(update(&mut leader, old), Some(ErrorCode::None));
+    assert_eq!(upgrade(&mut leader, 1, true), refused, "it does not speak it");
+    let mut moved = voter(3);
+    moved.endpoints[0].port = 1;
+    update(&mut leader, moved.clone());
+    let done = (Some(ErrorCode::None), String::new());
+    assert_eq!(upgrade(&mut leader, 0, false), done, "it is so");
+    assert_eq!(upgrade(&mut leader, 1, true), done);
+    assert_eq!((leader.machine.kraft_version(), leader.end), (0, 1), "only looked at");
+    assert_eq!(upgrade(&mut leader, 1, false), done);
+    assert_eq!((leader.machine.kraft_version(), leader.end), (1, 3));
+    let all = VoterSet::new([voter(1), voter(2), moved]);
+    assert_eq!(*leader.machine.voters(), all);
+    assert_eq!(upgrade(&mut leader, 1, false), done);
+    assert_eq!(leader.end, 3, "nothing twice");
+    assert_eq!(
+        answered(&leader.remove(at(21), 3)),
+        Some(ErrorCode::RequestTimedOut),
+        "uncommitted"
+    );
+    leader.commit(at(22));
+    let replicas = |leader: &Leader| match leader.machine.role() {
+        Role::Leader(leads) => leads.replicas().map(|(key, _)| key).collect::<Vec<_>>(),
+        role => panic!("{role:?}"),
+    };
+    assert_eq!(replicas(&leader), [key(2), key(3)], "by their directories alone");
+    let down = upgrade(&mut leader, 0, false);
+    assert_eq!(
+        down.1,
+        "Invalid upgrade of kraft.version from version KRAFT_VERSION_1 to KRAFT_VERSION_0 because the new version is a downgrade"
+    );
+    assert_eq!(answered(&leader.remove(at(23), 3)), None);
+    leader.commit(at(24));
+    assert_eq!(leader.ids(), [1, 2]);
+    let all = leader.history.before(3);
+    assert_eq!((all.kraft_version, all.voters.len()), (1, 3), "a snapshot that ends there");
+    leader.history.truncate(1);
+    let cut = leader.history.newest();
+    assert_eq!((cut.kraft_version, cut.offset), (0, None), "it never was");
 }

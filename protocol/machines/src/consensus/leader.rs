@@ -101,6 +101,11 @@ impl LeaderState {
         }
     }
 
+    /// What was known of voters by their ids alone is nobody's, now that their directories are known.
+    pub(super) fn forget_unnamed(&mut self, voters: &VoterSet) {
+        self.replicas.retain(|key, _| !key.directory_id.is_zero() || voters.is_voter(*key));
+    }
+
     fn forget_observers(&mut self, now: Now, voters: &VoterSet) {
         self.replicas.retain(|key, progress| voters.is_voter(*key) || progress.is_heard_of(now));
     }

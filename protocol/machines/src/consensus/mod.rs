@@ -9,6 +9,7 @@ mod hurry;
 mod leader;
 mod records;
 mod snapshots;
+mod upgrade;
 mod voters;
 
 #[cfg(test)]

@@ -63,7 +63,7 @@ struct World {
     random: u64,
     /// Nodes notice that the process of their leader is gone.
     fast: bool,
-    /// Voters come and go.
+    /// Voters come and go from the beginning; else once the quorum is upgraded.
     dynamic: bool,
     now: u64,
     nodes: Vec<Node>,
@@ -210,19 +210,26 @@ impl World {
         let before = all_before.iter().rev().find_map(|entry| entry.voters);
         let first = (1 << self.voters()) - 1;
         let bits = written.and_then(|at| log[at].voters).unwrap_or(first);
-        let directory = |index| match self.dynamic {
-            true => key(index),
-            false => ReplicaKey { directory_id: Uuid::ZERO, ..key(index) },
+        // A fixed quorum's log names its voters once it is upgraded.
+        let dynamic = self.dynamic || written.is_some();
+        let named = |index| match dynamic {
+            true => voter(key(index)),
+            false => Voter {
+                kraft_versions: LevelRange { min: 0, max: 0 },
+                ..voter(ReplicaKey { directory_id: Uuid::ZERO, ..key(index) })
+            },
         };
         let set = |bits: u16| {
-            let named = (0..self.nodes.len()).filter(move |index| bits & 1 << index != 0);
-            VoterSet::new(named.map(|index| voter(directory(index))))
+            let of_bits = (0..self.nodes.len()).filter(move |index| bits & 1 << index != 0);
+            VoterSet::new(of_bits.map(named))
         };
         VotersAt {
             voters: set(bits),
             offset: written.map(|at| at as i64).or(self.dynamic.then_some(-1)),
-            kraft_version: i16::from(self.dynamic),
-            before: written.map(|_| set(before.unwrap_or(first))).unwrap_or_default(),
+            kraft_version: i16::from(dynamic),
+            before: (written.filter(|_| self.dynamic || before.is_some()))
+                .map(|_| set(before.unwrap_or(first)))
+                .unwrap_or_default(),
         }
     }
 
@@ -303,7 +310,8 @@ impl World {
     }
 
     fn persist(&mut self, index: usize, state: QuorumState) {
-        let version = i16::from(self.dynamic);
+        let node = &self.nodes[index];
+        let version = node.machine.as_ref().map_or(0, Consensus::kraft_version);
         let node = &mut self.nodes[index];
         assert!(node.state.is_none_or(|old| old.epoch <= state.epoch), "an epoch went back");
         if let Some(voted) = state.voted {
@@ -384,7 +392,7 @@ impl World {
                 let stops = 1 + self.below(5000);
                 self.at(stops, one, Message::Stop { life: self.nodes[one].life });
             }
-            6 if self.dynamic => self.change_voters(other),
+            6 => self.change_voters(other),
             _ => self.propose(),
         }
     }
@@ -395,6 +403,10 @@ impl World {
                 continue;
             };
             let key = key(node);
+            if machine.kraft_version() == 0 {
+                self.upgrade(index);
+                continue;
+            }
             let change = if machine.voters().is_voter(key) {
                 VoterChange::Remove { key }
             } else {
@@ -403,6 +415,18 @@ impl World {
             };
             self.step(index, Event::ChangeAsked { ticket: 1_000, change });
         }
+    }
+
+    /// Some voters say who they are; once all have, their quorum is to be one whose voters change.
+    fn upgrade(&mut self, leader: usize) {
+        for node in 0..self.nodes.len() {
+            if self.below(3) > 0 {
+                let update = VoterChange::Update { voter: voter(key(node)) };
+                self.step(leader, Event::ChangeAsked { ticket: 1_000, change: update });
+            }
+        }
+        let upgrade = VoterChange::Upgrade { level: 1, validate_only: false };
+        self.step(leader, Event::ChangeAsked { ticket: 1_000, change: upgrade });
     }
 
     fn propose(&mut self) {
@@ -432,7 +456,7 @@ impl World {
     }
 }
 
-fn run(seed: u64, voters: usize, observers: usize) -> (usize, usize) {
+fn run(seed: u64, voters: usize, observers: usize) -> (usize, usize, bool) {
     let mut world = World::new(seed, voters, observers);
     world.run_until(TROUBLE_MS);
     (world.calm, world.cut) = (true, BTreeSet::new());
@@ -442,20 +466,23 @@ fn run(seed: u64, voters: usize, observers: usize) -> (usize, usize) {
     for (index, node) in world.nodes.iter().enumerate() {
         assert!(node.high_watermark > before as i64, "node {index} is left behind");
     }
-    (world.leaders.len(), world.committed.len())
+    let upgraded = !world.dynamic && world.committed.iter().any(|entry| entry.voters.is_some());
+    (world.leaders.len(), world.committed.len(), upgraded)
 }
 
 #[test]
 fn what_is_committed_stays_through_crashes_and_splits() {
-    let (mut leaders, mut committed) = (0, 0);
+    let (mut leaders, mut committed, mut upgrades) = (0, 0, 0);
     for seed in 0..60 {
         let voters = [3, 3, 4, 5, 2][seed as usize % 5];
         let observers = usize::from(seed % 3 == 0 || seed % 4 > 1);
         let run = std::panic::catch_unwind(|| run(seed, voters, observers));
-        let (led, kept) = run.unwrap_or_else(|_| panic!("seed {seed}: see above"));
+        let (led, kept, upgraded) = run.unwrap_or_else(|_| panic!("seed {seed}: see above"));
         leaders += led;
         committed += kept;
+        upgrades += usize::from(upgraded);
     }
     assert!(leaders > 250, "{leaders} elections were won: too few to mean much");
+    assert!(upgrades > 20, "{upgrades} quorums were upgraded: too few to mean much");
     assert!(committed > 5_000, "{committed} entries were committed: too few to mean much");
 }

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use model::ErrorCode;
 use wire::update_features_request::FeatureUpdateKey;
 use wire::update_features_response::UpdatableFeatureResult;
-use wire::{MetadataRecord, UpdateFeaturesRequest, UpdateFeaturesResponse};
+use wire::{MetadataRecord, NoOpRecord, UpdateFeaturesRequest, UpdateFeaturesResponse};
 
-use super::Controller;
 use super::configs::config_record;
+use super::{Controller, ControllerRequest};
+use crate::consensus::Refusal;
 use crate::metadata::{
     ConfigResource, ELIGIBLE_LEADER_REPLICAS_VERSION, Feature, FeatureError, KRAFT_VERSION,
     LevelRange, METADATA_VERSION, MIN_INSYNC_REPLICAS, MetadataVersion, feature_level,
@@ -30,6 +31,9 @@ pub enum FeatureUpdateError {
     MetadataVersion(i16),
     #[error("Unsupported metadata.version downgrade from {from} to {to}. {reason}")]
     MetadataDowngrade { from: i16, to: i16, reason: &'static str },
+    /// By the quorum, which keeps its own version.
+    #[error("{}", .0.message.as_deref().unwrap_or_else(|| .0.code.message()))]
+    Quorum(Refusal),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -50,24 +54,57 @@ pub enum Reason {
     DowngradeNotAsked,
     #[error("Can't downgrade to a newer version.")]
     NotADowngrade,
-    #[error("{0} is changed by the quorum itself, not by a record of the controller.")]
-    Quorum(&'static str),
+    #[error("Can't downgrade the version of this feature.")]
+    NoWayDown,
     #[error(transparent)]
     Level(#[from] FeatureError),
 }
 
 impl FeatureUpdateError {
     pub fn code(&self) -> ErrorCode {
-        ErrorCode::InvalidUpdateVersion
+        match self {
+            FeatureUpdateError::Quorum(refusal) => refusal.code,
+            _ => ErrorCode::InvalidUpdateVersion,
+        }
     }
 }
 
+/// What the quorum says of `kraft.version`, whose level it keeps itself.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct QuorumVersion {
+    pub level: i16,
+    /// None until it was asked for another level.
+    pub answer: Option<QuorumAnswer>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QuorumAnswer {
+    /// Of the leader that answered.
+    pub epoch: i32,
+    pub refusal: Option<Refusal>,
+}
+
 impl Controller {
+    /// The level of `kraft.version` that the quorum is to be asked for first, as nothing else stands against what is wanted.
+    pub fn quorum_upgrade(&self, request: &ControllerRequest) -> Option<i16> {
+        let ControllerRequest::UpdateFeatures { request, version, quorum } = request else {
+            return None;
+        };
+        let update =
+            request.feature_updates.iter().find(|update| update.feature == KRAFT_VERSION)?;
+        let is_upgrade = upgrade_type(update) == Some(UpgradeType::Upgrade);
+        // What another epoch's leader wrote may be void.
+        let is_asked = quorum.answer.as_ref().is_some_and(|answer| answer.epoch == self.epoch);
+        let allowed = || self.update_features(request, *version, quorum).1.error_code == 0;
+        (is_upgrade && !is_asked && allowed()).then_some(update.max_version_level)
+    }
+
     /// All or nothing.
     pub(super) fn update_features(
         &self,
         request: &UpdateFeaturesRequest,
         version: i16,
+        quorum: &QuorumVersion,
     ) -> (Vec<MetadataRecord>, UpdateFeaturesResponse) {
         let mut proposed: BTreeMap<&str, i16> = BTreeMap::new();
         for update in &request.feature_updates {
@@ -75,7 +112,7 @@ impl Controller {
         }
         let mut records = Vec::new();
         for update in &request.feature_updates {
-            if let Err(error) = self.update_feature(update, &proposed, &mut records) {
+            if let Err(error) = self.update_feature(update, &proposed, quorum, &mut records) {
                 let what =
                     "The update failed for all features since the following feature had an error";
                 let response = UpdateFeaturesResponse {
@@ -107,6 +144,7 @@ impl Controller {
         &self,
         update: &FeatureUpdateKey,
         proposed: &BTreeMap<&str, i16>,
+        quorum: &QuorumVersion,
         records: &mut Vec<MetadataRecord>,
     ) -> Result<(), FeatureUpdateError> {
         let (name, level) = (update.feature.as_str(), update.max_version_level);
@@ -120,7 +158,10 @@ impl Controller {
             return Err(invalid(Reason::Negative));
         }
         self.check_supported(name, level).map_err(invalid)?;
-        let current = self.image().feature_level(name);
+        let current = match name {
+            KRAFT_VERSION => quorum.level,
+            _ => self.image().feature_level(name),
+        };
         if level < current && upgrade == UpgradeType::Upgrade {
             return Err(invalid(Reason::DowngradeNotAsked));
         }
@@ -132,7 +173,17 @@ impl Controller {
             return Ok(());
         }
         if name == KRAFT_VERSION {
-            return Err(invalid(Reason::Quorum(KRAFT_VERSION)));
+            let refusal = quorum.answer.as_ref().and_then(|answer| answer.refusal.clone());
+            return match refusal.filter(|_| upgrade == UpgradeType::Upgrade) {
+                Some(refusal) => Err(FeatureUpdateError::Quorum(refusal)),
+                None if upgrade == UpgradeType::Upgrade => {
+                    // Raft writes it down itself. What the answer waits for stands behind that.
+                    records.push(MetadataRecord::NoOp(NoOpRecord::default()));
+                    Ok(())
+                }
+                None if level != current => Err(invalid(Reason::NoWayDown)),
+                None => Ok(()),
+            };
         }
         let feature = Feature::by_name(name).ok_or_else(|| {
             invalid(Reason::Level(FeatureError::Unknown { name: name.to_owned() }))

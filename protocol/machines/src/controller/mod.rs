@@ -32,6 +32,7 @@ use wire::{AbortTransactionRecord, MetadataRecord, NoOpRecord};
 use crate::metadata::{
     ConfigResource, MetadataImage, MetadataLoader, ReplayError, TopicImage, activation_records,
 };
+pub use features::{QuorumAnswer, QuorumVersion};
 use heartbeats::Heartbeats;
 pub use request::{ControllerReply, ControllerRequest, Permitted};
 

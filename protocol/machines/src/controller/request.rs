@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use model::Now;
 use wire::MetadataRecord;
 
-use super::{Controller, ControllerEvent, of_records};
+use super::{Controller, ControllerEvent, QuorumVersion, of_records};
 
 /// What the requester's rights cover.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,6 +70,7 @@ pub enum ControllerRequest {
     UpdateFeatures {
         request: wire::UpdateFeaturesRequest,
         version: i16,
+        quorum: QuorumVersion,
     },
     AssignReplicasToDirs(wire::AssignReplicasToDirsRequest),
 }
@@ -156,8 +157,8 @@ impl Controller {
                 (Vec::new(), Reply::ListPartitionReassignments(response))
             }
             Ask::ElectLeaders(request) => with(self.elect_leaders(&request), Reply::ElectLeaders),
-            Ask::UpdateFeatures { request, version } => {
-                with(self.update_features(&request, version), Reply::UpdateFeatures)
+            Ask::UpdateFeatures { request, version, quorum } => {
+                with(self.update_features(&request, version, &quorum), Reply::UpdateFeatures)
             }
             Ask::AssignReplicasToDirs(request) => {
                 with(self.assign_replicas_to_dirs(&request), Reply::AssignReplicasToDirs)
