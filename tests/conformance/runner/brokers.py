@@ -12,6 +12,13 @@ from .shell import CACHE, ROOT, Beside, Failed, run, wait_for
 # OTTLA_PROFILE=release judges what is shipped.
 PROFILE = os.environ.get("OTTLA_PROFILE", "debug")
 RELEASE = ["--release"] if PROFILE == "release" else []
+# In debug what `cargo test --workspace` has built: by itself each would be built anew, as its dependencies have other features then.
+SHARED = [] if RELEASE else ["--workspace"]
+
+
+def build(*targets):
+    """The node, and `targets`."""
+    run("cargo", "build", *(RELEASE + list(targets) if RELEASE else [*SHARED, "--all-targets"]), limit=1800)
 
 
 def free_port():
@@ -59,7 +66,7 @@ NO_RETENTION = {
 
 def ottla(name="ottla-data", home=None, dirs=(), descriptors=None, **own):
     """`home`: a directory of before, else a fresh one; `dirs`: log directories in it; settings with `_` for their dots."""
-    run("cargo", "build", *RELEASE, limit=1800)
+    build()
     home, port = home or fresh(name), free_port()
     command = [ROOT / "target" / PROFILE / "ottla", "start", "--data", home, "--listen", f"127.0.0.1:{port}",
                "--console", "off"]
@@ -134,7 +141,7 @@ def measured(target, *filters, **env):
     """What a test of this checkout, which starts nodes of its own, says that it measured or skipped."""
     env = {"OTTLA_FLIGHTS": str(install.flights()), **env}
     # In one thread: what is measured here should not wait for a neighbour.
-    said = run("cargo", "test", *RELEASE, "--test", target, "--", "--nocapture", "--test-threads", "1", *filters,
+    said = run("cargo", "test", *RELEASE, *SHARED, "--test", target, "--", "--nocapture", "--test-threads", "1", *filters,
                env=env, limit=1800)
     if not re.search(r"test result: ok\. [1-9]", said):
         raise Failed(f"{target}: no test is called {' '.join(filters)}\n{said[-1000:]}")

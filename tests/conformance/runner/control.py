@@ -18,7 +18,7 @@ class Node:
 
 class Cluster:
     def __init__(self):
-        run("cargo", "build", *brokers.RELEASE, limit=1800)
+        brokers.build()
         self.home = brokers.fresh("cluster-data")
         self.home.mkdir(parents=True)
         self.nodes = []

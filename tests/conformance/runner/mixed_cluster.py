@@ -77,7 +77,7 @@ class Cluster:
     """
 
     def __init__(self, plan, dynamic=False, **own):
-        run("cargo", "build", *brokers.RELEASE, limit=1800)
+        brokers.build()
         self.nodes = {number: Node(number, *of) for number, of in plan.items()}
         self.voters = [node for node in self.nodes.values() if "controller" in node.roles]
         self.brokers = [node for node in self.nodes.values() if "broker" in node.roles]

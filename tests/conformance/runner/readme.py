@@ -85,7 +85,7 @@ def ends_in_order(node, line):
 
 def commands():
     install.kcat()
-    run("cargo", "build", *brokers.RELEASE, "--bins", "--examples", limit=1800)
+    brokers.build("--bins", "--examples")
     lines = [line for line in blocks()[0] if not line.startswith(NOT_RUN)]
     kinds = {kind: [line for line in lines if re.match(pattern, line)] for kind, pattern in KINDS.items()}
     place = Place()

@@ -37,7 +37,7 @@ class Node:
 
 def change():
     """Of a quorum that was formatted with one voter, and of one whose voters were fixed."""
-    run("cargo", "build", *brokers.RELEASE, limit=1800)
+    brokers.build()
     changed()
     changed(fixed=True)
 
