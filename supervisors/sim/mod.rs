@@ -43,7 +43,7 @@ use model::node_config::NodeConfig;
 pub use disk::{Crash, Fault as DiskFault, FaultKind as DiskFaultKind};
 pub use machines::metadata::MetadataImage;
 pub use runtime::sim::*;
-pub use view::{QuorumView, ReplicaView, View};
+pub use view::{HeldReplica, QuorumView, ReplicaView, View};
 
 use crate::Node;
 use crate::config::{self, ConfigErrors};

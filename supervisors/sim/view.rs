@@ -21,6 +21,10 @@ pub struct QuorumView {
     pub high_watermark: i64,
 }
 
+/// A replica that may be looked at also when its node hosts it no more, or has ended: it is then as it was last.
+#[derive(Debug, Clone)]
+pub struct HeldReplica(Arc<PartitionHandle>);
+
 /// One replica on a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReplicaView {
@@ -47,13 +51,23 @@ impl View {
     }
 
     pub fn replica(&self, topic: &str, partition: i32) -> Option<ReplicaView> {
-        self.0.shared().hosted.get(topic, partition).map(|handle| ReplicaView::of(&handle))
+        self.hold(topic, partition).map(|replica| replica.view())
+    }
+
+    pub fn hold(&self, topic: &str, partition: i32) -> Option<HeldReplica> {
+        self.0.shared().hosted.get(topic, partition).map(HeldReplica)
     }
 
     /// All replicas, sorted by topic and partition.
     pub fn replicas(&self) -> Vec<(TopicPartition, ReplicaView)> {
         let all = self.0.shared().hosted.all().into_iter();
         all.map(|handle| (handle.topic_partition.clone(), ReplicaView::of(&handle))).collect()
+    }
+}
+
+impl HeldReplica {
+    pub fn view(&self) -> ReplicaView {
+        ReplicaView::of(&self.0)
     }
 }
 

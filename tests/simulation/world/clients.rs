@@ -106,19 +106,28 @@ async fn produce(tools: Tools, number: u8) {
     while !tools.story.is_calm() {
         // Also records that are batches of their own.
         let count = if random.below(2) == 0 { 1 } else { AT_ONCE };
-        produce_some(&tools, &producer, number, next..next + count).await;
+        // Some lie in several blocks of the disk, so that what a power loss leaves of them begins well.
+        let width = if random.below(4) == 0 { 1 + random.below(1500) as usize } else { 1 };
+        produce_some(&tools, &producer, number, next..next + count, width).await;
         next += count;
         tools.sleep_ms(random.below(60)).await;
     }
 }
 
 /// What is not acknowledged may be there or not.
-async fn produce_some(tools: &Tools, producer: &Producer, number: u8, numbers: Range<usize>) {
+async fn produce_some(
+    tools: &Tools,
+    producer: &Producer,
+    number: u8,
+    numbers: Range<usize>,
+    width: usize,
+) {
     let name = char::from(b'a' + number);
     let mut deliveries = Vec::new();
     for number in numbers {
         let value = format!("{name}-{number}");
-        let record = ProducerRecord::to(TOPIC).key(number.to_string()).value(value.clone());
+        let key = format!("{number:0width$}");
+        let record = ProducerRecord::to(TOPIC).key(key).value(value.clone());
         deliveries.push((value, producer.send(record).await));
     }
     for (value, delivery) in deliveries {

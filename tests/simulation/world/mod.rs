@@ -46,6 +46,8 @@ struct Shape {
     hasty: bool,
     /// The voters are kept in the metadata log, and come and go.
     dynamic: bool,
+    /// Nobody is taken for dead before a time is over: elections are by chance, and two may stand at once.
+    patient: bool,
 }
 
 impl Shape {
@@ -58,6 +60,7 @@ impl Shape {
             fetchers: 1 + random.below(2),
             dynamic: random.below(3) == 0,
             hasty: random.below(2) == 0,
+            patient: random.below(3) == 0,
         }
     }
 
@@ -84,6 +87,9 @@ impl Shape {
         );
         if self.synced {
             settings += "\"log.flush.interval.messages\" = 1\n";
+        }
+        if self.patient {
+            settings += "\"ottla.failover.fast\" = false\n";
         }
         if self.hasty {
             settings += "\"controller.quorum.election.timeout.ms\" = 200\n\

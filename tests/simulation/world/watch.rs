@@ -6,7 +6,7 @@ use std::sync::Arc;
 use machines::metadata::{PartitionRegistration, TopicImage};
 use model::Uuid;
 use model::topic::CONSUMER_OFFSETS;
-use ottla::sim::{Cluster, MetadataImage, View};
+use ottla::sim::{Cluster, HeldReplica, MetadataImage, View};
 
 use super::story::Story;
 use super::{PARTITIONS, REPLICAS, TOPIC};
@@ -31,6 +31,8 @@ pub struct Watch {
     quorum: BTreeMap<i32, i32>,
     /// By node and partition: leader epoch and high watermark of a replica that led at the last look.
     led: BTreeMap<(i32, i32), (i32, i64)>,
+    /// By node and partition, those of the last look: a leader may move its high watermark, answer, and be gone within one tick.
+    held: BTreeMap<(i32, i32), HeldReplica>,
     /// How far the metadata log was known to reach when each node was last seen down: its process registers behind that.
     down_at: BTreeMap<i32, i64>,
 }
@@ -46,12 +48,16 @@ impl Watch {
             claims: BTreeMap::new(),
             quorum: BTreeMap::new(),
             led: BTreeMap::new(),
+            held: BTreeMap::new(),
             down_at: BTreeMap::new(),
         }
     }
 
     pub fn look(&mut self, cluster: &mut Cluster) {
         self.story.set_now_ms(cluster.world.now().as_millis() as u64);
+        for ((_, partition), replica) in &self.held {
+            self.story.committed(*partition, replica.view().high_watermark);
+        }
         let members = cluster.members();
         for (id, node) in members {
             match cluster.view(id) {
@@ -67,6 +73,7 @@ impl Watch {
                     }
                     self.read_to.remove(&id);
                     self.led.retain(|(node, _), _| *node != id);
+                    self.held.retain(|(node, _), _| *node != id);
                 }
             }
         }
@@ -176,7 +183,10 @@ impl Watch {
 
     fn replica(&mut self, id: i32, view: &View, partition: i32) {
         let before = self.led.remove(&(id, partition));
-        let Some(found) = view.replica(TOPIC, partition) else { return };
+        self.held.remove(&(id, partition));
+        let Some(held) = view.hold(TOPIC, partition) else { return };
+        let found = held.view();
+        self.held.insert((id, partition), held);
         // Whoever led in this tick may lead no more, and no follower has heard of more than was committed.
         self.story.committed(partition, found.high_watermark);
         if !found.leads {
