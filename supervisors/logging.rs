@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
 
+use crate::lines;
 use runtime::{LogLevel, Loggers, NoLogLevel};
 use tracing::subscriber::Interest;
 use tracing::{Metadata, Subscriber};
@@ -58,7 +59,7 @@ pub fn loggers(text: &str) -> Result<Loggers, LoggingError> {
 /// Has what the loggers let through written to stderr.
 pub fn write_to_stderr(loggers: Loggers) {
     let in_colour = std::io::stderr().is_terminal();
-    let lines = tracing_subscriber::fmt::layer().with_ansi(in_colour).with_writer(std::io::stderr);
+    let lines = tracing_subscriber::fmt::layer().with_ansi(in_colour).with_writer(|| &*lines::ERR);
     // It would say so on stderr, and panic where that is what is closed.
     let lines = lines.log_internal_errors(false);
     tracing_subscriber::registry().with(LevelsOf(loggers)).with(lines).init();

@@ -10,7 +10,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let cli = ottla::cli::Cli::parse();
-    match logging::loggers(&std::env::var(logging::VARIABLE).unwrap_or_default()) {
+    let ended = match logging::loggers(&std::env::var(logging::VARIABLE).unwrap_or_default()) {
         Ok(loggers) => {
             logging::write_to_stderr(loggers.clone());
             ottla::run::run(cli, &loggers)
@@ -19,5 +19,7 @@ fn main() -> ExitCode {
             ottla::run::complain(format_args!("{error}"));
             ExitCode::FAILURE
         }
-    }
+    };
+    ottla::run::last_words();
+    ended
 }

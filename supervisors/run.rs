@@ -14,6 +14,7 @@ use crate::cli::{self, Cli, Command};
 use crate::config::{self, ConfigErrors};
 use crate::console::{Console, FetchError, draw, fetch_tree};
 use crate::dump_log::{self, DumpError};
+use crate::lines;
 use crate::node::{self, DirectoriesError, Node, StartError, format_for};
 
 /// How long threads may take to end after everything has stopped.
@@ -69,14 +70,20 @@ pub fn run(cli: Cli, loggers: &Loggers) -> ExitCode {
     }
 }
 
-/// To who listens: nothing ends because the other end of a pipe is closed.
+/// To who listens: nothing ends or waits because nobody does.
 fn say(line: std::fmt::Arguments<'_>) {
-    let _ = writeln!(std::io::stdout(), "{line}");
+    let _ = (&*lines::OUT).write_all(format!("{line}\n").as_bytes());
 }
 
 /// As [`say`], of what is wrong.
 pub fn complain(line: std::fmt::Arguments<'_>) {
-    let _ = writeln!(std::io::stderr(), "ottla: {line}");
+    let _ = (&*lines::ERR).write_all(format!("ottla: {line}\n").as_bytes());
+}
+
+/// Waits until all that was said is written; where nobody reads it, for some seconds.
+pub fn last_words() {
+    lines::OUT.written();
+    lines::ERR.written();
 }
 
 fn real_world(sizes: BulkheadSizes) -> Result<(Bulkheads, World), RunError> {

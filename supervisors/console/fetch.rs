@@ -40,7 +40,6 @@ pub fn fetch_tree(console: &HostPort) -> Result<Vec<ActorTree>, FetchError> {
 }
 
 /// HTTP/1.0, so that the answer ends with the connection and is not chunked.
-#[expect(clippy::disallowed_types, reason = "a command for people, outside of any node's world")]
 fn get(console: &HostPort, path: &str) -> std::io::Result<String> {
     let mut stream = connect(console)?;
     stream.set_read_timeout(Some(TIMEOUT))?;

@@ -5,12 +5,14 @@ use crate::cluster::{NODES, cluster_file};
 use crate::commands::{get, is_foreign, words};
 use crate::flights::{self, digest};
 use crate::node::{self, Node, free_address};
+use crate::raw::{Bytes, Connection};
 use crate::requests;
 use rdkafka::consumer::Consumer;
 use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::thread;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
@@ -113,6 +115,46 @@ fn a_process_that_nobody_hears_serves_and_stops_all_the_same() {
     let status = child.wait().expect("a child");
     assert!(status.success(), "{status}");
     assert_closed_in_order(&home);
+}
+
+/// `ottla start 2>&1 | less`: more is said than a pipe holds.
+#[test]
+fn a_process_whose_words_nobody_reads_serves_and_stops_all_the_same() {
+    const SAID: usize = 1_500;
+    if is_foreign("a_process_whose_words_nobody_reads_serves_and_stops_all_the_same") {
+        return;
+    }
+    let _turn = node::turn();
+    for is_read_at_last in [false, true] {
+        let (home, address) = (TempDir::new().expect("a temporary directory"), free_address());
+        let mut command = node::start_command(&address.to_string(), &home.path().join("data"));
+        command.args(["--set", "default.replication.factor=3"]);
+        let mut child = command.spawn().expect("ottla");
+        let begin = Instant::now();
+        while !Connection::try_open(address).is_some_and(|mut c| c.is_served()) {
+            assert!(begin.elapsed() < LIMIT, "it does not serve: {:?}", child.try_wait());
+        }
+        let mut client = Connection::open(address);
+        for n in 0..SAID {
+            // It cannot be created, which is said.
+            let topic = Bytes::new().i32(1).string(&format!("unread-{n:0200}")).done();
+            client.ask(requests::METADATA, 1, &topic).body();
+        }
+        let said = child.stderr.take().expect("a pipe");
+        let reader = is_read_at_last.then(|| thread::spawn(|| std::io::read_to_string(said)));
+        node::ask_to_stop(&child);
+        let status = child.wait().expect("a child");
+        assert!(status.success(), "{status}");
+        let Some(reader) = reader else { continue };
+        let said = reader.join().expect("a thread").expect("text");
+        let heard = said.lines().filter(|line| line.contains("unread-")).count();
+        let lost = said.lines().filter_map(|line| {
+            line.strip_prefix("ottla: ")?.strip_suffix(" lines are lost here: nobody read them")
+        });
+        let lost: usize = lost.map(|count| count.parse::<usize>().expect("a number")).sum();
+        eprintln!("MEASURED: {heard} of {SAID} lines are heard, {lost} are told as lost");
+        assert!(heard < SAID && heard + lost >= SAID, "{heard} are heard, {lost} lost");
+    }
 }
 
 /// One of three is no quorum: it waits, and shows what it waits for.
