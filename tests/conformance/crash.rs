@@ -66,11 +66,29 @@ fn commit(consumer: &BaseConsumer, journal: &mut Journal) {
     }
 }
 
-fn wait_for(what: &str, reached: impl Fn() -> bool) {
+fn wait_for(what: &str, mut reached: impl FnMut() -> bool) {
     let begin = Instant::now();
     while !reached() {
         assert!(begin.elapsed() < LIMIT, "waited for {what}");
         thread::park_timeout(Duration::from_millis(1));
+    }
+}
+
+/// A record that is no flight.
+const PROBE: &str = "is there anybody?";
+
+fn is_flight(received: &Received) -> bool {
+    received.flight.value != PROBE
+}
+
+/// Returns when each partition has taken a record.
+fn take_records(node: &Node, topic: &str) {
+    let mut connection = node.connect();
+    let probe = crate::batch::of(&[PROBE.as_bytes()]).bytes();
+    for partition in 0..PARTITIONS {
+        wait_for("an acknowledgement", || {
+            requests::produce(&mut connection, topic, partition, &probe).error == 0
+        });
     }
 }
 
@@ -108,13 +126,17 @@ fn nothing_acknowledged_is_lost_and_nothing_is_there_twice() {
             let acknowledged = &producer.context().acknowledged;
             wait_for("acknowledgements", || acknowledged.load(Ordering::Relaxed) >= enough);
             assert!(!producing.is_finished(), "killed too late to matter");
-            let took = node.kill_and_restart();
+            let answers = node.kill_and_restart();
+            let begin = Instant::now();
+            take_records(&node, &topic);
+            let serves = answers + begin.elapsed();
             eprintln!(
-                "MEASURED: killed after {enough} acknowledgements, serves again after {took:?}"
+                "MEASURED: killed after {enough} acknowledgements, answers after {answers:?}, serves again after {serves:?}"
             );
         }
         producing.join().expect("the producer");
-        wait_for("readers", || progress.count() >= flights.len());
+        let probes = KILLED_AFTER_TENTHS.len() * PARTITIONS as usize;
+        wait_for("readers", || progress.count() >= flights.len() + probes);
         progress.done.store(true, Ordering::Relaxed);
         readers.map(|reader| reader.join().expect("a reader"))
     });
@@ -123,7 +145,8 @@ fn nothing_acknowledged_is_lost_and_nothing_is_there_twice() {
 }
 
 fn assert_whole(node: &Node, topic: &str, flights: &[Flight], journals: [Journal; 3]) {
-    let kept = clients::read_topic(&node.bootstrap(), topic);
+    let mut kept = clients::read_topic(&node.bootstrap(), topic);
+    kept.retain(is_flight);
     assert_eq!(digest(kept.iter().map(|r| &r.flight)), digest(flights), "what the topic holds");
     let mut committed = BTreeMap::new();
     let mut received = Vec::new();
@@ -134,6 +157,7 @@ fn assert_whole(node: &Node, topic: &str, flights: &[Flight], journals: [Journal
             *highest = offset.max(*highest);
         }
     }
+    received.retain(is_flight);
     let mut received = in_order(received);
     let all = received.len();
     received.dedup_by_key(|r| (r.partition, r.offset));

@@ -212,6 +212,11 @@ impl Node {
         self.process.as_ref().map(|process| process.home.path().join("data"))
     }
 
+    /// Where the controller of a node of the test's own listens.
+    pub fn controller(&self) -> SocketAddr {
+        SocketAddr::new(self.address.ip(), self.address.port() + 1)
+    }
+
     pub fn connect(&self) -> Connection {
         Connection::open(self.address)
     }

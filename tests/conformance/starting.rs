@@ -1,11 +1,12 @@
 //! A start with nothing there; and starts that must be refused, with a message that names what is wrong.
 
 use crate::batch;
-use crate::node::{Node, failing_start, free_address, start_command};
+use crate::node::{Node, ended, failing_start, free_address, start_command};
 use crate::raw::{Answer, Bytes};
 use crate::requests::{self, METADATA};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::{self, Permissions};
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -115,9 +116,57 @@ fn a_node_that_is_told_to_stop_while_it_starts_leaves_the_checkpoints() {
 fn a_port_in_use_is_named() {
     let Some(node) = Node::start_own("a_port_in_use_is_named") else { return };
     let home = home();
-    let (status, said) = failing_start(&node.bootstrap(), &home.path().join("data"), &[]);
+    let data = home.path().join("data");
+    let taken = node.address;
+    // The controller's is the next.
+    let beside = SocketAddr::new(taken.ip(), taken.port() - 1);
+    for listen in [taken, beside] {
+        let (status, said) = failing_start(&listen.to_string(), &data, &[]);
+        assert!(!status.success());
+        assert_refused(&said, &[&taken.to_string(), "in use"]);
+    }
+    let (console, data) = (taken.to_string(), data.to_string_lossy());
+    let args = ["start", "--listen", &free_address().to_string(), "--data", &data];
+    let args = [&args[..], &["--console", &console]].concat();
+    let (status, said) = ended(&args.into_iter().map(str::to_owned).collect::<Vec<_>>());
     assert!(!status.success());
-    assert_refused(&said, &[&node.bootstrap(), "in use"]);
+    assert_refused(&said, &[&console, "in use", "--console off"]);
+}
+
+/// The ports that a process listens on.
+fn listened_on(pid: u32) -> Vec<u16> {
+    let table = fs::read_to_string(format!("/proc/{pid}/net/tcp")).expect("its sockets");
+    let files = fs::read_dir(format!("/proc/{pid}/fd")).expect("its descriptors");
+    let links = files.filter_map(|file| fs::read_link(file.ok()?.path()).ok());
+    let own: Vec<String> = links.map(|link| link.to_string_lossy().into_owned()).collect();
+    let mut ports = Vec::new();
+    for socket in table.lines().skip(1) {
+        let fields: Vec<&str> = socket.split_whitespace().collect();
+        const LISTEN: &str = "0A";
+        if fields[3] == LISTEN && own.contains(&format!("socket:[{}]", fields[9])) {
+            let port = fields[1].rsplit(':').next().expect("a port");
+            ports.push(u16::from_str_radix(port, 16).expect("a port"));
+        }
+    }
+    ports.sort_unstable();
+    ports
+}
+
+#[test]
+fn the_console_is_where_it_is_told_to_be_or_nowhere() {
+    let Some(node) = Node::start_own("the_console_is_where_it_is_told_to_be_or_nowhere") else {
+        return;
+    };
+    let served = [node.address.port(), node.controller().port()];
+    assert_eq!(listened_on(node.pid().expect("a process")), served, "--console off");
+    let (home, address, console) = (home(), free_address(), free_address());
+    let data = home.path().join("data").to_string_lossy().into_owned();
+    let (listen, at) = (address.to_string(), console.to_string());
+    let args = ["start", "--listen", &listen, "--data", &data, "--console", &at];
+    let node = Node::start_by(home, address, args.map(str::to_owned).to_vec());
+    let mut served = [node.address.port(), node.controller().port(), console.port()];
+    served.sort_unstable();
+    assert_eq!(listened_on(node.pid().expect("a process")), served);
 }
 
 #[test]

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use ottla::Node;
 use ottla::client::{ConsumerConfig, NewTopic, ProducerConfig, ProducerRecord, Start};
+use ottla::runtime::{Actor, ActorTree, Cx, Failure, Outcome, Reply, messages};
 use shout::Shout;
 
 const LIMIT: Duration = Duration::from_secs(20);
@@ -42,6 +43,66 @@ async fn an_actor_reads_one_topic_and_writes_another() {
     shouted.sort();
     expected.sort();
     assert!(shouted == expected, "{} records came out", shouted.len());
+    node.stop().await;
+}
+
+struct Fragile;
+
+enum FragileMsg {
+    Fail,
+    Answer(Reply<()>),
+}
+
+messages!(FragileMsg { Fail, Answer });
+
+impl Actor for Fragile {
+    const KIND: &'static str = "fragile";
+    type Msg = FragileMsg;
+    type Args = ();
+
+    async fn start(_: &mut Cx<Self>, (): ()) -> Result<Self, Failure> {
+        Ok(Fragile)
+    }
+
+    async fn handle(&mut self, _: &mut Cx<Self>, msg: FragileMsg) -> Outcome {
+        match msg {
+            FragileMsg::Fail => panic!("a bug of the user's"),
+            FragileMsg::Answer(reply) => reply.send(()),
+        }
+        Ok(())
+    }
+}
+
+fn restarts(actor: &ActorTree) -> u64 {
+    actor.restarts + actor.children.iter().map(restarts).sum::<u64>()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_actor_that_panics_is_back_under_extensions_and_nothing_else_went() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::builder().quick(dir.path(), "127.0.0.1:0", &[]).start().await.unwrap();
+    let admin = node.client().unwrap().admin();
+    admin.create_topic(NewTopic::new("beside").partitions(3)).await.unwrap();
+    let fragile = node.extend::<Fragile>("fragile", ()).await.unwrap();
+    fragile.send(FragileMsg::Fail).await.unwrap();
+    let deadline = node.world().mono() + LIMIT;
+    loop {
+        let (reply, answer) = Reply::new();
+        // What waited behind the message that failed is dropped with it.
+        if fragile.send(FragileMsg::Answer(reply)).await.is_ok() && answer.get().await.is_ok() {
+            break;
+        }
+        assert!(node.world().mono() < deadline, "it does not come back");
+        tokio::task::yield_now().await;
+    }
+    let tree = node.tree().await;
+    let rooms = tree.iter().flat_map(|node| &node.children);
+    let (extensions, others): (Vec<_>, Vec<_>) = rooms.partition(|room| room.name == "extensions");
+    let [found] = &extensions[0].children[..] else { panic!("{extensions:?}") };
+    assert_eq!((&*found.name, &*found.kind, &*found.status), ("fragile", "fragile", "running"));
+    assert_eq!(found.restarts, 1);
+    assert!(found.last_failure.as_ref().is_some_and(|why| why.contains("a bug of the user's")));
+    assert_eq!(others.iter().map(|room| restarts(room)).sum::<u64>(), 0, "{others:?}");
     node.stop().await;
 }
 
