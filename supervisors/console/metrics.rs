@@ -77,6 +77,10 @@ pub const BUDGETS: &[Budget] = &[
     },
     Budget { name: "waiting-polls", meaning: "Fetches that wait for records (as much again)." },
     Budget {
+        name: "cluster-answers",
+        meaning: "Answers to Metadata of more than 64 KiB until they are encoded (as much again).",
+    },
+    Budget {
         name: "controller-request-memory",
         meaning: "As request-memory, of the controller's listeners.",
     },

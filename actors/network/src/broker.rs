@@ -84,6 +84,8 @@ pub struct Broker {
     pub(crate) large_bodies: Credits,
     /// For building and encoding an answer that becomes large: one at a time.
     pub(crate) large_answers: Credits,
+    /// What answers about the cluster may take together until they are encoded, in bytes.
+    pub(crate) cluster_answers: Credits,
     /// What such values may take together, in bytes.
     pub(crate) decoded_memory: Credits,
     /// What fetches may keep while they wait for records, in bytes.
@@ -114,9 +116,11 @@ impl Broker {
         let [large_batches, large_bodies, large_answers] = [(); 3].map(|()| Credits::new(1));
         let decoded_memory = Credits::new(limits.request_memory);
         parts.world.registry().show_credits(decoded, &decoded_memory);
+        let cluster_answers = Credits::new(limits.request_memory);
         let waiting_polls = Credits::new(limits.request_memory);
         if parts.role == ListenerKind::Broker {
             parts.world.registry().show_credits("waiting-polls", &waiting_polls);
+            parts.world.registry().show_credits("cluster-answers", &cluster_answers);
         }
         Arc::new(Broker {
             limits,
@@ -127,6 +131,7 @@ impl Broker {
             large_batches,
             large_bodies,
             large_answers,
+            cluster_answers,
             decoded_memory,
             waiting_polls,
             cold_reads: ColdReads::new(parts.world.clone()),

@@ -15,6 +15,7 @@ use wire::delete_records_response::{DeleteRecordsPartitionResult, DeleteRecordsT
 use wire::{DeleteRecordsRequest, DeleteRecordsResponse};
 
 use super::leaders::{NotHere, TopicRef, find};
+use super::room::Turns;
 use super::{Answer, Answering, RequestContext, Staged, too_many};
 use crate::Broker;
 
@@ -85,7 +86,7 @@ async fn delete(
     asked: Vec<DeleteRecordsTopic>,
 ) -> Answer<DeleteRecordsResponse> {
     let deadline = broker.world.mono().saturating_add(timeout);
-    let mut waiting = Vec::with_capacity(asked.len());
+    let (mut waiting, mut turns) = (Vec::with_capacity(asked.len()), Turns::default());
     for (topic, offsets) in last_asked(asked) {
         let mut partitions = Vec::with_capacity(offsets.len());
         for (index, offset) in offsets {
@@ -94,6 +95,7 @@ async fn delete(
                 Err(refusal) => Err(refusal),
             };
             partitions.push((index, answer));
+            turns.made().await;
         }
         waiting.push((topic, partitions));
     }

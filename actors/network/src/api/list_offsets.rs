@@ -16,6 +16,7 @@ use wire::list_offsets_response::{ListOffsetsPartitionResponse, ListOffsetsTopic
 use wire::{ListOffsetsRequest, ListOffsetsResponse};
 
 use super::leaders::{NotHere, TopicRef, find};
+use super::room::Turns;
 use super::{Answer, Answering, RequestContext, Staged, too_many};
 use crate::Broker;
 
@@ -128,7 +129,7 @@ async fn list(
     params: Params,
     asked: Vec<ListOffsetsTopic>,
 ) -> Answer<ListOffsetsResponse> {
-    let mut topics = Vec::with_capacity(asked.len());
+    let (mut topics, mut turns) = (Vec::with_capacity(asked.len()), Turns::default());
     for (name, asked) in each_once(asked) {
         let mut partitions = Vec::with_capacity(asked.len());
         for (index, asked) in asked {
@@ -137,17 +138,12 @@ async fn list(
                 Err(refusal) => Err(refusal),
             };
             partitions.push(answered(params.version, index, found));
-            if partitions.len() % TURN == 0 {
-                tokio::task::yield_now().await;
-            }
+            turns.made().await;
         }
         topics.push(ListOffsetsTopicResponse { name, partitions, ..Default::default() });
     }
     Answer::Response(ListOffsetsResponse { topics, ..Default::default() })
 }
-
-/// After so many partitions others have their turn on the thread.
-const TURN: usize = 1_000;
 
 type Asked = Result<ListOffsetsPartition, Refusal>;
 

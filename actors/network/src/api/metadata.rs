@@ -10,7 +10,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use machines::metadata::{MetadataImage, PartitionRegistration, TopicImage};
+use machines::metadata::{MetadataImage, PartitionRegistration, TopicImage, TopicsImage};
 use model::topic::is_internal_topic;
 use model::{ErrorCode, Uuid};
 use wire::metadata_response::{
@@ -18,67 +18,73 @@ use wire::metadata_response::{
 };
 use wire::{MetadataRequest, MetadataResponse};
 
-use super::room::in_turns;
+use super::room::{Turns, memory_for};
 use super::topology::{CLUSTER_OPERATIONS, OPERATIONS_OMITTED, TOPIC_OPERATIONS, Topology};
-use super::{Api, RequestContext, auto_create, topology};
+use super::{Answer, Answering, RequestContext, Staged, auto_create, too_many, topology};
 use crate::{Broker, vigil};
 
 const FIRST_WITH_TOPICS_BY_ID: i16 = 12;
 
 pub(crate) struct Metadata;
 
-impl Api for Metadata {
+impl Staged for Metadata {
     type Request = MetadataRequest;
 
-    fn named(request: &MetadataRequest) -> usize {
-        request.topics.as_ref().map_or(0, Vec::len)
-    }
-
-    async fn handle(
-        broker: Arc<Broker>,
+    async fn begin(
+        broker: &Arc<Broker>,
         cx: RequestContext,
         request: MetadataRequest,
-    ) -> MetadataResponse {
-        let Some(asked) = Asked::of(&request, cx.version) else {
-            return refuse(&request, ErrorCode::InvalidRequest);
-        };
-        if let Asked::Names(names) = &asked
-            && request.allow_auto_topic_creation
-            && broker.settings.get().boolean("auto.create.topics.enable")
-        {
-            let image = broker.metadata.get();
-            let missing: Vec<&str> =
-                names.iter().filter(|name| image.topics.id_of(name).is_none()).copied().collect();
-            if !missing.is_empty() {
-                drop(image);
-                auto_create::create_topics(&broker, &cx, &missing).await;
-            }
+    ) -> Answering<MetadataResponse> {
+        if let Some(why) = too_many(request.topics.as_ref().map_or(0, Vec::len)) {
+            return Box::pin(std::future::ready(Answer::Close(why)));
         }
-        vigil::settled(&broker, |image| asked.leaders(image)).await;
+        Box::pin(answer(broker.clone(), cx, request))
+    }
+}
+
+async fn answer(
+    broker: Arc<Broker>,
+    cx: RequestContext,
+    request: MetadataRequest,
+) -> Answer<MetadataResponse> {
+    let Some(asked) = Asked::of(&request, cx.version) else {
+        return Answer::Response(refuse(&request, ErrorCode::InvalidRequest));
+    };
+    if let Asked::Names(names) = &asked
+        && request.allow_auto_topic_creation
+        && broker.settings.get().boolean("auto.create.topics.enable")
+    {
         let image = broker.metadata.get();
-        broker.departed.see(&image, broker.world.mono());
-        let seen = Seen {
-            topology: Topology { image: &image, listener: &cx.connection.listener.name },
-            version: cx.version,
-            operations: if request.include_topic_authorized_operations {
-                TOPIC_OPERATIONS
-            } else {
-                OPERATIONS_OMITTED
-            },
-        };
-        MetadataResponse {
-            brokers: seen.brokers(&broker),
-            cluster_id: Some(broker.cluster_id.clone()),
-            controller_id: seen.topology.controller_id(broker.node.0),
-            topics: seen.topics(&asked).await,
-            cluster_authorized_operations: if request.include_cluster_authorized_operations {
-                CLUSTER_OPERATIONS
-            } else {
-                OPERATIONS_OMITTED
-            },
-            ..Default::default()
+        let missing: Vec<&str> =
+            names.iter().filter(|name| image.topics.id_of(name).is_none()).copied().collect();
+        if !missing.is_empty() {
+            drop(image);
+            auto_create::create_topics(&broker, &cx, &missing).await;
         }
     }
+    vigil::settled(&broker, |image| asked.leaders(image)).await;
+    let size = asked.size(&broker.metadata.get().topics);
+    let memory = memory_for(&broker, size).await;
+    let image = broker.metadata.get();
+    broker.departed.see(&image, broker.world.mono());
+    let operations = |told: bool, all: i32| if told { all } else { OPERATIONS_OMITTED };
+    let seen = Seen {
+        topology: Topology { image: &image, listener: &cx.connection.listener.name },
+        version: cx.version,
+        operations: operations(request.include_topic_authorized_operations, TOPIC_OPERATIONS),
+    };
+    let response = MetadataResponse {
+        brokers: seen.brokers(&broker),
+        cluster_id: Some(broker.cluster_id.clone()),
+        controller_id: seen.topology.controller_id(broker.node.0),
+        topics: seen.topics(&asked).await,
+        cluster_authorized_operations: operations(
+            request.include_cluster_authorized_operations,
+            CLUSTER_OPERATIONS,
+        ),
+        ..Default::default()
+    };
+    Answer::Built(response, memory)
 }
 
 /// Which topics are asked for, each once.
@@ -104,6 +110,24 @@ impl<'a> Asked<'a> {
         }
         let names: Option<Vec<&str>> = topics.iter().map(|topic| topic.name.as_deref()).collect();
         Some(Asked::Names(once(names?)))
+    }
+
+    /// What the answer comes to in memory, nearly.
+    fn size(&self, topics: &TopicsImage) -> usize {
+        let known = |topic: &TopicImage| {
+            let replicas = topic.partitions.iter().next().map_or(0, |(_, p)| p.replicas.len());
+            let partition =
+                size_of::<MetadataResponsePartition>() + 3 * size_of::<i32>() * replicas;
+            topic.name.len() + topic.partitions.size() * partition
+        };
+        let of = |topic: Option<&Arc<TopicImage>>| {
+            size_of::<MetadataResponseTopic>() + topic.map_or(0, |topic| known(topic))
+        };
+        match self {
+            Asked::All => topics.iter_by_name().map(|(_, topic)| of(Some(topic))).sum(),
+            Asked::Names(names) => names.iter().map(|name| of(topics.by_name(name))).sum(),
+            Asked::Ids(ids) => ids.iter().map(|id| of(topics.by_id(*id))).sum(),
+        }
     }
 
     /// Who leads what is asked for.
@@ -166,31 +190,47 @@ impl Seen<'_> {
 
     async fn topics(&self, asked: &Asked<'_>) -> Vec<MetadataResponseTopic> {
         let topics = &self.topology.image.topics;
+        let (mut told, mut turns) = (Vec::new(), Turns::default());
         match asked {
-            Asked::All => in_turns(topics.iter_by_name().map(|(_, topic)| self.topic(topic))).await,
+            Asked::All => {
+                for (_, topic) in topics.iter_by_name() {
+                    told.push(self.topic(topic, &mut turns).await);
+                }
+            }
             Asked::Names(names) => {
-                let (known, unknown): (Vec<&str>, Vec<&str>) =
-                    names.iter().partition(|name| topics.id_of(name).is_some());
-                let known = known.into_iter().filter_map(|name| topics.by_name(name));
-                let known = known.map(|topic| self.topic(topic));
-                in_turns(known.chain(unknown.into_iter().map(|name| self.missing(name)))).await
+                for topic in names.iter().filter_map(|name| topics.by_name(name)) {
+                    told.push(self.topic(topic, &mut turns).await);
+                }
+                for name in names.iter().filter(|name| topics.by_name(name).is_none()) {
+                    told.push(self.missing(name));
+                    turns.made().await;
+                }
             }
             Asked::Ids(ids) => {
-                let (known, unknown): (Vec<Uuid>, Vec<Uuid>) =
-                    ids.iter().partition(|id| topics.by_id(**id).is_some());
-                let known = known.into_iter().filter_map(|id| topics.by_id(id));
-                let known = known.map(|topic| self.topic(topic));
-                in_turns(unknown.into_iter().map(missing_id).chain(known)).await
+                for id in ids.iter().filter(|id| topics.by_id(**id).is_none()) {
+                    told.push(missing_id(*id));
+                    turns.made().await;
+                }
+                for topic in ids.iter().filter_map(|id| topics.by_id(*id)) {
+                    told.push(self.topic(topic, &mut turns).await);
+                }
             }
         }
+        told
     }
 
-    fn topic(&self, topic: &TopicImage) -> MetadataResponseTopic {
+    async fn topic(&self, topic: &TopicImage, turns: &mut Turns) -> MetadataResponseTopic {
+        let mut partitions = Vec::with_capacity(topic.partitions.size());
+        for (id, partition) in &topic.partitions {
+            partitions.push(self.partition(*id, partition));
+            turns.made().await;
+        }
+        turns.made().await;
         MetadataResponseTopic {
             name: Some(topic.name.clone()),
             topic_id: topic.id,
             is_internal: is_internal_topic(&topic.name),
-            partitions: topic.partitions.iter().map(|(id, p)| self.partition(*id, p)).collect(),
+            partitions,
             topic_authorized_operations: self.operations,
             ..Default::default()
         }

@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use model::{ErrorCode, LeaderEpoch};
 use partitions::ReadFrom;
-use wire::offset_for_leader_epoch_request::OffsetForLeaderPartition;
+use wire::offset_for_leader_epoch_request::{OffsetForLeaderPartition, OffsetForLeaderTopic};
 use wire::offset_for_leader_epoch_response::{EpochEndOffset, OffsetForLeaderTopicResult};
 use wire::{OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse};
 
 use super::leaders::{TopicRef, find};
+use super::room::Turns;
 use super::{Answer, Answering, RequestContext, Staged, too_many};
 use crate::Broker;
 
@@ -25,35 +26,33 @@ impl Staged for OffsetForLeaderEpoch {
         request: OffsetForLeaderEpochRequest,
     ) -> Answering<OffsetForLeaderEpochResponse> {
         let count = request.topics.iter().map(|topic| topic.partitions.len()).sum();
-        let answer = match too_many(count) {
-            Some(why) => Answer::Close(why),
-            None => Answer::Response(ends(broker, request)),
-        };
-        Box::pin(std::future::ready(answer))
+        if let Some(why) = too_many(count) {
+            return Box::pin(std::future::ready(Answer::Close(why)));
+        }
+        let broker = broker.clone();
+        Box::pin(async move { Answer::Response(ends(&broker, request).await) })
     }
 }
 
-fn ends(broker: &Broker, request: OffsetForLeaderEpochRequest) -> OffsetForLeaderEpochResponse {
-    let topics = request
-        .topics
-        .into_iter()
-        .map(|topic| OffsetForLeaderTopicResult {
-            partitions: topic
-                .partitions
-                .iter()
-                .map(|asked| match end(broker, &topic.topic, asked) {
-                    Ok(end) => EpochEndOffset { partition: asked.partition, ..end },
-                    Err(error) => EpochEndOffset {
-                        partition: asked.partition,
-                        error_code: error.code(),
-                        ..Default::default()
-                    },
-                })
-                .collect(),
-            topic: topic.topic,
-            ..Default::default()
-        })
-        .collect();
+async fn ends(
+    broker: &Broker,
+    request: OffsetForLeaderEpochRequest,
+) -> OffsetForLeaderEpochResponse {
+    let (mut topics, mut turns) = (Vec::with_capacity(request.topics.len()), Turns::default());
+    for OffsetForLeaderTopic { topic, partitions: asked, .. } in request.topics {
+        let mut partitions = Vec::with_capacity(asked.len());
+        for asked in asked {
+            let partition = asked.partition;
+            partitions.push(match end(broker, &topic, &asked) {
+                Ok(end) => EpochEndOffset { partition, ..end },
+                Err(error) => {
+                    EpochEndOffset { partition, error_code: error.code(), ..Default::default() }
+                }
+            });
+            turns.made().await;
+        }
+        topics.push(OffsetForLeaderTopicResult { topic, partitions, ..Default::default() });
+    }
     OffsetForLeaderEpochResponse { topics, ..Default::default() }
 }
 

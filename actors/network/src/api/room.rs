@@ -33,16 +33,27 @@ pub(super) struct Built<R> {
 /// After so many parts of an answer that are made one by one, others have their turn on the thread.
 const PARTS: usize = 100;
 
-/// Makes an answer's parts, and lets others run now and then.
-pub(super) async fn in_turns<T>(parts: impl Iterator<Item = T>) -> Vec<T> {
-    let mut made = Vec::with_capacity(parts.size_hint().0);
-    for part in parts {
-        made.push(part);
-        if made.len() % PARTS == 0 {
+/// Lets others run now and then, however many parts an answer has.
+#[derive(Debug, Default)]
+pub(super) struct Turns(usize);
+
+impl Turns {
+    /// One more part is made.
+    pub(super) async fn made(&mut self) {
+        self.0 += 1;
+        if self.0.is_multiple_of(PARTS) {
             tokio::task::yield_now().await;
         }
     }
-    made
+}
+
+/// Memory for an answer about the cluster, which is as long as there are things in it: waited for where it is much, and kept until
+/// the answer is encoded. One that is larger than the whole budget is built alone.
+pub(super) async fn memory_for(broker: &Broker, bytes: usize) -> Option<Credit> {
+    if bytes < TURN {
+        return None;
+    }
+    Some(broker.cluster_answers.take(u32::try_from(bytes).unwrap_or(u32::MAX)).await)
 }
 
 /// Work on one request that is done in place, piece by piece.

@@ -270,3 +270,31 @@ async fn an_answer_of_many_topics_is_whole() {
     assert_eq!(response.topics.len(), names.len());
     assert!(response.topics.iter().zip(&response.topics[1..]).all(|(a, b)| a.name < b.name));
 }
+
+/// All of them together would take some 120 MiB until they are encoded; there are 64 for them.
+#[tokio::test]
+async fn answers_about_many_partitions_wait_for_one_another() {
+    const PARTITIONS: usize = 50_000;
+    let mut rig = Rig::start().await;
+    rig.large_topic_elsewhere("large", PARTITIONS as i32);
+    let mut crowd = Vec::new();
+    for _ in 0..20 {
+        crowd.push(rig.client().await);
+    }
+    let all = MetadataRequest { topics: None, ..Default::default() };
+    for client in &mut crowd {
+        client.send(&all, 12).await;
+    }
+    for client in &mut crowd {
+        let response = client.receive::<MetadataRequest>(12).await;
+        assert_eq!(response.topics[0].partitions.len(), PARTITIONS);
+    }
+    let told = runtime::prometheus([("rig", rig.world.registry())]);
+    let told = told.lines().filter(|line| line.contains("cluster-answers")).collect::<Vec<_>>();
+    let of = |name: &str| {
+        let line = told.iter().find(|line| line.starts_with(name)).expect("a budget");
+        line.rsplit(' ').next().and_then(|value| value.parse::<u64>().ok()).expect("a number")
+    };
+    assert!(of("ottla_credits_waits_total") > 0, "{told:?}");
+    assert_eq!(of("ottla_credits_used"), 0, "all is given back");
+}

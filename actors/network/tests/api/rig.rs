@@ -307,6 +307,14 @@ impl Rig {
         id
     }
 
+    /// A topic of so many partitions, all of which another broker has.
+    pub fn large_topic_elsewhere(&mut self, name: &str, partitions: i32) {
+        let id = topic_id(name);
+        let topic = TopicRecord { name: name.into(), topic_id: id, ..Default::default() };
+        let partitions = (0..partitions).map(|index| partition(id, index, NODE + 1));
+        self.publish([MetadataRecord::Topic(topic)].into_iter().chain(partitions));
+    }
+
     async fn until_leading(&self, topic: &str, index: i32) {
         let led = async {
             let handle = loop {
