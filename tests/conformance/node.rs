@@ -283,6 +283,13 @@ impl Node {
         peak.trim().strip_suffix(" kB")?.parse::<u64>().ok().map(|kib| kib << 10)
     }
 
+    /// Memory that is set aside, whether anything was written to it or not, in bytes, where the process is ours.
+    pub fn reserved(&self) -> Option<u64> {
+        let statm = fs::read_to_string(format!("/proc/{}/statm", self.pid()?)).ok()?;
+        let pages: u64 = statm.split(' ').next()?.parse().ok()?;
+        Some(pages * rustix::param::page_size() as u64)
+    }
+
     /// Fails if the node has come to hold more than `limit` bytes above `before`.
     pub fn assert_grew_less(&self, before: Option<u64>, limit: u64) {
         if let (Some(before), Some(now)) = (before, self.resident()) {
