@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use runtime::{Backoff, Bulkhead, ChildSpec, GiveUp};
 
-/// A partition recovers its log and is back in milliseconds; one that cannot goes offline alone.
+/// When what fails again and again is tried once more.
+const REVIVAL: Duration = Duration::from_secs(30);
+
+/// A partition recovers its log and is back in milliseconds; one that cannot goes offline alone, for a while, and others lead it.
 pub(crate) fn partition() -> ChildSpec {
     let backoff =
         Backoff { initial: Duration::from_millis(1), max: Duration::from_secs(1), jitter: 0.5 };
@@ -13,6 +16,7 @@ pub(crate) fn partition() -> ChildSpec {
         .intensity(3, Duration::from_secs(60))
         .backoff(backoff)
         .give_up(GiveUp::Offline)
+        .revive_after(REVIVAL)
         .shutdown(Duration::from_secs(60))
         .stops_at_once()
 }
@@ -33,7 +37,10 @@ pub(crate) fn fetcher() -> ChildSpec {
 /// A coordinator loads anew from its partition; it ends where the partition's leadership does. One that cannot load is offline
 /// alone.
 pub(crate) fn coordinator() -> ChildSpec {
-    ChildSpec::transient().intensity(10, Duration::from_secs(60)).give_up(GiveUp::Offline)
+    ChildSpec::transient()
+        .intensity(10, Duration::from_secs(60))
+        .give_up(GiveUp::Offline)
+        .revive_after(REVIVAL)
 }
 
 /// A branch of the tree: its failure is the node's.

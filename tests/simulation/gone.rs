@@ -148,7 +148,7 @@ fn a_broker_that_is_stopped_or_cut_off_keeps_its_session() {
     }
 }
 
-const TOPIC: &str = "led";
+pub const TOPIC: &str = "led";
 
 /// Who leads, as a client is told that asks one node as soon as another has ended its connection.
 async fn told_at_once(life: &Life, asked: &Connection, dying: &Connection) -> Option<i32> {
@@ -158,14 +158,14 @@ async fn told_at_once(life: &Life, asked: &Connection, dying: &Connection) -> Op
     leader(asked).await
 }
 
-async fn leader(asked: &Connection) -> Option<i32> {
+pub async fn leader(asked: &Connection) -> Option<i32> {
     let named = MetadataRequestTopic { name: Some(TOPIC.to_owned()), ..Default::default() };
     let request = MetadataRequest { topics: Some(vec![named]), ..Default::default() };
     let answer = asked.request(&request, LIMIT).await.ok()?;
     answer.topics.first()?.partitions.first().map(|partition| partition.leader_id)
 }
 
-async fn create(asked: &Connection) {
+pub async fn create(asked: &Connection) {
     let topic = CreatableTopic {
         name: TOPIC.to_owned(),
         num_partitions: 1,

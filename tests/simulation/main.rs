@@ -14,6 +14,7 @@ mod failover;
 mod faults;
 mod forwarding;
 mod full_disk;
+mod given_up;
 mod gone;
 mod history;
 mod requests;

@@ -325,7 +325,7 @@ impl FutureReplica {
         if !self.args.future.caught_up.swap(true, Ordering::AcqRel) {
             let partition = self.args.handle.topic_partition.clone();
             // Where it has ended, so does this one.
-            let _ = self.args.parent.send(PartitionsMsg::FutureCaughtUp { partition }).await;
+            let _ = self.args.parent.send(PartitionsMsg::Settle { partition }).await;
         }
         let (me, handle) = (cx.me().clone(), self.args.handle.clone());
         cx.spawn_task(async move {

@@ -72,8 +72,8 @@ pub enum PartitionsMsg {
     CheckIsr,
     /// Moves replicas to log directories; answers in the same order when they have begun.
     AlterDirs { moves: Arc<DirMoves>, held: Held, reply: Reply<Vec<Result<(), AlterDirError>>> },
-    /// A copy of a replica has all that the replica has.
-    FutureCaughtUp { partition: TopicPartition },
+    /// A copy of a replica has all that the replica has, or a replica that was given up is back.
+    Settle { partition: TopicPartition },
     /// It has taken the replica's place, or could not.
     Promoted { partition: TopicPartition, from: Arc<LogDirState>, to: Arc<LogDirState> },
 }
@@ -84,7 +84,7 @@ runtime::messages!(PartitionsMsg {
     Expire,
     CheckIsr,
     AlterDirs,
-    FutureCaughtUp,
+    Settle,
     Promoted
 });
 
@@ -196,8 +196,8 @@ impl Actor for Partitions {
                 reply.send(answers);
                 Ok(())
             }
-            PartitionsMsg::FutureCaughtUp { partition } => {
-                self.caught_up(cx, &partition).await;
+            PartitionsMsg::Settle { partition } => {
+                self.settle(cx, &partition).await;
                 Ok(())
             }
             PartitionsMsg::Promoted { partition, from, to } => {
@@ -212,10 +212,12 @@ impl Actor for Partitions {
             ChildChange::Offline { cause } => {
                 if !self.copy_given_up(cx, &event.name, &cause).await {
                     tracing::error!(partition = event.name, %cause, "replica is offline");
+                    self.tell_of_given_up(cx, &event.name).await;
                 }
             }
             ChildChange::Stopped { .. } => self.left(cx, &event.name).await?,
-            ChildChange::Spawned { .. } | ChildChange::Restarting { .. } => {}
+            ChildChange::Spawned { .. } => self.tell_when_back(cx, &event.name),
+            ChildChange::Restarting { .. } => {}
         }
         Ok(())
     }

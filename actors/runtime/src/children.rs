@@ -227,13 +227,10 @@ impl Children {
     pub(crate) fn revive(&mut self, name: &str) -> bool {
         let Some(key) = self.names.get(name).copied() else { return false };
         let Some(child) = self.list.get_mut(&key) else { return false };
-        if child.live.is_some() || child.due {
+        if child.live.is_some() {
             return false;
         }
-        child.due = true;
-        if let Some(failed) = &mut child.failed {
-            failed.failures.forget();
-        }
+        child.will_revive();
         self.launch(key).is_some()
     }
 
@@ -311,7 +308,11 @@ impl Children {
         child.entry.failed(&cause);
         if too_many {
             let event = self.give_up(key, failures, cause)?;
-            return Ok((vec![event], self.rest_is_due()));
+            let again = match self.strategy {
+                Strategy::OneForOne => self.revival_of(key),
+                Strategy::RestForOne | Strategy::OneForAll => self.rest_is_due(),
+            };
+            return Ok((vec![event], again));
         }
         let after = child.seed.spec.backoff.delay(failures, &mut self.world.random("backoff"));
         child.due = true;
@@ -343,6 +344,13 @@ impl Children {
         tracing::error!(%path, %cause, failures, ?within, "failed too often: given up");
         let text = format!("{path} failed {failures} times within {within:?}, last: {cause}");
         child.given_up(text, cause)
+    }
+
+    fn revival_of(&mut self, key: u64) -> Option<Duration> {
+        let child = self.list.get_mut(&key)?;
+        let after = child.seed.spec.revive_after?;
+        child.will_revive();
+        Some(after)
     }
 
     /// Who restarts with a failed child, the last spawned first.
@@ -411,6 +419,14 @@ impl Child {
             hook(&event);
         }
         event
+    }
+
+    /// What it did before is forgiven.
+    fn will_revive(&mut self) {
+        self.due = true;
+        if let Some(failed) = &mut self.failed {
+            failed.failures.forget();
+        }
     }
 
     /// What its policy says of one that does not come back: it is offline alone, or its parent fails, of this.

@@ -49,7 +49,7 @@ impl Backoff {
 pub enum GiveUp {
     /// The parent fails, with the child's failure as its cause.
     Escalate,
-    /// The child alone stays down, visible with its cause; [`Cx::revive`](crate::Cx::revive) brings it back.
+    /// The child alone stays down, visible with its cause, until [`ChildSpec::revive_after`] or [`Cx::revive`](crate::Cx::revive).
     Offline,
 }
 
@@ -73,6 +73,8 @@ pub struct ChildSpec {
     pub intensity: Intensity,
     pub backoff: Backoff,
     pub give_up: GiveUp,
+    /// When one that is offline alone is tried again; not where none, nor where siblings restart with it.
+    pub revive_after: Option<Duration>,
     /// How long it may take to stop before it is killed.
     pub shutdown: Duration,
     /// Its siblings do not depend on it: all such are told to stop at once, and waited for in order.
@@ -91,6 +93,7 @@ impl ChildSpec {
                 jitter: 0.5,
             },
             give_up: GiveUp::Escalate,
+            revive_after: None,
             shutdown: Duration::from_secs(10),
             stops_at_once: false,
         }
@@ -121,6 +124,11 @@ impl ChildSpec {
 
     pub fn give_up(mut self, give_up: GiveUp) -> ChildSpec {
         self.give_up = give_up;
+        self
+    }
+
+    pub fn revive_after(mut self, pause: Duration) -> ChildSpec {
+        self.revive_after = Some(pause);
         self
     }
 

@@ -293,6 +293,23 @@ async fn what_fails_too_often_goes_offline_alone_and_can_be_revived() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_offline_is_tried_again_after_a_while() {
+    let pause = Duration::from_secs(2);
+    let spec = ChildSpec::permanent().intensity(0, LIMIT).give_up(GiveUp::Offline);
+    let tree = grow(Strategy::OneForOne, &["a"], spec.revive_after(pause));
+    for round in 1..=3 {
+        generation(&tree.world, &tree.workers[0]).await;
+        let worker = tree.workers[0].current().unwrap();
+        worker.send(WorkerMsg::Fail).await.unwrap();
+        worker.ended().await;
+        let before = tree.world.mono();
+        assert_eq!(generation(&tree.world, &tree.workers[0]).await, round + 1);
+        assert!(tree.world.mono() - before >= pause);
+        assert_eq!(tree.world.registry().tree()[0].children[0].status, "running");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn giving_up_may_take_the_parent_along() {
     let spec = ChildSpec::permanent().intensity(0, LIMIT);
     let tree = grow(Strategy::OneForOne, &["a", "b"], spec);

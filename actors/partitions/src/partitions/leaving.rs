@@ -1,15 +1,16 @@
-//! Replicas and copies whose actor does not end even when killed: what is in their directories is theirs until it does.
+//! Replicas whose actor was given up, and what is told of them; replicas and copies whose actor does not end even when killed:
+//! what is in their directories is theirs until it does.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use log::DirKind;
+use log::{DirKind, PartitionDir};
 use machines::metadata::PartitionDelta;
-use model::TopicPartition;
+use model::{TopicPartition, Uuid};
 use runtime::{Cx, Outcome};
 
-use super::Partitions;
 use super::moves::child_name;
+use super::{Partitions, PartitionsMsg};
 use crate::handle::PartitionHandle;
 use crate::log_dirs::LogDirState;
 
@@ -23,6 +24,31 @@ pub(super) struct Leaving {
 }
 
 impl Partitions {
+    pub(super) async fn tell_of_given_up(&mut self, cx: &mut Cx<Self>, actor: &str) {
+        if let Some(parsed) = PartitionDir::parse(actor) {
+            self.settle(cx, &parsed.topic_partition).await;
+        }
+    }
+
+    /// The controller hears of it once the log is open.
+    pub(super) fn tell_when_back(&self, cx: &mut Cx<Self>, actor: &str) {
+        let Some(PartitionDir { topic_partition: partition, .. }) = PartitionDir::parse(actor)
+        else {
+            return;
+        };
+        let handle = self.args.hosted.get(&partition.topic, partition.partition);
+        let given_up = |handle: &Arc<PartitionHandle>| {
+            self.known_directory(handle) == Some(Uuid::LOST_DIRECTORY)
+        };
+        let Some(handle) = handle.filter(given_up) else { return };
+        let me = cx.me().clone();
+        cx.spawn_task(async move {
+            if handle.address().started().await.is_ok() {
+                let _ = me.send(PartitionsMsg::Settle { partition }).await;
+            }
+        });
+    }
+
     pub(super) fn leaves(
         &mut self,
         actor: String,

@@ -180,7 +180,7 @@ impl Partitions {
             self.leaves(name, handle, dir, Some(path), DirKind::Delete);
         }
         if self.applied.metadata_version().directory_assignment() {
-            self.args.assignments.push(name_of(handle), handle.log_dir().id);
+            self.args.assignments.push(name_of(handle), actual_directory(handle));
         }
     }
 
@@ -202,16 +202,21 @@ impl Partitions {
         true
     }
 
-    /// A copy has everything: the controller is told where the replica will be, and when the metadata says so, it is.
-    pub(super) async fn caught_up(&mut self, cx: &mut Cx<Self>, partition: &TopicPartition) {
-        let Some(handle) = self.args.hosted.get(&partition.topic, partition.partition) else {
-            return;
-        };
+    /// A copy has everything: the controller is told where the replica will be, and when the metadata says so, it is. Or the
+    /// replica itself was given up, or is back.
+    pub(super) async fn settle(&mut self, cx: &mut Cx<Self>, partition: &TopicPartition) {
+        if let Some(handle) = self.args.hosted.get(&partition.topic, partition.partition) {
+            let known = self.known_directory(&handle);
+            self.settle_directory(cx, &handle, known).await;
+        }
+    }
+
+    /// Where the metadata has a replica; none where it does not say.
+    pub(super) fn known_directory(&self, handle: &PartitionHandle) -> Option<Uuid> {
         let topic = self.applied.topics.by_id(handle.topic_id);
-        let known = topic.and_then(|topic| topic.partition(partition.partition));
+        let known = topic.and_then(|topic| topic.partition(handle.topic_partition.partition));
         let known = known.and_then(|known| known.directory(self.args.node.0));
-        let supported = self.applied.metadata_version().directory_assignment();
-        self.settle_directory(cx, &handle, known.filter(|_| supported)).await;
+        known.filter(|_| self.applied.metadata_version().directory_assignment())
     }
 
     pub(super) async fn compare_directory(
@@ -235,8 +240,9 @@ impl Partitions {
         handle: &Arc<PartitionHandle>,
         known: Option<Uuid>,
     ) {
-        let actual = handle.log_dir().id;
+        let actual = actual_directory(handle);
         let (wanted, future) = match handle.future() {
+            _ if actual == Uuid::LOST_DIRECTORY => (actual, None),
             Some(future) if future.is_caught_up() => (future.dir.id, Some(future)),
             // Decided already: it will be caught up again.
             Some(future) if known == Some(future.dir.id) => return,
@@ -249,7 +255,7 @@ impl Partitions {
         } else if !wanted.is_reserved_directory() {
             self.args.assignments.push(name_of(handle), wanted);
         } else if self.args.log_dirs.online().any(|dir| Some(dir.id) == known) {
-            // It is in one that is offline, of which nobody knows the id.
+            // It is given up, or in one that is offline, of which nobody knows the id.
             self.args.assignments.push(name_of(handle), Uuid::LOST_DIRECTORY);
         }
     }
@@ -381,6 +387,16 @@ impl Partitions {
             }
         }
         Ok(())
+    }
+}
+
+/// One that is given up is as if in a directory that is lost: others lead it, and it leaves the ISR.
+fn actual_directory(handle: &PartitionHandle) -> Uuid {
+    let dir = handle.log_dir();
+    let offline = matches!(*handle.standing(), Standing::Offline { .. });
+    match offline && dir.is_online() && !handle.address().is_alive() {
+        true => Uuid::LOST_DIRECTORY,
+        false => dir.id,
     }
 }
 

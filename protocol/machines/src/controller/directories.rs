@@ -60,7 +60,7 @@ impl Controller {
         (records, AssignReplicasToDirsResponse { directories, ..Default::default() })
     }
 
-    /// A replica in a directory that is not online leaves the ISR at once.
+    /// A replica in a directory that is not online leaves the ISR at once; one that is back leads where nobody else may.
     fn assign(
         &self,
         broker: &BrokerRegistration,
@@ -76,7 +76,7 @@ impl Controller {
         }
         let offline = !broker.has_online_dir(directory);
         let active = |id: i32| !(offline && id == broker.id) && self.image().broker_active(id);
-        records.extend(self.change_partition(topic, partition_id, partition, &active, |change| {
+        let moved = self.change_partition(topic, partition_id, partition, &active, |change| {
             change.set_directory(broker.id, directory);
             if offline {
                 if self.unclean_election_enabled(&topic.name) {
@@ -84,7 +84,17 @@ impl Controller {
                 }
                 change.target_isr.retain(|id| *id != broker.id);
             }
-        }));
+        });
+        // Kafka elects only when a broker registers anew: its directories do not come back before.
+        let elected = match &moved {
+            Some(MetadataRecord::PartitionChange(moved)) if !offline => {
+                let there = partition.merge(moved).ok().filter(|there| !there.has_leader());
+                let elect = |p| self.change_partition(topic, partition_id, p, &active, |_| {});
+                there.as_ref().and_then(elect)
+            }
+            _ => None,
+        };
+        records.extend(moved.into_iter().chain(elected));
         Ok(())
     }
 }

@@ -102,6 +102,21 @@ fn an_assignment_to_a_failed_directory_elects_uncleanly_where_the_topic_allows_i
 }
 
 #[test]
+fn a_replica_that_comes_back_to_a_directory_leads_where_nobody_else_may() {
+    for elr in [0, 1] {
+        let mut cluster = two_brokers(&[], &[("eligible.leader.replicas.version", elr)]);
+        alter_isr(&mut cluster, "t", 0, &[0]);
+        assign(&mut cluster, 0, Uuid::LOST_DIRECTORY);
+        assert_eq!(cluster.partition("t", 0).leader, -1);
+        assign(&mut cluster, 0, directory(0));
+        assert_eq!(leader_and_isr(&cluster, 0), (0, vec![0]), "elr {elr}");
+        assign(&mut cluster, 1, Uuid::LOST_DIRECTORY);
+        assign(&mut cluster, 1, directory(0));
+        assert_eq!(leader_and_isr(&cluster, 1), (1, vec![1]), "another leads");
+    }
+}
+
+#[test]
 fn cordoned_directories_take_no_new_replicas() {
     let mut cluster = Cluster::of(2);
     cluster.heartbeat(0, |r| r.cordoned_log_dirs = Some(vec![directory(0)]));
