@@ -1,5 +1,6 @@
 //! A node of two log directories, one of which fails.
 
+mod hanging;
 mod moves;
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};

@@ -145,7 +145,7 @@ impl ShardLog for PartitionLog {
             let readable = handle.readable(None, ReadFrom::Leader).map_err(|error| error.code())?;
             let read = move || read_chunk(&readable, &open, from, max_bytes);
             world
-                .blocking("load coordinator", read)
+                .blocking_in(handle.log_dir().queue(), "load coordinator", read)
                 .await
                 .unwrap_or(Err(ErrorCode::KafkaStorageError))
         })

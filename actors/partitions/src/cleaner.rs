@@ -143,6 +143,7 @@ impl Actor for LogCleaner {
     type Args = LogCleanerArgs;
 
     async fn start(cx: &mut Cx<Self>, args: LogCleanerArgs) -> Result<Self, Failure> {
+        cx.queue_jobs_in(args.dir.queue());
         let (me, mut settings) = (cx.me().clone(), args.settings.clone());
         cx.spawn_task(async move {
             loop {

@@ -13,7 +13,7 @@ use std::time::Duration;
 use disk::DiskError;
 use log::{Log, OpenOptions};
 use model::settings::Values;
-use runtime::{Actor, Cx, Failure, Outcome, Ref, Waiter, Watch};
+use runtime::{Actor, Cx, Failure, JobQueue, Outcome, Ref, Waiter, Watch};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::checkpoints::{Checkpoint, Offsets};
@@ -113,13 +113,16 @@ impl FutureLog {
 #[derive(Debug)]
 pub(crate) struct MoveQuota {
     slots: Arc<Semaphore>,
+    /// Copies work on two directories at once: one that hangs holds up copies.
+    queue: JobQueue,
     /// When the bytes copied so far may have been.
     paid_until: Mutex<Duration>,
 }
 
 impl MoveQuota {
     pub(crate) fn new(slots: usize) -> MoveQuota {
-        MoveQuota { slots: Arc::new(Semaphore::new(slots.max(1))), paid_until: Mutex::default() }
+        let (slots, queue) = (Arc::new(Semaphore::new(slots.max(1))), JobQueue::new("copies"));
+        MoveQuota { slots, queue, paid_until: Mutex::default() }
     }
 
     /// How long to wait after these bytes.
@@ -168,6 +171,7 @@ impl Actor for FutureReplica {
     type Args = FutureReplicaArgs;
 
     async fn start(cx: &mut Cx<Self>, args: FutureReplicaArgs) -> Result<Self, Failure> {
+        cx.queue_jobs_in(&args.quota.queue);
         let replica = FutureReplica { args, log: None, permit: None, unsynced: 0, waits: None };
         replica.ask_for_turn(cx);
         Ok(replica)

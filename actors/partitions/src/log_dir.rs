@@ -83,6 +83,7 @@ impl Actor for LogDir {
     type Args = LogDirArgs;
 
     async fn start(cx: &mut Cx<Self>, args: LogDirArgs) -> Result<Self, Failure> {
+        cx.queue_jobs_in(args.state.queue());
         let mut dir = LogDir { args, waiting: BTreeSet::new(), free_bytes: cx.gauge("free_bytes") };
         // One that cannot be read is offline by that; its actor stays, to say why.
         let entries = dir.args.state.disk().list(&dir.args.state.path);

@@ -11,7 +11,7 @@ use log::Survival;
 use model::node_config::cordoned_log_dirs;
 use model::settings::Values;
 use model::{TopicPartition, Uuid};
-use runtime::{Address, Publisher, Watch};
+use runtime::{Address, JobQueue, Publisher, Watch};
 
 use crate::checkpoints::{Checkpoint, CheckpointFiles, Checkpoints, Offsets};
 use crate::handle::PartitionHandle;
@@ -43,6 +43,7 @@ pub struct LogDirState {
     replicas: AtomicU64,
     room: AtomicU8,
     address: Address<LogDirMsg>,
+    queue: JobQueue,
 }
 
 /// Whether a directory can be used.
@@ -97,6 +98,7 @@ impl LogDirState {
         let health = Arc::new(Health { path: absolute.clone(), failed, changes, unsynced });
         LogDirState {
             id,
+            queue: JobQueue::new(&absolute.to_string_lossy()),
             absolute_path: absolute.to_string_lossy().into_owned(),
             path,
             clean,
@@ -111,6 +113,11 @@ impl LogDirState {
             room: AtomicU8::new(Room::Enough as u8),
             address: Address::vacant(),
         }
+    }
+
+    /// Where jobs that work on it wait: should its device hang, no others wait with them.
+    pub fn queue(&self) -> &JobQueue {
+        &self.queue
     }
 
     /// With logs that the last stop left for recovery.

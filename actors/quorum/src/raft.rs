@@ -38,7 +38,7 @@ use machines::consensus::{
 use machines::metadata::MetadataVersion;
 use model::node_config::HostPort;
 use partitions::LogDirState;
-use runtime::{Actor, ChildSpec, Cx, Failure, Lent, Outcome, Publisher, Reply, TimerId};
+use runtime::{Actor, ChildSpec, Cx, Failure, JobQueue, Lent, Outcome, Publisher, Reply, TimerId};
 use wire::MetadataRecord;
 
 use crate::files::{METADATA_DIR, RecordsError};
@@ -259,6 +259,7 @@ impl Actor for Raft {
 
     async fn start(cx: &mut Cx<Self>, args: RaftArgs) -> Result<Self, Failure> {
         let dir = args.log_dir.path.join(METADATA_DIR);
+        cx.queue_jobs_in(&JobQueue::new(&dir.to_string_lossy()));
         let opening = Opening {
             disk: args.log_dir.disk().clone(),
             dir: dir.clone(),

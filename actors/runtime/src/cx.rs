@@ -11,12 +11,14 @@ use crate::metrics::{Counter, Entry, Gauge, Stats};
 use crate::policy::{ChildEvent, ChildSpec, SpawnError, Strategy};
 use crate::shell::{Envelope, Plan};
 use crate::timers::{Fired, TimerId, Timers};
-use crate::world::{Bulkhead, JobLost, Task, World};
+use crate::world::{Bulkhead, JobLost, JobQueue, Task, World};
 
 /// What an actor has beside its state: itself, its world, its children, timers and tasks. What it owns ends with it.
 pub struct Cx<A: Actor> {
     me: Ref<A::Msg>,
     bulkhead: Bulkhead,
+    /// None: the node's.
+    queue: Option<JobQueue>,
     entry: Arc<Entry>,
     stop_requested: bool,
     // What thousands of resting actors do without is boxed, and made when needed.
@@ -32,6 +34,7 @@ impl<A: Actor> Cx<A> {
         Cx {
             me,
             bulkhead: plan.bulkhead,
+            queue: None,
             entry: plan.entry,
             stop_requested: false,
             timers: None,
@@ -171,6 +174,11 @@ impl<A: Actor> Cx<A> {
         self.add_task(task);
     }
 
+    /// From now on its blocking jobs wait in this queue.
+    pub fn queue_jobs_in(&mut self, queue: &JobQueue) {
+        self.queue = Some(queue.clone());
+    }
+
     /// Runs a blocking job and sends its result to this actor. The actor counts as alive until the job has ended.
     pub fn job<T: Send + 'static>(
         &mut self,
@@ -193,13 +201,17 @@ impl<A: Actor> Cx<A> {
         job: F,
     ) -> impl Future<Output = Result<T, JobLost>> + Send + use<A, T, F> {
         let (world, latch) = (self.world().clone(), self.latch.clone());
+        let queue = self.queue.clone();
         async move {
             let body = move || {
                 let result = job();
                 drop(latch);
                 result
             };
-            world.blocking(name, body).await
+            match queue {
+                Some(queue) => world.blocking_in(&queue, name, body).await,
+                None => world.blocking(name, body).await,
+            }
         }
     }
 

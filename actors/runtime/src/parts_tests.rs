@@ -147,11 +147,12 @@ async fn a_real_connection_carries_bytes_vectors_and_files() {
 
 #[tokio::test]
 async fn blocking_jobs_run_a_few_at_a_time() {
-    let jobs = Arc::new(RealJobs::new(tokio::runtime::Handle::current(), 1));
+    let world = World::real(Handles::current(), Arc::new(RealDisk));
+    let queue = JobQueue::of("disk", 1);
     let (first, first_ends) = std::sync::mpsc::channel::<()>();
     let wait = move || assert!(first_ends.recv().is_err());
-    let blocked = jobs.run("first", Box::new(wait));
-    let mut second = std::pin::pin!(jobs.run("second", Box::new(|| ())));
+    let blocked = world.blocking_in(&queue, "first", wait);
+    let mut second = std::pin::pin!(world.blocking_in(&queue, "second", || ()));
     let first_runs = tokio::task::yield_now();
     let mut blocked = std::pin::pin!(blocked);
     tokio::select! {
@@ -160,6 +161,9 @@ async fn blocking_jobs_run_a_few_at_a_time() {
         _ = second.as_mut() => panic!("two at once"),
         () = first_runs => {}
     }
+    // Those of other queues do not wait.
+    assert_eq!(world.blocking_in(&JobQueue::of("other", 1), "third", || 3).await, Ok(3));
+    assert_eq!(world.blocking("fourth", || 4).await, Ok(4));
     drop(first);
     assert_eq!(blocked.await, Ok(()));
     assert_eq!(second.await, Ok(()));

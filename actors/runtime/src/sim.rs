@@ -44,7 +44,6 @@ mod trouble_tests;
 
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use disk::{Crash, SimDisk, SimDiskOptions};
@@ -54,6 +53,7 @@ use crate::world::{BoxFuture, RandomStream, World};
 use clock::Wall;
 pub use faults::{FaultPlan, SimFault};
 pub use gate::Schedule;
+use jobs::JobTrouble;
 pub use life::Life;
 use life::Living;
 pub use net::LinkOptions;
@@ -103,8 +103,7 @@ struct Node {
     living: Option<Living>,
     /// Not run before this time.
     paused_until_ms: u64,
-    /// By how much longer its blocking jobs may take, milliseconds.
-    slow: Arc<AtomicU64>,
+    trouble: Arc<JobTrouble>,
 }
 
 /// A cluster under one seed.
@@ -173,7 +172,7 @@ impl Simulation {
             lives: 0,
             living: None,
             paused_until_ms: 0,
-            slow: Arc::default(),
+            trouble: Arc::default(),
         });
         self.boot(index);
         index
@@ -335,10 +334,18 @@ impl Simulation {
             }
             SimFault::Break { from, to } => self.network.break_late(from.0, to.0),
             SimFault::SlowDisk { node, by, lasting } => {
-                self.nodes[node.0].slow.store(by.as_millis() as u64, Ordering::Relaxed);
+                self.nodes[node.0].trouble.slow_down(by);
                 if !by.is_zero() {
                     let none = Duration::ZERO;
                     self.schedule(lasting, SimFault::SlowDisk { node, by: none, lasting });
+                }
+            }
+            SimFault::HangDisk { node, path_contains, lasting } => {
+                let hangs = !lasting.is_zero();
+                self.nodes[node.0].trouble.hang(hangs.then(|| path_contains.clone()));
+                if hangs {
+                    let fault = SimFault::HangDisk { node, path_contains, lasting: Duration::ZERO };
+                    self.schedule(lasting, fault);
                 }
             }
             SimFault::Panic { node, path_contains, skip } => {
@@ -391,7 +398,7 @@ impl Simulation {
             index: index.0,
             disk: &node.disk,
             wall: &node.wall,
-            slow: &node.slow,
+            trouble: &node.trouble,
             now_ms: self.now_ms,
         };
         node.living = Some(Living::begin(birth, &node.boot));

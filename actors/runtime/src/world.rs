@@ -20,7 +20,7 @@ use crate::metrics::Registry;
 
 pub use bulkheads::{Bulkhead, BulkheadSizes, Bulkheads, Handles};
 pub use clock::{Clock, RealClock, TimedOut};
-pub use jobs::{Job, JobLost, Jobs, RealJobs};
+pub use jobs::{Job, JobLost, JobQueue, Jobs, RealJobs};
 pub use net::{
     BoxStream, ConnectOptions, ListenOptions, Listener, Net, NetStream, RealNet, SimListener,
     SimStream,
@@ -59,6 +59,8 @@ pub struct Parts {
 #[derive(Clone)]
 pub struct World {
     parts: Arc<Parts>,
+    /// Of jobs that work on no disk.
+    queue: JobQueue,
     registry: Registry,
     loggers: Loggers,
 }
@@ -67,7 +69,8 @@ impl World {
     pub fn new(parts: Parts) -> World {
         crate::panics::install_hook();
         let registry = Registry::new(parts.clock.clone());
-        World { parts: Arc::new(parts), registry, loggers: Loggers::default() }
+        let queue = JobQueue::of("node", parts.handles.jobs);
+        World { parts: Arc::new(parts), queue, registry, loggers: Loggers::default() }
     }
 
     /// The real clock, network, random numbers and blocking pool, running on `handles`.
@@ -77,7 +80,7 @@ impl World {
 
     /// As [`World::real`], where so many connections at most are to be accepted and open at a time.
     pub fn real_with(handles: Handles, disk: Arc<dyn Disk>, most_accepted: usize) -> World {
-        let jobs = Arc::new(RealJobs::new(handles.get(Bulkhead::Storage).clone(), handles.jobs));
+        let jobs = Arc::new(RealJobs::new(handles.get(Bulkhead::Storage).clone()));
         World::new(Parts {
             clock: Arc::new(RealClock::new()),
             random: Arc::new(RealRandom),
@@ -130,14 +133,23 @@ impl World {
         &self.parts.disk
     }
 
-    /// Runs what would block a thread (fsync, recovery, compaction, cold reads) on the bounded pool. A panic in it is an
-    /// error here.
+    /// Runs what would hold up a thread for its computing, on the bounded pool. A panic in it is an error here.
     pub async fn blocking<T: Send + 'static>(
         &self,
         name: &'static str,
         job: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, JobLost> {
-        jobs::run(&*self.parts.jobs, name, job).await
+        self.blocking_in(&self.queue, name, job).await
+    }
+
+    /// As [`World::blocking`], where a disk may block it (fsync, recovery, compaction, cold reads).
+    pub async fn blocking_in<T: Send + 'static>(
+        &self,
+        queue: &JobQueue,
+        name: &'static str,
+        job: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, JobLost> {
+        jobs::run(&*self.parts.jobs, queue, name, job).await
     }
 
     /// Runs a future beside the actors. Inside an actor use `Cx::spawn_task`, which ends it with the actor.

@@ -142,7 +142,8 @@ async fn space(broker: &Broker, dir: &LogDirState) -> Result<Space, Unknown> {
         return Err(Unknown::Offline);
     }
     let (disk, path) = (broker.world.disk().clone(), dir.path.clone());
-    let looked = broker.world.blocking("look for room", move || disk.space(&path)).await;
+    let look = move || disk.space(&path);
+    let looked = broker.world.blocking_in(dir.queue(), "look for room", look).await;
     Ok(looked.map_err(|_| Unknown::Unasked)??)
 }
 

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use log::TimestampOffset;
 use model::{ErrorCode, LeaderEpoch};
 use partitions::{Isolation, NotServed, ReadFrom, Readable, read_error_code};
+use runtime::JobQueue;
 use wire::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use wire::list_offsets_response::{ListOffsetsPartitionResponse, ListOffsetsTopicResponse};
 use wire::{ListOffsetsRequest, ListOffsetsResponse};
@@ -211,7 +212,9 @@ async fn find_offset(
         }
         Wanted::Earliest => return Ok(Some(log.earliest())),
         Wanted::Tiered => return Ok(None),
-        Wanted::MaxTimestamp | Wanted::At(_) => search(broker, log, wanted).await?,
+        Wanted::MaxTimestamp | Wanted::At(_) => {
+            search(broker, handle.log_dir().queue(), log, wanted).await?
+        }
     };
     match found {
         Some(found) if found.offset < end => Ok(Some(found)),
@@ -223,6 +226,7 @@ async fn find_offset(
 /// Reads the log, which may take long, on a thread for that.
 async fn search(
     broker: &Broker,
+    queue: &JobQueue,
     log: Readable,
     wanted: Wanted,
 ) -> Result<Option<TimestampOffset>, Refusal> {
@@ -230,5 +234,5 @@ async fn search(
         Wanted::At(timestamp) => log.view.offset_for_timestamp(timestamp),
         _ => log.view.max_timestamp(),
     };
-    Ok(broker.world.blocking("offset by timestamp", job).await??)
+    Ok(broker.world.blocking_in(queue, "offset by timestamp", job).await??)
 }

@@ -35,6 +35,7 @@ pub(super) async fn open(
     args: PartitionArgs,
 ) -> Result<PartitionActor, Failure> {
     let PartitionArgs { handle, isr_changes, producer_id_expiration_ms, hosted } = args;
+    cx.queue_jobs_in(handle.log_dir().queue());
     handle.set_closed(false);
     let config = handle.config();
     let (mut log, no_room) = open_in_turn(cx, &handle, producer_id_expiration_ms).await?;

@@ -77,6 +77,7 @@ impl Partitions {
         let mut looked = Vec::new();
         for dir in self.args.log_dirs.0.clone() {
             let looked_at = dir.clone();
+            cx.queue_jobs_in(dir.queue());
             let found = cx.blocking("look at logs", move || look(&looked_at)).await?;
             looked.push((dir, found));
         }
@@ -165,6 +166,7 @@ impl Partitions {
                 Ok(true)
             }
         };
+        cx.queue_jobs_in(dir.queue());
         match cx.blocking("put aside", rename).await.map_err(Failure::from) {
             Ok(Ok(true)) if kind == DirKind::Delete => {
                 // Where the directory's actor is down, the next start removes it.
@@ -186,6 +188,7 @@ impl Partitions {
         for dir in dirs.into_iter().filter(|dir| dir.is_online()) {
             let (written, hosted) = (dir.clone(), self.args.hosted.clone());
             let job = move || written.write_checkpoints(&hosted, &Checkpoint::ALL);
+            cx.queue_jobs_in(dir.queue());
             if let Err(error) = cx.blocking("checkpoints", job).await? {
                 dir.checkpoints_failed(&error);
             }

@@ -74,6 +74,12 @@ pub enum SimFault {
         by: Duration,
         lasting: Duration,
     },
+    /// Blocking jobs of queues whose name contains this, which is the path of a log directory, do not end until it is over.
+    HangDisk {
+        node: NodeIndex,
+        path_contains: String,
+        lasting: Duration,
+    },
     /// An actor whose path contains this panics, handling a message or in the middle of it where it sends one, after so
     /// many more such steps. Not under [`Schedule::Fifo`](super::Schedule::Fifo), which has no gate to do it.
     Panic {

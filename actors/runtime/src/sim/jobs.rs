@@ -15,6 +15,9 @@ use super::trace::NodeTrace;
 use crate::map::Map;
 use crate::world::{BoxFuture, Clock, Job, JobLost, Jobs, RandomStream};
 
+/// How soon a job that hung is seen to go on.
+const LOOK: Duration = Duration::from_millis(100);
+
 /// A job that is cut off does at most this many disk operations.
 const MAX_CUT: u64 = 12;
 
@@ -30,8 +33,30 @@ struct State {
     next: u64,
     under_way: Map<u64, (&'static str, Job)>,
     never_begun: Vec<Job>,
+    trouble: Arc<JobTrouble>,
+}
+
+/// What is wrong with the disks, as jobs see it.
+#[derive(Default)]
+pub(super) struct JobTrouble {
     /// By how much longer each may take, milliseconds.
-    slow: Arc<AtomicU64>,
+    slow: AtomicU64,
+    /// Those of queues whose name contains it do not end.
+    hanging: Mutex<Option<String>>,
+}
+
+impl JobTrouble {
+    pub(super) fn slow_down(&self, by: Duration) {
+        self.slow.store(by.as_millis() as u64, Ordering::Relaxed);
+    }
+
+    pub(super) fn hang(&self, queue: Option<String>) {
+        *lock(&self.hanging) = queue;
+    }
+
+    fn hangs(&self, queue: &str) -> bool {
+        lock(&self.hanging).as_ref().is_some_and(|hanging| queue.contains(hanging))
+    }
 }
 
 impl SimJobs {
@@ -40,10 +65,10 @@ impl SimJobs {
         clock: Arc<SimClock>,
         random: RandomStream,
         trace: NodeTrace,
-        slow: Arc<AtomicU64>,
+        trouble: Arc<JobTrouble>,
     ) -> SimJobs {
         let (under_way, never_begun) = (Map::new(), Vec::new());
-        let state = State { random, next: 0, under_way, never_begun, slow };
+        let state = State { random, next: 0, under_way, never_begun, trouble };
         SimJobs { handle, clock, trace, state: Arc::new(Mutex::new(state)) }
     }
 
@@ -74,22 +99,32 @@ impl SimJobs {
 impl Jobs for SimJobs {
     /// The job runs to its end also where the future is dropped, as one on a thread of its own would.
     #[expect(clippy::disallowed_methods, reason = "jobs outlive the tasks that wait for them")]
-    fn run(&self, name: &'static str, job: Job) -> BoxFuture<'static, Result<(), JobLost>> {
-        let (id, takes) = {
+    fn run(
+        &self,
+        queue: &Arc<str>,
+        name: &'static str,
+        job: Job,
+    ) -> BoxFuture<'static, Result<(), JobLost>> {
+        let (id, takes, trouble) = {
             let mut state = lock(&self.state);
             state.next += 1;
             let id = state.next;
             let most = if state.random.below(8) == 0 { 50 } else { 4 };
-            let slow = state.slow.load(Ordering::Relaxed);
+            let slow = state.trouble.slow.load(Ordering::Relaxed);
             let takes = Duration::from_millis(state.random.below(most + slow));
             state.under_way.insert(id, (name, job));
-            (id, takes)
+            (id, takes, state.trouble.clone())
         };
         let (done, ended) = oneshot::channel();
         let (state, trace, clock) = (self.state.clone(), self.trace.clone(), self.clock.clone());
+        let queue = queue.clone();
         self.handle.spawn(async move {
             clock.alarm(takes);
             tokio::time::sleep(takes).await;
+            while trouble.hangs(&queue) {
+                clock.alarm(LOOK);
+                tokio::time::sleep(LOOK).await;
+            }
             let job = lock(&state).under_way.remove(&id);
             if let Some((name, job)) = job {
                 trace.note(format_args!("job {name}"));

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::Boot;
 use super::clock::{SimClock, Wall};
 use super::gate::{Schedule, SimGate};
-use super::jobs::SimJobs;
+use super::jobs::{JobTrouble, SimJobs};
 use super::net::Network;
 use super::random::{Seeds, SimRandom};
 use super::stream::SimNet;
@@ -61,7 +61,7 @@ pub(super) struct Birth<'s> {
     pub(super) index: usize,
     pub(super) disk: &'s SimDisk,
     pub(super) wall: &'s Wall,
-    pub(super) slow: &'s Arc<AtomicU64>,
+    pub(super) trouble: &'s Arc<JobTrouble>,
     pub(super) now_ms: u64,
 }
 
@@ -107,7 +107,7 @@ impl Living {
             clock.clone(),
             birth.seeds.stream("jobs"),
             trace.clone(),
-            birth.slow.clone(),
+            birth.trouble.clone(),
         ));
         let asked = (birth.schedule != Schedule::Fifo).then_some(gate.clone() as Arc<dyn Gate>);
         let world = {

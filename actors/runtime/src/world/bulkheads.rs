@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use tokio::runtime::{Builder, Handle, Runtime};
 
-/// Blocking jobs that run at the same time, unless something else is asked for.
-const JOBS_AT_ONCE: usize = 16;
+use super::jobs::JOBS_AT_ONCE;
+
+/// Threads for blocking jobs, of all queues and all that tokio has beside them.
+const MOST_BLOCKING: usize = 1024;
 
 /// On whose threads an actor runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -30,7 +32,8 @@ impl Bulkhead {
     }
 }
 
-/// Threads per bulkhead; 0 shares those of the network. And how many blocking jobs of a node run at the same time.
+/// Threads per bulkhead; 0 shares those of the network. And how many blocking jobs that have no queue of their own run at
+/// the same time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BulkheadSizes {
     pub network: usize,
@@ -89,16 +92,15 @@ pub struct Bulkheads {
 
 impl Bulkheads {
     pub fn new(sizes: BulkheadSizes) -> io::Result<Bulkheads> {
-        let jobs = sizes.jobs.max(1);
         let optional = |name, threads| match threads {
             0 => Ok(None),
-            _ => runtime(name, threads, jobs).map(Some),
+            _ => runtime(name, threads).map(Some),
         };
         Ok(Bulkheads {
-            network: runtime("network", sizes.network.max(1), jobs)?,
+            network: runtime("network", sizes.network.max(1))?,
             storage: optional("storage", sizes.storage)?,
             control: optional("control", sizes.control)?,
-            jobs,
+            jobs: sizes.jobs.max(1),
         })
     }
 
@@ -123,12 +125,12 @@ impl Bulkheads {
     }
 }
 
-fn runtime(name: &str, threads: usize, jobs: usize) -> io::Result<Runtime> {
+fn runtime(name: &str, threads: usize) -> io::Result<Runtime> {
     Builder::new_multi_thread()
         .worker_threads(threads)
         .thread_name(format!("ottla-{name}"))
-        // Tokio starts one more whenever none is idle yet: each costs memory of its own.
-        .max_blocking_threads(jobs)
+        // Their queues bound them: tokio starts one more whenever none is idle yet, and each costs memory of its own.
+        .max_blocking_threads(MOST_BLOCKING)
         .enable_all()
         .build()
 }

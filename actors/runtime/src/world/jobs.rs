@@ -7,11 +7,43 @@ use tokio::sync::{Semaphore, oneshot};
 use super::BoxFuture;
 use crate::panics;
 
+/// Of one queue, unless something else is asked for.
+pub(super) const JOBS_AT_ONCE: usize = 16;
+
 pub type Job = Box<dyn FnOnce() + Send>;
 
 /// Runs what blocks. The future ends when the job has run; an error means it never did, or not to its end.
 pub trait Jobs: Send + Sync + 'static {
-    fn run(&self, name: &'static str, job: Job) -> BoxFuture<'static, Result<(), JobLost>>;
+    /// `queue` is the name of the job's [`JobQueue`].
+    fn run(
+        &self,
+        queue: &Arc<str>,
+        name: &'static str,
+        job: Job,
+    ) -> BoxFuture<'static, Result<(), JobLost>>;
+}
+
+/// Of the jobs of one queue a bounded number runs at a time, the rest wait in order. Jobs that may hang together, with the
+/// disk that they work on, have a queue of their own, so that all others go on.
+#[derive(Debug, Clone)]
+pub struct JobQueue(Arc<Queue>);
+
+#[derive(Debug)]
+struct Queue {
+    name: Arc<str>,
+    slots: Arc<Semaphore>,
+}
+
+impl JobQueue {
+    /// By what they work on, which is a path where it is a disk.
+    pub fn new(name: &str) -> JobQueue {
+        JobQueue::of(name, JOBS_AT_ONCE)
+    }
+
+    pub(super) fn of(name: &str, at_once: usize) -> JobQueue {
+        let slots = Arc::new(Semaphore::new(at_once));
+        JobQueue(Arc::new(Queue { name: name.into(), slots }))
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -22,28 +54,28 @@ pub enum JobLost {
     Stopping,
 }
 
-/// A bounded number of jobs at a time on tokio's blocking threads; the rest wait in order.
+/// On tokio's blocking threads.
 pub struct RealJobs {
     handle: Handle,
-    slots: Arc<Semaphore>,
 }
 
 impl RealJobs {
-    pub fn new(handle: Handle, at_once: usize) -> RealJobs {
-        RealJobs { handle, slots: Arc::new(Semaphore::new(at_once)) }
+    pub fn new(handle: Handle) -> RealJobs {
+        RealJobs { handle }
     }
 }
 
 impl Jobs for RealJobs {
-    fn run(&self, _name: &'static str, job: Job) -> BoxFuture<'static, Result<(), JobLost>> {
-        let (handle, slots) = (self.handle.clone(), self.slots.clone());
+    fn run(
+        &self,
+        _queue: &Arc<str>,
+        _name: &'static str,
+        job: Job,
+    ) -> BoxFuture<'static, Result<(), JobLost>> {
+        let handle = self.handle.clone();
         Box::pin(async move {
-            let slot = slots.acquire_owned().await.map_err(|_| JobLost::Stopping)?;
             #[expect(clippy::disallowed_methods, reason = "the one place that runs blocking jobs")]
-            let running = handle.spawn_blocking(move || {
-                job();
-                drop(slot);
-            });
+            let running = handle.spawn_blocking(job);
             running.await.map_err(|_| JobLost::Stopping)
         })
     }
@@ -51,14 +83,17 @@ impl Jobs for RealJobs {
 
 pub(super) async fn run<T: Send + 'static>(
     jobs: &dyn Jobs,
+    queue: &JobQueue,
     name: &'static str,
     job: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, JobLost> {
+    let slot = queue.0.slots.clone().acquire_owned().await.map_err(|_| JobLost::Stopping)?;
     let (done, result) = oneshot::channel();
     let body = Box::new(move || {
         let caught = panics::catch(AssertUnwindSafe(job));
+        drop(slot);
         let _ = done.send(caught.map_err(|failure| JobLost::Panicked(failure.to_string())));
     });
-    jobs.run(name, body).await?;
+    jobs.run(&queue.0.name, name, body).await?;
     result.await.unwrap_or(Err(JobLost::Stopping))
 }
