@@ -155,6 +155,7 @@ fn lifecycle_args(world: &World, shared: &Shared) -> LifecycleArgs {
         followed: shared.followed.clone(),
         applied: shared.applied.subscribe(),
         state: shared.lifecycle_state.clone(),
+        stopping: shared.stopping.clone(),
         broker_epoch: shared.broker_epoch.clone(),
         heartbeat_interval: ms(config.quorum.heartbeat_interval_ms),
         request_timeout: ms(config.quorum.heartbeat_interval_ms),

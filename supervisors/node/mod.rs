@@ -10,6 +10,7 @@ mod tree;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use model::node_config::{Endpoint, HostPort, NodeConfig};
@@ -32,8 +33,6 @@ const CONTROLLED_SHUTDOWN: Duration = Duration::from_secs(30);
 
 /// How long the other voters may take to know that this node leads the metadata log no more.
 const STAND_DOWN: Duration = Duration::from_secs(1);
-/// Without a leader of the metadata log for so long, a node that stops waits no more for a controller.
-const LEADERLESS: Duration = Duration::from_secs(5);
 
 /// Why a node did not start.
 #[derive(Debug, thiserror::Error)]
@@ -291,20 +290,16 @@ impl Node {
     pub async fn stop(&self) -> Exit {
         if self.shared.says_good_bye() {
             let mut state = self.shared.lifecycle_state.subscribe();
-            // Where it is down there is nobody to say good-bye for it.
-            if self.shared.lifecycle.send(LifecycleMsg::ShutDown).await.is_ok() {
-                let released = async {
-                    tokio::select! {
-                        biased;
-                        _ = state.until(|state| *state == LifecycleState::Released) => true,
-                        () = self.leaderless() => false,
-                    }
-                };
-                if !matches!(self.world.timeout(CONTROLLED_SHUTDOWN, released).await, Ok(true)) {
-                    tracing::warn!(
-                        "the controller did not let this broker go; stopping all the same"
-                    );
+            self.announce_stop().await;
+            let released = async {
+                tokio::select! {
+                    biased;
+                    _ = state.until(|state| *state == LifecycleState::Released) => {}
+                    _ = self.root.ended() => {}
                 }
+            };
+            if self.world.timeout(CONTROLLED_SHUTDOWN, released).await.is_err() {
+                tracing::warn!("the controller did not let this broker go; stopping all the same");
             }
         }
         // Those who go on elect another at once.
@@ -316,20 +311,9 @@ impl Node {
     /// first of them is gone.
     pub(crate) async fn announce_stop(&self) {
         if self.shared.says_good_bye() {
-            // Where it is down there is nobody to say good-bye for it.
+            self.shared.stopping.store(true, Ordering::Release);
+            // One that is down reads it when it starts.
             let _ = self.shared.lifecycle.send(LifecycleMsg::ShutDown).await;
-        }
-    }
-
-    /// Ends when the metadata log has had no leader for a while: there is no controller to wait for.
-    async fn leaderless(&self) {
-        let mut status = self.shared.raft_status.subscribe();
-        loop {
-            status.until(|status| status.leader_id.is_none()).await;
-            let led = status.until(|status| status.leader_id.is_some());
-            if self.world.timeout(LEADERLESS, led).await.is_err() {
-                return;
-            }
         }
     }
 

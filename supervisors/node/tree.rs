@@ -1,7 +1,7 @@
 //! The tree of a node: its root starts the branches in order, each up before the next, and stops them in reverse.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use coordinators::{Coordinators, CoordinatorsArgs, Groups};
@@ -56,6 +56,8 @@ pub(crate) struct Shared {
     pub(crate) applied: Arc<Publisher<i64>>,
     pub(crate) raft_status: Arc<Publisher<RaftStatus>>,
     pub(crate) lifecycle_state: Arc<Publisher<LifecycleState>>,
+    /// The broker is to be let go.
+    pub(crate) stopping: Arc<AtomicBool>,
     pub(crate) broker_epoch: Arc<AtomicI64>,
     pub(crate) raft: Address<quorum::RaftMsg>,
     pub(crate) controller: Address<ControllerMsg>,
@@ -99,6 +101,7 @@ impl Shared {
             applied: publisher(-1),
             raft_status: Arc::new(runtime::watch(RaftStatus::default()).0),
             lifecycle_state: Arc::new(runtime::watch(LifecycleState::default()).0),
+            stopping: Arc::default(),
             broker_epoch: Arc::new(AtomicI64::new(-1)),
             raft: Address::vacant(),
             controller: Address::vacant(),

@@ -8,7 +8,7 @@
 mod tests;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use machines::controller::{ControllerReply, ControllerRequest};
@@ -25,6 +25,9 @@ use crate::controller::{Committed, ControllerAnswer, ControllerHandle, Unavailab
 const REGISTRATION_VERSION: i16 = 4;
 /// Between attempts, while there is no controller or it refuses for now.
 const RETRY: Duration = Duration::from_millis(20);
+/// Without a word of a controller for so long, a broker that stops waits no more for one: an election takes less. Kafka's
+/// would wait for five minutes, in which nobody could take its leaderships either.
+const UNHEARD: Duration = Duration::from_secs(5);
 
 #[derive(Clone)]
 pub struct LifecycleArgs {
@@ -46,6 +49,8 @@ pub struct LifecycleArgs {
     /// The offset to which the broker's own actors have followed the metadata.
     pub applied: Watch<i64>,
     pub state: Arc<Publisher<LifecycleState>>,
+    /// The node stops, which an actor that starts anew must know of.
+    pub stopping: Arc<AtomicBool>,
     pub broker_epoch: Arc<AtomicI64>,
     pub heartbeat_interval: Duration,
     /// Of one attempt: several fit into a session.
@@ -61,7 +66,7 @@ pub enum LifecycleState {
     Serving,
     /// Leaderships are being moved away.
     ShuttingDown,
-    /// The controller lets it go.
+    /// The controller lets it go, or there is none.
     Released,
 }
 
@@ -75,6 +80,8 @@ pub enum LifecycleMsg {
     },
     /// The node stops: ask the controller to be let go; [`LifecycleState::Released`] says when.
     ShutDown,
+    /// From itself: it waits to be let go.
+    StillHere,
     MetadataChanged,
     MetadataApplied,
     /// A log directory went offline, is cordoned, or is no longer.
@@ -86,6 +93,7 @@ runtime::messages!(LifecycleMsg {
     Registered,
     Beaten,
     ShutDown,
+    StillHere,
     MetadataChanged,
     MetadataApplied,
     DirectoriesChanged
@@ -95,7 +103,8 @@ pub struct Lifecycle {
     args: LifecycleArgs,
     state: LifecycleState,
     asking: bool,
-    shutting_down: bool,
+    /// A controller has, since [`LifecycleMsg::StillHere`] last came; none where it does not come.
+    answered: Option<bool>,
     /// What became of a directory the controller was not told yet.
     untold: bool,
     /// Where this broker's registration stands in the log, once it is there.
@@ -152,11 +161,14 @@ impl Actor for Lifecycle {
             args,
             state: LifecycleState::Registering,
             asking: false,
-            shutting_down: false,
+            answered: None,
             untold: false,
             registered_at: i64::MAX,
         };
         lifecycle.register(cx);
+        if lifecycle.is_stopping() {
+            lifecycle.wait_for_release(cx);
+        }
         Ok(lifecycle)
     }
 
@@ -186,12 +198,21 @@ impl Actor for Lifecycle {
             LifecycleMsg::Registered { answer } => self.registered(cx, answer)?,
             LifecycleMsg::Beaten { answer } => self.beaten(cx, answer)?,
             LifecycleMsg::ShutDown => {
-                self.shutting_down = true;
-                if self.state == LifecycleState::Registering {
+                self.args.stopping.store(true, Ordering::Release);
+                if self.epoch() < 0 {
                     self.set(LifecycleState::Released);
                 } else {
                     self.heartbeat(cx);
+                    self.wait_for_release(cx);
                 }
+            }
+            LifecycleMsg::StillHere if self.state == LifecycleState::Released => {}
+            LifecycleMsg::StillHere if self.answered.take() == Some(true) => {
+                self.wait_for_release(cx);
+            }
+            LifecycleMsg::StillHere => {
+                tracing::warn!("no controller answers; stopping without being let go");
+                self.set(LifecycleState::Released);
             }
         }
         Ok(())
@@ -207,8 +228,24 @@ impl Lifecycle {
         self.args.broker_epoch.load(Ordering::Acquire)
     }
 
+    fn is_stopping(&self) -> bool {
+        self.args.stopping.load(Ordering::Acquire)
+    }
+
+    fn wait_for_release(&mut self, cx: &mut Cx<Self>) {
+        if self.answered.is_none() {
+            self.answered = Some(false);
+            cx.send_after(UNHEARD, LifecycleMsg::StillHere);
+        }
+    }
+
+    fn heard(&mut self) {
+        self.answered = self.answered.map(|_| true);
+    }
+
     fn set(&mut self, state: LifecycleState) {
-        if self.state != state {
+        // Nobody waits any more for what comes after it.
+        if self.state != state && self.state != LifecycleState::Released {
             self.state = state;
             self.args.state.publish(state);
         }
@@ -299,6 +336,7 @@ impl Lifecycle {
             self.register(cx);
             return Ok(());
         };
+        self.heard();
         match ErrorCode::from_code(response.error_code) {
             ErrorCode::None => {
                 self.args.broker_epoch.store(response.broker_epoch, Ordering::Release);
@@ -327,7 +365,7 @@ impl Lifecycle {
             broker_id: self.args.node.0,
             broker_epoch: self.epoch(),
             current_metadata_offset: *self.args.applied.get(),
-            want_shut_down: self.shutting_down,
+            want_shut_down: self.is_stopping(),
             offline_log_dirs: ids(self.args.log_dirs.offline()),
             cordoned_log_dirs: self.cordoned(),
             ..Default::default()
@@ -346,6 +384,10 @@ impl Lifecycle {
                 self.heartbeat_soon(cx);
                 return Ok(());
             }
+            Err(_) if self.is_stopping() => {
+                self.heartbeat_soon(cx);
+                return Ok(());
+            }
             // There is none, or another one now, which is to have a connection of this process as soon as it leads.
             Err(Unavailable::NotController | Unavailable::Overloaded) => {
                 self.heartbeat(cx);
@@ -353,8 +395,16 @@ impl Lifecycle {
             }
             _ => return Ok(()),
         };
+        self.heard();
         match ErrorCode::from_code(response.error_code) {
             ErrorCode::None => {}
+            // Nothing is led by a registration that is no more.
+            ErrorCode::StaleBrokerEpoch | ErrorCode::BrokerIdNotRegistered
+                if self.is_stopping() =>
+            {
+                self.set(LifecycleState::Released);
+                return Ok(());
+            }
             ErrorCode::StaleBrokerEpoch | ErrorCode::BrokerIdNotRegistered => {
                 // Where it was unregistered, it registers anew. Where another process has the id, the node ends as it reads of that: of
                 // two that took it from each other, both would lead.
@@ -371,7 +421,7 @@ impl Lifecycle {
                 return Ok(());
             }
         }
-        let state = match (response.should_shut_down, self.shutting_down, response.is_fenced) {
+        let state = match (response.should_shut_down, self.is_stopping(), response.is_fenced) {
             (true, _, _) => LifecycleState::Released,
             (false, true, _) => LifecycleState::ShuttingDown,
             (false, false, true) => LifecycleState::Fenced,

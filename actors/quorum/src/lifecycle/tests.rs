@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use disk::{SimDisk, SimDiskOptions};
-use runtime::{Address, ChildSpec, Handles, Reply, Root, World, spawn_root, watch};
+use runtime::{Address, ChildSpec, Handles, Reply, Root, Seed, World, spawn_root, watch};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use wire::{
     BrokerHeartbeatResponse, BrokerRegistrationResponse, FeatureLevelRecord, MetadataRecord,
@@ -45,12 +45,12 @@ struct House;
 impl Actor for House {
     const KIND: &'static str = "house";
     type Msg = LifecycleMsg;
-    type Args = (UnboundedSender<ControllerMsg>, LifecycleArgs);
+    type Args = (UnboundedSender<ControllerMsg>, LifecycleArgs, Address<LifecycleMsg>);
 
-    async fn start(cx: &mut Cx<Self>, (told, args): Self::Args) -> Result<Self, Failure> {
+    async fn start(cx: &mut Cx<Self>, (told, args, at): Self::Args) -> Result<Self, Failure> {
         let controller = cx.spawn::<Told>("controller", ChildSpec::permanent(), told)?;
         let args = LifecycleArgs { controller: ControllerHandle::new(controller), ..args };
-        cx.spawn::<Lifecycle>("lifecycle", ChildSpec::permanent(), args)?;
+        cx.spawn_seed(Seed::at::<Lifecycle>("lifecycle", ChildSpec::permanent(), args, &at))?;
         Ok(House)
     }
 
@@ -61,6 +61,8 @@ impl Actor for House {
 
 struct Scene {
     house: Root<House>,
+    lifecycle: Address<LifecycleMsg>,
+    state: Watch<LifecycleState>,
     asked: UnboundedReceiver<ControllerMsg>,
     images: Publisher<MetadataImage>,
     followed: Watch<MetadataImage>,
@@ -69,9 +71,19 @@ struct Scene {
 impl Scene {
     /// The metadata is known this far as the broker starts.
     fn new(known: MetadataImage, heartbeat_interval: Duration, request_timeout: Duration) -> Scene {
+        Scene::of(known, heartbeat_interval, request_timeout, false)
+    }
+
+    fn of(
+        known: MetadataImage,
+        heartbeat_interval: Duration,
+        request_timeout: Duration,
+        stopping: bool,
+    ) -> Scene {
         let disk = SimDisk::new(SimDiskOptions::default()).mount();
         let world = World::real(Handles::current(), disk.clone());
         let (sender, asked) = unbounded_channel();
+        let ((state, states), lifecycle) = (watch(LifecycleState::default()), Address::vacant());
         let (images, metadata) = watch(known);
         let (followed, follows) = watch(MetadataImage::default());
         disk.create_dir_all(Path::new(DIR)).unwrap();
@@ -88,13 +100,15 @@ impl Scene {
             metadata,
             followed: Arc::new(followed),
             applied: watch(0).1,
-            state: Arc::new(watch(LifecycleState::default()).0),
+            state: Arc::new(state),
+            stopping: Arc::new(AtomicBool::new(stopping)),
             broker_epoch: Arc::new(AtomicI64::new(-1)),
             heartbeat_interval,
             request_timeout,
         };
-        let house = spawn_root::<House>(&world, "house", (sender, args)).unwrap();
-        Scene { house, asked, images, followed: follows }
+        let args = (sender, args, lifecycle.clone());
+        let house = spawn_root::<House>(&world, "house", args).unwrap();
+        Scene { house, lifecycle, state: states, asked, images, followed: follows }
     }
 
     async fn asked(&mut self) -> (ControllerRequest, Reply<ControllerAnswer>) {
@@ -232,6 +246,47 @@ async fn directories_are_told_once_metadata_version_has_a_place_for_them() {
             }
             (other, _) => panic!("{other:?}"),
         }
+    }
+    scene.end().await;
+}
+
+/// The clock jumps ahead whenever all wait.
+#[tokio::test(start_paused = true)]
+async fn a_broker_that_stops_waits_for_a_controller_that_answers_and_for_no_other() {
+    for answers in [true, false] {
+        let mut scene = Scene::new(MetadataImage::default(), NEVER, LIMIT);
+        scene.register(7).await;
+        let (_, reply) = scene.heartbeat().await;
+        answer(reply, ErrorCode::None);
+        scene.state.until(|state| *state == LifecycleState::Serving).await;
+        scene.lifecycle.send(LifecycleMsg::ShutDown).await.unwrap();
+        let began = tokio::time::Instant::now();
+        while began.elapsed() < 4 * UNHEARD && *scene.state.get() != LifecycleState::Released {
+            let (_, reply) = scene.heartbeat().await;
+            match answers {
+                true => answer(reply, ErrorCode::None),
+                false => reply.send(Err(Unavailable::NotController)),
+            }
+        }
+        assert_eq!(*scene.state.get() == LifecycleState::Released, !answers);
+        assert_eq!(began.elapsed() < 2 * UNHEARD, !answers);
+        if answers {
+            // Of a registration that another has replaced nothing is led.
+            let (_, reply) = scene.heartbeat().await;
+            answer(reply, ErrorCode::StaleBrokerEpoch);
+            scene.state.until(|state| *state == LifecycleState::Released).await;
+        }
+        scene.end().await;
+    }
+}
+
+#[tokio::test]
+async fn an_actor_that_starts_anew_while_the_node_stops_asks_to_be_let_go() {
+    let mut scene = Scene::of(MetadataImage::default(), NEVER, LIMIT, true);
+    scene.register(7).await;
+    match scene.asked().await {
+        (ControllerRequest::BrokerHeartbeat(beat), _) => assert!(beat.want_shut_down),
+        (other, _) => panic!("no heartbeat: {other:?}"),
     }
     scene.end().await;
 }
