@@ -291,6 +291,8 @@ impl Node {
         if self.shared.says_good_bye() {
             let mut state = self.shared.lifecycle_state.subscribe();
             self.announce_stop().await;
+            // Before it is registered there is nothing to be let go of, nor maybe anybody who would.
+            let registered = self.shared.broker_epoch.load(Ordering::Acquire) >= 0;
             let released = async {
                 tokio::select! {
                     biased;
@@ -298,7 +300,7 @@ impl Node {
                     _ = self.root.ended() => {}
                 }
             };
-            if self.world.timeout(CONTROLLED_SHUTDOWN, released).await.is_err() {
+            if registered && self.world.timeout(CONTROLLED_SHUTDOWN, released).await.is_err() {
                 tracing::warn!("the controller did not let this broker go; stopping all the same");
             }
         }

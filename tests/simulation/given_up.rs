@@ -43,12 +43,18 @@ fn what_a_broker_gave_up_others_lead_until_it_is_back() {
     let (first, _) = known(&cluster, 1).expect("a leader");
     let other = if first == 1 { 2 } else { 1 };
     let node = NodeIndex(usize::try_from(first - 1).expect("a leader"));
-    let begin = cluster.world.now();
-    while known(&cluster, other).is_none_or(|(leader, _)| leader == first) {
-        assert!(cluster.world.now() < begin + SOON, "broker {first} leads for good");
+    let served = |cluster: &Cluster| {
+        let view = cluster.view(first).expect("it is up");
+        view.replica(TOPIC, 0).is_some_and(|replica| replica.leads)
+    };
+    let others_lead =
+        |cluster: &Cluster| known(cluster, other).is_some_and(|(leader, _)| leader != first);
+    while !others_lead(&cluster) {
         let path_contains = format!("partitions/{TOPIC}-0");
         cluster.world.inject(SimFault::Panic { node, path_contains, skip: 0 });
-        cluster.run_for(Duration::from_millis(500));
+        assert!(cluster.run_until(LATER, |cluster| !served(cluster)), "its actor goes on");
+        let led = cluster.run_until(SOON, |cluster| served(cluster) || others_lead(cluster));
+        assert!(led, "broker {first} leads for good");
     }
     let (leader, isr) = known(&cluster, other).expect("a leader");
     assert!(leader > 0 && !isr.contains(&first), "{leader} leads, {isr:?} in sync");

@@ -147,7 +147,7 @@ async fn a_real_connection_carries_bytes_vectors_and_files() {
 
 #[tokio::test]
 async fn blocking_jobs_run_a_few_at_a_time() {
-    let world = World::real(Handles::current(), Arc::new(RealDisk));
+    let world = World::real(Handles::current(), Arc::new(RealDisk::new()));
     let queue = JobQueue::of("disk", 1);
     let (first, first_ends) = std::sync::mpsc::channel::<()>();
     let wait = move || assert!(first_ends.recv().is_err());

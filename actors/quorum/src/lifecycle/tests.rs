@@ -258,7 +258,7 @@ async fn a_broker_that_stops_waits_for_a_controller_that_answers_and_for_no_othe
         scene.register(7).await;
         let (_, reply) = scene.heartbeat().await;
         answer(reply, ErrorCode::None);
-        scene.state.until(|state| *state == LifecycleState::Serving).await;
+        scene.state.until(|state| *state == LifecycleState::Fenced).await;
         scene.lifecycle.send(LifecycleMsg::ShutDown).await.unwrap();
         let began = tokio::time::Instant::now();
         while began.elapsed() < 4 * UNHEARD && *scene.state.get() != LifecycleState::Released {
@@ -269,7 +269,8 @@ async fn a_broker_that_stops_waits_for_a_controller_that_answers_and_for_no_othe
             }
         }
         assert_eq!(*scene.state.get() == LifecycleState::Released, !answers);
-        assert_eq!(began.elapsed() < 2 * UNHEARD, !answers);
+        // What it had said before may be heard at first.
+        assert_eq!(began.elapsed() < 3 * UNHEARD, !answers, "{:?}", began.elapsed());
         if answers {
             // Of a registration that another has replaced nothing is led.
             let (_, reply) = scene.heartbeat().await;

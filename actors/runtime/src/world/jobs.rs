@@ -40,7 +40,7 @@ impl JobQueue {
         JobQueue::of(name, JOBS_AT_ONCE)
     }
 
-    pub(super) fn of(name: &str, at_once: usize) -> JobQueue {
+    pub(crate) fn of(name: &str, at_once: usize) -> JobQueue {
         let slots = Arc::new(Semaphore::new(at_once));
         JobQueue(Arc::new(Queue { name: name.into(), slots }))
     }
