@@ -369,9 +369,9 @@ impl Rig {
         for group in self.shard.groups.values() {
             if let Group::Classic(group) = group {
                 check_group(group);
-                let members = group.members.values();
-                parked.extend(members.clone().filter_map(|m| m.awaiting_join).map(|j| j.ticket));
-                parked.extend(members.filter_map(|m| m.awaiting_sync));
+                let members = || group.members.values();
+                parked.extend(members().filter_map(|m| m.awaiting_join).map(|j| j.ticket));
+                parked.extend(members().filter_map(|m| m.awaiting_sync));
             }
         }
         assert_eq!(
@@ -424,7 +424,7 @@ fn check_group(group: &ClassicGroup) {
     match group.state {
         State::Empty => assert!(group.members.is_empty()),
         State::CompletingRebalance | State::Stable => {
-            assert!(group.supported.values().any(|count| *count == group.members.len()));
+            assert!(group.supported.values().any(|count| *count == group.members.size()));
         }
         State::PreparingRebalance => {}
     }

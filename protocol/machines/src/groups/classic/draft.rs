@@ -106,32 +106,33 @@ impl<'a> Draft<'a> {
     pub fn add_member(&mut self, member: Member) {
         let group = &mut self.group;
         if let Some(instance_id) = &member.instance_id {
-            group.static_members.insert(instance_id.clone(), member.id.clone());
+            group.static_members.insert_mut(instance_id.clone(), member.id.clone());
         }
         if group.members.is_empty() {
             group.protocol_type = Some(member.protocol_type.clone());
         }
         group.leader.get_or_insert_with(|| member.id.clone());
-        group.pending_joins.remove(&member.id);
+        group.pending_joins.remove_mut(&member.id);
         group.count_protocols(&member);
-        group.members.insert(member.id.clone(), Arc::new(member));
+        group.members.insert_mut(member.id.clone(), Arc::new(member));
     }
 
     /// Whatever the member still waits for is refused: it is not one any more.
     pub fn remove_member(&mut self, member_id: &str) {
         self.cancel_timer(self.member_timer(member_id));
-        if let Some(member) = self.group.members.remove(member_id) {
+        if let Some(member) = self.group.members.get(member_id).cloned() {
+            self.group.members.remove_mut(member_id);
             self.group.discount_protocols(&member);
             if let Some(instance_id) = &member.instance_id {
-                self.group.static_members.remove(instance_id);
+                self.group.static_members.remove_mut(instance_id);
             }
             self.answer_parked(&member, "", ErrorCode::UnknownMemberId);
         }
         if self.group.is_leader(member_id) {
             self.group.leader = self.group.members.keys().next().cloned();
         }
-        self.group.pending_joins.remove(member_id);
-        self.group.pending_syncs.remove(member_id);
+        self.group.pending_joins.remove_mut(member_id);
+        self.group.pending_syncs.remove_mut(member_id);
     }
 
     pub fn answer_parked(&mut self, member: &Member, reply_id: &str, error: ErrorCode) {

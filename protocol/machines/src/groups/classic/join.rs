@@ -144,7 +144,7 @@ impl Draft<'_> {
                     || self.group.awaiting_join() < max_size
             }
             State::CompletingRebalance | State::Stable => {
-                member.is_some() || self.group.members.len() < max_size
+                member.is_some() || self.group.members.size() < max_size
             }
         }
     }
@@ -158,13 +158,13 @@ impl Draft<'_> {
             }
         } else if this.join.version < MEMBER_ID_REQUIRED_VERSION {
             self.add_and_rebalance(this, member_id);
-        } else if self.group.pending_joins.len() >= MAX_PENDING_MEMBERS {
+        } else if self.group.pending_joins.size() >= MAX_PENDING_MEMBERS {
             self.reply_join(this.ticket, this.error("", ErrorCode::CoordinatorLoadInProgress));
         } else {
             let timer = self.member_timer(&member_id);
             self.set_timer(timer, this.join.request.session_timeout_ms);
             self.reply_join(this.ticket, this.error(&member_id, ErrorCode::MemberIdRequired));
-            self.group.pending_joins.insert(member_id);
+            self.group.pending_joins.insert_mut(member_id);
         }
     }
 

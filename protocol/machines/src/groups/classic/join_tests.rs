@@ -246,7 +246,7 @@ fn pending_members_are_bounded() {
     let mut rig = Rig::new();
     let id = rig.given_id();
     let mut group = (**rig.classic()).clone();
-    group.pending_joins.extend((0..10_000).map(|n| format!("p{n}").into()));
+    (0..10_000).for_each(|n| group.pending_joins.insert_mut(format!("p{n}").into()));
     rig.shard.groups.insert(GROUP.into(), crate::groups::Group::Classic(group.into()));
     let ticket = rig.join(&dynamic(""));
     assert_eq!(rig.join_error(ticket), ErrorCode::CoordinatorLoadInProgress);

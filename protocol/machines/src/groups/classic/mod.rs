@@ -29,6 +29,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use model::ErrorCode;
+use rpds::{RedBlackTreeMapSync, RedBlackTreeSetSync};
 
 pub use member::{Member, MemberId, ParkedJoin, Protocol};
 pub use state::State;
@@ -44,6 +45,7 @@ pub(super) use timers::{loaded, on_timer, session_timer};
 /// The protocol type of Kafka's own consumers.
 const CONSUMER_PROTOCOL_TYPE: &str = "consumer";
 
+/// Cheap to clone, whatever its size: each decision is worked out on a copy.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ClassicGroup {
     pub id: String,
@@ -55,13 +57,13 @@ pub struct ClassicGroup {
     pub protocol: Option<String>,
     pub generation: i32,
     pub leader: Option<MemberId>,
-    pub members: BTreeMap<MemberId, Arc<Member>>,
+    pub members: RedBlackTreeMapSync<MemberId, Arc<Member>>,
     /// Member ids by group instance id.
-    pub static_members: BTreeMap<String, MemberId>,
+    pub static_members: RedBlackTreeMapSync<String, MemberId>,
     /// Given an id, not yet back with it.
-    pub pending_joins: BTreeSet<MemberId>,
+    pub pending_joins: RedBlackTreeSetSync<MemberId>,
     /// Joined this generation, not yet synced.
-    pub pending_syncs: BTreeSet<MemberId>,
+    pub pending_syncs: RedBlackTreeSetSync<MemberId>,
     /// How many members know each protocol.
     pub supported: BTreeMap<String, usize>,
     /// None where the group does not use the consumer protocol, or it did not parse.
@@ -89,10 +91,10 @@ impl ClassicGroup {
             protocol: None,
             generation: 0,
             leader: None,
-            members: BTreeMap::new(),
-            static_members: BTreeMap::new(),
-            pending_joins: BTreeSet::new(),
-            pending_syncs: BTreeSet::new(),
+            members: RedBlackTreeMapSync::default(),
+            static_members: RedBlackTreeMapSync::default(),
+            pending_joins: RedBlackTreeSetSync::default(),
+            pending_syncs: RedBlackTreeSetSync::default(),
             supported: BTreeMap::new(),
             subscribed_topics: None,
             initial_delay: None,
@@ -144,7 +146,7 @@ impl ClassicGroup {
         if self.state == State::Empty {
             return !protocol_type.is_empty() && protocols.next().is_some();
         }
-        let everyone = self.members.len();
+        let everyone = self.members.size();
         self.protocol_type.as_deref() == Some(protocol_type)
             && protocols.any(|name| self.supported.get(name).copied().unwrap_or(0) == everyone)
     }
@@ -192,7 +194,7 @@ impl ClassicGroup {
 
     /// The protocol that most members prefer among those that all know.
     pub fn select_protocol(&self) -> Option<String> {
-        let everyone = self.members.len();
+        let everyone = self.members.size();
         let mut votes: BTreeMap<&str, usize> = BTreeMap::new();
         for member in self.members.values() {
             let vote = member.protocols.iter().find(|protocol| {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use model::ErrorCode;
+use rpds::RedBlackTreeSetSync;
 
 use super::{ClassicGroup, Draft, InitialDelay, MemberId, State, responses};
 
@@ -21,7 +22,7 @@ impl Draft<'_> {
         if self.group.state == State::CompletingRebalance {
             self.refuse_syncs(ErrorCode::RebalanceInProgress);
         }
-        self.group.pending_syncs.clear();
+        self.group.pending_syncs = RedBlackTreeSetSync::default();
         self.cancel_timer(self.sync_timer());
 
         let is_first = self.group.state == State::Empty;
@@ -94,7 +95,7 @@ impl Draft<'_> {
     fn begin_generation(&mut self) {
         let group = &mut self.group;
         group.generation = group.generation.checked_add(1).unwrap_or(0);
-        group.pending_syncs.clear();
+        group.pending_syncs = RedBlackTreeSetSync::default();
         group.protocol = group.select_protocol();
         group.refresh_subscription();
         let next = match group.members.is_empty() {
@@ -118,7 +119,7 @@ impl Draft<'_> {
             member.is_new = false;
         });
         self.restart_session(member_id);
-        self.group.pending_syncs.insert(member_id.clone());
+        self.group.pending_syncs.insert_mut(member_id.clone());
     }
 
     /// Nobody has an assignment any more, and those who wait for one learn why.

@@ -69,11 +69,11 @@ impl ClassicGroup {
         for member in &value.members {
             let member = member_from_record(value, member);
             if let Some(instance_id) = &member.instance_id {
-                group.static_members.insert(instance_id.clone(), member.id.clone());
+                group.static_members.insert_mut(instance_id.clone(), member.id.clone());
             }
             group.leader.get_or_insert_with(|| member.id.clone());
             group.count_protocols(&member);
-            group.members.insert(member.id.clone(), Arc::new(member));
+            group.members.insert_mut(member.id.clone(), Arc::new(member));
         }
         if !group.members.is_empty() {
             group.state = State::Stable;

@@ -31,9 +31,10 @@ impl Draft<'_> {
     }
 
     fn swap_member(&mut self, old_id: &MemberId, new_id: &MemberId) -> bool {
-        let Some(old) = self.group.members.remove(old_id) else {
+        let Some(old) = self.group.members.get(old_id).cloned() else {
             return false;
         };
+        self.group.members.remove_mut(old_id);
         self.cancel_timer(self.member_timer(old_id));
         // Two processes share the instance id, and this one came last.
         self.answer_parked(&old, old_id, ErrorCode::FencedInstanceId);
@@ -43,15 +44,15 @@ impl Draft<'_> {
         member.awaiting_sync = None;
         member.is_new = false;
         if let Some(instance_id) = &member.instance_id {
-            self.group.static_members.insert(instance_id.clone(), new_id.clone());
+            self.group.static_members.insert_mut(instance_id.clone(), new_id.clone());
         }
         if self.group.is_leader(old_id) {
             self.group.leader = Some(new_id.clone());
         }
-        if self.group.pending_syncs.remove(old_id) {
-            self.group.pending_syncs.insert(new_id.clone());
+        if self.group.pending_syncs.remove_mut(old_id) {
+            self.group.pending_syncs.insert_mut(new_id.clone());
         }
-        self.group.members.insert(new_id.clone(), Arc::new(member));
+        self.group.members.insert_mut(new_id.clone(), Arc::new(member));
         self.restart_session(new_id);
         true
     }

@@ -98,7 +98,7 @@ impl ClassicGroup {
 
 impl Draft<'_> {
     fn note_synced(&mut self, member_id: &str) {
-        self.group.pending_syncs.remove(member_id);
+        self.group.pending_syncs.remove_mut(member_id);
         if self.group.pending_syncs.is_empty() {
             self.cancel_timer(self.sync_timer());
         }

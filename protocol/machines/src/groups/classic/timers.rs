@@ -23,7 +23,7 @@ pub fn session_timer(group_id: &str, member: &Member) -> TimerOp<GroupTimer> {
 /// A group that was just read from the log: each member is given its session timeout to show up.
 pub fn loaded(settings: &GroupSettings, now: Now, group: &ClassicGroup) -> GroupDecision {
     let mut decision = Decision::nothing();
-    if group.members.len() > settings.max_size {
+    if group.members.size() > settings.max_size {
         // The limit was lowered. Those who rejoin first stay.
         let mut draft = Draft::new(settings, now, group.clone());
         draft.prepare_rebalance();
@@ -88,8 +88,8 @@ impl Draft<'_> {
         if synced || !matches!(self.group.state, State::CompletingRebalance | State::Stable) {
             return;
         }
-        for member_id in self.group.pending_syncs.clone() {
-            self.remove_member(&member_id);
+        for member_id in self.group.pending_syncs.clone().iter() {
+            self.remove_member(member_id);
         }
         self.prepare_rebalance();
     }
