@@ -96,6 +96,8 @@ impl LogDirState {
         let unsynced = Unsynced::new(disk.clone(), path.clone());
         let failed = OnceLock::new();
         let health = Arc::new(Health { path: absolute.clone(), failed, changes, unsynced });
+        let watch: Arc<dyn DiskWatch> = health.clone();
+        disk.watch_syncs(&path, Arc::downgrade(&watch));
         LogDirState {
             id,
             queue: JobQueue::new(&absolute.to_string_lossy()),

@@ -359,7 +359,7 @@ impl Partitions {
         if !handle.log_dir().is_online() {
             return Ok(());
         }
-        self.set_copies_aside(cx, &handle).await?;
+        self.set_copies_aside(cx, &handle).await;
         self.resume_move(cx, &handle).await;
         let spec = self.args.replica.clone();
         let watched = handle.clone();

@@ -28,7 +28,7 @@ mod watched_tests;
 use std::fmt::Debug;
 use std::io::IoSlice;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 
@@ -157,6 +157,10 @@ pub trait Disk: Debug + Send + Sync + 'static {
     /// What tells one life of the kernel, one mount of the file system, and one directory, from others: as long as it stays the same, all that was written
     /// below `dir` is there, synced or not. A copy of the directory has another. `None` where nobody can say.
     fn kernel(&self, dir: &Path) -> Result<Option<String>>;
+
+    /// Tells this watch of each sync of a file below `dir` that a disk makes by itself and that fails
+    /// ([`DiskWatch::sync_failed`]): at once, and on any thread. Most disks make none.
+    fn watch_syncs(&self, _dir: &Path, _watch: Weak<dyn DiskWatch>) {}
 
     /// Whether there is a file or directory of this name.
     fn exists(&self, path: &Path) -> Result<bool> {

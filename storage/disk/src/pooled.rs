@@ -1,8 +1,9 @@
 //! A disk that keeps only so many files open: those of idle logs are closed, and opened again when used.
 
+mod file;
+
 use std::collections::{BTreeMap, VecDeque};
-use std::io::IoSlice;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{
@@ -10,7 +11,7 @@ use std::sync::{
 };
 
 use crate::error::{DiskError, Result};
-use crate::{DirEntry, Disk, DiskFile, DiskLock, HeldFd, Map, Metadata, Open, Space};
+use crate::{DirEntry, Disk, DiskFile, DiskLock, DiskWatch, Map, Metadata, Open, Space};
 
 /// So many files are looked at for one to close, each time one is opened.
 const LOOKS: usize = 64;
@@ -44,6 +45,8 @@ struct Pool {
     sweep_at: Mutex<usize>,
     /// Files that are to be synced and closed by a thread of its own.
     closing: Option<SyncSender<Arc<Kept>>>,
+    /// Who is told at once where the sync of a file below a directory has failed.
+    watches: Mutex<Vec<(PathBuf, Weak<dyn DiskWatch>)>>,
 }
 
 #[derive(Debug)]
@@ -100,6 +103,7 @@ impl PooledDisk {
             failed: Mutex::default(),
             sweep_at: Mutex::new(1024),
             closing,
+            watches: Mutex::default(),
         };
         PooledDisk { pool: Arc::new(pool) }
     }
@@ -128,11 +132,14 @@ impl Pool {
     /// Takes in a file that was opened, and closes another where there are too many.
     fn admit(&self, kept: &Kept) {
         lock(&self.open).push_back(kept.me.clone());
-        self.close_down_to(self.limit);
+        if let Some(unsynced) = self.close_down_to(self.limit) {
+            self.close_beside(&unsynced, self.limit + self.limit / 8);
+        }
     }
 
-    /// Closes idle files until so many are open, or it has looked at enough of them.
-    fn close_down_to(&self, limit: usize) {
+    /// Closes idle files until so many are open, or it has looked at enough of them. Gives the one of those that hold writes
+    /// which were not synced that rests for longest: it is no more among those that are open.
+    fn close_down_to(&self, limit: usize) -> Option<Arc<Kept>> {
         let mut unsynced = None;
         {
             let mut open = lock(&self.open);
@@ -150,10 +157,19 @@ impl Pool {
                 }
             }
         }
-        let Some(kept) = unsynced else { return };
+        unsynced
+    }
+
+    /// Has it synced and closed by the thread for that. Where that has enough to do, as its disk is slow, the file stays open,
+    /// unless so many are: a directory whose disk hangs is not to hold up those who open files of another.
+    fn close_beside(&self, kept: &Arc<Kept>, most: usize) {
         let beside = self.closing.as_ref().map(|closing| closing.try_send(kept.clone()));
-        if !matches!(beside, Some(Ok(()))) {
-            self.sync_and_close(&kept);
+        match beside {
+            Some(Ok(())) => {}
+            Some(Err(_)) if lock(&self.open).len() < most => {
+                lock(&self.open).push_back(kept.me.clone());
+            }
+            Some(Err(_)) | None => self.sync_and_close(kept),
         }
     }
 
@@ -168,7 +184,9 @@ impl Pool {
         match run() {
             Err(error) if error.is_shortage() => {
                 let fewer = lock(&self.open).len().saturating_sub(LOOKS / 2);
-                self.close_down_to(fewer);
+                if let Some(unsynced) = self.close_down_to(fewer) {
+                    self.close_beside(&unsynced, usize::MAX);
+                }
                 run()
             }
             done => done,
@@ -177,6 +195,17 @@ impl Pool {
 
     fn open(&self, path: &Path, mode: Open) -> Result<Arc<dyn DiskFile>> {
         self.relieved(|| self.inner.open(path, mode))
+    }
+
+    /// Of a failed sync: its owner may be told of it much later, and the process may have died by then.
+    fn tell(&self, error: &DiskError) {
+        let watches: Vec<_> = {
+            let mut watches = lock(&self.watches);
+            watches.retain(|(_, watch)| watch.strong_count() > 0);
+            let of = |(dir, _): &&(PathBuf, _)| error.path().starts_with(dir);
+            watches.iter().filter(of).filter_map(|(_, watch)| watch.upgrade()).collect()
+        };
+        watches.iter().for_each(|watch| watch.sync_failed(error));
     }
 
     /// The live files at or below a path.
@@ -321,6 +350,10 @@ impl Disk for PooledDisk {
     fn kernel(&self, dir: &Path) -> Result<Option<String>> {
         self.pool.inner.kernel(dir)
     }
+
+    fn watch_syncs(&self, dir: &Path, watch: Weak<dyn DiskWatch>) {
+        lock(&self.pool.watches).push((dir.to_owned(), watch));
+    }
 }
 
 /// Whether a file was closed that was to be closed if it rests.
@@ -382,18 +415,25 @@ impl Kept {
         let Ok(slot) = self.slot.try_read() else { return false };
         let Some(file) = slot.file.clone() else { return true };
         drop(slot);
-        {
+        let synced = {
             let mut failed = lock(&self.sync_error);
             let writes = self.writes.load(Ordering::Acquire);
-            match file.sync_data() {
-                Ok(()) => self.synced.fetch_max(writes, Ordering::AcqRel),
+            let synced = file.sync_data();
+            match &synced {
+                Ok(()) => {
+                    self.synced.fetch_max(writes, Ordering::AcqRel);
+                }
                 Err(error) => {
-                    if failed.replace(Box::new(error)).is_none() {
+                    if failed.replace(Box::new(error.clone())).is_none() {
                         lock(&self.pool.failed).extend(self.me.upgrade());
                     }
-                    return false;
                 }
-            };
+            }
+            synced
+        };
+        if let Err(error) = synced {
+            self.pool.tell(&error);
+            return false;
         }
         drop(file);
         matches!(self.close_if_idle(), Closed::Yes)
@@ -416,70 +456,6 @@ impl Kept {
         sync(&*file)?;
         self.synced.fetch_max(writes, Ordering::AcqRel);
         Ok(())
-    }
-}
-
-impl DiskFile for Kept {
-    fn path(&self) -> &Path {
-        &self.opened_as
-    }
-
-    fn read_at(&self, buf: &mut [u8], pos: u64) -> Result<usize> {
-        self.file()?.read_at(buf, pos)
-    }
-
-    fn write_vectored_at(&self, slices: &[IoSlice<'_>], pos: u64) -> Result<()> {
-        self.changes(|file| file.write_vectored_at(slices, pos))
-    }
-
-    fn set_len(&self, len: u64) -> Result<()> {
-        self.changes(|file| file.set_len(len))
-    }
-
-    fn len(&self) -> Result<u64> {
-        self.file()?.len()
-    }
-
-    fn sync_data(&self) -> Result<()> {
-        self.syncs(|file| file.sync_data())
-    }
-
-    fn sync_all(&self) -> Result<()> {
-        self.syncs(|file| file.sync_all())
-    }
-
-    fn preallocate(&self, len: u64) -> Result<()> {
-        self.changes(|file| file.preallocate(len))
-    }
-
-    fn set_modified_ms(&self, modified_ms: i64) -> Result<()> {
-        self.file()?.set_modified_ms(modified_ms)
-    }
-
-    fn map(&self) -> Result<Arc<Map>> {
-        if let Some(map) = &read(&self.slot).map {
-            self.note_use();
-            return Ok(map.clone());
-        }
-        let file = self.file()?;
-        let map = self.pool.relieved(|| file.map())?;
-        let mut slot = write(&self.slot);
-        Ok(match slot.file {
-            Some(_) => slot.map.get_or_insert(map).clone(),
-            None => map,
-        })
-    }
-
-    fn is_resident(&self, pos: u64) -> bool {
-        self.note_use();
-        // Whoever holds the slot otherwise may wait for the device.
-        let slot = self.slot.try_read();
-        slot.is_ok_and(|slot| slot.file.as_ref().is_some_and(|file| file.is_resident(pos)))
-    }
-
-    fn held_fd(&self) -> Option<HeldFd> {
-        // An error shows itself to whoever then reads instead.
-        self.file().ok()?.held_fd()
     }
 }
 

@@ -1,9 +1,10 @@
 //! Files that are closed and opened again behind their users.
 
+use std::io::IoSlice;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use super::*;
-use crate::{Crash, DiskOp, Fault, FaultKind, RealDisk, SimDisk, SimDiskOptions};
+use crate::{Crash, DiskOp, Fault, FaultKind, HeldFd, RealDisk, SimDisk, SimDiskOptions};
 
 fn pooled(limit: usize) -> (tempfile::TempDir, PooledDisk) {
     let dir = tempfile::tempdir().unwrap();
@@ -117,6 +118,44 @@ fn who_opens_a_file_anew_is_told_what_its_last_owner_was_not() {
         again.sync_data().unwrap();
         assert!(lock(&disk.pool.failed).is_empty());
     }
+}
+
+#[derive(Debug, Default)]
+struct Told(Mutex<Vec<PathBuf>>);
+
+impl DiskWatch for Told {
+    fn ended(&self) -> Option<String> {
+        None
+    }
+
+    fn failed(&self, error: &DiskError) {
+        panic!("{error}");
+    }
+
+    fn sync_failed(&self, error: &DiskError) {
+        lock(&self.0).push(error.path().to_owned());
+    }
+}
+
+/// Its owner may sync much later, and the process may have died by then.
+#[test]
+fn a_watch_is_told_of_a_failed_sync_before_the_files_owner_is() {
+    let (sim, disk) = simulated(1);
+    let told = ["/d", "/e"].map(|dir| {
+        let told = Arc::new(Told::default());
+        let watch: Arc<dyn DiskWatch> = told.clone();
+        disk.watch_syncs(Path::new(dir), Arc::downgrade(&watch));
+        told
+    });
+    let files = files(&disk, Path::new("/d"), 3);
+    fault(&sim, FaultKind::SyncError, 1);
+    files[0].write_at(b"!", 2).unwrap();
+    for _ in 0..3 {
+        let _: Vec<_> = files[1..].iter().map(text).collect();
+    }
+    assert_eq!(*lock(&told[0].0), [Path::new("/d/00")]);
+    assert!(lock(&told[1].0).is_empty(), "its files are elsewhere");
+    assert_eq!(files[0].sync_data().unwrap_err().op(), DiskOp::Sync);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use log::{DirKind, delete_dir_name, partition_dir_name};
 use machines::metadata::{MetadataImage, PartitionDelta};
 use model::{ErrorCode, TopicPartition, Uuid};
-use runtime::{Cx, Dropped, Failure, Outcome, Reply};
+use runtime::{Cx, Dropped, Failure, Reply};
 
 use super::{Partitions, PartitionsMsg};
 use crate::checkpoints::Offsets;
@@ -373,21 +373,18 @@ impl Partitions {
     }
 
     /// After a move that was cut short at its very end, both directories hold the replica, equal.
-    pub(super) async fn set_copies_aside(
-        &mut self,
-        cx: &mut Cx<Self>,
-        handle: &PartitionHandle,
-    ) -> Outcome {
+    pub(super) async fn set_copies_aside(&mut self, cx: &mut Cx<Self>, handle: &PartitionHandle) {
         let here = handle.log_dir();
         let others = self.args.log_dirs.online().filter(|dir| !Arc::ptr_eq(dir, &here)).cloned();
         for dir in others.collect::<Vec<_>>() {
-            if here.is_online() && dir.disk().exists(&dir.path.join(handle.dir_name()))? {
+            // A directory that cannot tell is offline by now; the replica here has no part in that.
+            let there = dir.disk().exists(&dir.path.join(handle.dir_name())).unwrap_or(false);
+            if there && here.is_online() {
                 let (partition, other) = (&handle.topic_partition, dir.path.display());
                 tracing::warn!(%partition, %other, "a second copy of the replica is set aside");
                 self.set_aside(cx, &dir, partition, DirKind::Stray).await;
             }
         }
-        Ok(())
     }
 }
 
