@@ -104,9 +104,15 @@ impl Log {
     pub(crate) fn drop_snapshots(&mut self, drop: impl Fn(i64) -> bool) -> Result<(), DiskError> {
         for offset in self.snapshots.clone().into_iter().filter(|offset| drop(*offset)) {
             remove_if_there(&*self.disk, &self.dir.join(file_name(offset, SNAPSHOT)))?;
-            self.snapshots.remove(&offset);
+            self.forget_snapshot(offset);
         }
         Ok(())
+    }
+
+    /// Its file is gone, or goes.
+    pub(crate) fn forget_snapshot(&mut self, offset: i64) {
+        self.snapshots.remove(&offset);
+        self.sync_state.unsynced_snapshots().retain(|known| *known != offset);
     }
 
     /// When the log is opened. Snapshots behind `trusted`, and what the transaction indexes say from there on, may not fit the

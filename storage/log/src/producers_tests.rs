@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use disk::{Disk, SimDisk, SimDiskOptions};
+use disk::{Disk, Fault, FaultKind, SimDisk, SimDiskOptions};
 use model::ProducerId;
 
 use crate::testing::*;
@@ -252,4 +252,24 @@ fn without_room_a_log_opens_without_a_snapshot() {
     sim.set_capacity(1 << 30);
     log.close().unwrap();
     assert_eq!(snapshots(&disk), [6, 11, 14]);
+}
+
+#[test]
+fn segments_stay_that_alone_tell_of_their_producers() {
+    let sim = SimDisk::new(SimDiskOptions::default());
+    let disk = sim.mount();
+    let (mut log, _) = open(&disk, small(), true, 0);
+    append(&mut log, (1, 0, 0), false);
+    let path_contains = ".snapshot".to_owned();
+    sim.plan(Fault { kind: FaultKind::NoRoom, path_contains, skip: 0, times: 1 });
+    log.roll(0).unwrap();
+    append(&mut log, (2, 0, 0), false);
+    assert_eq!(log.delete_segments_below(2, 0).unwrap().count, 0, "a retry would be written twice");
+    log.roll(0).unwrap();
+    append(&mut log, (3, 0, 0), false);
+    assert_eq!(log.delete_segments_below(4, 0).unwrap().count, 2);
+    let known = format!("{:?}", log.producers());
+    drop(log);
+    let (log, _) = open(&disk, small(), false, 0);
+    assert_eq!(format!("{:?}", log.producers()), known);
 }

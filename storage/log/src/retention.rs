@@ -105,7 +105,14 @@ impl Log {
         }
         self.finish_swap()?;
         self.advance_log_start(offset);
-        let keep = self.segments.partition_point(|segment| segment.base <= offset).max(1) - 1;
+        let mut keep = self.segments.partition_point(|segment| segment.base <= offset).max(1) - 1;
+        // Where there was no room for a snapshot at a roll, the segments before it alone tell of their producers.
+        while !self.producers.is_empty()
+            && keep > 0
+            && !self.snapshots.contains(&self.segments[keep].base)
+        {
+            keep -= 1;
+        }
         let mut files = Vec::new();
         if keep > 0 {
             // It alone tells of what producers wrote in the segments that go.
@@ -114,6 +121,7 @@ impl Log {
         for segment in &self.segments[..keep] {
             set_segment_files_aside(&*self.disk, &self.dir, segment.base, &mut files)?;
             self.snapshots.remove(&segment.base);
+            self.sync_state.unsynced_snapshots().retain(|known| *known != segment.base);
         }
         if keep > 0 {
             self.segments = Arc::new(self.segments[keep..].to_vec());
