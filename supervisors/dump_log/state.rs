@@ -57,14 +57,15 @@ impl Dump<'_> {
     pub(super) fn txn_index(&mut self, path: &Path) -> Result<(), DumpError> {
         base_offset(path)?;
         let file = self.disk.open(path, Open::Read)?;
-        let len = file.len()?;
+        // Of an entry that is cut off Kafka's tool says nothing.
+        let len = file.len()? / TXN_ENTRY as u64 * TXN_ENTRY as u64;
         let mut at = 0;
         while at < len {
             let mut block = vec![0; (len - at).min(TXN_BLOCK as u64) as usize];
             file.read_exact_at(&mut block, at)?;
             let block = Bytes::from(block);
             for from in (0..block.len()).step_by(TXN_ENTRY) {
-                let entry = block.slice(from..(from + TXN_ENTRY).min(block.len()));
+                let entry = block.slice(from..from + TXN_ENTRY);
                 let txn = read_aborted(entry).map_err(|error| DumpError::Corrupt {
                     path: path.to_owned(),
                     position: at + from as u64,

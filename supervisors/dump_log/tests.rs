@@ -381,13 +381,16 @@ fn snapshots_and_aborted_transactions() {
     assert_eq!((broken.done.is_ok(), broken.err), (true, told));
 
     let txn: Vec<u8> = [0, 0].into_iter().chain(words(&[0, 7, 0, 10, 0, 12, 0, 13])).collect();
-    assert_eq!(
-        bed.lines("00000000000000000000.txnindex", &txn, |_| {}),
-        ["version: 0 producerId: 7 firstOffset: 10 lastOffset: 12 lastStableOffset: 13"]
-    );
-    let cut = bed.write("00000000000000000000.txnindex", &[&txn[..], &txn[..9]].concat());
-    let cut = bed.dump(Options { files: vec![cut], ..options() });
-    assert!(matches!(cut.done, Err(DumpError::Corrupt { position: 34, .. })));
+    for cut_off in [0, 9] {
+        assert_eq!(
+            bed.lines(
+                "00000000000000000000.txnindex",
+                &[&txn[..], &txn[..cut_off]].concat(),
+                |_| {}
+            ),
+            ["version: 0 producerId: 7 firstOffset: 10 lastOffset: 12 lastStableOffset: 13"]
+        );
+    }
 }
 
 #[test]

@@ -113,8 +113,10 @@ def damaged(directory):
     (target / LOG.replace("log", "snapshot")).write_bytes(bytes.fromhex("0001 00000000 00000000"))
     lines += both([target / LOG.replace("log", "snapshot")])
     aborted = bytes.fromhex("0000" + "".join(f"{number:016x}" for number in [7, 0, 5, 6]))
-    (target / LOG.replace("log", "txnindex")).write_bytes(aborted)
-    return lines + both([target / LOG.replace("log", "txnindex")])
+    for cut_off in [0, 9]:
+        (target / LOG.replace("log", "txnindex")).write_bytes(aborted + aborted[:cut_off])
+        lines += both([target / LOG.replace("log", "txnindex")])
+    return lines
 
 
 def both(files, *options):
