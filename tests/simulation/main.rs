@@ -20,6 +20,7 @@ mod history;
 mod requests;
 mod seeds;
 mod settings;
+mod silence;
 mod stopping;
 mod twins;
 mod wire_client;

@@ -1,8 +1,10 @@
 //! Reads records: each partition from a position of its own, fetched ahead while the caller works on what it has.
 
 mod fetch;
+mod lookups;
 mod positions;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -121,8 +123,25 @@ pub struct Consumer {
     tries: u32,
     /// One fetch at a time per broker: what it asked for, and where.
     under_way: Map<i32, Map<TopicPartition, i64>>,
-    answers: (mpsc::UnboundedSender<Answer>, mpsc::UnboundedReceiver<Answer>),
-    offsets: Option<GroupOffsets>,
+    /// Whose offsets are being looked up.
+    sought: BTreeSet<TopicPartition>,
+    /// Topics that are being asked for.
+    asked: BTreeSet<String>,
+    events: (mpsc::UnboundedSender<Event>, mpsc::UnboundedReceiver<Event>),
+    offsets: Option<Arc<GroupOffsets>>,
+}
+
+/// What a task found out that was started in some poll and may end in a later one.
+enum Event {
+    Fetched(Answer),
+    Found {
+        wanted: Vec<(TopicPartition, Start)>,
+        found: Result<Map<TopicPartition, i64>, ConsumeError>,
+    },
+    Topic {
+        name: String,
+        found: Result<(), MetadataError>,
+    },
 }
 
 impl fmt::Debug for Consumer {
@@ -134,7 +153,10 @@ impl fmt::Debug for Consumer {
 impl Consumer {
     pub(crate) fn new(client: &Client, config: ConsumerConfig) -> Consumer {
         Consumer {
-            offsets: config.group.as_deref().map(|group| GroupOffsets::new(client, group)),
+            offsets: config
+                .group
+                .as_deref()
+                .map(|group| Arc::new(GroupOffsets::new(client, group))),
             client: client.clone(),
             config: Arc::new(config),
             connections: Arc::new(Connections::default()),
@@ -142,7 +164,9 @@ impl Consumer {
             paused_until: Map::new(),
             tries: 0,
             under_way: Map::new(),
-            answers: mpsc::unbounded_channel(),
+            sought: BTreeSet::new(),
+            asked: BTreeSet::new(),
+            events: mpsc::unbounded_channel(),
         }
     }
 
@@ -215,7 +239,13 @@ impl Consumer {
     ) -> Result<i64, ConsumeError> {
         let mut tries = self.client.tries();
         loop {
-            let error = match positions::look_up(self, std::slice::from_ref(partition), at).await {
+            let error = match positions::look_up(
+                &self.sources(),
+                std::slice::from_ref(partition),
+                at,
+            )
+            .await
+            {
                 Ok(found) => match found.get(partition) {
                     Some(offset) => return Ok(*offset),
                     None => ConsumeError::NotAssigned(partition.clone()),
@@ -236,22 +266,27 @@ impl Consumer {
     pub async fn poll(&mut self, limit: Duration) -> Result<Vec<PartitionRecords>, ConsumeError> {
         let deadline = self.client.world().mono() + limit;
         loop {
-            self.find_positions().await?;
-            self.start_fetches().await?;
+            self.find_positions();
+            self.start_fetches();
             let now = self.client.world().mono();
             let wait = self.next_try(now, deadline).saturating_sub(now);
-            let answer = match self.answers.1.try_recv() {
-                Ok(answer) => Some(answer),
+            let event = match self.events.1.try_recv() {
+                Ok(event) => Some(event),
                 Err(_) => {
                     let world = self.client.world().clone();
-                    world.timeout(wait, self.answers.1.recv()).await.ok().flatten()
+                    world.timeout(wait, self.events.1.recv()).await.ok().flatten()
                 }
             };
-            if let Some(answer) = answer {
-                let records = self.take_in(answer)?;
-                if !records.is_empty() {
-                    return Ok(records);
+            match event {
+                Some(Event::Fetched(answer)) => {
+                    let records = self.take_in(answer)?;
+                    if !records.is_empty() {
+                        return Ok(records);
+                    }
                 }
+                Some(Event::Found { wanted, found }) => self.begin_at(wanted, found)?,
+                Some(Event::Topic { name, found }) => self.learn(&name, found)?,
+                None => {}
             }
             if self.client.world().mono() >= deadline {
                 return Ok(Vec::new());
@@ -265,39 +300,6 @@ impl Consumer {
         pauses.min().map_or(deadline, |until| deadline.min(*until))
     }
 
-    async fn find_positions(&mut self) -> Result<(), ConsumeError> {
-        let now = self.client.world().mono();
-        let paused = |partition: &TopicPartition| {
-            self.paused_until.get(partition).is_some_and(|until| *until > now)
-        };
-        let unknown: Vec<(TopicPartition, Start)> = self
-            .positions
-            .iter()
-            .filter_map(|(partition, position)| match position {
-                Position::Unknown(start) if !paused(partition) => Some((partition.clone(), *start)),
-                _ => None,
-            })
-            .collect();
-        if unknown.is_empty() {
-            return Ok(());
-        }
-        match positions::find(self, &unknown).await {
-            Ok(found) => {
-                for (partition, offset) in found {
-                    self.positions.insert(partition, Position::At(offset));
-                }
-                Ok(())
-            }
-            Err(error) if positions::retriable(&error) => {
-                for (partition, _) in unknown {
-                    self.pause(&partition);
-                }
-                Ok(())
-            }
-            Err(error) => Err(error),
-        }
-    }
-
     /// Looks at a partition again after a while, with fresh metadata.
     fn pause(&mut self, partition: &TopicPartition) {
         self.client.0.metadata.mark_stale(&partition.topic);
@@ -306,7 +308,7 @@ impl Consumer {
         self.paused_until.insert(partition.clone(), until);
     }
 
-    async fn start_fetches(&mut self) -> Result<(), ConsumeError> {
+    fn start_fetches(&mut self) {
         let now = self.client.world().mono();
         self.paused_until.retain(|_, until| *until > now);
         let mut plans: Map<i32, Plan> = Map::new();
@@ -318,13 +320,9 @@ impl Consumer {
             if asked || self.paused_until.contains_key(&partition) {
                 continue;
             }
-            let topic = match self.client.topic(&partition.topic).await {
-                Ok(topic) => topic,
-                Err(MetadataError::Request(error)) if error.retriable() => {
-                    leaderless.push(partition);
-                    continue;
-                }
-                Err(error) => return Err(error.into()),
+            let Some(topic) = self.client.0.metadata.cached(&self.client, &partition.topic) else {
+                self.ask_for(&partition.topic);
+                continue;
             };
             match topic.leader(partition.partition) {
                 Some(leader) if self.under_way.contains_key(&leader) => {}
@@ -343,11 +341,10 @@ impl Consumer {
                 self.config.clone(),
                 leader,
                 plan,
-                self.answers.0.clone(),
+                self.events.0.clone(),
             );
             drop(self.client.world().spawn(Bulkhead::Network, task));
         }
-        Ok(())
     }
 
     /// Takes what is still wanted out of an answer, and moves the positions past it.

@@ -11,7 +11,7 @@ use wire::fetch_request::{FetchPartition, FetchTopic};
 use wire::fetch_response::{AbortedTransaction, PartitionData};
 use wire::{FetchRequest, FetchResponse};
 
-use super::{ConsumeError, ConsumerConfig, PartitionRecords};
+use super::{ConsumeError, ConsumerConfig, Event, PartitionRecords};
 use crate::client::{Client, Connections};
 use crate::error::{Refused, RequestError};
 
@@ -39,12 +39,12 @@ pub(super) async fn run(
     config: Arc<ConsumerConfig>,
     leader: i32,
     plan: Plan,
-    to: mpsc::UnboundedSender<Answer>,
+    to: mpsc::UnboundedSender<Event>,
 ) {
     let outcome = exchange(&client, &connections, &config, leader, &plan).await;
     let outcome = outcome.and_then(|answer| decode(&client, &config, &plan, answer));
     // Where the consumer is gone nobody wants it.
-    let _ = to.send(Answer { leader, outcome });
+    let _ = to.send(Event::Fetched(Answer { leader, outcome }));
 }
 
 async fn exchange(

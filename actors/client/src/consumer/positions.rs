@@ -1,16 +1,28 @@
 //! Where to begin: committed offsets, and the ends of logs.
 
+use std::sync::Arc;
+
 use model::TopicPartition;
 use runtime::Map;
 use wire::ListOffsetsRequest;
 use wire::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 
-use super::{ConsumeError, Consumer, Reset, Start};
+use super::{ConsumeError, ConsumerConfig, Reset, Start};
+use crate::client::{Client, Connections};
 use crate::error::{Refused, RequestError};
 use crate::metadata::MetadataError;
+use crate::offsets::GroupOffsets;
 
 const LATEST: i64 = -1;
 const EARLIEST: i64 = -2;
+
+/// Whom to ask. Of its own, so that a lookup outlives the poll that began it.
+pub(super) struct Sources {
+    pub(super) client: Client,
+    pub(super) connections: Arc<Connections>,
+    pub(super) config: Arc<ConsumerConfig>,
+    pub(super) offsets: Option<Arc<GroupOffsets>>,
+}
 
 pub(super) fn retriable(error: &ConsumeError) -> bool {
     match error {
@@ -25,7 +37,7 @@ pub(super) fn retriable(error: &ConsumeError) -> bool {
 
 /// The offsets for these starts, each asked for once.
 pub(super) async fn find(
-    consumer: &Consumer,
+    sources: &Sources,
     wanted: &[(TopicPartition, Start)],
 ) -> Result<Map<TopicPartition, i64>, ConsumeError> {
     let mut found = Map::new();
@@ -39,9 +51,10 @@ pub(super) async fn find(
         }
     }
     if !committed.is_empty() {
-        let known = consumer.committed(&committed).await?;
+        let known =
+            sources.offsets.as_ref().ok_or(ConsumeError::NoGroup)?.committed(&committed).await?;
         for partition in committed {
-            match (known.get(&partition), consumer.config.reset) {
+            match (known.get(&partition), sources.config.reset) {
                 (Some(offset), _) => drop(found.insert(partition, *offset)),
                 (None, Reset::Earliest) => earliest.push(partition),
                 (None, Reset::Latest) => latest.push(partition),
@@ -51,32 +64,32 @@ pub(super) async fn find(
             }
         }
     }
-    found.append(&mut look_up(consumer, &earliest, Reset::Earliest).await?);
-    found.append(&mut look_up(consumer, &latest, Reset::Latest).await?);
+    found.append(&mut look_up(sources, &earliest, Reset::Earliest).await?);
+    found.append(&mut look_up(sources, &latest, Reset::Latest).await?);
     Ok(found)
 }
 
 /// The first or the next offset of each of these partitions, asked of their leaders.
 pub(super) async fn look_up(
-    consumer: &Consumer,
+    sources: &Sources,
     partitions: &[TopicPartition],
     at: Reset,
 ) -> Result<Map<TopicPartition, i64>, ConsumeError> {
     let mut by_leader: Map<i32, Vec<&TopicPartition>> = Map::new();
     for partition in partitions {
-        let topic = consumer.client.topic(&partition.topic).await?;
+        let topic = sources.client.topic(&partition.topic).await?;
         let leader = topic.leader(partition.partition).unwrap_or(-1);
         by_leader.entry(leader).or_default().push(partition);
     }
     let mut found = Map::new();
     for (leader, partitions) in by_leader {
-        ask(consumer, leader, &partitions, at, &mut found).await?;
+        ask(sources, leader, &partitions, at, &mut found).await?;
     }
     Ok(found)
 }
 
 async fn ask(
-    consumer: &Consumer,
+    sources: &Sources,
     leader: i32,
     partitions: &[&TopicPartition],
     at: Reset,
@@ -96,15 +109,15 @@ async fn ask(
             });
         }
     }
-    let limit = consumer.client.config().request_timeout;
+    let limit = sources.client.config().request_timeout;
     let request = ListOffsetsRequest {
         replica_id: -1,
-        isolation_level: i8::from(consumer.config.read_committed),
+        isolation_level: i8::from(sources.config.read_committed),
         topics,
         timeout_ms: i32::try_from(limit.as_millis()).unwrap_or(i32::MAX),
         ..ListOffsetsRequest::default()
     };
-    let connection = consumer.client.broker(&consumer.connections, leader).await?;
+    let connection = sources.client.broker(&sources.connections, leader).await?;
     let answer = connection.request(&request, limit).await?;
     for topic in answer.topics {
         for answer in topic.partitions {

@@ -27,7 +27,8 @@ pub(super) struct Accumulator {
 
 #[derive(Default)]
 struct Unrouted {
-    records: VecDeque<(ProducerRecord, Teller)>,
+    /// With the time at which each was handed over.
+    records: VecDeque<(ProducerRecord, Teller, Duration)>,
     asked: bool,
 }
 
@@ -92,7 +93,7 @@ impl Accumulator {
             Some(count) => self.route(config, count, record, teller, (now, now_ms), chance),
             None => {
                 let unrouted = self.unrouted.entry(record.topic.clone()).or_default();
-                unrouted.records.push_back((record, teller));
+                unrouted.records.push_back((record, teller, now));
                 self.batches += 1;
                 true
             }
@@ -161,12 +162,13 @@ impl Accumulator {
         config: &ProducerConfig,
         topic: &str,
         partitions: Result<u32, ProduceError>,
-        at: (Duration, i64),
+        now_ms: i64,
         mut chance: impl FnMut(u32) -> u32,
     ) {
         let Some(unrouted) = self.unrouted.remove(topic) else { return };
         self.batches -= unrouted.records.len();
-        for (record, teller) in unrouted.records {
+        for (record, teller, since) in unrouted.records {
+            let at = (since, now_ms);
             match &partitions {
                 Ok(count) => {
                     self.route(config, (*count).max(1), record, teller, at, &mut chance);
@@ -196,6 +198,38 @@ impl Accumulator {
             }
         }
         due
+    }
+
+    /// Gives up what was handed over so long ago and is not under way; when the next will have been, of all that is not.
+    pub(super) fn expire(&mut self, config: &ProducerConfig, now: Duration) -> Option<Duration> {
+        let timeout = config.delivery_timeout;
+        let mut next: Option<Duration> = None;
+        let mut later = |since: Duration| {
+            let at = since + timeout;
+            next = Some(next.map_or(at, |earliest| earliest.min(at)));
+        };
+        for (topic, unrouted) in &mut self.unrouted {
+            let old = |(_, _, since): &mut (_, _, Duration)| *since + timeout <= now;
+            while let Some((_, teller, _)) = unrouted.records.pop_front_if(old) {
+                self.batches -= 1;
+                teller.tell(Err(ProduceError::TimedOut(format!("{topic} is not known"))));
+            }
+            unrouted.records.front().into_iter().for_each(|(_, _, since)| later(*since));
+        }
+        for queue in self.queues.values_mut() {
+            let old = |batch: &mut Batch| batch.created + timeout <= now;
+            while let Some(batch) = queue.batches.pop_front_if(old) {
+                if batch.in_doubt && batch.stamp.is_some() {
+                    queue.begin_epoch(&mut self.producer);
+                }
+                self.batches -= 1;
+                let last = batch.last_error.as_ref();
+                let last = last.map_or_else(|| "it was not sent".to_owned(), ToString::to_string);
+                batch.failed(&ProduceError::TimedOut(last));
+            }
+            queue.batches.front().into_iter().for_each(|batch| later(batch.created));
+        }
+        next
     }
 
     /// Whether the sender must ask for a producer id before it takes anything.
@@ -266,7 +300,7 @@ impl Accumulator {
     pub(super) fn fail_waiting(&mut self, error: &ProduceError) {
         for (_, unrouted) in std::mem::take(&mut self.unrouted) {
             self.batches -= unrouted.records.len();
-            unrouted.records.into_iter().for_each(|(_, teller)| teller.tell(Err(error.clone())));
+            unrouted.records.into_iter().for_each(|(_, teller, _)| teller.tell(Err(error.clone())));
         }
         for queue in self.queues.values_mut() {
             for batch in std::mem::take(&mut queue.batches) {

@@ -8,7 +8,7 @@ use runtime::{Bulkhead, Map};
 use tokio::sync::Notify;
 use wire::produce_request::{PartitionProduceData, TopicProduceData};
 use wire::produce_response::PartitionProduceResponse;
-use wire::{InitProducerIdRequest, ProduceRequest, ProduceResponse};
+use wire::{ApiKey, InitProducerIdRequest, ProduceRequest, ProduceResponse};
 
 use super::accumulator::{Accumulator, Due, Fate};
 use super::batch::Batch;
@@ -97,6 +97,25 @@ impl Shared {
         self.wake.notify_one();
     }
 
+    /// Gives up what is late; when there will be more of it.
+    fn expire(&self) -> Option<Duration> {
+        let now = self.now();
+        let mut accumulator = self.lock();
+        let before = accumulator.batches;
+        let next = accumulator.expire(&self.config, now);
+        if accumulator.batches < before {
+            self.settled.notify_waiters();
+        }
+        next
+    }
+
+    /// Does it while none of these is late; nothing where one would be before the end.
+    async fn in_time<T>(&self, lot: &Lot, work: impl Future<Output = T>) -> Option<T> {
+        let oldest = lot.iter().map(|(_, batch)| batch.created).min()?;
+        let left = (oldest + self.config.delivery_timeout).saturating_sub(self.now());
+        self.client.world().timeout(left, work).await.ok()
+    }
+
     fn again_at(&self, tries: u32) -> Duration {
         self.now() + self.client.backoff(tries.saturating_sub(1))
     }
@@ -118,15 +137,23 @@ pub(super) async fn run(shared: Arc<Shared>) {
         if shared.lock().closed {
             return;
         }
-        let lacks = shared.lock().lacks_producer_id(&shared.config);
-        if lacks && let Err(error) = producer_id(&shared).await {
-            shared.lock().fail_waiting(&error);
-            shared.settled.notify_waiters();
-            continue;
+        let late_at = shared.expire();
+        let now = shared.now();
+        if shared.lock().lacks_producer_id(&shared.config) {
+            let left = late_at.unwrap_or(now).saturating_sub(now);
+            match world.timeout(left, producer_id(&shared)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => {
+                    shared.lock().fail_waiting(&error);
+                    shared.settled.notify_waiters();
+                    continue;
+                }
+                Err(_) => continue,
+            }
         }
         let now = shared.now();
         let due = shared.lock().due(&shared.config, now);
-        let look_again = due.look_again;
+        let look_again = due.look_again.into_iter().chain(late_at).min();
         start(&shared, due);
         let woken = shared.wake.notified();
         match look_again {
@@ -166,16 +193,25 @@ async fn resolve(shared: Arc<Shared>, topic: String) {
         Err(error) => Err(ProduceError::from(error)),
     };
     let chance = |bound| shared.chance(bound);
-    let times = shared.times();
-    shared.lock().resolved(&shared.config, &topic, partitions, times, chance);
+    let (_, now_ms) = shared.times();
+    shared.lock().resolved(&shared.config, &topic, partitions, now_ms, chance);
     shared.settled.notify_waiters();
     shared.wake.notify_one();
 }
 
 /// Asks for the topics whose leaders are not known; what waits for them is looked at again afterwards.
 async fn find_leaders(shared: Arc<Shared>, lot: Lot) {
-    for (partition, batch) in lot {
-        let error = match shared.client.topic(&partition.topic).await {
+    let mut lot = lot;
+    while let Some((partition, _)) = lot.first() {
+        let topic = shared.in_time(&lot, shared.client.topic(&partition.topic)).await;
+        let (partition, batch) = lot.remove(0);
+        let Some(topic) = topic else {
+            let error = ProduceError::Refused(Refused::of(ErrorCode::LeaderNotAvailable));
+            let not_before = shared.now();
+            shared.settle(&partition, batch, Fate::Again { not_before, in_doubt: false, error });
+            continue;
+        };
+        let error = match topic {
             Ok(topic) if topic.leader(partition.partition).is_some() => {
                 let error = ProduceError::Refused(Refused::of(ErrorCode::LeaderNotAvailable));
                 let not_before = shared.now();
@@ -226,7 +262,13 @@ async fn deliver(shared: Arc<Shared>, leader: i32, lot: Lot) {
     if lot.is_empty() {
         return;
     }
-    match exchange(&shared, leader, &request).await {
+    let answer = shared.in_time(&lot, exchange(&shared, leader, &request)).await;
+    let late = || RequestError::TimedOut {
+        address: format!("broker {leader}"),
+        api: ApiKey::Produce,
+        limit: shared.config.delivery_timeout,
+    };
+    match answer.unwrap_or_else(|| Err(late())) {
         Ok(answer) => {
             for (partition, batch) in lot {
                 let fate = match &answer {

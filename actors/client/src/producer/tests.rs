@@ -127,8 +127,7 @@ fn records_of_an_unknown_topic_wait_and_closing_tells_all() {
     let mut bench = Bench::new();
     let (mut one, mut two) = (bench.append(None), bench.append(Some(1)));
     assert!(bench.due().is_empty(), "the second must not overtake the first");
-    let at = (bench.now, 0);
-    bench.accumulator.resolved(&bench.config, "t", Ok(1), at, |_| 0);
+    bench.accumulator.resolved(&bench.config, "t", Ok(1), 0, |_| 0);
     assert_eq!(bench.due().len(), 1);
     let mut three = bench.append(Some(1));
     bench.accumulator.close();
