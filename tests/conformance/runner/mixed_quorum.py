@@ -31,15 +31,22 @@ def status(asked):
 
 def described(made):
     """Every node tells the same leader and voters, and each that all voters follow; answers the leader."""
-    told = {node.id: status(node) for node in made.voters}
-    (leader, voters), = set((leader, tuple(sorted(voters))) for leader, voters in told.values())
-    assert voters == tuple(made.nodes), told
-    for node in made.voters:
-        said = tool(node, "describe", "--replication")
-        rows = {int(row[0]): row for row in map(str.split, said.splitlines()[1:]) if row}
-        states = {id: row[-1] for id, row in rows.items()}
-        assert states == {id: "Leader" if id == leader else "Follower" for id in made.nodes}, said
-    return made.nodes[leader]
+    told = []
+
+    def is_agreed():
+        """Where the machine is busy another one may come to lead while the nodes are asked, one after the other."""
+        told.append([status(node) for node in made.voters])
+        leaders = {leader for leader, _ in told[-1]}
+        for node in made.voters:
+            said = tool(node, "describe", "--replication")
+            rows = {int(row[0]): row for row in map(str.split, said.splitlines()[1:]) if row}
+            leaders.update(id for id, row in rows.items() if row[-1] == "Leader")
+            assert set(rows) == set(made.nodes) and {row[-1] for row in rows.values()} == {"Leader", "Follower"}, said
+        assert all(voters == set(made.nodes) for _, voters in told[-1]), told[-1]
+        return len(leaders) == 1
+
+    made.until("all to tell the same leader", is_agreed, 180)
+    return made.nodes[told[-1][0][0]]
 
 
 def succeeded(made):
@@ -55,8 +62,8 @@ def succeeded(made):
         leader.kill()
     finally:
         third.signal(signal.SIGCONT)
-    made.until(f"node {follows.id} to lead the quorum", lambda: status(follows)[0] == follows.id)
-    assert status(third)[0] == follows.id
+    made.until(f"node {follows.id} to lead the quorum, as {third.id} tells too",
+               lambda: all(status(node)[0] == follows.id for node in (follows, third)))
     return leader
 
 

@@ -40,7 +40,7 @@ impl Raft {
             partition_index: PARTITION,
             leader_id: self.leader_id_or_none(),
             leader_epoch: self.consensus.epoch(),
-            high_watermark: self.consensus.high_watermark().unwrap_or(-1),
+            high_watermark: self.consensus.led_high_watermark().unwrap_or(-1),
             current_voters: current_voters.collect(),
             observers: observers.map(|(key, progress)| state_of(key, Some(progress))).collect(),
             ..Default::default()

@@ -124,7 +124,7 @@ impl Raft {
         let known = fetch.partition.high_watermark;
         let news = !found.records.is_empty()
             || found.position != FetchPosition::Valid
-            || known < self.consensus.high_watermark().unwrap_or(-1);
+            || known < self.consensus.led_high_watermark().unwrap_or(-1);
         let may_wait = matches!(of, Try::First { may_wait: true } | Try::Again);
         if may_wait && !news {
             return Ok(Some(fetch));
@@ -174,7 +174,7 @@ impl Raft {
         found: Option<Found>,
     ) -> FetchResponse {
         let (leader_id, leader_epoch) = (self.leader_id_or_none(), self.consensus.epoch());
-        let committed = self.consensus.high_watermark().filter(|_| found.is_some());
+        let committed = self.consensus.led_high_watermark().filter(|_| found.is_some());
         let mut partition = fetch::PartitionData {
             partition_index: PARTITION,
             error_code: error.code(),

@@ -136,13 +136,13 @@ impl Consensus {
 
     /// Whether voters can be changed now at all.
     fn check_change(&self, change: &VoterChange) -> Result<(), Refusal> {
-        let Role::Leader(leader) = &self.role else {
+        if !self.is_leader() {
             return Err(Refusal { code: ErrorCode::NotLeaderOrFollower, message: None });
-        };
+        }
         let refused = match change {
             VoterChange::Upgrade { .. } => return Ok(()),
             _ if self.change.is_some() => later("leader to handle previous voter change request"),
-            _ if self.high_watermark.is_none_or(|offset| offset <= leader.epoch_start) => {
+            _ if self.led_high_watermark().is_none() => {
                 later("leader to establish HWM and fence previous voter changes")
             }
             VoterChange::Update { .. } if self.kraft_version == 0 => return Ok(()),

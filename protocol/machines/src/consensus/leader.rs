@@ -138,6 +138,13 @@ impl LeaderState {
 }
 
 impl Consensus {
+    /// As a leader: what is known to be committed, once a record of its own epoch is. Before that it may know of less than one that
+    /// it leads, which must not be told so: a replica of Kafka's ends where a high watermark goes back.
+    pub fn led_high_watermark(&self) -> Option<i64> {
+        let Role::Leader(leader) = &self.role else { return None };
+        self.high_watermark.filter(|offset| *offset > leader.epoch_start)
+    }
+
     pub(super) fn fetched(
         &mut self,
         now: Now,

@@ -111,7 +111,7 @@ impl World {
             FetchPosition::Snapshot(id) => panic!("there are no snapshots here: {id:?}"),
         };
         let machine = self.nodes[leader].machine.as_ref()?;
-        let high_watermark = machine.high_watermark().unwrap_or(-1);
+        let high_watermark = machine.led_high_watermark().unwrap_or(-1);
         Some(Found { diverging, entries, high_watermark })
     }
 
@@ -146,6 +146,8 @@ impl World {
             }
         }
         let high_watermark = Some(found.high_watermark).filter(|offset| *offset >= 0);
+        let known = self.nodes[to].high_watermark;
+        assert!(high_watermark.is_none_or(|told| told >= known), "node {to} knew of {known}");
         self.step(to, Event::FetchAnswered { high_watermark });
     }
 }
