@@ -131,8 +131,7 @@ impl Actor for LogDir {
         let last = cx.blocking("last checkpoints", move || {
             state.write_checkpoints(&hosted, &Checkpoint::ALL)?;
             if state.is_closed(&hosted) {
-                CleanShutdown { broker_epoch: (epoch >= 0).then_some(BrokerEpoch(epoch)) }
-                    .write(&**state.disk(), &state.path)?;
+                state.mark_clean((epoch >= 0).then_some(BrokerEpoch(epoch)))?;
             }
             Ok::<(), DiskError>(())
         });

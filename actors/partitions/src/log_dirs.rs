@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use disk::{Disk, DiskError, DiskWatch, WatchedDisk};
-use log::Survival;
+use log::{CleanShutdown, Survival, expect_others_to_write};
 use model::node_config::cordoned_log_dirs;
 use model::settings::Values;
-use model::{TopicPartition, Uuid};
+use model::{BrokerEpoch, TopicPartition, Uuid};
 use runtime::{Address, JobQueue, Publisher, Watch};
 
 use crate::checkpoints::{Checkpoint, CheckpointFiles, Checkpoints, Offsets};
@@ -226,12 +226,18 @@ impl LogDirState {
     }
 
     /// From a measurement, or because a write found no room before there was one.
-    pub(crate) fn set_room(&self, room: Room) {
+    pub fn set_room(&self, room: Room) {
         self.room.store(room as u8, Ordering::Release);
     }
 
     pub(crate) fn set_unclean(&self) {
         self.unclean.store(true, Ordering::Release);
+    }
+
+    /// The next to write here may be Kafka: what was noted of this life would not be true of that.
+    pub(crate) fn mark_clean(&self, broker_epoch: Option<BrokerEpoch>) -> Result<(), DiskError> {
+        expect_others_to_write(&*self.disk, &self.path)?;
+        CleanShutdown { broker_epoch }.write(&*self.disk, &self.path)
     }
 
     /// No log in it needs recovery: each is closed, or nobody has touched it since a clean stop.

@@ -295,3 +295,20 @@ fn a_line_that_says_0_is_no_missing_line() {
     assert!(!handle.has_no_recovery_point());
     assert_eq!(handle.offsets().get(Checkpoint::RecoveryPoints), Some(0));
 }
+
+/// Kafka takes the marker away, and what it leaves is not taken for ours.
+#[test]
+fn what_kafka_wrote_after_a_clean_stop_is_not_taken_for_ours() {
+    let sim = with_log();
+    recovered(&sim.mount());
+    start(&sim.mount()).mark_clean(None).unwrap();
+    sim.crash(Crash::Kill);
+    let clean = read_log_dir(&sim.mount(), Path::new(DIR), Uuid([1; 16]), 2).unwrap().0;
+    assert!(clean.clean && clean.survival == Survival::All);
+    clean.mark_clean(None).unwrap();
+    log::CleanShutdown::remove(&*sim.mount(), Path::new(DIR)).unwrap();
+    sim.crash(Crash::PowerLoss);
+    let next = start(&sim.mount());
+    assert!(!next.clean);
+    assert_eq!(next.survival, Survival::Unknown);
+}

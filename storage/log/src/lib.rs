@@ -66,7 +66,8 @@ pub use producer_snapshot::{ProducerSnapshotError, read_producer_snapshot};
 pub use recent::{InMemory, RecentBatches};
 pub use retention::{DeletedSegments, RetentionPolicy};
 pub use survival::{
-    Survival, expect_writes_lost, expect_writes_to_survive, expect_writes_unsynced, survival,
+    Survival, expect_others_to_write, expect_writes_lost, expect_writes_to_survive,
+    expect_writes_unsynced, survival,
 };
 pub use sync::SyncJob;
 pub use truncate::TruncateError;
@@ -79,6 +80,8 @@ mod crash_tests;
 mod damage_tests;
 #[cfg(test)]
 mod files_tests;
+#[cfg(test)]
+mod index_damage_tests;
 #[cfg(test)]
 mod log_tests;
 #[cfg(test)]

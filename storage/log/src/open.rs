@@ -18,8 +18,7 @@ use crate::index::{ActiveIndex, ClosedIndex, INDEX_LAG, Index};
 use crate::leftovers;
 use crate::log::Log;
 use crate::names::{CUTTING, LOG, OFFSET_INDEX, TIME_INDEX, TXN_INDEX, file_name, parse_file_name};
-use crate::recover::{Scan, Scanned, last_indexed, load_index};
-use crate::scan::HeaderScan;
+use crate::recover::{Scan, Scanned, closed_end, load_index};
 use crate::segment::Segment;
 use crate::truncate::{remove_if_there, remove_segment_files};
 use crate::txn_index::TxnIndex;
@@ -163,6 +162,7 @@ impl Opening {
         {
             self.trusted = *base;
         }
+        let interval = self.config.index_interval_bytes;
         for (index, base) in bases.iter().copied().enumerate() {
             let OpenOptions { clean, writes_survived, .. } = self.options;
             let to_recover = !clean && !writes_survived && index >= unsynced;
@@ -182,18 +182,18 @@ impl Opening {
             let last = index + 1 == bases.len();
             if !last
                 && !to_recover
-                && let Some(end) = self.closed_end(base, &*file, size)?
+                && let Some(end) =
+                    closed_end(&*self.disk, &self.dir, base, (&*file, size), interval)?
             {
-                self.read = Some(SegmentEnd { base, position: size, offset: end });
-                let segment = self.closed_segment(base, file, size, None)?;
-                if writes_survived && index >= unsynced {
-                    let (file, index) = (&*segment.file, &segment.index);
-                    collect_epochs(file, index, Some(size), &mut self.epochs)?;
+                let segment = self.closed_segment(base, file.clone(), size, None, clean)?;
+                let told = !writes_survived || index < unsynced;
+                if told || self.epochs_by_index(&*file, &segment.index, Some(size))? {
+                    self.read = Some(SegmentEnd { base, position: size, offset: end });
+                    self.closed.push(segment);
+                    continue;
                 }
-                self.closed.push(segment);
-                continue;
             }
-            let scanned = self.scan(base, &file, size, to_recover)?;
+            let scanned = self.scan(base, &file, size, last && !to_recover)?;
             let (invalid, whole) = (scanned.invalid, scanned.active.size);
             self.tail_epoch = scanned.epoch;
             self.report.truncated_bytes += invalid;
@@ -240,26 +240,20 @@ impl Opening {
         Ok(bases)
     }
 
-    /// The offset behind the last batch of a closed segment, by its index, if that looks right.
-    fn closed_end(
-        &self,
-        base: i64,
+    /// Adds the epochs of a segment, as far as its index tells, or to its end. False where the index does not lead to its batches.
+    fn epochs_by_index(
+        &mut self,
         file: &dyn DiskFile,
-        size: u64,
-    ) -> Result<Option<i64>, OpenError> {
-        let Some(position) = last_indexed(&*self.disk, &self.dir, base, size)? else {
-            return Ok(None);
-        };
-        let mut end = base;
-        let mut scan = HeaderScan::new(file, position, size);
-        loop {
-            match scan.next() {
-                Ok(Some((_, header))) => end = header.next_offset(),
-                Ok(None) => return Ok(Some(end)),
-                Err(ReadError::Disk(error)) => return Err(error.into()),
-                Err(_) => return Ok(None),
-            }
+        index: &Index,
+        size: Option<u64>,
+    ) -> Result<bool, DiskError> {
+        let mut epochs = self.epochs.clone();
+        match collect_epochs(file, index, size, &mut epochs) {
+            Ok(()) => self.epochs = epochs,
+            Err(ReadError::Disk(error)) => return Err(error),
+            Err(_) => return Ok(false),
         }
+        Ok(true)
     }
 
     /// Whether something is missing between the last segment read and one that begins at `base`.
@@ -305,13 +299,19 @@ impl Opening {
         base: i64,
         file: &Arc<dyn DiskFile>,
         size: u64,
-        to_recover: bool,
+        indexed: bool,
     ) -> Result<Scanned, OpenError> {
-        // The index files of a segment in use are not synced with it.
-        let known = match to_recover {
-            true => None,
-            false => load_index(&*self.disk, &self.dir, base, &**file, self.options.clean)?,
+        // The index files of a segment in use are not synced with it; those of another do not look right.
+        let known = match indexed {
+            true => load_index(&*self.disk, &self.dir, base, &**file, self.options.clean)?,
+            false => None,
         };
+        let mut known = known.map(|index| Index::Active(Box::new(index)));
+        if let (true, Some(index)) = (self.options.writes_survived, &known)
+            && !self.epochs_by_index(&**file, index, None)?
+        {
+            known = None;
+        }
         // With all of its index and nothing lost, only what lies behind the last entry is looked at.
         let trusted = known.is_some();
         if !trusted {
@@ -330,11 +330,9 @@ impl Opening {
             verify: !trusted || !self.options.clean,
             min_epoch: self.tail_epoch,
         };
-        let index = Index::Active(Box::new(known.unwrap_or_default()));
-        if self.options.writes_survived {
-            collect_epochs(&**file, &index, None, &mut self.epochs)?;
-        }
-        scan.run(index, Some(&mut self.epochs))
+        let index = known.unwrap_or_else(|| Index::Active(Box::default()));
+        let scanned = scan.run(index, Some(&mut self.epochs))?;
+        Ok(Scanned { rebuilt: !trusted, ..scanned })
     }
 
     fn close_tail(&mut self) -> Result<(), DiskError> {
@@ -349,7 +347,8 @@ impl Opening {
             }
         }
         let size = tail.scanned.active.size;
-        let segment = self.closed_segment(tail.base, tail.file, size, kept)?;
+        let synced = self.options.clean && kept.is_none() && !tail.scanned.rebuilt;
+        let segment = self.closed_segment(tail.base, tail.file, size, kept, synced)?;
         self.closed.push(segment);
         Ok(())
     }
@@ -369,8 +368,9 @@ impl Opening {
         file: Arc<dyn DiskFile>,
         size: u64,
         kept: Option<Index>,
+        synced: bool,
     ) -> Result<Arc<Segment>, DiskError> {
-        let name_synced = Arc::new(AtomicBool::new(self.options.clean && kept.is_none()));
+        let name_synced = Arc::new(AtomicBool::new(synced));
         let closed = || ClosedIndex::new(self.disk.clone(), self.dir.clone(), base);
         let (index, max) = (kept.unwrap_or_else(|| Index::Closed(closed())), OnceLock::new());
         let txn_index = self.txn_index(base)?;

@@ -1,6 +1,6 @@
 //! Reading a segment file from what is known of it to its end, keeping what is whole.
 
-use disk::{Disk, DiskError, DiskFile};
+use disk::{Disk, DiskError, DiskFile, Open};
 use model::LeaderEpoch;
 use std::path::Path;
 use wire::batch::{BatchError, BatchHeader, HEADER_LEN, NO_LEADER_EPOCH, NO_TIMESTAMP};
@@ -28,6 +28,8 @@ pub(crate) struct Scanned {
     pub invalid: u64,
     /// The highest leader epoch of the batches looked at.
     pub epoch: i32,
+    /// Its index was made anew.
+    pub rebuilt: bool,
 }
 
 /// How to scan.
@@ -105,7 +107,7 @@ impl Scan<'_> {
             active.max = TimestampOffset { timestamp: last.timestamp, offset, leader_epoch: None };
             active.indexed_timestamp = last.timestamp;
         }
-        Ok(Scanned { index, active, invalid: 0, epoch: self.min_epoch })
+        Ok(Scanned { index, active, invalid: 0, epoch: self.min_epoch, rebuilt: false })
     }
 
     fn note(&self, state: &mut Scanned, header: &BatchHeader) {
@@ -121,6 +123,7 @@ impl Scanned {
             active: Active::new(base, now_ms),
             invalid: 0,
             epoch: NO_LEADER_EPOCH,
+            rebuilt: false,
         }
     }
 }
@@ -200,10 +203,19 @@ pub(crate) fn load_index(
         index.push_time(entry);
         newest = entry;
     }
-    if last.position > 0 && !leads_to_its_batch(file, base, last)? {
+    if last.position > 0
+        && (!leads_to_its_batch(file, base, last)? || newest.timestamp < first_timestamp(file)?)
+    {
         return Ok(None);
     }
     Ok(Some(index.all_written(synced)))
+}
+
+/// With its first entry an index has the largest timestamp up to there.
+fn first_timestamp(file: &dyn DiskFile) -> Result<i64, DiskError> {
+    let mut head = [0; HEADER_LEN];
+    file.read_exact_at(&mut head, 0)?;
+    Ok(BatchHeader::parse(&head).map_or(NO_TIMESTAMP, |header| header.max_timestamp))
 }
 
 fn leads_to_its_batch(
@@ -217,27 +229,75 @@ fn leads_to_its_batch(
         .is_ok_and(|header| header.last_offset() == base + i64::from(entry.relative)))
 }
 
-/// Where the last batch that the index files of a closed segment point to begins; none where they do not look right, by their
-/// sizes and last entry.
-pub(crate) fn last_indexed(
+/// What the last entries of a closed segment's index files say.
+struct LastIndexed {
+    /// Of a batch; the segment's begin where there is no entry.
+    position: u64,
+    timestamp: i64,
+}
+
+/// None where they do not look right, by their sizes and last entries.
+fn last_indexed(
     disk: &dyn Disk,
     dir: &Path,
     base: i64,
     size: u64,
-) -> Result<Option<u64>, DiskError> {
-    let len = |suffix| unless_useless(disk.metadata(&dir.join(file_name(base, suffix))));
+) -> Result<Option<LastIndexed>, DiskError> {
+    let path = |suffix| dir.join(file_name(base, suffix));
+    let len = |suffix| unless_useless(disk.metadata(&path(suffix)));
     let (Some(offsets), Some(times)) = (len(OFFSET_INDEX)?, len(TIME_INDEX)?) else {
         return Ok(None);
     };
     if offsets.len % OFFSET_ENTRY as u64 != 0 || times.len % TIME_ENTRY as u64 != 0 {
         return Ok(None);
     }
-    let Some(last) = offsets.len.checked_sub(OFFSET_ENTRY as u64) else { return Ok(Some(0)) };
-    let mut bytes = [0; OFFSET_ENTRY];
-    let file = disk.open(&dir.join(file_name(base, OFFSET_INDEX)), disk::Open::Read)?;
-    file.read_exact_at(&mut bytes, last)?;
-    let position = u64::from(read_offset_entry(&bytes, 0).position);
-    Ok((1..size).contains(&position).then_some(position))
+    let mut last = LastIndexed { position: 0, timestamp: NO_TIMESTAMP };
+    if let Some(at) = offsets.len.checked_sub(OFFSET_ENTRY as u64) {
+        let mut bytes = [0; OFFSET_ENTRY];
+        disk.open(&path(OFFSET_INDEX), Open::Read)?.read_exact_at(&mut bytes, at)?;
+        last.position = u64::from(read_offset_entry(&bytes, 0).position);
+        if !(1..size).contains(&last.position) {
+            return Ok(None);
+        }
+    }
+    if let Some(at) = times.len.checked_sub(TIME_ENTRY as u64) {
+        let mut bytes = [0; TIME_ENTRY];
+        disk.open(&path(TIME_INDEX), Open::Read)?.read_exact_at(&mut bytes, at)?;
+        last.timestamp = read_time_entry(&bytes, 0).timestamp;
+    }
+    Ok(Some(last))
+}
+
+/// The offset behind the last batch of a closed segment, by its index files; none where they do not look right, or lack what an
+/// index of entries `interval` bytes apart would have.
+pub(crate) fn closed_end(
+    disk: &dyn Disk,
+    dir: &Path,
+    base: i64,
+    (file, size): (&dyn DiskFile, u64),
+    interval: u32,
+) -> Result<Option<i64>, OpenError> {
+    let Some(last) = last_indexed(disk, dir, base, size)? else { return Ok(None) };
+    let walked = || -> Result<Option<i64>, ReadError> {
+        let first = HeaderScan::new(file, 0, size).next()?;
+        if first.is_some_and(|(_, first)| first.max_timestamp > last.timestamp) {
+            return Ok(None);
+        }
+        let mut end = base;
+        let mut scan = HeaderScan::new(file, last.position, size);
+        while let Some((position, header)) = scan.next()? {
+            if last.position == 0 && position > u64::from(interval) {
+                return Ok(None);
+            }
+            end = header.next_offset();
+        }
+        Ok(Some(end))
+    };
+    match walked() {
+        Ok(end) => Ok(end),
+        Err(ReadError::Disk(error)) => Err(error.into()),
+        Err(_) => Ok(None),
+    }
 }
 
 /// An index that is not there, or not of a sensible size, can be made anew.

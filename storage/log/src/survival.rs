@@ -79,6 +79,12 @@ pub fn expect_writes_unsynced(disk: &dyn Disk, log_dir: &Path) -> Result<(), Dis
     }
 }
 
+/// Before the directory is marked clean: the next to write to it may be Kafka, which leaves alone what is said here.
+pub fn expect_others_to_write(disk: &dyn Disk, log_dir: &Path) -> Result<(), DiskError> {
+    remove_if_there(disk, &log_dir.join(WHOLE))?;
+    remove_if_there(disk, &log_dir.join(UNSYNCED))
+}
+
 /// Whether it could be noted.
 fn note(disk: &dyn Disk, log_dir: &Path, file: &str) -> Result<bool, DiskError> {
     let kernel = disk.kernel(log_dir)?.unwrap_or_else(|| ANY_KERNEL.to_owned());
