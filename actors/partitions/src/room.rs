@@ -12,7 +12,7 @@ pub enum Room {
     Low,
     /// What may go early goes.
     Short,
-    /// Producers to user topics are refused.
+    /// Producers to user topics are refused, and their followers here fetch nothing.
     Full,
 }
 

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use model::node_config::ReplicationConfig;
 use model::settings::Values;
 use model::{ErrorCode, NodeId};
-use partitions::{PartitionHandle, Replication, ReplicationArgs, ReplicationMsg};
+use partitions::{PartitionHandle, Replication, ReplicationArgs, ReplicationMsg, Room};
 use runtime::{
     Address, ChildSpec, Intensity, ListenOptions, Listener, NetStream, Root, Supervisor,
 };
@@ -352,4 +352,21 @@ async fn a_throttled_replica_that_lags_is_fetched_again_when_the_rate_allows_it(
     world.timeout(LIMIT, held_back).await.expect("it lags, and the rate is used up");
     leader.rig.resettle(&[]);
     assert_eq!(told(&leader.fetch().await).2, Some((2, EPOCH)));
+}
+
+#[tokio::test]
+async fn a_user_topic_is_not_fetched_while_the_disk_is_full() {
+    let (mut leader, handle) = Leader::start().await;
+    leader.fetch().await;
+    handle.log_dir().set_room(Room::Full);
+    leader.answer_with(records(&[at(0, EPOCH, &["a"])], 1)).await;
+    let world = leader.rig.world.clone();
+    let held_back = async {
+        while !format!("{:?}", world.registry().look(&world).await).contains("1 held back") {
+            tokio::task::yield_now().await;
+        }
+    };
+    world.timeout(LIMIT, held_back).await.expect("there is no room for more, in sync or not");
+    handle.log_dir().set_room(Room::Short);
+    assert_eq!(told(&leader.fetch().await).2, Some((1, EPOCH)));
 }

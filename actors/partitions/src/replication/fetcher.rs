@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use log::LogView;
 use machines::fetch_session::{FetchKey, FetchPartition, FetcherSession, SessionError, TopicKey};
+use model::topic::is_internal_topic;
 use model::{ErrorCode, LeaderEpoch};
 use runtime::{Actor, Backoff, Counter, Cx, Failure, Gauge, Outcome, Ref, Waiter};
 use wire::FetchResponse;
@@ -20,6 +21,7 @@ use super::leader::{AskError, Leader};
 use super::taking::{Found, Task, Took, found, take_all};
 use crate::handle::{PartitionHandle, Standing};
 use crate::partition::FollowError;
+use crate::room::Room;
 
 /// While a replica whose actor has failed is told so. What a leader refuses is asked again as soon at first: mostly it has not yet
 /// heard that it leads, and who waits for acknowledgements waits for its followers.
@@ -67,7 +69,7 @@ enum Stage {
     Fetching,
     /// After an error, until some time.
     Delayed,
-    /// Until the throttle allows more.
+    /// Until the throttle allows more, or the disk has room.
     HeldBack,
     /// Until there is a new leader epoch.
     Failed(String),
@@ -186,7 +188,7 @@ impl Actor for ReplicaFetcher {
         let held = |following: &&Following| matches!(following.stage, Stage::HeldBack);
         let held = match self.following.values().filter(held).count() {
             0 => String::new(),
-            held => format!(", {held} held back by the throttle"),
+            held => format!(", {held} held back by the throttle or a full disk"),
         };
         format!(
             "{state} to broker {}, {} partitions, lag {lag}{held}{}",
@@ -277,19 +279,25 @@ impl ReplicaFetcher {
         });
     }
 
-    /// What is throttled waits until the rate allows more; but for a replica in sync, which would fall out of sync by that.
+    /// What is throttled waits until the rate allows more; but for a replica in sync, which would fall out of sync by that. Where the
+    /// disk is full, all but internal topics wait, in sync or not, as their producers do: what is left is for those.
     fn hold_back(&mut self, cx: &mut Cx<Self>) {
-        let now = cx.world().mono();
+        let (now, backoff) = (cx.world().mono(), self.args.config.fetch_backoff);
         let wait = |key: &Key| {
             let following = self.following.get(key)?;
-            let lags = matches!(following.stage, Stage::Fetching) && following.lag != Some(0);
-            let wait = self.args.throttle.wait(&following.assigned.handle, now);
-            (lags && !wait.is_zero()).then_some((*key, wait))
+            let handle = &following.assigned.handle;
+            let fetching = matches!(following.stage, Stage::Fetching);
+            let internal = is_internal_topic(&handle.topic_partition.topic);
+            if fetching && !internal && handle.log_dir().room() == Room::Full {
+                return Some((*key, backoff));
+            }
+            let wait = self.args.throttle.wait(handle, now);
+            (fetching && following.lag != Some(0) && !wait.is_zero()).then_some((*key, wait))
         };
         let held: Vec<_> = self.changed.iter().filter_map(wait).collect();
         for (key, wait) in held {
             // The rate may be altered meanwhile.
-            self.wait(cx, key, Stage::HeldBack, wait.min(self.args.config.fetch_backoff));
+            self.wait(cx, key, Stage::HeldBack, wait.min(backoff));
         }
     }
 
