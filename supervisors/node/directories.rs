@@ -69,11 +69,14 @@ pub(crate) fn open(world: &World, config: &NodeConfig) -> Result<Directories, Di
     let claimed = claim_all(&**disk, config)?;
     let formatted = load_or_format(world, config, &claimed)?;
     let id_of = |path: &Path| formatted.dirs.iter().find(|(p, _)| p == path).map(|(_, id)| *id);
-    let threads = config.logs.recovery_threads_per_dir;
+    let read = |path: &Path, id| {
+        let threads = config.logs.recovery_threads_per_dir;
+        read_log_dir(disk, path, id, threads, config.roles.broker)
+    };
     let mut states = Vec::new();
     let mut epochs = Vec::new();
     for path in &config.log_dirs {
-        let state = match id_of(path).map(|id| read_log_dir(disk, path, id, threads)) {
+        let state = match id_of(path).map(|id| read(path, id)) {
             Some(Ok((state, epoch))) => {
                 epochs.push(epoch);
                 state

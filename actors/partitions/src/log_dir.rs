@@ -246,12 +246,13 @@ pub(crate) const CLUSTER_METADATA: &str = "__cluster_metadata";
 
 /// Looks at a formatted log directory before anything in it is opened; with the broker epoch of the last clean stop, -1
 /// where there was none. The marker of a clean stop is taken away: what is
-/// written from now on needs recovery until the next one.
+/// written from now on needs recovery until the next one. `for_replicas`: not for the metadata log alone.
 pub fn read_log_dir(
     disk: &Arc<dyn Disk>,
     path: &Path,
     id: Uuid,
     recovery_threads: usize,
+    for_replicas: bool,
 ) -> Result<(LogDirState, i64), CheckpointError> {
     let marker = CleanShutdown::read(&**disk, path)?;
     let (checkpoints, whole) = Checkpoints::read(&**disk, path)?;
@@ -273,7 +274,7 @@ pub fn read_log_dir(
     CleanShutdown::remove(&**disk, path)?;
     let epoch = marker.and_then(|marker| marker.broker_epoch).map_or(-1, |epoch| epoch.0);
     let state = LogDirState::new(id, path.to_owned(), clean, checkpoints, disk.clone());
-    if !told {
+    if for_replicas && !told {
         state.presume_compacted(&compacted)?;
     }
     Ok((state.with_recovery(Recovery::of(left, recovery_threads), survival), epoch))

@@ -25,6 +25,7 @@ use runtime::{
 };
 
 use crate::assignments::{Assignments, IsrChanges};
+use crate::checkpoints::Checkpoint;
 use crate::future::MoveQuota;
 use crate::handle::{PartitionHandle, Role, Standing};
 use crate::hosted::Hosted;
@@ -383,7 +384,16 @@ impl Partitions {
         let name = partition_dir_name(&topic_partition);
         let assigned = change.after.directory(self.args.node.0);
         let assigned = assigned.unwrap_or(Uuid::UNASSIGNED_DIRECTORY);
-        let holds = |dir: &LogDirState| dir.disk().exists(&dir.path.join(&name)).unwrap_or(false);
+        let is_in = |dir: &LogDirState| dir.disk().exists(&dir.path.join(&name)).unwrap_or(false);
+        let dirs = &self.args.log_dirs;
+        // A log that is gone is refused where it was, not made anew; unless it may be in a directory that is offline.
+        let gone = assigned == Uuid::LOST_DIRECTORY
+            && dirs.offline().next().is_none()
+            && !dirs.online().any(|dir| is_in(dir));
+        let was_in = |dir: &LogDirState| {
+            dir.known_of(&topic_partition).get(Checkpoint::RecoveryPoints).is_some()
+        };
+        let holds = |dir: &LogDirState| if gone { was_in(dir) } else { is_in(dir) };
         let placeable = self.adopt_future(cx, &topic_partition, assigned).await;
         let preferred = self.preferred.remove(&topic_partition);
         let dir = match placeable {

@@ -19,7 +19,7 @@ use crate::{LogDirState, read_log_dir};
 const DIR: &str = "/data";
 
 fn start(disk: &Arc<dyn Disk>) -> LogDirState {
-    read_log_dir(disk, Path::new(DIR), Uuid([1; 16]), 2).unwrap().0
+    read_log_dir(disk, Path::new(DIR), Uuid([1; 16]), 2, true).unwrap().0
 }
 
 fn with_log() -> SimDisk {
@@ -303,7 +303,7 @@ fn what_kafka_wrote_after_a_clean_stop_is_not_taken_for_ours() {
     recovered(&sim.mount());
     start(&sim.mount()).mark_clean(None).unwrap();
     sim.crash(Crash::Kill);
-    let clean = read_log_dir(&sim.mount(), Path::new(DIR), Uuid([1; 16]), 2).unwrap().0;
+    let clean = read_log_dir(&sim.mount(), Path::new(DIR), Uuid([1; 16]), 2, true).unwrap().0;
     assert!(clean.clean && clean.survival == Survival::All);
     clean.mark_clean(None).unwrap();
     log::CleanShutdown::remove(&*sim.mount(), Path::new(DIR)).unwrap();

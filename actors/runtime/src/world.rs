@@ -69,7 +69,7 @@ impl World {
     pub fn new(parts: Parts) -> World {
         crate::panics::install_hook();
         let registry = Registry::new(parts.clock.clone());
-        let queue = JobQueue::of("node", parts.handles.jobs);
+        let queue = JobQueue::new("node");
         World { parts: Arc::new(parts), queue, registry, loggers: Loggers::default() }
     }
 
@@ -149,7 +149,7 @@ impl World {
         name: &'static str,
         job: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, JobLost> {
-        jobs::run(&*self.parts.jobs, queue, name, job).await
+        jobs::run(&*self.parts.jobs, (queue, self.parts.handles.jobs), name, job).await
     }
 
     /// Runs a future beside the actors. Inside an actor use `Cx::spawn_task`, which ends it with the actor.

@@ -20,7 +20,7 @@ use crate::{LogDirState, read_log_dir};
 
 fn log_dir(disk: &Arc<dyn Disk>, path: &str) -> Arc<LogDirState> {
     disk.create_dir_all(Path::new(path)).unwrap();
-    Arc::new(read_log_dir(disk, Path::new(path), Uuid([1; 16]), 1).unwrap().0)
+    Arc::new(read_log_dir(disk, Path::new(path), Uuid([1; 16]), 1, true).unwrap().0)
 }
 
 struct Replica {

@@ -87,7 +87,7 @@ impl Scene {
         let (images, metadata) = watch(known);
         let (followed, follows) = watch(MetadataImage::default());
         disk.create_dir_all(Path::new(DIR)).unwrap();
-        let read = partitions::read_log_dir(&disk, Path::new(DIR), Uuid([1; 16]), 1);
+        let read = partitions::read_log_dir(&disk, Path::new(DIR), Uuid([1; 16]), 1, true);
         let args = LifecycleArgs {
             node: NodeId(NODE),
             cluster_id: "cluster".to_owned(),

@@ -81,7 +81,8 @@ pub(super) fn voter(id: i32, endpoints: Vec<VoterEndpoint>) -> Voter {
 /// Of node 1.
 pub(super) fn args(disk: &Arc<dyn Disk>, fixed_voters: VoterSet) -> RaftArgs {
     disk.create_dir_all(&Path::new(DIR).join(METADATA_DIR)).unwrap();
-    let (log_dir, _) = partitions::read_log_dir(disk, Path::new(DIR), Uuid([1; 16]), 1).unwrap();
+    let (log_dir, _) =
+        partitions::read_log_dir(disk, Path::new(DIR), Uuid([1; 16]), 1, true).unwrap();
     RaftArgs {
         log_dir: Arc::new(log_dir),
         fixed_voters,

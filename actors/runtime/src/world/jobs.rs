@@ -1,5 +1,5 @@
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, oneshot};
@@ -7,7 +7,7 @@ use tokio::sync::{Semaphore, oneshot};
 use super::BoxFuture;
 use crate::panics;
 
-/// Of one queue, unless something else is asked for.
+/// Of one queue, unless `background.threads` says something else.
 pub(super) const JOBS_AT_ONCE: usize = 16;
 
 pub type Job = Box<dyn FnOnce() + Send>;
@@ -31,18 +31,25 @@ pub struct JobQueue(Arc<Queue>);
 #[derive(Debug)]
 struct Queue {
     name: Arc<str>,
-    slots: Arc<Semaphore>,
+    /// As many as the node's jobs, unless something else is asked for.
+    slots: OnceLock<Arc<Semaphore>>,
 }
 
 impl JobQueue {
     /// By what they work on, which is a path where it is a disk.
     pub fn new(name: &str) -> JobQueue {
-        JobQueue::of(name, JOBS_AT_ONCE)
+        JobQueue(Arc::new(Queue { name: name.into(), slots: OnceLock::new() }))
     }
 
+    fn slots(&self, at_once: usize) -> Arc<Semaphore> {
+        self.0.slots.get_or_init(|| Arc::new(Semaphore::new(at_once))).clone()
+    }
+
+    #[cfg(test)]
     pub(crate) fn of(name: &str, at_once: usize) -> JobQueue {
-        let slots = Arc::new(Semaphore::new(at_once));
-        JobQueue(Arc::new(Queue { name: name.into(), slots }))
+        let queue = JobQueue::new(name);
+        queue.slots(at_once);
+        queue
     }
 }
 
@@ -83,11 +90,11 @@ impl Jobs for RealJobs {
 
 pub(super) async fn run<T: Send + 'static>(
     jobs: &dyn Jobs,
-    queue: &JobQueue,
+    (queue, at_once): (&JobQueue, usize),
     name: &'static str,
     job: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, JobLost> {
-    let slot = queue.0.slots.clone().acquire_owned().await.map_err(|_| JobLost::Stopping)?;
+    let slot = queue.slots(at_once).acquire_owned().await.map_err(|_| JobLost::Stopping)?;
     let (done, result) = oneshot::channel();
     let body = Box::new(move || {
         let caught = panics::catch(AssertUnwindSafe(job));
