@@ -218,12 +218,7 @@ impl LogDir {
 
     fn write(&mut self, cx: &mut Cx<Self>, checkpoint: Checkpoint) {
         let (state, hosted) = (self.args.state.clone(), self.args.hosted.clone());
-        // Only where the cleaner's is there is known which of these logs were not compacted.
-        let which = match checkpoint {
-            Checkpoint::RecoveryPoints => vec![Checkpoint::Cleaned, checkpoint],
-            other => vec![other],
-        };
-        run(cx, checkpoint.file_name(), move || state.write_checkpoints(&hosted, &which));
+        run(cx, checkpoint.file_name(), move || state.write_checkpoints(&hosted, &[checkpoint]));
     }
 
     fn done(&self, result: Result<(), DiskError>) {

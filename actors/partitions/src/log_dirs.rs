@@ -294,14 +294,20 @@ impl LogDirState {
         self.checkpoints.retain(keep)
     }
 
-    /// Brings checkpoint files up to date: a job that blocks.
+    /// Brings checkpoint files up to date: a job that blocks. Before recovery points the cleaner's, which alone says below which
+    /// of them a log may have gaps.
     pub(crate) fn write_checkpoints(
         &self,
         hosted: &Hosted,
         which: &[Checkpoint],
     ) -> Result<(), DiskError> {
-        let now = || self.offsets(hosted, which);
-        self.checkpoints.write(&*self.disk, &self.path, which, now)
+        let mut which = which.to_vec();
+        if which.contains(&Checkpoint::RecoveryPoints) {
+            which.retain(|other| *other != Checkpoint::Cleaned);
+            which.insert(0, Checkpoint::Cleaned);
+        }
+        let now = || self.offsets(hosted, &which);
+        self.checkpoints.write(&*self.disk, &self.path, &which, now)
     }
 
     /// A directory that cannot keep its checkpoints is of no use; where it is merely full, or descriptors are short, they are

@@ -256,6 +256,8 @@ async fn an_offset_too_far_from_its_segments_first_begins_another() {
     assert_eq!(logs, [0, far, 5 * far].map(|base| format!("{base:020}.log")));
     assert_eq!(segment(&rig, 0), bytes_of(&near));
     assert_eq!(segment(&rig, 5 * far), bytes_of(&beyond[1..]));
+    // What is missing between segments is no loss.
+    rig.wait_for("it is durable", || handle.recovery_point() == 5 * far + 1).await;
     let message = "a test".to_owned();
     handle.address().send(PartitionMsg::Panic { message }).await.unwrap();
     rig.wait_for("it is down", || !handle.address().is_alive()).await;

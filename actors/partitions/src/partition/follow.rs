@@ -66,6 +66,12 @@ pub enum FollowError {
     OutOfOrder { base: i64, end: i64 },
 }
 
+/// How batches go on from the end of a log.
+enum Order {
+    Gapless,
+    WithGaps,
+}
+
 /// Taken in, and to be answered once it is written as safely as the topic wants.
 pub(super) struct Unanswered {
     end: i64,
@@ -88,9 +94,14 @@ impl PartitionActor {
         if let Some(first) = self.begins_within(&batches) {
             self.cut_log(cx, Cut::StartAnew(first)).await?;
         }
-        if let Err(error) = self.check_order(&batches) {
-            asked.reply.send(Err(error));
-            return Ok(());
+        match self.check_order(&batches) {
+            Err(error) => {
+                asked.reply.send(Err(error));
+                return Ok(());
+            }
+            // The leader's log was compacted: what is missing is no loss when this one is opened, whatever its topic's policy is now.
+            Ok(Order::WithGaps) if self.handle.cleaned().is_none() => self.handle.set_cleaned(0),
+            Ok(_) => {}
         }
         for batch in &batches {
             let (base_offset, info) = (batch.header().base_offset, batch.info());
@@ -129,16 +140,19 @@ impl PartitionActor {
         (empty && (0..end).contains(&first) && last >= end).then_some(first)
     }
 
-    fn check_order(&self, batches: &[RecordBatch]) -> Result<(), FollowError> {
-        let mut end = self.log.log_end_offset();
+    fn check_order(&self, batches: &[RecordBatch]) -> Result<Order, FollowError> {
+        let (mut end, mut order) = (self.log.log_end_offset(), Order::Gapless);
         for header in batches.iter().map(RecordBatch::header) {
             let base = header.base_offset;
             if base < end || header.last_offset_delta < 0 || header.next_offset() <= base {
                 return Err(FollowError::OutOfOrder { base, end });
             }
+            if base > end {
+                order = Order::WithGaps;
+            }
             end = header.next_offset();
         }
-        Ok(())
+        Ok(order)
     }
 
     /// The next fetch tells the leader that everything before it is here: it waits for the disk where the topic does.
