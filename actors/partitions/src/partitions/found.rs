@@ -117,8 +117,8 @@ impl Partitions {
                 let known = topic.and_then(|topic| topic.partition(log.partition));
                 let placed = known.is_some_and(|known| {
                     let mut places = known.replicas.iter().zip(&known.directories);
-                    let here = |id: &Uuid| [dir.id, Uuid::LOST_DIRECTORY].contains(id);
-                    places.any(|(node, id)| *node == self.args.node.0 && here(id))
+                    let may_be_this = |id: &Uuid| [dir.id, Uuid::LOST_DIRECTORY].contains(id);
+                    places.any(|(node, id)| *node == self.args.node.0 && may_be_this(id))
                 });
                 placed && !here.contains(log)
             };
