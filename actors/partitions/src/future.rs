@@ -83,8 +83,13 @@ impl FutureLog {
             Checkpoint::RecoveryPoints => Some(self.recovery_point.load(Ordering::Acquire)),
             Checkpoint::HighWatermarks => Some(replica.high_watermark().min(self.log_end_offset())),
             Checkpoint::LogStarts => replica.offsets().get(checkpoint),
-            Checkpoint::Cleaned => self.cleaned,
+            Checkpoint::Cleaned => self.cleaned(replica),
         })
+    }
+
+    /// What was taken in since it was begun may have had gaps.
+    pub(crate) fn cleaned(&self, replica: &PartitionHandle) -> Option<i64> {
+        self.cleaned.or(replica.cleaned().map(|_| 0))
     }
 
     fn show(&self, log: &Log) {

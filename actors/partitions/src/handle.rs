@@ -223,7 +223,7 @@ impl PartitionHandle {
         self.log_dir.store(future.dir.clone());
         self.future.store(None);
         self.set_recovery_point(end);
-        self.set_cleaned(future.cleaned.unwrap_or(-1));
+        self.set_cleaned(future.cleaned(self).unwrap_or(-1));
     }
 
     pub(crate) fn followers(&self) -> &FollowersCell {

@@ -32,8 +32,7 @@ impl Bulkhead {
     }
 }
 
-/// Threads per bulkhead; 0 shares those of the network. And how many blocking jobs that have no queue of their own run at
-/// the same time.
+/// Threads per bulkhead; 0 shares those of the network. And how many blocking jobs of each queue run at the same time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BulkheadSizes {
     pub network: usize,
