@@ -5,7 +5,8 @@
 //! Source: `KafkaApis.handleTopicMetadataRequest`, `KRaftMetadataCache`, `DefaultAutoTopicCreationManager`.
 //! Departs: a topic that is created by the request is in its answer, if it is served within a second; Kafka answers
 //! UNKNOWN_TOPIC_OR_PARTITION at first and has the client ask again. Where a leader has just died, the answer waits for others to
-//! lead, and it is told of for a second after that.
+//! lead, and it is told of for a second after that. The last broker of a cluster that stops closes the connection where Kafka names no
+//! broker at all for a moment: librdkafka up to 2.13 forgets its bootstrap servers at that, and never connects again (its issue 5301).
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -73,8 +74,12 @@ async fn answer(
         version: cx.version,
         operations: operations(request.include_topic_authorized_operations, TOPIC_OPERATIONS),
     };
+    let brokers = seen.brokers(&broker);
+    if brokers.is_empty() && has_left(&image, broker.node.0) {
+        return Answer::Close("the last broker stops: it knows of none to turn to".to_owned());
+    }
     let response = MetadataResponse {
-        brokers: seen.brokers(&broker),
+        brokers,
         cluster_id: Some(broker.cluster_id.clone()),
         controller_id: seen.topology.controller_id(broker.node.0),
         topics: seen.topics(&asked).await,
@@ -85,6 +90,11 @@ async fn answer(
         ..Default::default()
     };
     Answer::Built(response, memory)
+}
+
+/// Whether the controller has let this broker go: it stops, and its listeners close in a moment.
+fn has_left(image: &MetadataImage, node: i32) -> bool {
+    image.broker(node).is_some_and(|broker| broker.fenced && broker.in_controlled_shutdown)
 }
 
 /// Which topics are asked for, each once.

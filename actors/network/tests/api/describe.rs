@@ -5,10 +5,10 @@ use wire::describe_topic_partitions_request::{Cursor, TopicRequest};
 use wire::metadata_request::MetadataRequestTopic;
 use wire::{
     ApiVersionsRequest, DescribeClusterRequest, DescribeTopicPartitionsRequest, Message,
-    MetadataRecord, MetadataRequest, MetadataResponse, TopicRecord,
+    MetadataRecord, MetadataRequest, MetadataResponse, RegisterBrokerRecord, TopicRecord,
 };
 
-use crate::rig::{NODE, Rig, topic_id};
+use crate::rig::{NODE, Rig, broker_record, topic_id};
 
 fn by_name(names: &[&str]) -> MetadataRequest {
     let topic =
@@ -66,6 +66,22 @@ async fn all_topics_are_told_when_none_is_named() {
     assert_eq!(names(&client.call(&all, 13).await), ["a", "b"]);
     assert_eq!(names(&client.call(&none, 0).await), ["a", "b"]);
     assert!(client.call(&none, 1).await.topics.is_empty());
+}
+
+#[tokio::test]
+async fn a_cluster_without_brokers_is_told_of_until_the_one_that_answers_stops() {
+    let mut rig = Rig::start().await;
+    let mut client = rig.client().await;
+    let fenced = |in_controlled_shutdown| {
+        let record = RegisterBrokerRecord { fenced: true, ..broker_record(NODE, 1) };
+        MetadataRecord::RegisterBroker(RegisterBrokerRecord { in_controlled_shutdown, ..record })
+    };
+    rig.publish([fenced(false)]);
+    let nobody = |told: &MetadataResponse| told.brokers.is_empty();
+    while !nobody(&client.call(&by_name(&["a"]), 13).await) {}
+    rig.publish([fenced(true)]);
+    client.send(&by_name(&["a"]), 13).await;
+    assert_eq!(client.frame().await, None);
 }
 
 #[tokio::test]
