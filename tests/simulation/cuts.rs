@@ -1,10 +1,12 @@
-//! A replica that comes back to a leader which knows less than it, as that was elected uncleanly: it is cut amid its
-//! move to another directory, and dies at once.
+//! A replica that comes back to a leader which knows less than it, as that was elected uncleanly: it is cut, amid its
+//! move to another directory or below what it compacted, and dies at once.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use disk::Disk;
 use log::read_offset_checkpoint;
 use model::TopicPartition;
@@ -14,6 +16,7 @@ use ottla::client::{
 use ottla::sim::{Cluster, Life, NodeIndex, ReplicaView, SimFault, SimOptions};
 use wire::AlterReplicaLogDirsRequest;
 use wire::alter_replica_log_dirs_request::{AlterReplicaLogDir, AlterReplicaLogDirTopic};
+use wire::batch::batches;
 
 use crate::seeds::number;
 
@@ -23,15 +26,18 @@ const LIMIT: Duration = Duration::from_secs(120);
 const ANSWER: Duration = Duration::from_secs(2);
 /// Who is held down is looked at again so often.
 const DOWN: Duration = Duration::from_millis(500);
+/// `delete.retention.ms` of the topic that is compacted.
+const DELETIONS_STAY: Duration = Duration::from_secs(10);
 /// The replica that is cut, and the one that leads uncleanly.
 const CUT: i32 = 2;
 const LEADER: i32 = 3;
 const RECOVERY_POINTS: &str = "recovery-point-offset-checkpoint";
+const CLEANED: &str = "cleaner-offset-checkpoint";
 
 fn file(settings: &str) -> String {
     format!(
         "[settings]\n\"unclean.leader.election.enable\" = true\n\"log.cleaner.backoff.ms\" = 20\n\
-         \"log.flush.offset.checkpoint.interval.ms\" = 20\n\"replica.fetch.backoff.ms\" = 100\n\
+         \"replica.fetch.backoff.ms\" = 100\n\
          \"replica.fetch.max.bytes\" = 700\n\"replica.fetch.response.max.bytes\" = 700\n\
          \"broker.session.timeout.ms\" = 1500\n\"broker.heartbeat.interval.ms\" = 200\n{settings}\
          [[node]]\nid = 1\nroles = [\"controller\"]\ncontroller = \"n1:9093\"\ndata = \"/data\"\n\
@@ -231,6 +237,24 @@ impl Run {
         DIRS.into_iter().find(here).expect("it is somewhere")
     }
 
+    /// The last value of each key that the log of the replica that is cut has now; none where it was deleted.
+    fn latest(&self) -> BTreeMap<String, Option<Bytes>> {
+        let (disk, dir) = (self.disk(CUT), Path::new(self.dir()).join("t-0"));
+        let names = disk.list(&dir).expect("its directory").into_iter().map(|entry| entry.name);
+        let mut latest = BTreeMap::new();
+        for name in names.filter(|name| name.ends_with(".log")) {
+            let bytes = disk.read(&dir.join(name), 1 << 20).expect("a segment");
+            for batch in batches(bytes.into()).map(|batch| batch.expect("a whole batch")) {
+                for record in batch.records(1 << 20).expect("readable") {
+                    let record = record.expect("a whole record");
+                    let key = String::from_utf8_lossy(&record.key.unwrap_or_default()).into_owned();
+                    latest.insert(key, record.value);
+                }
+            }
+        }
+        latest
+    }
+
     /// The other broker knows nothing of what the one that is cut has from now on.
     fn alone(&mut self) {
         self.hold(LEADER);
@@ -252,7 +276,8 @@ fn seeds() -> std::ops::Range<u64> {
 
 /// What was durable of the copy, and is cut, is not missed when the copy has become the replica.
 fn cut_amid_a_move(seed: u64) {
-    let slow = "\"replica.alter.log.dirs.io.max.bytes.per.second\" = 10000\n";
+    let slow = "\"replica.alter.log.dirs.io.max.bytes.per.second\" = 10000\n\
+                \"log.flush.offset.checkpoint.interval.ms\" = 20\n";
     let mut run = Run::new(seed, slow, &[]);
     run.produce("a", 20);
     run.until("both have it", |run| run.in_sync() == 2 && run.end(CUT) == run.end(LEADER));
@@ -283,4 +308,55 @@ fn cut_amid_a_move(seed: u64) {
 #[test]
 fn a_cut_amid_a_move_leaves_a_replica_that_opens() {
     seeds().for_each(cut_amid_a_move);
+}
+
+/// Taken for compacted, what comes in place of what is cut would not be asked for the keys that it deletes, and a deletion would
+/// go while what it deleted is still there. It stays for longer than the replica is down: else no replica is safe.
+/// Only the cut itself writes the checkpoint here.
+fn cut_below_what_was_compacted(seed: u64) {
+    let configs = [
+        ("cleanup.policy", "compact"),
+        ("min.cleanable.dirty.ratio", "0.01"),
+        ("internal.segment.bytes", "1500"),
+        ("delete.retention.ms", "10000"),
+        ("file.delete.delay.ms", "100"),
+    ];
+    let mut run = Run::new(seed, "", &configs);
+    run.produce("a", 20);
+    run.until("both have it", |run| run.in_sync() == 2 && run.end(CUT) == run.end(LEADER));
+    let kept = run.end(CUT);
+    run.alone();
+    run.produce("b", 100);
+    let dir = run.dir();
+    run.until("it is compacted", |run| run.checkpoint(dir, CLEANED) > kept + 60);
+    run.unclean();
+    run.order(Order::Produce((0..10).map(|n| (format!("a{n}"), None)).collect()));
+    run.produce("c", 20);
+    run.release(CUT);
+    let deleted = kept + 10;
+    let is_cut = |run: &Run| (deleted..deleted + 20).contains(&run.end(CUT));
+    run.until("it is cut, and knows what was deleted", is_cut);
+    let (node, down) = (run.node(CUT), DOWN);
+    run.cluster.world.inject(SimFault::Kill { node, down });
+    run.until("it is down", |run| !run.cluster.world.is_up(node));
+    run.until("it follows", |run| run.in_sync() == 2 && run.end(CUT) == run.end(LEADER));
+    for pause in [Duration::ZERO, DELETIONS_STAY] {
+        let next = run.cluster.world.now() + pause;
+        run.until("deletions may go", |run| run.cluster.world.now() > next);
+        run.produce("d", 40);
+        run.until("both have it", |run| run.in_sync() == 2 && run.end(CUT) == run.end(LEADER));
+        let most = run.end(CUT) - 30;
+        run.until("it is compacted again", |run| run.checkpoint(dir, CLEANED) > most);
+    }
+    run.hold(CUT);
+    run.until("it is down", |run| !run.cluster.world.is_up(node));
+    let latest = run.latest();
+    assert!(latest.contains_key("c1") && latest.contains_key("d1"), "seed {seed}: {latest:?}");
+    let back: Vec<_> = latest.iter().filter(|(key, _)| key.starts_with('a')).collect();
+    assert!(back.is_empty(), "seed {seed}: deleted, and there: {back:?}");
+}
+
+#[test]
+fn a_cut_below_what_was_compacted_brings_nothing_back() {
+    seeds().for_each(cut_below_what_was_compacted);
 }
