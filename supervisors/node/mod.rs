@@ -334,11 +334,14 @@ impl Drop for Node {
 async fn bind(world: &World, config: &NodeConfig) -> Result<Vec<Bound>, StartError> {
     let network = &config.network;
     let size = |bytes: i32| u32::try_from(bytes).ok().filter(|bytes| *bytes > 0);
-    let options = ListenOptions {
-        backlog: u32::try_from(network.listen_backlog).unwrap_or(0),
+    let mut options = ListenOptions {
         send_buffer: size(network.send_buffer_bytes),
         receive_buffer: size(network.receive_buffer_bytes),
+        ..ListenOptions::default()
     };
+    if let Some(given) = network.listen_backlog {
+        options.backlog = u32::try_from(given).unwrap_or(u32::MAX);
+    }
     let is_brokers = |l: &&Endpoint| !config.is_controller_listener(&l.name);
     let brokers = config.listeners.iter().filter(is_brokers).count();
     let mut bound = Vec::new();

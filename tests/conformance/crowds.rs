@@ -6,14 +6,13 @@ use crate::node::{self, Node};
 use crate::raw::{Answer, Bytes, Connection, frame};
 use crate::requests::{self as ask, API_VERSIONS, FETCH, METADATA, fetch_body};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use socket2::SockRef;
+use socket2::{Domain, SockRef, Socket, Type};
 use std::io::{ErrorKind, Write};
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 const MEBIBYTE: u64 = 1 << 20;
 const DESCRIBE_CONFIGS: i16 = 32;
-/// Thousands knock faster than they are let in by the default of 50; one that finds no room knocks again after a second.
-pub const BACKLOG: &str = "socket.listen.backlog.size=4096";
 
 /// Raises the limit of open files, which the node inherits; answers how many connections a test may hold.
 fn room_for_connections(wanted: usize) -> usize {
@@ -34,7 +33,7 @@ fn room_for_connections(wanted: usize) -> usize {
 fn five_thousand_connections_at_once_are_served() {
     let _turn = node::turn();
     let count = room_for_connections(5_000);
-    let node = Node::start_with(&[BACKLOG]);
+    let node = Node::start();
     let mut bystander = Bystander::of(&node);
     let before = node.resident();
     let begin = Instant::now();
@@ -53,13 +52,50 @@ fn five_thousand_connections_at_once_are_served() {
     bystander.assert_served();
 }
 
+/// Of those that knock while the node accepts nobody, as many as the kernel has let in by then.
+fn let_in(test: &str, settings: &[&str], knocking: usize) -> Option<usize> {
+    let node = Node::start_own_with(test, &[&["max.connections=1"], settings].concat())?;
+    let mut only = node.connect();
+    assert!(only.is_served());
+    let address = node.address.into();
+    let sockets: Vec<Socket> = (0..knocking)
+        .map(|_| {
+            let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+            socket.set_nonblocking(true).expect("a socket that does not block");
+            let _ = socket.connect(&address);
+            socket
+        })
+        .collect();
+    Some(sockets.iter().filter(|socket| socket.peer_addr().is_ok()).count())
+}
+
+#[test]
+fn as_many_wait_to_be_accepted_as_is_said() {
+    let test = "as_many_wait_to_be_accepted_as_is_said";
+    let Some(few) = let_in(test, &["socket.listen.backlog.size=1"], 30) else { return };
+    assert!(few <= 5, "{few} wait behind a backlog of one");
+}
+
+/// Who finds no room knocks again a second later, and Kafka's default, 50, is full as soon as hundreds connect one after the other.
+#[test]
+fn a_hundred_wait_to_be_accepted_where_nothing_is_said() {
+    let test = "a_hundred_wait_to_be_accepted_where_nothing_is_said";
+    let Some(node) = Node::start_own_with(test, &["max.connections=1"]) else { return };
+    let mut only = node.connect();
+    assert!(only.is_served());
+    let knock = |_| TcpStream::connect_timeout(&node.address, Duration::from_secs(20));
+    let waiting: Vec<_> = (0..100).map(|n| knock(n).expect("it is let in")).collect();
+    assert!(only.is_served());
+    drop(waiting);
+}
+
 /// Apache Kafka takes the memory when the length has come: 2,000 times 100 MiB, and with its default heap it stops serving.
 #[test]
 fn frames_promised_and_never_sent_take_no_memory() {
     let _turn = node::turn();
     let count = room_for_connections(2_000);
     let test = "frames_promised_and_never_sent_take_no_memory";
-    let Some(node) = Node::start_own_with(test, &[BACKLOG]) else { return };
+    let Some(node) = Node::start_own(test) else { return };
     let mut bystander = Bystander::of(&node);
     let (before, reserved) = (node.resident(), node.reserved());
     let promise = (100i32 << 20).to_be_bytes();
@@ -98,7 +134,7 @@ fn half_frames_are_held(test: &str, before_that: impl Fn(&mut Connection)) {
     let _turn = node::turn();
     let count = room_for_connections(1_000);
     let budget = ["queued.max.request.bytes=16777216", "socket.request.max.bytes=16777216"];
-    let Some(node) = Node::start_own_with(test, &[BACKLOG, budget[0], budget[1]]) else { return };
+    let Some(node) = Node::start_own_with(test, &budget) else { return };
     let mut bystander = Bystander::of(&node);
     let before = node.resident();
     let half = [&(16i32 << 20).to_be_bytes()[..], &[0; 126 * 1024]].concat();

@@ -52,8 +52,10 @@ pub struct ListenOptions {
 }
 
 impl Default for ListenOptions {
+    /// One that finds no room among those that wait knocks again after a second, and a thread that accepts may be kept from it for
+    /// some milliseconds, in which hundreds knock. Linux allows no more unless it is told to.
     fn default() -> Self {
-        ListenOptions { backlog: 1024, send_buffer: None, receive_buffer: None }
+        ListenOptions { backlog: 4096, send_buffer: None, receive_buffer: None }
     }
 }
 

@@ -7,15 +7,15 @@ use crate::settings::{Values, address_counts};
 /// Sockets, and what waits behind them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NetworkConfig {
-    /// `None` leaves these three to the machine.
+    /// `None` leaves these four to the machine.
     pub threads: Option<usize>,
     pub io_threads: Option<usize>,
     pub control_threads: Option<usize>,
+    pub listen_backlog: Option<usize>,
     /// -1 leaves it to the operating system.
     pub send_buffer_bytes: i32,
     pub receive_buffer_bytes: i32,
     pub request_max_bytes: i32,
-    pub listen_backlog: i32,
     /// Negative: never.
     pub connections_max_idle_ms: i64,
     /// -1 leaves it to the node.
@@ -31,10 +31,10 @@ impl NetworkConfig {
             threads: given_count(values, "num.network.threads"),
             io_threads: given_count(values, "num.io.threads"),
             control_threads: given_count(values, "ottla.control.threads"),
+            listen_backlog: given_count(values, "socket.listen.backlog.size"),
             send_buffer_bytes: values.int("socket.send.buffer.bytes"),
             receive_buffer_bytes: values.int("socket.receive.buffer.bytes"),
             request_max_bytes: values.int("socket.request.max.bytes"),
-            listen_backlog: values.int("socket.listen.backlog.size"),
             connections_max_idle_ms: values.long("connections.max.idle.ms"),
             queued_max_request_bytes: values.long("queued.max.request.bytes"),
             request_timeout_ms: values.int("request.timeout.ms"),

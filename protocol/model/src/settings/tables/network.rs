@@ -23,7 +23,7 @@ pub(super) const NETWORK: Area = Area {
         Int "socket.request.max.bytes" = "104857600", AtLeast(1), Node + honoured:
             "The largest request that is read; a larger one closes its connection.";
         Int "socket.listen.backlog.size" = "50", AtLeast(1), Node + honoured:
-            "Connections that may wait to be accepted.";
+            "Connections that may wait to be accepted; 4096, or what the operating system allows, unless given.";
         Long "socket.connection.setup.timeout.ms" = "10000", Any, Node:
             "How long connecting to another node may take at first.";
         Long "socket.connection.setup.timeout.max.ms" = "30000", Any, Node:
