@@ -15,7 +15,7 @@ use crate::config::{self, ConfigErrors};
 use crate::console::{Console, FetchError, draw, fetch_tree};
 use crate::dump_log::{self, DumpError};
 use crate::lines;
-use crate::node::{self, DirectoriesError, Node, StartError, format_for};
+use crate::node::{self, DirectoriesError, FormatAsked, Node, StartError, format_for};
 
 /// How long threads may take to end after everything has stopped.
 const THREADS_END: Duration = Duration::from_secs(2);
@@ -115,8 +115,12 @@ fn format_node(format: &cli::Format) -> Result<(), RunError> {
     let features: BTreeMap<String, i16> = format.feature.iter().cloned().collect();
     for config in configs {
         let cluster_id = cluster_to_format(format, &config)?;
-        let (voters, ignore) = (format.first_voters(), format.ignore_formatted);
-        let formatted = format_for(&world, &config, cluster_id, &features, &voters, ignore)?;
+        let asked = match format.ignore_formatted {
+            true => FormatAsked::ForThoseThatAreNot,
+            false => FormatAsked::ForAll,
+        };
+        let voters = format.first_voters();
+        let formatted = format_for(&world, &config, cluster_id, &features, &voters, asked)?;
         for (dir, id) in formatted.dirs {
             let (dir, cluster) = (dir.display(), &formatted.cluster_id);
             say(format_args!("formatted {dir} as directory {id} of cluster {cluster}"));

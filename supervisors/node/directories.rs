@@ -27,7 +27,7 @@ pub enum DirectoriesError {
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
     #[error(
-        "the node is a controller and controller.quorum.voters is not set: one of --standalone, which makes it the only voter, --initial-controllers and --no-initial-controllers is needed"
+        "the node is a controller and controller.quorum.voters is not set: its directories must be formatted by `ottla format`, with one of --standalone, which makes it the only voter, --initial-controllers and --no-initial-controllers"
     )]
     NoVoters,
     #[error(
@@ -157,7 +157,7 @@ fn load_or_format(
     };
     let mut random = world.random("directory ids");
     let disk = world.disk();
-    let dirs = &claimed.usable;
+    let dirs = (&*claimed.usable, &*config.metadata_log_dir);
     let loaded = load_directories(&**disk, config.node_id, dirs, given, || random.uuid())?;
     if let Some(loaded) = loaded {
         return Ok(loaded);
@@ -173,10 +173,22 @@ fn load_or_format(
     let voters = match config.roles.controller && config.voters.is_empty() {
         // It is to find those whom it joins.
         true if config.quorum.auto_join => FirstVoters::Others,
+        // Each of those who are named would make a cluster of its own.
+        true if config.bootstrap_servers.len() > 1 => return Err(DirectoriesError::NoVoters),
         true => FirstVoters::Standalone,
         false => FirstVoters::Unsaid,
     };
-    format_for(world, config, cluster_id, &BTreeMap::new(), &voters, false)
+    format_for(world, config, cluster_id, &BTreeMap::new(), &voters, FormatAsked::Not)
+}
+
+/// Who wants directories to be formatted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FormatAsked {
+    /// Nobody: they were found empty by a start.
+    Not,
+    ForAll,
+    /// `--ignore-formatted`
+    ForThoseThatAreNot,
 }
 
 /// Formats the directories of a node.
@@ -190,7 +202,7 @@ pub(crate) fn format_for(
     cluster_id: String,
     features: &BTreeMap<String, i16>,
     voters: &FirstVoters,
-    ignore_formatted: bool,
+    asked: FormatAsked,
 ) -> Result<Formatted, DirectoriesError> {
     match (voters, config.roles.controller, config.voters.is_empty()) {
         (FirstVoters::Unsaid, true, true) => return Err(DirectoriesError::NoVoters),
@@ -209,7 +221,9 @@ pub(crate) fn format_for(
         metadata_log_dir: config.metadata_log_dir.clone(),
         features: levels,
         voters: None,
-        ignore_formatted,
+        // Of a quorum that keeps its voters in its log, a voter is known by its directory's id as well.
+        newcomer: asked == FormatAsked::Not && config.roles.controller && config.voters.len() > 1,
+        ignore_formatted: asked == FormatAsked::ForThoseThatAreNot,
         now_ms: world.now().wall_ms,
     };
     // The voter's own directory id is drawn first, so that the snapshot can name it.

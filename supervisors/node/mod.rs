@@ -24,7 +24,7 @@ use wire::ListenerKind;
 
 use crate::config::{self, ConfigErrors, Source};
 pub use directories::DirectoriesError;
-pub(crate) use directories::format_for;
+pub(crate) use directories::{FormatAsked, format_for};
 pub(crate) use first_voters::FirstVoters;
 use tree::{NodeActor, Shared};
 

@@ -96,9 +96,11 @@ impl Cluster {
         let mut configs = config::from_cluster("cluster.toml", file, None, &[], "machine")?;
         let first = configs.iter().find(|config| config.roles.controller).map(|one| one.node_id);
         for config in &mut configs {
-            let voters = std::mem::take(&mut config.voters);
-            config.bootstrap_servers = voters.into_iter().map(|voter| voter.address).collect();
+            let mut voters = std::mem::take(&mut config.voters);
             config.quorum.auto_join = config.roles.controller && Some(config.node_id) != first;
+            // By itself it starts as the only voter where it knows of no others.
+            voters.retain(|voter| Some(config.node_id) != first || Some(voter.id) == first);
+            config.bootstrap_servers = voters.into_iter().map(|voter| voter.address).collect();
         }
         Ok(Cluster::of(options, configs))
     }

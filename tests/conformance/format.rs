@@ -185,6 +185,30 @@ fn the_voters_are_named_once_and_not_twice() {
     }
 }
 
+/// Each would be a cluster of its own.
+#[test]
+fn one_of_several_controllers_of_a_quorum_kept_in_its_log_is_formatted_by_hand() {
+    let several = "controller.quorum.bootstrap.servers=127.0.0.1:PORT,127.0.0.1:1";
+    let place = Place::new(several);
+    let args = ["start", "--properties", &place.properties(), "--console", "off"];
+    refused(format(&args), &["ottla format", "--standalone", "--initial-controllers"]);
+    assert!(!place.data().join("meta.properties").exists());
+}
+
+/// As Kafka refuses it (`MetaPropertiesEnsemble`).
+#[test]
+fn a_node_whose_metadata_directory_alone_is_empty_says_so() {
+    let place = Place::dynamic();
+    place.format(&["--standalone"]).expect("formatted");
+    let (metadata, data) = (place.home.path().join("metadata"), place.data());
+    let moved = format!("metadata.log.dir={}\n", metadata.display());
+    let text = fs::read_to_string(place.properties()).expect("a file");
+    fs::write(place.properties(), text + &moved).expect("a file");
+    let args = ["start", "--properties", &place.properties(), "--console", "off"];
+    let (metadata, data) = (metadata.to_string_lossy(), data.to_string_lossy());
+    refused(format(&args), &[&*metadata, &*data, "--ignore-formatted"]);
+}
+
 #[test]
 fn a_clusters_file_names_its_voters_and_its_cluster() {
     let home = home();

@@ -17,6 +17,7 @@ mod full_disk;
 mod given_up;
 mod gone;
 mod history;
+mod newcomer;
 mod requests;
 mod seeds;
 mod settings;

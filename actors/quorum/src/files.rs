@@ -15,6 +15,8 @@ use wire::{DecodeError, EncodeError, MetadataRecord, QuorumStateData, Reader};
 pub const METADATA_DIR: &str = "__cluster_metadata-0";
 const QUORUM_STATE: &str = "quorum-state";
 const MAX_QUORUM_STATE: usize = 1 << 20;
+/// Beside the log of a [newcomer](machines::consensus::Consensus::is_newcomer). Kafka passes over it.
+const NEWCOMER: &str = ".ottla_newcomer";
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -85,6 +87,23 @@ pub enum QuorumStateError {
          but only while all the other voters follow one leader"
     )]
     Damaged { path: PathBuf, why: String },
+}
+
+/// Notes that whether this voter has held anything is not known; the directory is there.
+pub(crate) fn mark_newcomer(disk: &dyn Disk, dir: &Path) -> Result<(), DiskError> {
+    disk.replace(&dir.join(NEWCOMER), b"")
+}
+
+pub(crate) fn is_newcomer(disk: &dyn Disk, dir: &Path) -> Result<bool, DiskError> {
+    disk.exists(&dir.join(NEWCOMER))
+}
+
+/// Needs no sync: where it is there again, it is so without harm.
+pub(crate) fn unmark_newcomer(disk: &dyn Disk, dir: &Path) -> Result<(), DiskError> {
+    match disk.remove_file(&dir.join(NEWCOMER)) {
+        Err(error) if !error.is_not_found() => Err(error),
+        _ => Ok(()),
+    }
 }
 
 pub(crate) fn write_quorum_state(

@@ -9,7 +9,7 @@ use machines::consensus::{OffsetAndEpoch, VoterSet};
 use machines::metadata::{METADATA_VERSION, MetadataVersion, bootstrap_snapshot};
 use model::{NodeId, Uuid};
 
-use crate::files::METADATA_DIR;
+use crate::files::{METADATA_DIR, mark_newcomer, unmark_newcomer};
 use crate::snapshot::{self, SnapshotError};
 
 /// What directories are formatted for.
@@ -23,7 +23,9 @@ pub struct FormatSpec {
     pub features: BTreeMap<String, i16>,
     /// The first voters of a quorum that keeps them in its log.
     pub voters: Option<VoterSet>,
-    /// Leaves formatted directories as they are, where they are this node's.
+    /// Nobody asked for it by name: a voter with others may have lost what it held.
+    pub newcomer: bool,
+    /// Leaves formatted directories as they are, where they are this node's; nothing that a voter held is taken for lost.
     pub ignore_formatted: bool,
     pub now_ms: i64,
 }
@@ -50,6 +52,10 @@ pub enum FormatError {
     ForeignNode { dir: PathBuf, found: NodeId, expected: NodeId },
     #[error("{dir} has no meta.properties, but it is not empty: it holds {entry:?}")]
     NotEmpty { dir: PathBuf, entry: String },
+    #[error(
+        "{dir} is to hold the metadata log and is empty, but {other} is formatted: bring back what it held; or begin without that by `ottla format` with --ignore-formatted"
+    )]
+    NoMetadataLog { dir: PathBuf, other: PathBuf },
     #[error(
         "{dir}/meta.properties and {other}/meta.properties have the same directory.id={id}: one is a copy of the other"
     )]
@@ -108,16 +114,18 @@ pub fn format_directories(
     mut ids: impl FnMut(&Path) -> Uuid,
 ) -> Result<Formatted, FormatError> {
     let mut dirs = Vec::new();
-    let mut all: Vec<&PathBuf> = spec.log_dirs.iter().collect();
-    if !spec.log_dirs.contains(&spec.metadata_log_dir) {
-        all.push(&spec.metadata_log_dir);
-    }
+    // It goes first: where it is formatted, others are made as they are found missing.
+    let others = spec.log_dirs.iter().filter(|dir| **dir != spec.metadata_log_dir);
+    let all = [&spec.metadata_log_dir].into_iter().chain(others);
     // Nothing is written before everything was looked at.
     let mut new = Vec::new();
     for dir in all {
         disk.create_dir_all(dir)?;
         match check(disk, dir, spec.node, Some(&spec.cluster_id))? {
             Some(found) if spec.ignore_formatted => {
+                if *dir == spec.metadata_log_dir {
+                    unmark_newcomer(disk, &dir.join(METADATA_DIR))?;
+                }
                 let id = found.directory_id.unwrap_or(Uuid::ZERO);
                 dirs.push((dir.clone(), id));
             }
@@ -159,6 +167,9 @@ fn write_bootstrap(disk: &dyn Disk, dir: &Path, spec: &FormatSpec) -> Result<(),
     let id = OffsetAndEpoch { epoch: 0, offset: 0 };
     let (head, records) = (&bootstrap.header, &bootstrap.records);
     snapshot::write(disk, &log_dir, id, head, records, version, spec.now_ms)?;
+    if spec.newcomer {
+        mark_newcomer(disk, &log_dir)?;
+    }
     disk.sync_dir(dir)?;
     Ok(())
 }
@@ -167,11 +178,12 @@ fn write_bootstrap(disk: &dyn Disk, dir: &Path, spec: &FormatSpec) -> Result<(),
 /// is formatted.
 ///
 /// # Errors
-/// They are another node's or cluster's, differ from each other, or one holds something else.
+/// They are another node's or cluster's, differ from each other, one holds something else, or the one for the metadata log alone is
+/// empty (Kafka: `MetaPropertiesEnsemble`, `REQUIRE_METADATA_LOG_DIR`).
 pub fn load_directories(
     disk: &dyn Disk,
     node: NodeId,
-    log_dirs: &[PathBuf],
+    (log_dirs, metadata_log_dir): (&[PathBuf], &Path),
     cluster_id: Option<&str>,
     mut ids: impl FnMut() -> Uuid,
 ) -> Result<Option<Formatted>, FormatError> {
@@ -190,6 +202,12 @@ pub fn load_directories(
     let Some(cluster_id) = cluster.filter(|_| found.iter().any(|(_, p)| p.is_some())) else {
         return Ok(None);
     };
+    let formatted = found.iter().filter(|(_, properties)| properties.is_some());
+    let mut formatted = formatted.map(|(dir, _)| (*dir).clone());
+    let metadata = found.iter().any(|(dir, found)| *dir == metadata_log_dir && found.is_some());
+    if let (false, Some(other)) = (metadata, formatted.next()) {
+        return Err(FormatError::NoMetadataLog { dir: metadata_log_dir.to_owned(), other });
+    }
     for (dir, _) in found.iter().filter(|(_, properties)| properties.is_none()) {
         if disk.exists(dir)? {
             check_empty(disk, dir)?;

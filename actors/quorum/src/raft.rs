@@ -274,6 +274,12 @@ impl Actor for Raft {
         };
         let opened = cx.blocking("open metadata log", move || opening.run()).await??;
         args.log_dir.rewritten(&dir);
+        if opened.is_newcomer {
+            tracing::info!(
+                "this voter's directory was empty: until it holds what is committed, it votes for no leader with more than that. \
+                 Where none can be elected without it, `ottla format --ignore-formatted` says that nothing was lost"
+            );
+        }
         let mut raft = Raft {
             consensus: Consensus::new(ConsensusConfig {
                 local: args.local.clone(),
@@ -282,6 +288,7 @@ impl Actor for Raft {
                 fetch_timeout: args.fetch_timeout,
                 request_timeout: args.request_timeout,
                 fast_failover: args.fast_failover,
+                is_newcomer: opened.is_newcomer,
                 jitter_seed: cx.world().random("elections").next_u64(),
             }),
             log: Lent::new(opened.log),
@@ -348,7 +355,9 @@ impl Actor for Raft {
     fn state_line(&self) -> String {
         let leader = self.consensus.leader_id().map_or("none".to_owned(), |id| id.to_string());
         let (epoch, end) = (self.consensus.epoch(), self.log.log_end_offset());
-        format!("leader {leader}, epoch {epoch}, committed {} of {end}", self.committed)
+        let newcomer =
+            if self.consensus.is_newcomer() { ", new: votes for nobody ahead of it" } else { "" };
+        format!("leader {leader}, epoch {epoch}, committed {} of {end}{newcomer}", self.committed)
     }
 }
 

@@ -12,7 +12,7 @@ use wire::batch::RecordBatch;
 
 use super::follow::Fetching;
 use super::{Raft, RaftError, RaftMsg, RaftStatus};
-use crate::files::{control_batch, write_quorum_state};
+use crate::files::{control_batch, unmark_newcomer, write_quorum_state};
 use crate::snapshot;
 
 /// So many in a row are borne.
@@ -21,6 +21,7 @@ const MAX_FAILED_SYNCS: u32 = 3;
 impl Raft {
     pub(super) async fn step(&mut self, cx: &mut Cx<Self>, event: Event) -> Outcome {
         let mut events = VecDeque::from([event]);
+        let was_newcomer = self.consensus.is_newcomer();
         while let Some(event) = events.pop_front() {
             let mut effects = Vec::new();
             let told = matches!(event, Event::VotersChanged { .. });
@@ -31,6 +32,10 @@ impl Raft {
             if told {
                 self.publish_status();
             }
+        }
+        if was_newcomer && !self.consensus.is_newcomer() {
+            let (disk, dir) = (self.args.log_dir.disk().clone(), self.dir.clone());
+            cx.blocking("newcomer", move || unmark_newcomer(&*disk, &dir)).await??;
         }
         Ok(())
     }

@@ -9,7 +9,7 @@ use machines::consensus::{Event, OffsetAndEpoch, VoterHistory, VoterSet};
 use runtime::Failure;
 use wire::batch::RecordBatch;
 
-use crate::files::{RecordsError, parse_control, read_quorum_state};
+use crate::files::{RecordsError, is_newcomer, parse_control, read_quorum_state};
 use crate::snapshot::{self, Snapshot};
 
 pub(super) struct Opening {
@@ -30,6 +30,7 @@ pub(super) struct Opened {
     pub(super) snapshots: Vec<OffsetAndEpoch>,
     pub(super) start: Event,
     pub(super) history: VoterHistory,
+    pub(super) is_newcomer: bool,
 }
 
 impl Opening {
@@ -73,7 +74,8 @@ impl Opening {
             log_end: OffsetAndEpoch { epoch, offset: log.log_end_offset() },
             voters: history.newest(),
         };
-        Ok(Opened { log, snapshot, snapshots, start, history })
+        let is_newcomer = is_newcomer(disk, dir)?;
+        Ok(Opened { log, snapshot, snapshots, start, history, is_newcomer })
     }
 
     /// What a snapshot says was committed, and so durable: all before it needs no recovery.

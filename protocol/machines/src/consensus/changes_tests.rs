@@ -46,6 +46,7 @@ impl Leader {
             fetch_timeout: Duration::from_millis(2000),
             request_timeout: Duration::from_millis(2000),
             fast_failover: false,
+            is_newcomer: false,
             jitter_seed: 1,
         });
         let mut leader = Leader { machine, end: 0, history };

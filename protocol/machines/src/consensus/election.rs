@@ -94,7 +94,8 @@ impl Consensus {
     fn ask_all(&mut self, now: Now, pre_vote: bool, effects: &mut Vec<Effect>) {
         let local = self.local();
         let deadline = self.election_deadline(now);
-        let granted = if self.is_voter() { vec![local] } else { Vec::new() };
+        let counts = self.is_voter() && self.may_help(self.log_end);
+        let granted = if counts { vec![local] } else { Vec::new() };
         let rejected = Vec::new();
         self.role = if pre_vote {
             Role::Prospective { granted, rejected, deadline }
@@ -165,6 +166,7 @@ impl Consensus {
         self.state.leader_id = Some(local.id);
         self.state.voted = None;
         (self.gone, self.hurried) = (None, 0);
+        self.config.is_newcomer = false;
         let start_offset = self.log_end.offset;
         let epoch = self.state.epoch;
         let named = self.voters.renamed(&self.config.local).unwrap_or_default();
@@ -259,7 +261,7 @@ impl Consensus {
     }
 
     fn grants(&self, request: &VoteRequest) -> bool {
-        if request.log_end < self.log_end {
+        if request.log_end < self.log_end || !self.may_help(request.log_end) {
             return false;
         }
         if request.pre_vote {

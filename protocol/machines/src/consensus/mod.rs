@@ -7,6 +7,7 @@ mod election;
 mod history;
 mod hurry;
 mod leader;
+mod newcomer;
 mod records;
 mod snapshots;
 mod upgrade;
@@ -16,6 +17,8 @@ mod voters;
 mod changes_tests;
 #[cfg(test)]
 mod net_tests;
+#[cfg(test)]
+mod newcomer_tests;
 #[cfg(test)]
 mod tests;
 
@@ -53,6 +56,8 @@ pub struct ConsensusConfig {
     pub request_timeout: Duration,
     /// Elections that need not wait do not: see [`Event::LeaderGone`].
     pub fast_failover: bool,
+    /// Its directories were empty, and nobody formatted them: see [`Consensus::is_newcomer`].
+    pub is_newcomer: bool,
     /// From this the timeouts' jitter is drawn: give each node, and each start of it, another.
     pub jitter_seed: u64,
 }
@@ -446,6 +451,7 @@ impl Consensus {
             return;
         }
         (self.gone, self.hurried) = (None, 0);
+        high_watermark.iter().for_each(|offset| self.holds_what_is_committed(*offset));
         let reached = high_watermark.map(|offset| offset.min(self.log_end.offset));
         if let Some(offset) = reached.filter(|_| reached > self.high_watermark) {
             self.high_watermark = Some(offset);

@@ -190,6 +190,7 @@ impl World {
             fetch_timeout: Duration::from_millis(2000),
             request_timeout: Duration::from_millis(2000),
             fast_failover: self.fast,
+            is_newcomer: false,
             jitter_seed,
         });
         let node = &mut self.nodes[index];

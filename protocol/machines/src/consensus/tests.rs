@@ -31,6 +31,7 @@ fn node_that(id: i32, fast_failover: bool) -> Consensus {
         fetch_timeout: Duration::from_millis(2000),
         request_timeout: Duration::from_millis(2000),
         fast_failover,
+        is_newcomer: false,
         jitter_seed: id as u64,
     })
 }
