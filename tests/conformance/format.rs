@@ -195,9 +195,9 @@ fn one_of_several_controllers_of_a_quorum_kept_in_its_log_is_formatted_by_hand()
     assert!(!place.data().join("meta.properties").exists());
 }
 
-/// As Kafka refuses it (`MetaPropertiesEnsemble`).
+/// As Kafka refuses it (`KafkaRaftServer.initializeLogDirs`, `MetaPropertiesEnsemble`).
 #[test]
-fn a_node_whose_metadata_directory_alone_is_empty_says_so() {
+fn a_node_whose_metadata_log_is_not_where_it_is_to_be_says_so() {
     let place = Place::dynamic();
     place.format(&["--standalone"]).expect("formatted");
     let (metadata, data) = (place.home.path().join("metadata"), place.data());
@@ -206,6 +206,9 @@ fn a_node_whose_metadata_directory_alone_is_empty_says_so() {
     fs::write(place.properties(), text + &moved).expect("a file");
     let args = ["start", "--properties", &place.properties(), "--console", "off"];
     let (metadata, data) = (metadata.to_string_lossy(), data.to_string_lossy());
+    refused(format(&args), &[&*metadata, &*data, "metadata.log.dir"]);
+    let log = place.data().join("__cluster_metadata-0");
+    fs::rename(&log, place.home.path().join("old")).expect("it was formatted");
     refused(format(&args), &[&*metadata, &*data, "--ignore-formatted"]);
 }
 

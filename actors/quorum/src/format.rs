@@ -57,6 +57,10 @@ pub enum FormatError {
     )]
     NoMetadataLog { dir: PathBuf, other: PathBuf },
     #[error(
+        "{other} holds a metadata log, and {dir} is to hold it: set metadata.log.dir={other}; or, where it is an old one, move {other}/{METADATA_DIR} away"
+    )]
+    MetadataLogElsewhere { dir: PathBuf, other: PathBuf },
+    #[error(
         "{dir}/meta.properties and {other}/meta.properties have the same directory.id={id}: one is a copy of the other"
     )]
     DuplicateDirectory { dir: PathBuf, other: PathBuf, id: Uuid },
@@ -174,12 +178,36 @@ fn write_bootstrap(disk: &dyn Disk, dir: &Path, spec: &FormatSpec) -> Result<(),
     Ok(())
 }
 
+/// An empty one would be another log than the one that the node had.
+fn check_metadata_dir(
+    disk: &dyn Disk,
+    found: &[(&PathBuf, Option<MetaProperties>)],
+    metadata_log_dir: &Path,
+) -> Result<(), FormatError> {
+    let mut formatted = None;
+    for (other, properties) in found.iter().filter(|(dir, _)| *dir != metadata_log_dir) {
+        if disk.exists(&other.join(METADATA_DIR))? {
+            let (dir, other) = (metadata_log_dir.to_owned(), (*other).clone());
+            return Err(FormatError::MetadataLogElsewhere { dir, other });
+        }
+        formatted = formatted.or(properties.as_ref().map(|_| *other));
+    }
+    let is_empty = !found.iter().any(|(dir, found)| *dir == metadata_log_dir && found.is_some());
+    match formatted.filter(|_| is_empty) {
+        Some(other) => {
+            let (dir, other) = (metadata_log_dir.to_owned(), other.clone());
+            Err(FormatError::NoMetadataLog { dir, other })
+        }
+        None => Ok(()),
+    }
+}
+
 /// The directories of a node that was formatted before; an empty directory added since gets its id now. None where none of them
 /// is formatted.
 ///
 /// # Errors
-/// They are another node's or cluster's, differ from each other, one holds something else, or the one for the metadata log alone is
-/// empty (Kafka: `MetaPropertiesEnsemble`, `REQUIRE_METADATA_LOG_DIR`).
+/// They are another node's or cluster's, differ from each other, one holds something else, the one for the metadata log alone is
+/// empty (Kafka: `MetaPropertiesEnsemble`, `REQUIRE_METADATA_LOG_DIR`), or another holds that log (`KafkaRaftServer.initializeLogDirs`).
 pub fn load_directories(
     disk: &dyn Disk,
     node: NodeId,
@@ -202,12 +230,7 @@ pub fn load_directories(
     let Some(cluster_id) = cluster.filter(|_| found.iter().any(|(_, p)| p.is_some())) else {
         return Ok(None);
     };
-    let formatted = found.iter().filter(|(_, properties)| properties.is_some());
-    let mut formatted = formatted.map(|(dir, _)| (*dir).clone());
-    let metadata = found.iter().any(|(dir, found)| *dir == metadata_log_dir && found.is_some());
-    if let (false, Some(other)) = (metadata, formatted.next()) {
-        return Err(FormatError::NoMetadataLog { dir: metadata_log_dir.to_owned(), other });
-    }
+    check_metadata_dir(disk, &found, metadata_log_dir)?;
     for (dir, _) in found.iter().filter(|(_, properties)| properties.is_none()) {
         if disk.exists(dir)? {
             check_empty(disk, dir)?;

@@ -274,12 +274,6 @@ impl Actor for Raft {
         };
         let opened = cx.blocking("open metadata log", move || opening.run()).await??;
         args.log_dir.rewritten(&dir);
-        if opened.is_newcomer {
-            tracing::info!(
-                "this voter's directory was empty: until it holds what is committed, it votes for no leader with more than that. \
-                 Where none can be elected without it, `ottla format --ignore-formatted` says that nothing was lost"
-            );
-        }
         let mut raft = Raft {
             consensus: Consensus::new(ConsensusConfig {
                 local: args.local.clone(),

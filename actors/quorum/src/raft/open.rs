@@ -75,6 +75,12 @@ impl Opening {
             voters: history.newest(),
         };
         let is_newcomer = is_newcomer(disk, dir)?;
+        if is_newcomer {
+            tracing::info!(
+                "this voter's directory was empty: until it holds what is committed, it votes for no leader with more than that. \
+                 Where none can be elected without it, `ottla format --ignore-formatted` says that nothing was lost"
+            );
+        }
         Ok(Opened { log, snapshot, snapshots, start, history, is_newcomer })
     }
 
