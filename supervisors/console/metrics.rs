@@ -81,6 +81,10 @@ pub const BUDGETS: &[Budget] = &[
         meaning: "Answers to Metadata of more than 64 KiB until they are encoded (as much again).",
     },
     Budget {
+        name: "members-memory",
+        meaning: "What the members of classic groups offered and were assigned (as much again).",
+    },
+    Budget {
         name: "controller-request-memory",
         meaning: "As request-memory, of the controller's listeners.",
     },

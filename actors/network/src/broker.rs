@@ -88,6 +88,8 @@ pub struct Broker {
     pub(crate) cluster_answers: Credits,
     /// What such values may take together, in bytes.
     pub(crate) decoded_memory: Credits,
+    /// What the members of all groups may keep, in bytes.
+    pub(crate) members_memory: Credits,
     /// What fetches may keep while they wait for records, in bytes.
     pub(crate) waiting_polls: Credits,
     pub(crate) cold_reads: ColdReads,
@@ -118,9 +120,11 @@ impl Broker {
         parts.world.registry().show_credits(decoded, &decoded_memory);
         let cluster_answers = Credits::new(limits.request_memory);
         let waiting_polls = Credits::new(limits.request_memory);
+        let members_memory = Credits::new(limits.request_memory);
         if parts.role == ListenerKind::Broker {
             parts.world.registry().show_credits("waiting-polls", &waiting_polls);
             parts.world.registry().show_credits("cluster-answers", &cluster_answers);
+            parts.world.registry().show_credits("members-memory", &members_memory);
         }
         Arc::new(Broker {
             limits,
@@ -133,6 +137,7 @@ impl Broker {
             large_answers,
             cluster_answers,
             decoded_memory,
+            members_memory,
             waiting_polls,
             cold_reads: ColdReads::new(parts.world.clone()),
             departed: Departed::default(),

@@ -1,13 +1,15 @@
 //! What the APIs of groups have in common.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
-use machines::groups::ClientContext;
+use machines::groups::{ClientContext, Kept};
 use machines::metadata::MetadataImage;
 use model::ErrorCode;
 use runtime::Map;
 
 use super::RequestContext;
+use crate::Broker;
 
 /// Bits by the codes of operations: read, delete, describe, describe and alter configurations.
 pub(super) const GROUP_OPERATIONS: i32 = 0b1101_0100_1000;
@@ -26,6 +28,12 @@ fn java_address(address: IpAddr) -> String {
         IpAddr::V4(address) => address.to_string(),
         IpAddr::V6(address) => address.segments().map(|segment| format!("{segment:x}")).join(":"),
     }
+}
+
+/// Memory for what a member brings, which is kept as long as its group keeps that; `None` where there is none left.
+pub(super) fn memory_of_members(broker: &Broker, bytes: usize) -> Option<Kept> {
+    let credit = broker.members_memory.try_take(u32::try_from(bytes).unwrap_or(u32::MAX))?;
+    Some(Kept::new(Arc::new(credit)))
 }
 
 /// A coordinator answers each request in its own kind; this is for one that would not.

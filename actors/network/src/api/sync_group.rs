@@ -6,9 +6,10 @@
 use std::sync::Arc;
 
 use machines::groups::{GroupReply, GroupRequest};
+use model::ErrorCode;
 use wire::{SyncGroupRequest, SyncGroupResponse};
 
-use super::groups::other_reply;
+use super::groups::{memory_of_members, other_reply};
 use super::{Api, RequestContext};
 use crate::Broker;
 
@@ -23,8 +24,18 @@ impl Api for SyncGroup {
         request: SyncGroupRequest,
     ) -> SyncGroupResponse {
         let group_id = request.group_id.clone();
-        let ask = GroupRequest::Sync { request, version: cx.version };
-        match broker.groups.ask_and_wait(&group_id, ask, cx.credit).await {
+        let assigned = request.assignments.iter();
+        let bytes =
+            assigned.map(|assignment| size_of_val(assignment) + assignment.assignment.len());
+        let kept = memory_of_members(&broker, bytes.sum());
+        let has_room = kept.is_some();
+        let ask =
+            GroupRequest::Sync { request, version: cx.version, kept: kept.unwrap_or_default() };
+        let reply = match has_room {
+            true => broker.groups.ask_and_wait(&group_id, ask, cx.credit).await,
+            false => ask.refuse(ErrorCode::CoordinatorNotAvailable),
+        };
+        match reply {
             GroupReply::Sync(response) => response,
             _ => SyncGroupResponse { error_code: other_reply(), ..Default::default() },
         }

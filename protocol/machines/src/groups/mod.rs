@@ -25,7 +25,7 @@ pub use event::{GroupEvent, Record, RecordError};
 pub use offsets::{CommittedOffset, fetch_groups, fetch_response};
 pub use refusal::offset_fetch_error;
 pub use request::{
-    ClientContext, DeletedTopic, GroupReply, GroupRequest, GroupTimer, JoinGroup, ListFilter,
+    ClientContext, DeletedTopic, GroupReply, GroupRequest, GroupTimer, JoinGroup, Kept, ListFilter,
 };
 pub use settings::GroupSettings;
 pub use shard::{Group, GroupDecision, GroupShard, GroupType};

@@ -1,5 +1,8 @@
 //! What a shard is asked and what it answers.
 
+use std::fmt;
+use std::sync::Arc;
+
 use model::{ErrorCode, Uuid};
 use wire::delete_groups_response::DeletableGroupResult;
 use wire::describe_groups_response::DescribedGroup;
@@ -65,6 +68,7 @@ pub enum GroupRequest {
     Sync {
         request: wire::SyncGroupRequest,
         version: i16,
+        kept: Kept,
     },
     Heartbeat {
         request: wire::HeartbeatRequest,
@@ -106,13 +110,43 @@ impl GroupRequest {
             GroupRequest::Join(join) => GroupRequest::Join(Box::new(JoinGroup {
                 client: ClientContext::default(),
                 request: wire::JoinGroupRequest::default(),
-                ..**join
+                version: join.version,
+                member_uuid: join.member_uuid,
+                kept: Kept::default(),
             })),
-            GroupRequest::Sync { version, .. } => {
-                GroupRequest::Sync { request: wire::SyncGroupRequest::default(), version: *version }
-            }
+            GroupRequest::Sync { version, .. } => GroupRequest::Sync {
+                request: wire::SyncGroupRequest::default(),
+                version: *version,
+                kept: Kept::default(),
+            },
             other => other.clone(),
         }
+    }
+}
+
+/// What accounts for memory that a member takes, as long as it does. What it is, and how much there is, only who gave it knows.
+#[derive(Clone, Default)]
+pub struct Kept(
+    #[expect(dead_code, reason = "that it is dropped is all that counts")]
+    Option<Arc<dyn Send + Sync>>,
+);
+
+impl Kept {
+    pub fn new(claim: Arc<dyn Send + Sync>) -> Kept {
+        Kept(Some(claim))
+    }
+}
+
+impl fmt::Debug for Kept {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Kept")
+    }
+}
+
+/// It is no part of what a group is.
+impl PartialEq for Kept {
+    fn eq(&self, _: &Kept) -> bool {
+        true
     }
 }
 
@@ -123,6 +157,8 @@ pub struct JoinGroup {
     pub version: i16,
     /// Becomes part of the member id, where one is made.
     pub member_uuid: Uuid,
+    /// For as many bytes as [`JoinGroup::memory`].
+    pub kept: Kept,
 }
 
 /// Each of the request's own kind.

@@ -233,6 +233,7 @@ impl Rig {
             },
             version: who.version,
             member_uuid,
+            kept: Kept::default(),
         })))
     }
 
@@ -253,6 +254,7 @@ impl Rig {
                 ..Default::default()
             },
             version: 5,
+            kept: Kept::default(),
         })
     }
 
@@ -408,7 +410,7 @@ fn check_group(group: &ClassicGroup) {
         if let Some(instance_id) = &member.instance_id {
             assert_eq!(group.static_members.get(instance_id), Some(&member.id));
         }
-        assert!(!group.pending_joins.contains(&member.id));
+        assert!(!group.pending_joins.contains_key(&member.id));
         if member.awaiting_join.is_some() {
             assert_eq!(group.state, State::PreparingRebalance);
         }
@@ -417,6 +419,8 @@ fn check_group(group: &ClassicGroup) {
         }
     }
     assert_eq!(group.supported, supported);
+    let offered = group.members.values().map(|member| member.offered_bytes()).sum();
+    assert_eq!(group.offered_bytes, offered);
     assert_eq!(group.leader.is_some(), !group.members.is_empty(), "GR-4: {group:?}");
     for id in group.leader.iter().chain(group.static_members.values()).chain(&group.pending_syncs) {
         assert!(group.members.contains_key(id), "{id} is no member: {group:?}");

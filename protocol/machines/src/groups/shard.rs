@@ -87,8 +87,8 @@ impl GroupShard {
     fn decided(&self, now: Now, ticket: Ticket, request: &GroupRequest) -> GroupDecision {
         match request {
             GroupRequest::Join(join) => classic::join(self, now, ticket, join),
-            GroupRequest::Sync { request, version } => {
-                classic::sync(self, now, ticket, request, *version)
+            GroupRequest::Sync { request, version, kept } => {
+                classic::sync(self, now, ticket, (request, *version), kept)
             }
             GroupRequest::Heartbeat { request } => classic::heartbeat(self, ticket, request),
             GroupRequest::Leave { request, version } => {

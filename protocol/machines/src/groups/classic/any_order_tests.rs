@@ -46,7 +46,7 @@ fn member(rig: &Rig, index: usize) -> (String, Option<String>) {
         return ("stranger".into(), None);
     };
     let members = group.members.values().map(|m| (m.id.to_string(), m.instance_id.clone()));
-    let pending = group.pending_joins.iter().map(|id| (id.to_string(), None));
+    let pending = group.pending_joins.keys().map(|id| (id.to_string(), None));
     let mut known: Vec<_> = members.chain(pending).collect();
     known.push(("stranger".into(), None));
     known.swap_remove(index % known.len())

@@ -147,12 +147,14 @@ impl<'a> Draft<'a> {
 
 impl ClassicGroup {
     pub(super) fn count_protocols(&mut self, member: &Member) {
+        self.offered_bytes += member.offered_bytes();
         for protocol in member.protocols.iter() {
             *self.supported.entry(protocol.name.clone()).or_default() += 1;
         }
     }
 
     pub(super) fn discount_protocols(&mut self, member: &Member) {
+        self.offered_bytes = self.offered_bytes.saturating_sub(member.offered_bytes());
         for protocol in member.protocols.iter() {
             if let Some(count) = self.supported.get_mut(&protocol.name) {
                 *count -= 1;

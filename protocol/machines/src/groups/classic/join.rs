@@ -5,9 +5,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use model::{Decision, ErrorCode, Now, Ticket, Uuid};
 
-use super::member::retained;
+use super::member::{offered_bytes, retained};
 use super::{ClassicGroup, Draft, Member, MemberId, ParkedJoin, State, responses};
-use crate::groups::request::{GroupReply, JoinGroup};
+use crate::groups::request::{GroupReply, JoinGroup, Kept};
 use crate::groups::settings::{MAX_PENDING_MEMBERS, NEW_MEMBER_JOIN_TIMEOUT_MS};
 use crate::groups::shard::{Group, GroupDecision, GroupShard};
 
@@ -85,7 +85,7 @@ fn admitted<'a>(
         return Err(ErrorCode::InvalidGroupId);
     }
     let settings = &shard.settings;
-    if offered_bytes(request) > MAX_OFFERED.saturating_mul(settings.record_bytes()) {
+    if offered(request) > MAX_OFFERED.saturating_mul(settings.record_bytes()) {
         return Err(ErrorCode::UnknownServerError);
     }
     let bounds = settings.min_session_timeout_ms..=settings.max_session_timeout_ms;
@@ -104,17 +104,37 @@ fn admitted<'a>(
 /// kept until then either: in as many batches.
 const MAX_OFFERED: usize = 4;
 
-fn offered_bytes(request: &wire::JoinGroupRequest) -> usize {
-    let protocols = request.protocols.iter();
-    protocols
-        .map(|offered| size_of_val(offered) + offered.name.len() + offered.metadata.len())
-        .sum()
+fn offered(request: &wire::JoinGroupRequest) -> usize {
+    request.protocols.iter().map(|offer| offered_bytes(&offer.name, &offer.metadata)).sum()
+}
+
+impl JoinGroup {
+    /// What the group takes for it, in bytes; more rather than less. Who is only given an id keeps nothing of its offer.
+    pub fn memory(&self) -> usize {
+        /// A member's own, with its timer and its places in the group.
+        const MEMBER: usize = 1 << 10;
+        /// Timers and indexes name the group and the member too.
+        const TIMES: usize = 3;
+        let request = &self.request;
+        let instance_id = request.group_instance_id.as_deref().unwrap_or_default();
+        let names = [&request.group_id, &request.member_id, instance_id, &self.client.client_id];
+        let names: usize = names.iter().map(|name| name.len()).sum();
+        let offered = if self.only_gets_an_id() { 0 } else { offered(request) };
+        MEMBER + TIMES * names + request.protocol_type.len() + offered
+    }
+
+    fn only_gets_an_id(&self) -> bool {
+        let request = &self.request;
+        self.version >= MEMBER_ID_REQUIRED_VERSION
+            && request.member_id.is_empty()
+            && request.group_instance_id.is_none()
+    }
 }
 
 impl Draft<'_> {
     fn join(&mut self, this: &Join) {
         let request = &this.join.request;
-        if !self.has_room_for(&request.member_id) {
+        if !self.has_room_for(&request.member_id) || !self.can_hold(request) {
             if !request.member_id.is_empty() {
                 self.remove_member(&request.member_id);
             }
@@ -149,6 +169,17 @@ impl Draft<'_> {
         }
     }
 
+    /// Members offer a few protocols: what they offer together is held as long as a record of one of each could be written.
+    fn can_hold(&self, request: &wire::JoinGroupRequest) -> bool {
+        let group = &self.group;
+        let instance_id = request.group_instance_id.as_ref();
+        let fixed = instance_id.and_then(|id| group.static_members.get(id));
+        let id: &str = fixed.map_or(&request.member_id, |id| id);
+        let before = group.members.get(id).map_or(0, |member| member.offered_bytes());
+        let after = group.offered_bytes.saturating_sub(before) + offered(request);
+        after <= MAX_OFFERED.saturating_mul(self.settings.decision_bytes())
+    }
+
     fn join_new(&mut self, this: &Join) {
         let member_id = this.new_member_id();
         if let Some(instance_id) = this.instance_id() {
@@ -156,7 +187,7 @@ impl Draft<'_> {
                 Some(old_id) => self.replace_static_member(this, &old_id, &member_id),
                 None => self.add_and_rebalance(this, member_id),
             }
-        } else if this.join.version < MEMBER_ID_REQUIRED_VERSION {
+        } else if !this.join.only_gets_an_id() {
             self.add_and_rebalance(this, member_id);
         } else if self.group.pending_joins.size() >= MAX_PENDING_MEMBERS {
             self.reply_join(this.ticket, this.error("", ErrorCode::CoordinatorLoadInProgress));
@@ -164,7 +195,7 @@ impl Draft<'_> {
             let timer = self.member_timer(&member_id);
             self.set_timer(timer, this.join.request.session_timeout_ms);
             self.reply_join(this.ticket, this.error(&member_id, ErrorCode::MemberIdRequired));
-            self.group.pending_joins.insert_mut(member_id);
+            self.group.pending_joins.insert_mut(member_id, this.join.kept.clone());
         }
     }
 
@@ -172,7 +203,7 @@ impl Draft<'_> {
         let request = &this.join.request;
         let member_id: &str = &request.member_id;
         // Only members without an instance id are ever pending.
-        if this.instance_id().is_none() && self.group.pending_joins.contains(member_id) {
+        if this.instance_id().is_none() && self.group.pending_joins.contains_key(member_id) {
             self.add_and_rebalance(this, Arc::from(member_id));
             return;
         }
@@ -227,6 +258,8 @@ impl Draft<'_> {
             awaiting_join: Some(this.parked()),
             awaiting_sync: None,
             is_new: true,
+            kept: this.join.kept.clone(),
+            assigned_by: Kept::default(),
         });
         // The coordinator is not told of a client that went away while its request is parked: without an end to the
         // wait, each of its attempts would stay a member.
@@ -249,6 +282,7 @@ impl Draft<'_> {
         self.group.discount_protocols(&member);
         self.change_member(member_id, |member| {
             member.protocols = retained(&request.protocols);
+            member.kept = this.join.kept.clone();
             member.rebalance_timeout_ms = this.rebalance_timeout_ms();
             member.session_timeout_ms = request.session_timeout_ms;
             member.awaiting_join = Some(this.parked());

@@ -1,18 +1,20 @@
+use std::sync::Arc;
+
 use super::State;
 use crate::groups::rig::*;
-use crate::groups::{ClientContext, GroupRequest, GroupSettings, JoinGroup};
+use crate::groups::{ClientContext, GroupRequest, GroupSettings, JoinGroup, Kept};
 use model::ErrorCode;
 use wire::join_group_request::JoinGroupRequestProtocol;
 
-fn join_with(rig: &mut Rig, change: impl FnOnce(&mut JoinGroup)) -> ErrorCode {
-    let mut join = JoinGroup {
+fn usual_join() -> JoinGroup {
+    JoinGroup {
         client: Default::default(),
         request: wire::JoinGroupRequest {
             group_id: GROUP.into(),
             session_timeout_ms: SESSION_MS,
             rebalance_timeout_ms: REBALANCE_MS,
             protocol_type: "consumer".into(),
-            protocols: vec![wire::join_group_request::JoinGroupRequestProtocol {
+            protocols: vec![JoinGroupRequestProtocol {
                 name: "range".into(),
                 ..Default::default()
             }],
@@ -20,10 +22,46 @@ fn join_with(rig: &mut Rig, change: impl FnOnce(&mut JoinGroup)) -> ErrorCode {
         },
         version: 9,
         member_uuid: Default::default(),
-    };
+        kept: Default::default(),
+    }
+}
+
+fn join_with(rig: &mut Rig, change: impl FnOnce(&mut JoinGroup)) -> ErrorCode {
+    let mut join = usual_join();
     change(&mut join);
     let ticket = rig.send(GroupRequest::Join(Box::new(join)));
     rig.join_error(ticket)
+}
+
+#[test]
+fn what_accounts_for_a_member_is_kept_as_long_as_what_it_brought() {
+    let mut rig = Rig::new();
+    let claims = [(); 4].map(|()| Arc::new(()));
+    let kept = || claims.each_ref().map(|claim| Arc::strong_count(claim) > 1);
+    let with = |claim: usize| Kept::new(claims[claim].clone());
+    join_with(&mut rig, |join| join.kept = with(0));
+    assert_eq!(kept(), [true, false, false, false], "an id waits to be used");
+    let joins = JoinGroup { version: 3, kept: with(1), ..usual_join() };
+    let joined = rig.send(GroupRequest::Join(Box::new(joins)));
+    // The one that was given an id does not come.
+    rig.advance(u64::from(SESSION_MS.unsigned_abs()));
+    let joined = rig.joined(joined);
+    assert_eq!(kept(), [false, true, false, false]);
+    let request = wire::SyncGroupRequest {
+        group_id: GROUP.into(),
+        generation_id: joined.generation_id,
+        member_id: joined.member_id.clone(),
+        assignments: vec![Default::default()],
+        ..Default::default()
+    };
+    rig.send(GroupRequest::Sync { request, version: 3, kept: with(2) });
+    assert_eq!(kept(), [false, true, true, false]);
+    let mut again = JoinGroup { version: 3, kept: with(3), ..usual_join() };
+    again.request.member_id = joined.member_id.clone();
+    rig.send(GroupRequest::Join(Box::new(again)));
+    assert_eq!(kept(), [false, false, true, true], "what it offers now is in the place of that");
+    rig.leave(&joined.member_id);
+    assert_eq!(kept(), [false; 4]);
 }
 
 #[test]
@@ -113,7 +151,7 @@ fn a_new_member_is_asked_to_come_back_with_its_id_from_version_4_on() {
     let ticket = rig.join(&dynamic("").version(3));
     assert!(rig.is_parked(ticket));
     let id = rig.given_id();
-    assert!(rig.classic().pending_joins.contains(id.as_str()));
+    assert!(rig.classic().pending_joins.contains_key(id.as_str()));
     let ticket = rig.join(&dynamic(&id));
     assert!(rig.is_parked(ticket));
     assert!(rig.classic().pending_joins.is_empty());
@@ -242,11 +280,32 @@ fn where_the_limit_was_lowered_the_last_to_rejoin_must_go() {
 }
 
 #[test]
+fn members_together_offer_no_more_than_could_be_written() {
+    let mut rig = Rig::new();
+    let batch = GroupSettings::default().max_batch_bytes;
+    let large = |id: &str| dynamic(id).with_metadata(vec![0; 3 * batch].into());
+    let (first, second) = (rig.given_id(), rig.given_id());
+    let joined = rig.join(&large(&first));
+    assert!(rig.is_parked(joined));
+    let refused = rig.join(&large(&second));
+    assert_eq!(rig.join_error(refused), ErrorCode::GroupMaxSizeReached);
+    // What it offers takes the place of what it offered before.
+    let again = rig.join(&large(&first));
+    assert_eq!(rig.join_error(joined), ErrorCode::RebalanceInProgress);
+    assert!(rig.is_parked(again));
+    let small = rig.given_id();
+    let small = rig.join(&dynamic(&small));
+    rig.advance(u64::from(REBALANCE_MS.unsigned_abs()));
+    assert_eq!(rig.join_error(small), ErrorCode::None);
+}
+
+#[test]
 fn pending_members_are_bounded() {
     let mut rig = Rig::new();
     let id = rig.given_id();
     let mut group = (**rig.classic()).clone();
-    (0..10_000).for_each(|n| group.pending_joins.insert_mut(format!("p{n}").into()));
+    (0..10_000)
+        .for_each(|n| group.pending_joins.insert_mut(format!("p{n}").into(), Default::default()));
     rig.shard.groups.insert(GROUP.into(), crate::groups::Group::Classic(group.into()));
     let ticket = rig.join(&dynamic(""));
     assert_eq!(rig.join_error(ticket), ErrorCode::CoordinatorLoadInProgress);

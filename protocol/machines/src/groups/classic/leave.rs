@@ -86,7 +86,9 @@ impl Draft<'_> {
             let known = instance_id.and_then(|id| self.group.static_members.get(id));
             return known.cloned().ok_or(ErrorCode::UnknownMemberId);
         }
-        if let Some(pending) = self.group.pending_joins.get(member.member_id.as_str()) {
+        if let Some((pending, _)) =
+            self.group.pending_joins.get_key_value(member.member_id.as_str())
+        {
             return Ok(pending.clone());
         }
         self.group.validate_member(&member.member_id, instance_id).map(|member| member.id.clone())

@@ -8,6 +8,8 @@ use model::Ticket;
 use wire::describe_groups_response::DescribedGroupMember;
 use wire::join_group_request::JoinGroupRequestProtocol;
 
+use crate::groups::request::Kept;
+
 pub type MemberId = Arc<str>;
 
 #[derive(Debug, Clone, PartialEq)]
@@ -27,6 +29,10 @@ pub struct Member {
     pub awaiting_sync: Option<Ticket>,
     /// Has not yet been through a rebalance: its client does not know its id and sends no heartbeats.
     pub is_new: bool,
+    /// For itself and what it offers.
+    pub kept: Kept,
+    /// For what all members of its generation were assigned.
+    pub assigned_by: Kept,
 }
 
 /// One way of assigning that a member knows, in the order of its preference.
@@ -42,7 +48,16 @@ pub struct ParkedJoin {
     pub version: i16,
 }
 
+/// What a protocol takes whose name and metadata are this long.
+pub fn offered_bytes(name: &str, metadata: &[u8]) -> usize {
+    size_of::<JoinGroupRequestProtocol>() + name.len() + metadata.len()
+}
+
 impl Member {
+    pub fn offered_bytes(&self) -> usize {
+        self.protocols.iter().map(|known| offered_bytes(&known.name, &known.metadata)).sum()
+    }
+
     /// Empty where the member does not know the protocol.
     pub fn metadata(&self, protocol: &str) -> Bytes {
         let found = self.protocols.iter().find(|known| known.name == protocol);

@@ -16,7 +16,7 @@ fn sync_with(rig: &mut Rig, change: impl FnOnce(&mut wire::SyncGroupRequest)) ->
         ..Default::default()
     };
     change(&mut request);
-    let ticket = rig.send(GroupRequest::Sync { request, version: 5 });
+    let ticket = rig.send(GroupRequest::Sync { request, version: 5, kept: Default::default() });
     match rig.reply(ticket) {
         Some(GroupReply::Sync(response)) => error(response.error_code),
         other => panic!("{other:?}"),
@@ -57,7 +57,7 @@ fn before_version_5_a_sync_names_no_protocol() {
         member_id: ids[0].clone(),
         ..Default::default()
     };
-    let ticket = rig.send(GroupRequest::Sync { request, version: 4 });
+    let ticket = rig.send(GroupRequest::Sync { request, version: 4, kept: Default::default() });
     assert_eq!(rig.synced(ticket).as_deref(), Ok("part 0"));
 }
 
@@ -241,7 +241,7 @@ fn what_is_kept_is_a_copy() {
 fn a_copy_of_a_group_copies_no_member() {
     let mut group = ClassicGroup::new(GROUP, None);
     let (pending, instance) = (MemberId::from("pending"), MemberId::from("static"));
-    group.pending_joins.insert_mut(pending.clone());
+    group.pending_joins.insert_mut(pending.clone(), Default::default());
     group.pending_syncs.insert_mut(pending.clone());
     group.static_members.insert_mut("instance".to_owned(), instance.clone());
     let before = [&pending, &instance].map(Arc::strong_count);

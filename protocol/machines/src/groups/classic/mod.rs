@@ -31,6 +31,8 @@ use std::sync::Arc;
 use model::ErrorCode;
 use rpds::{RedBlackTreeMapSync, RedBlackTreeSetSync};
 
+use crate::groups::request::Kept;
+
 pub use member::{Member, MemberId, ParkedJoin, Protocol};
 pub use state::State;
 
@@ -61,11 +63,13 @@ pub struct ClassicGroup {
     /// Member ids by group instance id.
     pub static_members: RedBlackTreeMapSync<String, MemberId>,
     /// Given an id, not yet back with it.
-    pub pending_joins: RedBlackTreeSetSync<MemberId>,
+    pub pending_joins: RedBlackTreeMapSync<MemberId, Kept>,
     /// Joined this generation, not yet synced.
     pub pending_syncs: RedBlackTreeSetSync<MemberId>,
     /// How many members know each protocol.
     pub supported: BTreeMap<String, usize>,
+    /// What all members offer takes, in bytes.
+    pub offered_bytes: usize,
     /// None where the group does not use the consumer protocol, or it did not parse.
     pub subscribed_topics: Option<Arc<BTreeSet<String>>>,
     /// Of the first rebalance, while it waits for more members.
@@ -93,9 +97,10 @@ impl ClassicGroup {
             leader: None,
             members: RedBlackTreeMapSync::default(),
             static_members: RedBlackTreeMapSync::default(),
-            pending_joins: RedBlackTreeSetSync::default(),
+            pending_joins: RedBlackTreeMapSync::default(),
             pending_syncs: RedBlackTreeSetSync::default(),
             supported: BTreeMap::new(),
+            offered_bytes: 0,
             subscribed_topics: None,
             initial_delay: None,
             new_member_added: false,

@@ -8,6 +8,7 @@ use wire::group_metadata_value::MemberMetadata;
 
 use super::{ClassicGroup, Member, MemberId, Protocol, State};
 use crate::groups::event::Record;
+use crate::groups::request::Kept;
 
 pub fn tombstone(group_id: &str) -> Record {
     Record::GroupMetadata { key: key(group_id), value: None }
@@ -106,5 +107,7 @@ fn member_from_record(value: &wire::GroupMetadataValue, member: &MemberMetadata)
         awaiting_join: None,
         awaiting_sync: None,
         is_new: false,
+        kept: Kept::default(),
+        assigned_by: Kept::default(),
     }
 }

@@ -7,7 +7,7 @@ use model::{Decision, ErrorCode, Now, Ticket};
 use wire::sync_group_request::SyncGroupRequestAssignment;
 
 use super::{ClassicGroup, Draft, MemberId, State, responses};
-use crate::groups::request::GroupReply;
+use crate::groups::request::{GroupReply, Kept};
 use crate::groups::shard::{Group, GroupDecision, GroupShard};
 
 /// From this version on the client says which protocol it synced for.
@@ -17,8 +17,8 @@ pub fn sync(
     shard: &GroupShard,
     now: Now,
     ticket: Ticket,
-    request: &wire::SyncGroupRequest,
-    version: i16,
+    (request, version): (&wire::SyncGroupRequest, i16),
+    kept: &Kept,
 ) -> GroupDecision {
     let group = match admitted(shard, request, version) {
         Ok(group) => group,
@@ -38,7 +38,7 @@ pub fn sync(
     } else {
         draft.await_assignment(ticket, member_id);
         if group.is_leader(member_id) {
-            draft.assign(&request.assignments);
+            draft.assign(&request.assignments, kept);
         }
     }
     draft.finish()
@@ -116,7 +116,7 @@ impl Draft<'_> {
     }
 
     /// The leader has spoken: what it assigns is written, and everyone gets their part.
-    fn assign(&mut self, assignments: &[SyncGroupRequestAssignment]) {
+    fn assign(&mut self, assignments: &[SyncGroupRequestAssignment], kept: &Kept) {
         let mut by_member: BTreeMap<&str, &Bytes> = BTreeMap::new();
         for assignment in assignments {
             by_member.insert(&assignment.member_id, &assignment.assignment);
@@ -135,15 +135,16 @@ impl Draft<'_> {
         }
         self.write(record);
         for (member_id, assignment) in retained {
-            self.hand_out(&member_id, assignment);
+            self.hand_out(&member_id, assignment, kept);
         }
         self.transition(State::Stable);
     }
 
-    fn hand_out(&mut self, member_id: &MemberId, assignment: Bytes) {
+    fn hand_out(&mut self, member_id: &MemberId, assignment: Bytes, kept: &Kept) {
         let mut waiting = None;
         self.change_member(member_id, |member| {
             member.assignment = assignment;
+            member.assigned_by = kept.clone();
             waiting = member.awaiting_sync.take();
         });
         if let Some(ticket) = waiting {

@@ -56,7 +56,7 @@ pub fn on_timer(shard: &GroupShard, now: Now, timer: &GroupTimer) -> GroupDecisi
 
 impl Draft<'_> {
     fn session_expired(&mut self, member_id: &str) {
-        if self.group.pending_joins.contains(member_id) {
+        if self.group.pending_joins.contains_key(member_id) {
             self.remove_member(member_id);
             self.complete_join_if_everyone_left_has_joined();
             return;
