@@ -14,6 +14,8 @@ mod chaos;
 mod gaps;
 mod group;
 mod history;
+#[path = "../conformance/last_words.rs"]
+mod last_words;
 mod network;
 mod nodes;
 mod producers;

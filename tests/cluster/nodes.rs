@@ -12,7 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use crate::network::Network;
-use crate::{asks, wait_for};
+use crate::{asks, last_words, wait_for};
 
 const OTTLA: &str = env!("CARGO_BIN_EXE_ottla");
 /// Brokers and controllers have addresses of their own, and need no ports of their own.
@@ -117,7 +117,7 @@ impl Cluster {
 
     /// On its directory of before.
     pub fn launch(&mut self, index: usize) {
-        let said = self.home.path().join(format!("said-{}", self.nodes[index].id));
+        let said = self.home.path().join(said_by(self.nodes[index].id));
         let said = File::options().create(true).append(true).open(said).expect("a file");
         let mut command = match &self.network {
             Some(network) => {
@@ -193,6 +193,10 @@ fn nodes(shape: Shape, network: Option<&Network>) -> Vec<Node> {
     (0..count).map(node).collect()
 }
 
+fn said_by(id: i32) -> String {
+    format!("said-{id}")
+}
+
 impl Drop for Cluster {
     fn drop(&mut self) {
         if thread::panicking() {
@@ -202,6 +206,11 @@ impl Drop for Cluster {
                 .iter()
                 .filter(|node| node.child.is_some())
                 .for_each(|node| node.ask_why(home));
+            for node in &self.nodes {
+                let said = fs::read(home.join(said_by(node.id))).unwrap_or_default();
+                let who = format!("node {}", node.id);
+                eprintln!("{}", last_words::of(&who, &String::from_utf8_lossy(&said)));
+            }
             eprintln!("what the nodes said and wrote is in {}", home.display());
         }
         for child in self.nodes.iter_mut().filter_map(|node| node.child.as_mut()) {

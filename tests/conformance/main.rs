@@ -26,6 +26,7 @@ mod format;
 mod groups;
 mod holes;
 mod idle;
+mod last_words;
 mod limits;
 mod loggers;
 mod metadata_log;

@@ -1,5 +1,6 @@
 //! The broker under test: an `ottla` process of the test's own, or whatever serves at OTTLA_BOOTSTRAP.
 
+use crate::last_words;
 use crate::raw::Connection;
 use rustix::process::{Pid, Signal, kill_process};
 use std::env;
@@ -336,7 +337,8 @@ impl Drop for Node {
     fn drop(&mut self) {
         let Some(process) = &mut self.process else { return };
         if thread::panicking() {
-            eprintln!("the node said:\n{}", process.output.all());
+            let who = format!("the node at {}", self.address);
+            eprintln!("{}", last_words::of(&who, &process.output.all()));
         }
         drop(process.child.kill());
         drop(process.child.wait());

@@ -20,7 +20,7 @@ mod twice;
 
 use session::Session;
 use std::env;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use tree::Tree;
 use wire::ApiKey;
 
@@ -54,7 +54,7 @@ fn differences(case: &Case, judged: &mut Session, knows: &mut Session) -> Vec<St
     loop {
         let (ours, theirs) = ((case.run)(judged), (case.run)(knows));
         let differences = tree::compare(&ours, &theirs);
-        let settled = begin.elapsed() > Duration::from_secs(2);
+        let settled = begin.elapsed() > session::PATIENCE;
         if differences.is_empty() || !case.reads || settled {
             return differences;
         }

@@ -31,7 +31,8 @@ pub enum Silence {
     NotInVersion,
 }
 
-const PATIENCE: Duration = Duration::from_secs(15);
+/// How long either broker may take, for an answer or to come to know of what was changed.
+pub const PATIENCE: Duration = Duration::from_secs(15);
 
 impl Session {
     pub fn open(address: &str) -> Session {

@@ -34,6 +34,8 @@ def run(*command, expect=0, stdin=None, env=None, limit=600):
 class Beside:
     """A process beside the runner, its output in files; ended with the `with` block, whatever happens."""
 
+    begun = []
+
     def __init__(self, name, *command, env=None):
         CACHE.mkdir(parents=True, exist_ok=True)
         self.out, self.log = CACHE / f"{name}.out", CACHE / f"{name}.log"
@@ -41,6 +43,7 @@ class Beside:
             self.process = subprocess.Popen([str(part) for part in command], stdin=subprocess.DEVNULL, stdout=out,
                                             stderr=log, env={**os.environ, **(env or {})}, cwd=ROOT,
                                             start_new_session=True)
+        Beside.begun.append(self)
 
     def end(self, limit=20):
         if self.process.poll() is None:
@@ -54,9 +57,14 @@ class Beside:
     def said(self):
         return self.log.read_text(errors="replace")
 
+    def last_words(self):
+        state, lines = self.process.poll(), self.said().splitlines()
+        state = "runs" if state is None else f"ended with {state}"
+        return "\n".join([f"--- {self.log.stem} {state}, its last lines:", *(line[:300] for line in lines[-20:])])
+
     def must_live(self):
         if self.process.poll() is not None:
-            raise Failed(f"{self.log.name}: ended with {self.process.returncode}\n{self.said()[-3000:]}")
+            raise Failed(self.last_words())
 
     def __enter__(self):
         return self
@@ -71,9 +79,15 @@ def wait_for(what, reached, beside=(), limit=120):
         for process in beside:
             process.must_live()
         if time.time() - begin > limit:
-            logs = "\n".join(f"--- {p.log.name}\n{p.said()[-1500:]}" for p in beside)
-            raise Failed(f"waited {limit} s for {what}\n{logs}")
+            raise Failed("\n".join([f"waited {limit} s for {what}", *(process.last_words() for process in beside)]))
         time.sleep(0.1)
+
+
+def last_words(begun, told):
+    """Of those that a step has begun and of the one that all steps share, unless told: their files are gone when somebody reads of it."""
+    newest = {process.log: process for process in Beside.begun[:1] + Beside.begun[begun:]}
+    words = [process.last_words() for process in list(newest.values())[-12:]]
+    return "\n".join(text for text in words if text not in told)
 
 
 def main(steps):
@@ -81,11 +95,13 @@ def main(steps):
     failed = []
     for name, step in steps:
         say(f"{name} ...")
+        begun = len(Beside.begun)
         try:
             told = step()
             say(f"{name}: ok{', ' + told if told else ''}")
         except (Failed, AssertionError, subprocess.SubprocessError, OSError) as error:
-            say(f"{name}: FAILED\n{error or repr(error)}")
+            told = str(error) or repr(error)
+            say(f"{name}: FAILED\n{told}\n{last_words(begun, told)}")
             failed.append(name)
     say("failed: " + ", ".join(failed) if failed else "all conformance steps passed")
     sys.exit(1 if failed else 0)
