@@ -142,7 +142,7 @@ impl Broker {
             cold_reads: ColdReads::new(parts.world.clone()),
             departed: Departed::default(),
             vigil: Vigil::default(),
-            leader_throttle: Throttle::new(f64::MAX),
+            leader_throttle: Throttle::of_replication(),
             under_way: UnderWay::default(),
             parts,
         })

@@ -21,10 +21,12 @@ use crate::Broker;
 const PATIENCE: Duration = Duration::from_millis(500);
 /// Who takes longer to answer is neither here nor gone.
 const ANSWER: Duration = Duration::from_millis(50);
-/// Before one is asked again that did not answer to the end.
+/// Before one is asked again that did not answer to the end, at first; then twice as long.
 const AGAIN: Duration = Duration::from_millis(1);
-/// From one look at a broker to the next, however many ask.
+/// From one look at a broker to the next, however many ask; twice as long after each that led to nothing: it may take no more
+/// connections than it has.
 const BETWEEN: Duration = Duration::from_millis(10);
+const MAX_IN_VAIN: u32 = 7;
 
 /// The brokers that were asked about. Bounded by the registrations.
 #[derive(Debug, Default)]
@@ -45,6 +47,8 @@ struct Next {
     /// A look is asked for and has not begun: who comes now can wait for that.
     asked: bool,
     earliest: Duration,
+    /// Looks in a row that led to nothing.
+    in_vain: u32,
 }
 
 /// What the newest look found.
@@ -83,11 +87,12 @@ impl Life {
         })
     }
 
-    /// Sees to it that it is looked at from now on.
-    fn look(self: &Arc<Life>, world: World) {
+    /// Sees to it that it is looked at from now on. Gives when, in the monotonic time.
+    fn look(self: &Arc<Life>, world: World) -> Duration {
         let mut next = lock(&self.next);
+        let when = next.earliest;
         if std::mem::replace(&mut next.asked, true) {
-            return;
+            return when;
         }
         let (life, due, handle) = (self.clone(), next.earliest, world.clone());
         drop(handle.spawn(Bulkhead::Network, async move {
@@ -95,14 +100,23 @@ impl Life {
                 world.sleep_until(due).await;
             }
             let began = world.mono();
-            *lock(&life.next) = Next { asked: false, earliest: began + BETWEEN };
+            {
+                let mut next = lock(&life.next);
+                (next.asked, next.earliest) = (false, began + BETWEEN);
+            }
             let lives = world.timeout(ANSWER, lives(&world, &life.address)).await.ok();
             life.looked(began, lives);
         }));
+        when
     }
 
     fn looked(&self, began: Duration, lives: Option<bool>) {
-        let _one_at_a_time = lock(&self.next);
+        let mut next = lock(&self.next);
+        next.in_vain = match lives {
+            None => MAX_IN_VAIN.min(next.in_vain + 1),
+            Some(_) => 0,
+        };
+        next.earliest = next.earliest.max(began + BETWEEN * 2u32.pow(next.in_vain));
         let before = *self.found.get();
         if began >= before.began {
             let (refuses, proves) = (lives == Some(false), before.proves || lives == Some(true));
@@ -131,12 +145,14 @@ impl Life {
 
 /// A process that ends closes its connections and its listeners one after the other: only an answer says that it does not.
 async fn lives(world: &World, at: &HostPort) -> bool {
+    let mut pause = AGAIN;
     loop {
         match ask(world, at).await {
             Ok(()) => return true,
             Err(error) if error.kind() == ErrorKind::ConnectionRefused => return false,
-            Err(_) => world.sleep(AGAIN).await,
+            Err(_) => world.sleep(pause).await,
         }
+        pause *= 2;
     }
 }
 
@@ -171,11 +187,52 @@ pub(crate) async fn settled(
         leaders.remove(&broker.node.0);
         broker.vigil.lives(&image, &leaders, &broker.inter_broker_listener)
     };
-    lives.iter().for_each(|life| life.look(broker.world.clone()));
+    // Who was looked at in vain is looked at again too late to be waited for.
+    let soon = |life: &Arc<Life>| life.look(broker.world.clone()) <= begin + BETWEEN;
+    let lives: Vec<_> = lives.into_iter().filter(soon).collect();
     for life in lives {
         let left = || (begin + PATIENCE).saturating_sub(broker.world.mono());
         if broker.world.timeout(left(), life.is_gone(begin)).await.is_ok_and(|gone| gone) {
             life.until_fenced(broker, left()).await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use disk::SimDisk;
+    use runtime::{Handles, ListenOptions};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn who_closes_at_once_is_looked_at_ever_less_often() {
+        let disk = SimDisk::new(disk::SimDiskOptions::default()).mount();
+        let world = World::real(Handles::current(), disk);
+        let options = ListenOptions::default();
+        let listener = world.net().listen("127.0.0.1", 0, options).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let closes =
+            world.spawn(Bulkhead::Network, async move { while listener.accept().await.is_ok() {} });
+        let address = HostPort { host: "127.0.0.1".to_owned(), port };
+        let found = watch(Found::default()).0;
+        let life = Arc::new(Life { id: 2, epoch: 1, address, next: Mutex::default(), found });
+        let mut before = Duration::ZERO;
+        for turn in 0..5 {
+            let began = world.mono();
+            life.look(world.clone());
+            let found = life.found.subscribe().until(|found| found.began > began).await;
+            assert!(!found.refuses && !found.proves);
+            if turn > 0 {
+                assert!(found.began - before >= BETWEEN * 2u32.pow(turn), "turn {turn}");
+            }
+            before = found.began;
+        }
+        closes.abort();
+        while !life.found.get().refuses {
+            life.look(world.clone());
+            life.found.subscribe().until(|found| found.began > before).await;
+            before = life.found.get().began;
         }
     }
 }

@@ -239,7 +239,7 @@ pub struct Raft {
     /// In this epoch the leader knows what there is to know of this voter.
     told_epoch: i32,
     next_vote: u64,
-    waiting_fetches: BTreeMap<u64, WaitingFetch>,
+    waiting_fetches: BTreeMap<u64, (WaitingFetch, TimerId)>,
     next_waiting: u64,
     /// Something happened that fetches wait for.
     fetches_due: bool,

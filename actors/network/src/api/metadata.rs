@@ -11,7 +11,9 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use machines::metadata::{MetadataImage, PartitionRegistration, TopicImage, TopicsImage};
+use machines::metadata::{
+    BrokerRegistration, MetadataImage, PartitionRegistration, TopicImage, TopicsImage,
+};
 use model::topic::is_internal_topic;
 use model::{ErrorCode, Uuid};
 use wire::metadata_response::{
@@ -186,7 +188,12 @@ impl Seen<'_> {
     fn brokers(&self, broker: &Broker) -> Vec<MetadataResponseBroker> {
         let now = broker.world.mono();
         let known = self.topology.image.brokers.values();
-        let nodes = known.filter(|known| broker.departed.tells(known, now));
+        let late = broker.settings.get().boolean("ottla.failover.fast");
+        let tells = |known: &&BrokerRegistration| match late {
+            true => broker.departed.tells(known, now),
+            false => !known.fenced,
+        };
+        let nodes = known.map(|known| &**known).filter(tells);
         let nodes = nodes.filter_map(|known| self.topology.node(known));
         let told = |node: super::leaders::Node| MetadataResponseBroker {
             node_id: node.id,

@@ -349,7 +349,7 @@ async fn what_is_done_holds_no_memory_while_its_answer_waits_for_those_before_it
     let mut rig = Rig::start().await;
     rig.topic("t", 1, &[]).await;
     rig.topic("stuck", 1, &[]).await;
-    rig.adds_a_silent_replica("stuck", 0);
+    rig.adds_a_silent_replica("stuck", 0).await;
     let mut client = rig.client().await;
     let small = batch(&["a"], 1).to_bytes();
     let never = ProduceRequest {

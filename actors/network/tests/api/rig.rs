@@ -277,7 +277,7 @@ impl Rig {
     }
 
     /// What is produced with acks=all from now on waits for a replica that never asks for it.
-    pub fn adds_a_silent_replica(&mut self, topic: &str, partition_id: i32) {
+    pub async fn adds_a_silent_replica(&mut self, topic: &str, partition_id: i32) {
         let both = || Some(vec![NODE, NODE + 1]);
         self.publish([MetadataRecord::PartitionChange(PartitionChangeRecord {
             topic_id: topic_id(topic),
@@ -287,6 +287,7 @@ impl Rig {
             directories: Some(vec![dir_id(0), Uuid::ZERO]),
             ..Default::default()
         })]);
+        self.until(topic, partition_id, |handle| handle.is_in_sync(NodeId(NODE + 1))).await;
     }
 
     /// Waits until this holds.

@@ -6,12 +6,17 @@ use std::time::Duration;
 
 use model::NodeId;
 
+/// `replication.quota.window.num` times `replication.quota.window.size.seconds`, as both are by default.
+const REPLICATION_MEMORY: Duration = Duration::from_secs(11);
+
 #[derive(Debug)]
 pub struct Throttle {
     /// Bits of bytes per second.
     rate: AtomicU64,
     /// When what was used so far is paid for.
     paid_at: Mutex<Duration>,
+    /// No debt is remembered for longer.
+    memory: Duration,
 }
 
 impl Throttle {
@@ -19,7 +24,14 @@ impl Throttle {
         Throttle {
             rate: AtomicU64::new(bytes_per_second.to_bits()),
             paid_at: Mutex::new(Duration::ZERO),
+            memory: Duration::MAX,
         }
+    }
+
+    /// Of replication: some of those whose use counts are never held back, and the others would have to pay for all of it. Kafka forgets
+    /// what its samples no longer hold (`ReplicationQuotaManager`, `SimpleRate`).
+    pub fn of_replication() -> Throttle {
+        Throttle { memory: REPLICATION_MEMORY, ..Throttle::new(f64::MAX) }
     }
 
     /// The rate is this one, whatever it was.
@@ -48,7 +60,8 @@ impl Throttle {
     pub fn used(&self, bytes: u64, now: Duration) {
         let cost = Duration::try_from_secs_f64(bytes as f64 / self.rate()).unwrap_or(Duration::MAX);
         let mut paid_at = self.paid_at();
-        *paid_at = (*paid_at).max(now).saturating_add(cost);
+        let paid = (*paid_at).max(now).saturating_add(cost);
+        *paid_at = paid.min(now.saturating_add(self.memory));
     }
 
     /// How long to wait before more is used.
@@ -72,6 +85,17 @@ pub fn names_replica(named: &[String], partition: i32, broker: NodeId) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_replication_used_is_forgotten_after_a_while() {
+        let (throttle, seconds) = (Throttle::of_replication(), Duration::from_secs);
+        throttle.hold_to(1000.0);
+        for second in 0..3600 {
+            throttle.used(1 << 20, seconds(second));
+        }
+        assert_eq!(throttle.wait(seconds(3599)), seconds(11));
+        assert_eq!(throttle.wait(seconds(3610)), Duration::ZERO);
+    }
 
     #[test]
     fn all_users_together_keep_to_the_rate() {

@@ -95,9 +95,9 @@ impl Raft {
         if let Some(waiting) = self.try_fetch(cx, waiting, Try::First { may_wait }).await? {
             let number = self.next_waiting;
             self.next_waiting += 1;
-            self.waiting_fetches.insert(number, waiting);
             let after = Duration::from_millis(u64::from(request.max_wait_ms.unsigned_abs()));
-            cx.send_after(after, RaftMsg::FetchTimedOut { number });
+            let timer = cx.send_after(after, RaftMsg::FetchTimedOut { number });
+            self.waiting_fetches.insert(number, (waiting, timer));
         }
         Ok(())
     }
@@ -227,9 +227,11 @@ impl Raft {
     /// The log grew, more is committed, or another leads: those who wait may have something to learn.
     pub(super) async fn wake_fetches(&mut self, cx: &mut Cx<Self>) -> Outcome {
         while std::mem::take(&mut self.fetches_due) {
-            for (number, waiting) in std::mem::take(&mut self.waiting_fetches) {
-                if let Some(waiting) = self.try_fetch(cx, waiting, Try::Again).await? {
-                    self.waiting_fetches.insert(number, waiting);
+            for (number, (waiting, timer)) in std::mem::take(&mut self.waiting_fetches) {
+                match self.try_fetch(cx, waiting, Try::Again).await? {
+                    Some(waiting) => drop(self.waiting_fetches.insert(number, (waiting, timer))),
+                    // It may be set for days.
+                    None => cx.cancel(timer),
                 }
             }
         }
@@ -237,7 +239,7 @@ impl Raft {
     }
 
     pub(super) async fn fetch_timed_out(&mut self, cx: &mut Cx<Self>, number: u64) -> Outcome {
-        if let Some(waiting) = self.waiting_fetches.remove(&number) {
+        if let Some((waiting, _)) = self.waiting_fetches.remove(&number) {
             self.try_fetch(cx, waiting, Try::Last).await?;
         }
         Ok(())

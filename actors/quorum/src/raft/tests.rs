@@ -14,6 +14,7 @@ use wire::compression::Compression;
 use wire::{MetadataRecord, NoOpRecord};
 
 use super::*;
+use crate::rpc::QuorumResponse;
 
 pub(super) const DIR: &str = "/data";
 pub(super) const LIMIT: Duration = Duration::from_secs(60);
@@ -125,6 +126,53 @@ pub(super) fn snapshots(disk: &Arc<dyn Disk>) -> Vec<i64> {
 fn append(base_offset: i64, reply: Reply<Result<i64, RaftError>>) -> RaftMsg {
     let values = vec![MetadataRecord::NoOp(NoOpRecord::default()).encode(0).unwrap()];
     RaftMsg::Append { epoch: 1, base_offset, values, reply }
+}
+
+/// Of the leader of the first epoch, where its log ends: it may wait for as long as a request can say.
+fn fetch(offset: i64, reply: Reply<QuorumResponse>) -> RaftMsg {
+    let partition = wire::fetch_request::FetchPartition {
+        current_leader_epoch: 1,
+        fetch_offset: offset,
+        last_fetched_epoch: 1,
+        high_watermark: offset,
+        ..Default::default()
+    };
+    let topic = wire::fetch_request::FetchTopic {
+        topic: serve::TOPIC.to_owned(),
+        partitions: vec![partition],
+        ..Default::default()
+    };
+    let request = wire::FetchRequest {
+        replica_id: 2,
+        max_wait_ms: i32::MAX,
+        max_bytes: 1,
+        topics: vec![topic],
+        ..Default::default()
+    };
+    let listener = "CONTROLLER".to_owned();
+    let request = request.into();
+    RaftMsg::Serve { asked: Box::new(Asked { request, version: 12, listener, reply, held: None }) }
+}
+
+#[tokio::test]
+async fn a_fetch_that_was_answered_leaves_no_timer_behind() {
+    let raft = alone().await;
+    let told = Told::default();
+    raft.me().send_now(RaftMsg::Subscribe { sink: told.sink() }).unwrap();
+    told.until_leading().await;
+    let alive = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    let before = alive();
+    for offset in 1..100 {
+        let ((waiting, fetched), (reply, appended)) = (Reply::new(), Reply::new());
+        raft.me().send_now(fetch(offset, waiting)).unwrap();
+        raft.me().send_now(append(offset, reply)).unwrap();
+        assert_eq!(appended.get().await.unwrap().unwrap(), offset + 1);
+        fetched.get().await.unwrap();
+    }
+    while alive() > before + 10 {
+        tokio::task::yield_now().await;
+    }
+    raft.stop().await;
 }
 
 /// Another controller of the epoch, as after a panic of the first, must know what the first one left in flight.
