@@ -78,7 +78,7 @@ pub const BUDGETS: &[Budget] = &[
     Budget { name: "waiting-polls", meaning: "Fetches that wait for records (as much again)." },
     Budget {
         name: "cluster-answers",
-        meaning: "Answers to Metadata of more than 64 KiB until they are encoded (as much again).",
+        meaning: "Answers to Metadata, ListGroups and DescribeLogDirs of more than 64 KiB until they are encoded (as much again).",
     },
     Budget {
         name: "members-memory",

@@ -394,6 +394,57 @@ fn a_filter_of_groups_is_not_copied_for_each_coordinator() {
     assert_refused(&node, LIST_GROUPS, 4, &filter(1 << 20));
 }
 
+/// Each is told of 3 MB of groups. Who reads too slowly meanwhile may be closed for others, but somebody is always answered.
+#[test]
+fn lists_of_groups_share_their_memory() {
+    const GROUPS: usize = 100;
+    const CROWD: usize = 200;
+    let _turn = node::turn();
+    let settings = [
+        "socket.request.max.bytes=4194304",
+        "queued.max.request.bytes=4194304",
+        "offsets.topic.num.partitions=1",
+    ];
+    let Some(node) = Node::start_own_with("lists_of_groups_share_their_memory", &settings) else {
+        return;
+    };
+    let mut client = node.connect();
+    let topic = crate::unique("listed");
+    ask::create_topic(&mut client, &topic, 1);
+    until_loaded(&mut client, &topic);
+    for group in 0..GROUPS {
+        let head = Bytes::new().string(&format!("{group:032000}")).i32(-1).string("").i64(-1);
+        let commit = head.i32(1).string(&topic).i32(1).i32(0).i64(5).string("").done();
+        let committed = client.ask(OFFSET_COMMIT, 2, &commit).body();
+        assert!(committed.rest().ends_with(&[0, 0]), "OffsetCommit");
+    }
+    let before = node.peak();
+    let address = node.address;
+    let ask = || {
+        let mut connection = Connection::open(address);
+        connection.stream().set_read_timeout(Some(Duration::from_secs(60))).expect("a timeout");
+        match connection.ask(LIST_GROUPS, 2, &[]) {
+            Answer::Body(told) => {
+                assert!(told.len() > GROUPS * 32_000, "all of them are told");
+                1
+            }
+            answer => {
+                assert_eq!(answer, Answer::Closed);
+                0
+            }
+        }
+    };
+    let mut bystander = Bystander::of(&node);
+    let told: usize = thread::scope(|scope| {
+        let crowd: Vec<_> = (0..CROWD).map(|_| scope.spawn(ask)).collect();
+        bystander.assert_served();
+        crowd.into_iter().map(|one| one.join().expect("an answer")).sum()
+    });
+    let grown = node.peak().zip(before).map_or(0, |(now, before)| now - before);
+    eprintln!("MEASURED: {told} of {CROWD} told, {} MiB at the most", grown >> 20);
+    assert!(told > 0 && grown < 200 * MEBIBYTE, "{told} told, grew by {} MiB", grown >> 20);
+}
+
 /// Whoever asks for what cannot be had would fill the disk with it.
 #[test]
 fn topics_that_cannot_be_created_are_one_line_of_the_log() {

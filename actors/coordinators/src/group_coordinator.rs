@@ -29,9 +29,10 @@ impl Hosted for GroupCoordinator {
     /// Groups as they are now are soft state, which Kafka shows at once too. Its heartbeats are writes.
     fn waits_for(reply: &GroupReply) -> WaitsFor {
         match reply {
-            GroupReply::Join(_) | GroupReply::Describe(_) | GroupReply::List { .. } => {
-                WaitsFor::Nothing
-            }
+            GroupReply::Join(_)
+            | GroupReply::Describe(_)
+            | GroupReply::List { .. }
+            | GroupReply::ListSize(_) => WaitsFor::Nothing,
             GroupReply::OffsetFetch(group) => WaitsFor::Part(part_of(&group.group_id)),
             _ => WaitsFor::Everything,
         }

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use disk::{DiskError, Space};
-use model::{ErrorCode, Uuid};
+use model::{ErrorCode, TopicPartition, Uuid};
 use partitions::{LogDirState, PartitionHandle};
 use wire::describe_log_dirs_request::DescribableLogDirTopic;
 use wire::describe_log_dirs_response::{
@@ -15,7 +15,8 @@ use wire::describe_log_dirs_response::{
 };
 use wire::{DescribeLogDirsRequest, DescribeLogDirsResponse};
 
-use super::{Api, RequestContext};
+use super::room::{Turns, memory_for};
+use super::{Answer, Answering, RequestContext, Staged, too_many};
 use crate::Broker;
 
 pub(crate) struct DescribeLogDirs;
@@ -43,61 +44,89 @@ impl Unknown {
     }
 }
 
-impl Api for DescribeLogDirs {
+impl Staged for DescribeLogDirs {
     type Request = DescribeLogDirsRequest;
 
-    fn named(request: &DescribeLogDirsRequest) -> usize {
-        request.topics.iter().flatten().map(|each| 1 + each.partitions.len()).sum()
-    }
-
-    async fn handle(
-        broker: Arc<Broker>,
+    async fn begin(
+        broker: &Arc<Broker>,
         _cx: RequestContext,
         request: DescribeLogDirsRequest,
-    ) -> DescribeLogDirsResponse {
-        let mut held = held(&broker, request.topics);
-        let cordons = broker.metadata.get().metadata_version().cordoned_log_dirs();
-        let mut results = Vec::new();
-        for dir in &broker.log_dirs.0 {
-            let log_dir = dir.absolute_path().to_owned();
-            let result = match space(&broker, dir).await {
-                Ok(space) => DescribeLogDirsResult {
-                    log_dir,
-                    topics: listed(held.remove(&dir.id).unwrap_or_default()),
-                    total_bytes: bytes(space.total_bytes),
-                    usable_bytes: bytes(space.usable_bytes),
-                    is_cordoned: cordons && dir.is_cordoned(),
-                    ..Default::default()
-                },
-                Err(unknown) => {
-                    let error_code = unknown.code().code();
-                    DescribeLogDirsResult { log_dir, error_code, ..Default::default() }
-                }
-            };
-            results.push(result);
+    ) -> Answering<DescribeLogDirsResponse> {
+        let named = request.topics.iter().flatten().map(|each| 1 + each.partitions.len()).sum();
+        if let Some(why) = too_many(named) {
+            return Box::pin(std::future::ready(Answer::Close(why)));
         }
-        DescribeLogDirsResponse { results, ..Default::default() }
+        Box::pin(answer(broker.clone(), Asked::new(request.topics)))
     }
 }
 
-/// The replicas of the topics that are asked for, all where none is named, by directory.
-fn held(broker: &Broker, asked: Option<Vec<DescribableLogDirTopic>>) -> BTreeMap<Uuid, Topics> {
-    let asked = asked.map(|topics| {
-        let mut wanted: BTreeMap<String, BTreeSet<i32>> = BTreeMap::new();
-        for topic in topics {
-            wanted.entry(topic.topic).or_default().extend(topic.partitions);
-        }
-        wanted
-    });
+async fn answer(broker: Arc<Broker>, asked: Asked) -> Answer<DescribeLogDirsResponse> {
+    let memory = memory_for(&broker, asked.size(&broker)).await;
+    let mut held = held(&broker, &asked).await;
+    let cordons = broker.metadata.get().metadata_version().cordoned_log_dirs();
+    let mut results = Vec::new();
+    for dir in &broker.log_dirs.0 {
+        let log_dir = dir.absolute_path().to_owned();
+        let result = match space(&broker, dir).await {
+            Ok(space) => DescribeLogDirsResult {
+                log_dir,
+                topics: listed(held.remove(&dir.id).unwrap_or_default()),
+                total_bytes: bytes(space.total_bytes),
+                usable_bytes: bytes(space.usable_bytes),
+                is_cordoned: cordons && dir.is_cordoned(),
+                ..Default::default()
+            },
+            Err(unknown) => {
+                let error_code = unknown.code().code();
+                DescribeLogDirsResult { log_dir, error_code, ..Default::default() }
+            }
+        };
+        results.push(result);
+    }
+    Answer::Built(DescribeLogDirsResponse { results, ..Default::default() }, memory)
+}
+
+/// The partitions that are asked for, by topic; `None` for all.
+struct Asked(Option<BTreeMap<String, BTreeSet<i32>>>);
+
+impl Asked {
+    fn new(topics: Option<Vec<DescribableLogDirTopic>>) -> Asked {
+        Asked(topics.map(|topics| {
+            let mut wanted: BTreeMap<String, BTreeSet<i32>> = BTreeMap::new();
+            for topic in topics {
+                wanted.entry(topic.topic).or_default().extend(topic.partitions);
+            }
+            wanted
+        }))
+    }
+
+    fn takes(&self, handle: &PartitionHandle) -> bool {
+        let TopicPartition { topic, partition } = &handle.topic_partition;
+        self.0.as_ref().is_none_or(|asked| {
+            asked.get(topic).is_some_and(|partitions| partitions.contains(partition))
+        })
+    }
+
+    /// What the answer comes to in memory, nearly.
+    fn size(&self, broker: &Broker) -> usize {
+        let replicas = broker.hosted.all();
+        let taken = replicas.iter().filter(|handle| self.takes(handle)).count();
+        taken * 2 * size_of::<DescribeLogDirsPartition>()
+    }
+}
+
+/// The replicas that are asked for, by directory.
+async fn held(broker: &Broker, asked: &Asked) -> BTreeMap<Uuid, Topics> {
     let mut held: BTreeMap<Uuid, Topics> = BTreeMap::new();
+    let mut turns = Turns::default();
     for handle in broker.hosted.all() {
-        let partition = &handle.topic_partition;
-        let wanted = asked.as_ref().is_none_or(|asked| {
-            asked.get(&partition.topic).is_some_and(|ids| ids.contains(&partition.partition))
-        });
-        for (dir, described) in describe(&handle).into_iter().filter(|_| wanted) {
+        turns.made().await;
+        if !asked.takes(&handle) {
+            continue;
+        }
+        for (dir, described) in describe(&handle) {
             let topics = held.entry(dir).or_default();
-            topics.entry(partition.topic.clone()).or_default().push(described);
+            topics.entry(handle.topic_partition.topic.clone()).or_default().push(described);
         }
     }
     held

@@ -4,10 +4,12 @@ use model::{ErrorCode, Uuid};
 use wire::describe_topic_partitions_request::{Cursor, TopicRequest};
 use wire::metadata_request::MetadataRequestTopic;
 use wire::{
-    ApiVersionsRequest, DescribeClusterRequest, DescribeTopicPartitionsRequest, Message,
-    MetadataRecord, MetadataRequest, MetadataResponse, RegisterBrokerRecord, TopicRecord,
+    ApiVersionsRequest, DescribeClusterRequest, DescribeLogDirsRequest,
+    DescribeTopicPartitionsRequest, ListGroupsRequest, Message, MetadataRecord, MetadataRequest,
+    MetadataResponse, RegisterBrokerRecord, Request, TopicRecord,
 };
 
+use crate::groups;
 use crate::rig::{NODE, Rig, broker_record, topic_id};
 
 fn by_name(names: &[&str]) -> MetadataRequest {
@@ -287,30 +289,73 @@ async fn an_answer_of_many_topics_is_whole() {
     assert!(response.topics.iter().zip(&response.topics[1..]).all(|(a, b)| a.name < b.name));
 }
 
+/// How often answers about the cluster had to wait, and what they hold of their budget.
+fn cluster_answers(rig: &Rig) -> [u64; 2] {
+    let told = runtime::prometheus([("rig", rig.world.registry())]);
+    let told = told.lines().filter(|line| line.contains("cluster-answers")).collect::<Vec<_>>();
+    ["ottla_credits_waits_total", "ottla_credits_used"].map(|name| {
+        let line = told.iter().find(|line| line.starts_with(name)).expect("a budget");
+        line.rsplit(' ').next().and_then(|value| value.parse::<u64>().ok()).expect("a number")
+    })
+}
+
+/// What many are told who ask at once. Their answers wait for one another.
+async fn told_to_many<R: Request>(rig: &Rig, request: &R, version: i16) -> Vec<R::Response> {
+    let [waited, _] = cluster_answers(rig);
+    let mut crowd = Vec::new();
+    for _ in 0..20 {
+        crowd.push(rig.client().await);
+    }
+    for client in &mut crowd {
+        client.send(request, version).await;
+    }
+    let mut told = Vec::new();
+    for client in &mut crowd {
+        told.push(client.receive::<R>(version).await);
+    }
+    let [waits, used] = cluster_answers(rig);
+    assert!(waits > waited, "they wait for one another");
+    assert_eq!(used, 0, "all is given back");
+    told
+}
+
 /// All of them together would take some 120 MiB until they are encoded; there are 64 for them.
 #[tokio::test]
 async fn answers_about_many_partitions_wait_for_one_another() {
     const PARTITIONS: usize = 50_000;
     let mut rig = Rig::start().await;
     rig.large_topic_elsewhere("large", PARTITIONS as i32);
-    let mut crowd = Vec::new();
-    for _ in 0..20 {
-        crowd.push(rig.client().await);
-    }
     let all = MetadataRequest { topics: None, ..Default::default() };
-    for client in &mut crowd {
-        client.send(&all, 12).await;
-    }
-    for client in &mut crowd {
-        let response = client.receive::<MetadataRequest>(12).await;
+    for response in told_to_many(&rig, &all, 12).await {
         assert_eq!(response.topics[0].partitions.len(), PARTITIONS);
     }
-    let told = runtime::prometheus([("rig", rig.world.registry())]);
-    let told = told.lines().filter(|line| line.contains("cluster-answers")).collect::<Vec<_>>();
-    let of = |name: &str| {
-        let line = told.iter().find(|line| line.starts_with(name)).expect("a budget");
-        line.rsplit(' ').next().and_then(|value| value.parse::<u64>().ok()).expect("a number")
-    };
-    assert!(of("ottla_credits_waits_total") > 0, "{told:?}");
-    assert_eq!(of("ottla_credits_used"), 0, "all is given back");
+}
+
+#[tokio::test]
+async fn answers_about_groups_and_directories_wait_for_one_another() {
+    const PARTITIONS: i32 = 800;
+    let settings = [
+        ("queued.max.request.bytes", "200000"),
+        ("offsets.topic.num.partitions", "1"),
+        ("offsets.topic.replication.factor", "1"),
+    ];
+    let mut rig = Rig::with_settings(&settings).await;
+    rig.topic("many", PARTITIONS, &[]).await;
+    let all = DescribeLogDirsRequest { topics: None, ..Default::default() };
+    for response in told_to_many(&rig, &all, 5).await {
+        let topics = &response.results[0].topics;
+        assert_eq!(topics[0].partitions.len(), PARTITIONS as usize);
+    }
+    let mut client = rig.client().await;
+    client.call(&groups::find("g"), 6).await;
+    let ids: Vec<String> = (0..4).map(|n| n.to_string().repeat(30_000)).collect();
+    for group in &ids {
+        groups::until_served(&mut client, group).await;
+        let committed = client.call(&groups::commit(group, "many", &[(0, 1)], 9), 9).await;
+        assert_eq!(committed.topics[0].partitions[0].error_code, 0);
+    }
+    for response in told_to_many(&rig, &ListGroupsRequest::default(), 5).await {
+        let listed: Vec<_> = response.groups.iter().map(|group| &group.group_id).collect();
+        assert_eq!(listed, ids.iter().collect::<Vec<_>>());
+    }
 }

@@ -181,7 +181,7 @@ impl Rig {
             node: NodeId(NODE),
             cluster_id: "rig".into(),
             inter_broker_listener: "PLAINTEXT".into(),
-            limits: limits(),
+            limits: limits(&values.get()),
             metadata: image,
             quorum: QuorumHandle::new(Address::vacant(), watch(RaftStatus::default()).1),
             applied,
@@ -434,11 +434,12 @@ fn ms(ms: i64) -> Duration {
     Duration::from_millis(ms.unsigned_abs())
 }
 
-fn limits() -> Limits {
+fn limits(values: &Values) -> Limits {
+    let memory = u64::try_from(values.long("queued.max.request.bytes")).ok();
     Limits {
         max_request_bytes: 16 << 20,
         max_idle: Duration::from_secs(600),
-        request_memory: 64 << 20,
+        request_memory: memory.filter(|bytes| *bytes > 0).unwrap_or(64 << 20),
         fetch_sessions: 10,
     }
 }

@@ -61,20 +61,32 @@ fn not_found(group_id: &str, version: i16, message: String) -> DescribedGroup {
     described
 }
 
-pub fn list(shard: &GroupShard, filter: &ListFilter) -> GroupReply {
-    let groups = shard.groups.iter().filter_map(|(group_id, group)| match group {
-        Group::Classic(group) if filter.takes(group.state, GroupType::Classic) => {
-            Some(ListedGroup {
-                group_id: group_id.clone(),
-                protocol_type: group.protocol_type.clone().unwrap_or_default(),
-                group_state: group.state.to_string(),
-                group_type: GroupType::Classic.to_string(),
-                ..Default::default()
-            })
-        }
+fn taken<'a>(shard: &'a GroupShard, filter: &ListFilter) -> impl Iterator<Item = &'a ClassicGroup> {
+    shard.groups.values().filter_map(|group| match group {
+        Group::Classic(group) if filter.takes(group.state, GroupType::Classic) => Some(&**group),
         _ => None,
+    })
+}
+
+pub fn list(shard: &GroupShard, filter: &ListFilter) -> GroupReply {
+    let groups = taken(shard, filter).map(|group| ListedGroup {
+        group_id: group.id.clone(),
+        protocol_type: group.protocol_type.clone().unwrap_or_default(),
+        group_state: group.state.to_string(),
+        group_type: GroupType::Classic.to_string(),
+        ..Default::default()
     });
     GroupReply::List { error: ErrorCode::None, groups: groups.collect() }
+}
+
+pub fn list_size(shard: &GroupShard, filter: &ListFilter) -> usize {
+    /// The names of a state and a type.
+    const NAMES: usize = 32;
+    let size = |group: &ClassicGroup| {
+        let protocol_type = group.protocol_type.as_ref().map_or(0, String::len);
+        size_of::<ListedGroup>() + group.id.len() + protocol_type + NAMES
+    };
+    taken(shard, filter).map(size).sum()
 }
 
 pub fn delete(shard: &GroupShard, ticket: Ticket, group_ids: &[String]) -> GroupDecision {

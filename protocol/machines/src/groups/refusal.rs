@@ -41,6 +41,7 @@ impl GroupRequest {
                 GroupReply::Describe(group_ids.iter().map(|id| describe_error(id, error)).collect())
             }
             GroupRequest::List(_) => GroupReply::List { error, groups: Vec::new() },
+            GroupRequest::ListSize(_) => GroupReply::ListSize(0),
             GroupRequest::Delete { group_ids } => {
                 GroupReply::Delete(group_ids.iter().map(|id| delete_error(id, error)).collect())
             }

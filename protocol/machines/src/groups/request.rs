@@ -82,6 +82,8 @@ pub enum GroupRequest {
         version: i16,
     },
     List(ListFilter),
+    /// What that comes to in memory, nearly.
+    ListSize(ListFilter),
     Delete {
         group_ids: Vec<String>,
     },
@@ -173,6 +175,8 @@ pub enum GroupReply {
         error: ErrorCode,
         groups: Vec<ListedGroup>,
     },
+    /// In bytes.
+    ListSize(usize),
     Delete(Vec<DeletableGroupResult>),
     OffsetCommit(wire::OffsetCommitResponse),
     OffsetFetch(OffsetFetchResponseGroup),

@@ -98,6 +98,9 @@ impl GroupShard {
                 Decision::reply(ticket, admin::describe(self, group_ids, *version))
             }
             GroupRequest::List(filter) => Decision::reply(ticket, admin::list(self, filter)),
+            GroupRequest::ListSize(filter) => {
+                Decision::reply(ticket, GroupReply::ListSize(admin::list_size(self, filter)))
+            }
             GroupRequest::Delete { group_ids } => admin::delete(self, ticket, group_ids),
             GroupRequest::OffsetCommit { request, version } => {
                 offsets::commit(self, now, ticket, request, *version)
