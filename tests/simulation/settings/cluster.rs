@@ -8,8 +8,12 @@ use model::{ErrorCode, coordinator_partition};
 use ottla::client::{ClientConfig, Connection};
 use ottla::sim::{Cluster, Life, NodeIndex, SimFault, SimOptions};
 use wire::create_topics_request::{CreatableReplicaAssignment, CreatableTopic};
+use wire::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
 use wire::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
-use wire::{CreateTopicsRequest, FindCoordinatorRequest, OffsetCommitRequest, Request};
+use wire::{
+    CreateTopicsRequest, FindCoordinatorRequest, IncrementalAlterConfigsRequest,
+    OffsetCommitRequest, Request,
+};
 
 const TOPIC: &str = "t";
 const PARTITIONS: i32 = 4;
@@ -158,6 +162,56 @@ fn leadership_goes_back_to_who_is_preferred_as_often_as_is_looked() {
     assert!(took > Duration::from_secs(60), "{took:?}");
     let disabled = [("auto.leader.rebalance.enable", "false"), (INTERVAL, "40")];
     assert_eq!(led_by_another(&disabled).until_led(3, Duration::from_secs(60)), None);
+}
+
+/// Creates the topic, and lets any replica of it lead once it is told to.
+async fn allow_unclean(life: Life, told: Arc<AtomicBool>) {
+    create(&life).await;
+    while !told.load(Ordering::Relaxed) {
+        life.world.sleep(Duration::from_millis(50)).await;
+    }
+    let config = AlterableConfig {
+        name: "unclean.leader.election.enable".into(),
+        value: Some("true".into()),
+        ..Default::default()
+    };
+    let resource = AlterConfigsResource {
+        resource_type: 2,
+        resource_name: TOPIC.into(),
+        configs: vec![config],
+        ..Default::default()
+    };
+    let request =
+        IncrementalAlterConfigsRequest { resources: vec![resource], ..Default::default() };
+    while ask(&life, "n2", &request).await.responses[0].error_code != 0 {
+        life.world.sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// The only replica in sync has died, and then the other one is allowed to lead.
+#[test]
+fn an_unclean_leader_is_elected_where_it_is_allowed_as_often_as_is_looked() {
+    for (interval_ms, expected) in [("5000", 0..6), ("250000", 60..251)] {
+        let told = Arc::new(AtomicBool::new(false));
+        let (tell, settings) =
+            (told.clone(), [("unclean.leader.election.interval.ms", interval_ms)]);
+        let mut scene = Scene::start(&settings, move |life| allow_unclean(life, told.clone()));
+        scene.until_in_sync(2);
+        scene.kill(2, DOWN);
+        scene.until_in_sync(1);
+        scene.kill(3, 2 * LONG);
+        assert!(scene.until_led(-1, LIMIT).is_some(), "nobody leads");
+        let is_back = |cluster: &Cluster| {
+            let known = cluster.view(1).map(|view| view.metadata());
+            known.is_some_and(|image| image.broker(2).is_some_and(|broker| !broker.fenced))
+        };
+        assert!(scene.cluster.run_until(LONG, is_back));
+        assert_eq!(scene.until_led(2, LIMIT), None, "it is not in sync");
+        tell.store(true, Ordering::Relaxed);
+        scene.until_done();
+        let took = scene.until_led(2, LONG).expect("it leads uncleanly");
+        assert!(expected.contains(&took.as_secs()), "{interval_ms}: {took:?}");
+    }
 }
 
 /// Its offsets are to be with both brokers, one of which does nothing.

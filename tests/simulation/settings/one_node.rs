@@ -124,6 +124,23 @@ async fn join(world: &World, wire: &mut WireClient, session_timeout_ms: i32) -> 
 }
 
 #[test]
+fn a_new_group_waits_so_long_for_more_members() {
+    for (delay_ms, expected) in [("0", 0..300), ("800", 800..1100), ("2500", 2500..2800)] {
+        beside(&[("group.initial.rebalance.delay.ms", delay_ms)], move |world| {
+            let expected = expected.clone();
+            async move {
+                let mut wire = client(&world).await;
+                assert_eq!(commit_at_last(&world, &mut wire, "").await, ErrorCode::None);
+                let begin = world.mono();
+                assert_eq!(join(&world, &mut wire, 30_000).await, ErrorCode::None);
+                let took = world.mono() - begin;
+                assert!(expected.contains(&took.as_millis()), "{delay_ms}: {took:?}");
+            }
+        });
+    }
+}
+
+#[test]
 fn sessions_of_members_are_as_long_as_they_may_be() {
     let set = &[("group.min.session.timeout.ms", "5000"), ("group.max.session.timeout.ms", "9000")];
     beside(set, |world| async move {

@@ -2,13 +2,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use disk::{Disk, SimDisk, SimDiskOptions};
 use log::{Log, LogConfig, OpenOptions, RecentBatches};
 use machines::partition::{Acks, Leadership, Origin};
 use model::settings::TopicConfig;
 use model::{LeaderEpoch, NodeId, TopicPartition, Uuid};
 use runtime::{Address, Answer, Handles, Reply, Root, World, spawn_root};
-use wire::batch::BatchBuilder;
+use wire::batch::{BatchBuilder, RecordBatch};
 use wire::compression::Compression;
 
 use super::{PartitionActor, PartitionArgs, PartitionMsg};
@@ -21,6 +22,12 @@ use crate::{LogDirState, read_log_dir};
 fn log_dir(disk: &Arc<dyn Disk>, path: &str) -> Arc<LogDirState> {
     disk.create_dir_all(Path::new(path)).unwrap();
     Arc::new(read_log_dir(disk, Path::new(path), Uuid([1; 16]), 1, true).unwrap().0)
+}
+
+fn batch(value: &[u8]) -> RecordBatch {
+    let mut builder = BatchBuilder::new(Compression::NONE);
+    builder.append(1, None, Some(value), &[]);
+    builder.build().unwrap()
 }
 
 struct Replica {
@@ -40,7 +47,7 @@ impl Replica {
             handle: handle.clone(),
             isr_changes: Arc::default(),
             producer_id_expiration_ms: i64::MAX,
-            hosted: Arc::new(Hosted::new(RecentBatches::default())),
+            hosted: Arc::new(Hosted::new(RecentBatches::new(1 << 20, 0))),
         };
         let world = World::real(Handles::current(), disk);
         let actor = spawn_root::<PartitionActor>(&world, "orders-0", args).unwrap();
@@ -72,10 +79,12 @@ impl Replica {
     }
 
     fn append_value(&self, value: &[u8]) -> Answer<AppendResult> {
-        let mut builder = BatchBuilder::new(Compression::NONE);
-        builder.append(1, None, Some(value), &[]);
+        self.append_batch(batch(value))
+    }
+
+    fn append_batch(&self, batch: RecordBatch) -> Answer<AppendResult> {
         let append = Append {
-            batch: builder.build().unwrap(),
+            batch,
             acks: Acks::Leader,
             origin: Origin::Client,
             leader_epoch: None,
@@ -102,6 +111,33 @@ async fn records_that_wait_while_another_epoch_begins_are_of_the_one_before() {
     let epochs: Vec<_> =
         view.leader_epochs().entries().map(|e| (e.epoch.0, e.start_offset)).collect();
     assert_eq!(epochs, [(0, 0), (1, 1), (2, 2)]);
+}
+
+/// From the frame that a client sent to who reads at the log's end: the header is the leader's own, all else is never copied.
+#[tokio::test]
+async fn who_reads_at_the_end_gets_the_very_bytes_that_came() {
+    const BEFORE: usize = 100;
+    const HEADER: usize = 61;
+    let replica = Replica::start().await;
+    replica.lead(3);
+    let mut last = None;
+    let mut frames = Vec::new();
+    for value in [vec![7; 8_000], vec![8; 9_000]] {
+        let frame = Bytes::from([&[0; BEFORE], &batch(&value).to_bytes()[..]].concat());
+        let came = RecordBatch::parse(&frame.slice(BEFORE..)).unwrap();
+        frames.push(frame);
+        last = Some(replica.append_batch(came));
+    }
+    assert_eq!(last.unwrap().get().await.unwrap().unwrap().base_offset, 1);
+    let read = replica.handle.view().unwrap().read(0, 1 << 20, true, 2).unwrap();
+    let read = read.in_memory.expect("the newest batches").bytes;
+    assert_eq!(read.iter().map(Bytes::len).sum::<usize>(), 2 * (HEADER + 8) + 17_000 + 4);
+    let records = read.iter().filter(|piece| piece.len() > HEADER);
+    let at: Vec<_> = records.map(|piece| piece.as_ptr_range().end).collect();
+    let came: Vec<_> = frames.iter().map(|frame| frame.as_ptr_range().end).collect();
+    assert_eq!(at, came);
+    let header = RecordBatch::parse(&read.concat().into()).unwrap();
+    assert_eq!((header.header().base_offset, header.header().leader_epoch), (0, 3));
 }
 
 /// Whose copy lacks more than can be waited for is served on where it is.
