@@ -92,6 +92,7 @@ impl Log {
             options,
             epochs: epochs.clone(),
             txn_indexes: BTreeSet::new(),
+            unindexed: BTreeSet::new(),
             cutting: false,
             closed: Vec::new(),
             tail: None,
@@ -103,8 +104,9 @@ impl Log {
         opening.load_segments()?;
         opening.check_committed(i64::MAX)?;
         let (report, trusted, cutting) = (opening.report, opening.trusted, opening.cutting);
+        let unindexed = std::mem::take(&mut opening.unindexed);
         let mut log = opening.finish(&epochs)?;
-        log.open_producers(trusted, &options)?;
+        log.open_producers(trusted, unindexed, &options)?;
         let names_hold = options.clean || (options.writes_survived && options.truncated_whole);
         if cutting {
             log.finish_truncation()?;
@@ -139,6 +141,8 @@ struct Opening {
     epochs: LeaderEpochs,
     /// The segments that have a transaction index.
     txn_indexes: BTreeSet<i64>,
+    /// Those whose index files were of no use: their transaction index may be gone, too.
+    unindexed: BTreeSet<i64>,
     /// A truncation was cut short.
     cutting: bool,
     closed: Vec<Arc<Segment>>,
@@ -315,6 +319,7 @@ impl Opening {
         // With all of its index and nothing lost, only what lies behind the last entry is looked at.
         let trusted = known.is_some();
         if !trusted {
+            self.unindexed.insert(base);
             // What is of no use now must not be found again by who opens the log next.
             for suffix in [OFFSET_INDEX, TIME_INDEX] {
                 remove_if_there(&*self.disk, &self.dir.join(file_name(base, suffix)))?;

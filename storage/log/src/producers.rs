@@ -21,8 +21,10 @@ use crate::producer_snapshot::{
     write_producer_snapshot,
 };
 use crate::scan::HeaderScan;
+use crate::segment::Segment;
 use crate::truncate::remove_if_there;
 use crate::txn_index::AbortedTransaction;
+use crate::view::LogView;
 
 /// A control batch is a few bytes; one that is larger is no marker.
 const MAX_CONTROL_BATCH: usize = 64 * 1024;
@@ -116,10 +118,11 @@ impl Log {
     }
 
     /// When the log is opened. Snapshots behind `trusted`, and what the transaction indexes say from there on, may not fit the
-    /// log and are made anew.
+    /// log and are made anew, as are those of the segments at `unindexed`.
     pub(crate) fn open_producers(
         &mut self,
         trusted: i64,
+        mut unindexed: BTreeSet<i64>,
         options: &OpenOptions,
     ) -> Result<(), ReadError> {
         self.snapshots = file_names(&*self.disk, &self.dir)?
@@ -127,7 +130,7 @@ impl Log {
             .filter_map(|name| parse_file_name(name))
             .filter_map(|(offset, suffix)| (suffix == SNAPSHOT).then_some(offset))
             .collect();
-        let trusted = trusted.min(self.first_unsound_txn_index()?).min(self.end);
+        let trusted = trusted.min(self.end);
         let bases: BTreeSet<i64> = self.segments.iter().map(|segment| segment.base).collect();
         let newest_base = bases.last().copied().unwrap_or(0);
         // Beside those of the segments only the newest is of use.
@@ -141,6 +144,8 @@ impl Log {
             self.sync_state.unsynced_snapshots().extend(kept);
         }
         let from = self.restore_producers()?;
+        self.add_unsound_txn_indexes(&mut unindexed)?;
+        self.make_txn_indexes(unindexed.range(..from))?;
         if let Some(expiration_ms) = options.producer_id_expiration_ms {
             self.producers.expire(options.now_ms, expiration_ms);
         }
@@ -163,15 +168,51 @@ impl Log {
         Ok(self.snapshot_producers(self.end)?)
     }
 
-    /// The base of the first segment whose transaction index cannot be right.
-    fn first_unsound_txn_index(&self) -> Result<i64, DiskError> {
+    /// The segments whose transaction index cannot be right.
+    fn add_unsound_txn_indexes(&self, unsound: &mut BTreeSet<i64>) -> Result<(), DiskError> {
         let ends = self.segments[1..].iter().map(|next| next.base).chain([self.end]);
         for (segment, end) in self.segments.iter().zip(ends) {
             if !segment.txn_index.is_sound(segment.base, end)? {
-                return Ok(segment.base);
+                unsound.insert(segment.base);
             }
         }
-        Ok(i64::MAX)
+        Ok(())
+    }
+
+    /// Of the segments at `bases`, from the snapshots before them: the state as of the log's end is known without.
+    fn make_txn_indexes<'a>(&self, bases: impl Iterator<Item = &'a i64>) -> Result<(), ReadError> {
+        let view = self.view();
+        let (mut producers, mut from) = (Producers::default(), self.segments[0].base);
+        for base in bases.copied() {
+            let newer = self.snapshots.iter().rev().filter(|at| (from..=base).contains(at));
+            let read =
+                |at: &i64| Some((read_producer_snapshot(&*self.disk, &self.dir, *at).ok()?, *at));
+            (producers, from) = newer.flat_map(read).next().unwrap_or((producers, from));
+            for index in view.segment_index(from)..=view.segment_index(base) {
+                let (segment, mut aborted) = (&view.segments[index], Vec::new());
+                replay_segment(&view, index, from, &mut producers, |ended| {
+                    aborted.extend(ended.aborted.then(|| AbortedTransaction::from(ended)));
+                })?;
+                from = view.segments.get(index + 1).map_or(self.end, |next| next.base);
+                if segment.base == base {
+                    self.replace_txn_index(segment, i64::MIN, &aborted)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn replace_txn_index(
+        &self,
+        segment: &Segment,
+        from: i64,
+        told: &[AbortedTransaction],
+    ) -> Result<(), ReadError> {
+        if segment.txn_index.replace_from(&*self.disk, from, told)? {
+            segment.txn_index.sync()?;
+            segment.name_synced.store(false, Ordering::Relaxed);
+        }
+        Ok(())
     }
 
     /// The state that the newest whole snapshot has, and its offset; none, and the log's first, if there is none.
@@ -205,31 +246,41 @@ impl Log {
             if segment.base > from {
                 self.snapshot_producers(segment.base)?;
             }
-            let size = view.size_of(index);
-            let mut aborted = Vec::new();
-            let start = if from < self.end { segment.start_for(from, size) } else { size };
-            let mut scan = HeaderScan::new(&*segment.file, start, size);
-            while let Some((position, header)) = scan.next()? {
-                if header.last_offset() < from || !header.has_producer_id() {
-                    continue;
-                }
-                let info = info(&*segment.file, position, &header)?;
-                if let Some(ended) = self.producers.apply(&info, header.base_offset) {
-                    if ended.aborted {
-                        aborted.push(ended.into());
-                    }
-                    completed(ended);
-                }
-            }
+            let (mut producers, mut aborted) = (std::mem::take(&mut self.producers), Vec::new());
+            replay_segment(&view, index, from, &mut producers, |ended| {
+                aborted.extend(ended.aborted.then(|| AbortedTransaction::from(ended)));
+                completed(ended);
+            })?;
+            self.producers = producers;
             // A segment that was read whole keeps nothing that it does not say.
             let from = if segment.base < from { from } else { i64::MIN };
-            if segment.txn_index.replace_from(&*self.disk, from, &aborted)? {
-                segment.txn_index.sync()?;
-                segment.name_synced.store(false, Ordering::Relaxed);
-            }
+            self.replace_txn_index(segment, from, &aborted)?;
         }
         Ok(())
     }
+}
+
+/// Takes in the batches of a segment that reach to `from` or behind it.
+fn replay_segment(
+    view: &LogView,
+    index: usize,
+    from: i64,
+    producers: &mut Producers,
+    mut completed: impl FnMut(CompletedTransaction),
+) -> Result<(), ReadError> {
+    let (segment, size) = (&view.segments[index], view.size_of(index));
+    let start = if from < view.log_end_offset() { segment.start_for(from, size) } else { size };
+    let mut scan = HeaderScan::new(&*segment.file, start, size);
+    while let Some((position, header)) = scan.next()? {
+        if header.last_offset() < from || !header.has_producer_id() {
+            continue;
+        }
+        let info = info(&*segment.file, position, &header)?;
+        if let Some(ended) = producers.apply(&info, header.base_offset) {
+            completed(ended);
+        }
+    }
+    Ok(())
 }
 
 /// What a written batch tells of its producer; of control batches the record is read.

@@ -196,6 +196,41 @@ fn a_log_that_lost_its_snapshots_and_indexes_finds_it_all_in_its_batches() {
     }
 }
 
+/// As of Kafka's logs, where files are missing: without an offset index a segment's transaction index is made anew, too.
+#[test]
+fn transaction_indexes_that_went_with_the_others_are_made_anew() {
+    let gone = |disk: &Arc<dyn Disk>, names: &[String]| {
+        let is_gone = |name: &String| names.iter().any(|end| name.ends_with(end.as_str()));
+        let entries = disk.list(&dir()).unwrap().into_iter().map(|entry| entry.name);
+        entries.filter(is_gone).for_each(|name| disk.remove_file(&dir().join(name)).unwrap());
+    };
+    let index = |base: i64, suffix: &str| format!("{base:020}.{suffix}");
+    let indexes = |base| ["index", "txnindex"].map(|suffix| index(base, suffix));
+    let snapshots_gone = [vec![], vec![6], vec![6, 11], vec![14]];
+    for (clean, writes_survived) in [(true, false), (false, true), (false, false)] {
+        for bases in [vec![6], vec![11, 14], vec![6, 11, 14], vec![0, 6, 11, 14]] {
+            for bare in &snapshots_gone {
+                let disk = sim();
+                let mut log = with_transactions(&disk);
+                log.roll(0).unwrap();
+                end_transaction(&mut log, 4, false);
+                log.close().unwrap();
+                let mut names: Vec<_> = bases.iter().copied().flat_map(indexes).collect();
+                names.extend(bare.iter().map(|at| index(*at, "snapshot")));
+                gone(&disk, &names);
+                let recovery_point = 15;
+                let options =
+                    OpenOptions { clean, writes_survived, recovery_point, ..Default::default() };
+                let (log, _) = Log::open(disk.clone(), dir(), small(), options).unwrap();
+                check_producers(&disk, &log);
+                log.close().unwrap();
+                let (log, _) = open(&disk, small(), true, 15);
+                check_producers(&disk, &log);
+            }
+        }
+    }
+}
+
 #[test]
 fn snapshots_go_with_their_segments() {
     let disk = sim();
