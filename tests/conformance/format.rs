@@ -14,17 +14,22 @@ use tempfile::TempDir;
 const CLUSTER: &str = "4L6g3nShT-eMCtK--X86sw";
 
 /// A controller and broker whose voters are `voters`, its data in `data` of a home of its own.
-struct Place {
+pub struct Place {
     home: TempDir,
-    address: SocketAddr,
+    pub address: SocketAddr,
 }
 
 impl Place {
     fn new(voters: &str) -> Place {
+        Place::of(1, voters)
+    }
+
+    /// Of the node with this id.
+    pub fn of(id: i32, voters: &str) -> Place {
         let (home, address) = (home(), free_address());
         let (port, controller) = (address.port(), address.port() + 1);
         let text = format!(
-            "process.roles=broker,controller\nnode.id=1\ncontroller.listener.names=CONTROLLER\n\
+            "process.roles=broker,controller\nnode.id={id}\ncontroller.listener.names=CONTROLLER\n\
              listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}\n\
              {}\nlog.dirs={}\noffsets.topic.replication.factor=1\n",
             voters.replace("PORT", &controller.to_string()),
@@ -35,7 +40,7 @@ impl Place {
     }
 
     /// Of a quorum kept in the metadata log.
-    fn dynamic() -> Place {
+    pub fn dynamic() -> Place {
         Place::new("controller.quorum.bootstrap.servers=127.0.0.1:PORT")
     }
 
@@ -47,12 +52,12 @@ impl Place {
         self.home.path().join("data")
     }
 
-    fn format(&self, more: &[&str]) -> Result<String, String> {
+    pub fn format(&self, more: &[&str]) -> Result<String, String> {
         let args = ["format", "--properties", &self.properties(), "--cluster-id", CLUSTER];
         format(&[&args, more].concat())
     }
 
-    fn start(self) -> Node {
+    pub fn start(self) -> Node {
         let args = ["start", "--properties", &self.properties(), "--console", "off"];
         Node::start_by(self.home, self.address, args.map(str::to_owned).to_vec())
     }
@@ -68,7 +73,7 @@ fn refused(said: Result<String, String>, names: &[&str]) {
     assert_refused(&said.expect_err("it is refused"), names);
 }
 
-fn uvarint(body: &mut Body) -> usize {
+pub fn uvarint(body: &mut Body) -> usize {
     let mut value = 0;
     for shift in (0..).step_by(7) {
         let [byte] = body.take::<1>();

@@ -42,6 +42,7 @@ mod served;
 mod settings;
 mod shortage;
 mod starting;
+mod voters;
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
