@@ -37,6 +37,31 @@ async fn ends_before_it_writes_again(mut client: Client, seed: u64) {
     }
 }
 
+/// What was written and not yet synced is shown by the next process as if it were.
+async fn dies_before_it_syncs(mut client: Client, _seed: u64) {
+    client.create("t", 1).await;
+    client.produce("t", 3).await;
+    for _ in 0..3 {
+        let (node, by) = (client.broker, Duration::from_millis(200));
+        client.order(Order::Suffer(SimFault::SlowDisk { node, by, lasting: by })).await;
+        let world = client.life.world.clone();
+        let after = Duration::from_millis(10 + world.random("dies").below(100));
+        let _ = world.timeout(after, client.produce("t", 1)).await;
+        let kill = client.kill();
+        client.order(Order::Die(kill)).await;
+        let shown = client.bounds("t").await;
+        let end = client.power_loss();
+        client.order(Order::Die(end)).await;
+        let found = client.bounds("t").await;
+        client.expect("what was shown is there", found, shown);
+    }
+}
+
+#[test]
+fn what_was_not_synced_when_a_process_died_is_synced_before_it_is_shown() {
+    check(APART, |client, seed| Box::pin(dies_before_it_syncs(client, seed)));
+}
+
 #[test]
 fn what_a_failed_sync_left_is_written_again_whoever_ends_before() {
     check(WRITTEN_AT_ONCE, |client, seed| Box::pin(ends_before_it_writes_again(client, seed)));

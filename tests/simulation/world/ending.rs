@@ -41,7 +41,7 @@ async fn well(tools: &Tools, id: Uuid) -> Result<(), String> {
             let sizes: Vec<usize> = held.iter().map(Bytes::len).collect();
             return Err(format!("the replicas of {partition} differ, and have {sizes:?} bytes"));
         }
-        judge(tools, partition, &held[0]);
+        judge(tools, partition, &held[0])?;
     }
     for partition in 0..PARTITIONS {
         tools.story.group_has_all(partition)?;
@@ -73,12 +73,18 @@ async fn held_by(tools: &Tools, name: &str, replica: (Uuid, i32)) -> Result<Byte
     }
 }
 
-fn judge(tools: &Tools, partition: i32, held: &Bytes) {
+fn judge(tools: &Tools, partition: i32, held: &Bytes) -> Result<(), String> {
     let story = &tools.story;
     let found: BTreeMap<i64, String> = match records(held, 0) {
         Ok(found) => found.into_iter().collect(),
-        Err(what) => return story.wrong("a gap", format_args!("partition {partition}: {what}")),
+        Err(what) => {
+            story.wrong("a gap", format_args!("partition {partition}: {what}"));
+            return Err(what);
+        }
     };
+    if story.shows_not_yet_all(partition, found.len() as i64) {
+        return Err(format!("of {partition} {} records are shown, not yet all", found.len()));
+    }
     let told = story.told();
     let lost = told
         .iter()
@@ -103,6 +109,7 @@ fn judge(tools: &Tools, partition: i32, held: &Bytes) {
         }
     }
     sequences(tools, partition, held);
+    Ok(())
 }
 
 /// Each producer's batches follow one another without a gap.

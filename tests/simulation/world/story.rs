@@ -44,6 +44,8 @@ struct State {
     deleted: BTreeSet<Uuid>,
     /// The highest high watermark that a leader has had, by partition.
     committed: BTreeMap<i32, i64>,
+    /// Of the newest leader, by partition: its epoch, and how far its log reaches.
+    led: BTreeMap<i32, (i32, i64)>,
     group: Group,
     lacked: usize,
     waits_for: String,
@@ -69,10 +71,13 @@ impl Story {
         self.now_ms.store(now_ms, Ordering::Relaxed);
     }
 
+    pub fn now_ms(&self) -> u64 {
+        self.now_ms.load(Ordering::Relaxed)
+    }
+
     /// A violation.
     pub fn wrong(&self, kind: &str, what: fmt::Arguments<'_>) {
-        let at_ms = self.now_ms.load(Ordering::Relaxed);
-        let (kind, what) = (kind.to_owned(), what.to_string());
+        let (at_ms, kind, what) = (self.now_ms(), kind.to_owned(), what.to_string());
         self.state().wrong.push(Wrong { at_ms, kind, what });
     }
 
@@ -142,6 +147,21 @@ impl Story {
         let mut state = self.state();
         let known = state.committed.entry(partition).or_default();
         *known = high_watermark.max(*known);
+    }
+
+    pub fn led(&self, partition: i32, leader_epoch: i32, log_end: i64) {
+        let mut state = self.state();
+        let known = state.led.entry(partition).or_insert((leader_epoch, log_end));
+        if known.0 <= leader_epoch {
+            *known = (leader_epoch, log_end);
+        }
+    }
+
+    /// Replicas show so many records; the leader has all that were committed, and is yet to hear from its followers that they were.
+    pub fn shows_not_yet_all(&self, partition: i32, shown: i64) -> bool {
+        let state = self.state();
+        let committed = state.committed.get(&partition).copied().unwrap_or_default();
+        shown < committed && state.led.get(&partition).is_some_and(|led| led.1 >= committed)
     }
 
     pub fn acknowledged(&self, at: (i32, i64), value: &str) {

@@ -154,6 +154,7 @@ impl Watch {
             return;
         }
         self.registrations.insert(key, found.clone());
+        tracing::info!("at {} ms: {}-{partition} is {found:?}", self.story.now_ms(), topic.name);
         let in_sync = |broker: &i32| found.isr.contains(broker);
         let replica = |broker: &i32| found.replicas.contains(broker);
         let rules = [
@@ -193,6 +194,7 @@ impl Watch {
             return;
         }
         let epoch = found.leader_epoch;
+        self.story.led(partition, epoch, found.log_end_offset);
         let claimed = *self.claims.entry((partition, epoch)).or_insert(id);
         if claimed != id {
             self.story.wrong(

@@ -33,6 +33,11 @@ fn flush_after(flush_ms: i64) -> Option<Duration> {
     (flush_ms != NEVER_MS).then(|| Duration::from_millis(flush_ms.max(0).unsigned_abs()))
 }
 
+/// `flush.messages`: so many records may be answered before they are on the disk.
+pub(super) fn must_sync(log: &Log, flush_messages: i64) -> bool {
+    log.log_end_offset() - log.recovery_point() >= flush_messages
+}
+
 impl PartitionActor {
     /// One vectored write for everything that was appended since the last.
     pub(super) async fn flush(&mut self, cx: &mut Cx<Self>) -> Outcome {
@@ -75,9 +80,8 @@ impl PartitionActor {
         error.into()
     }
 
-    /// `flush.messages`: so many records may be answered before they are on the disk.
     fn must_sync(&self) -> bool {
-        self.log.log_end_offset() - self.log.recovery_point() >= self.config.flush_messages
+        must_sync(&self.log, self.config.flush_messages)
     }
 
     /// `flush.ms`: a write waits no longer for the disk.

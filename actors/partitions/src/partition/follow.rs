@@ -10,6 +10,7 @@ use model::LeaderEpoch;
 use runtime::{Cx, Outcome, Reply};
 use wire::batch::RecordBatch;
 
+use super::flush::must_sync;
 use super::{PartitionActor, PartitionMsg};
 
 /// While a pass of the log cleaner ends.
@@ -203,6 +204,7 @@ impl PartitionActor {
         let anew = matches!(to, Cut::StartAnew(_));
         tracing::info!(partition = cx.path(), from = end, to = target, ?to, "the log is cut");
         let (handle, hosted) = (self.handle.clone(), self.hosted.clone());
+        let (rewrite_due, flush_messages) = (self.rewrite_due, self.config.flush_messages);
         let cut = move |log: &mut Log| -> Result<Option<DeletedSegments>, TruncateError> {
             let durable = match anew {
                 true => 0,
@@ -218,6 +220,10 @@ impl PartitionActor {
                 false => log.truncate_to(target, now_ms)?,
             };
             handle.set_truncating(false);
+            // The next fetch says that what is left is written.
+            if !rewrite_due && must_sync(log, flush_messages) {
+                log.sync()?;
+            }
             Ok(deleted)
         };
         let deleted = cx.lend("cut log", &mut self.log, cut).await??;

@@ -14,7 +14,7 @@ use model::settings::TopicConfig;
 use runtime::{Cx, Failure, Lent, Map, World};
 
 use super::PartitionActor;
-use super::flush::ROOM_RETRY;
+use super::flush::{ROOM_RETRY, must_sync};
 use crate::assignments::IsrChanges;
 use crate::handle::{PartitionHandle, Role};
 use crate::hosted::Hosted;
@@ -103,12 +103,18 @@ async fn open_in_turn(
     // What was seen of it since the process began.
     let shown = had_it && !handle.is_truncating();
     let shown = if shown { handle.log_end_offset() } else { 0 };
+    let flush_messages = handle.config().flush_messages;
     let job = move || {
         if had_it {
             must_be_there(&dir, &path)?;
         }
         let log = open_log(dir.disk().clone(), path.clone(), config, options, topic_id)?;
-        Ok::<_, OpenLogError>(rewrite_if_unsynced(&dir, &path, log, shown)?)
+        let (mut log, no_room) = rewrite_if_unsynced(&dir, &path, log, shown)?;
+        let no_room = match no_room {
+            None => sync_if_due(&mut log, flush_messages)?,
+            no_room => no_room,
+        };
+        Ok::<_, OpenLogError>((log, no_room))
     };
     let opened = {
         let _turn = log_dir.recovery().turn(&handle.topic_partition).await;
@@ -221,6 +227,18 @@ pub(crate) fn rewrite_if_unsynced(
         }
     }
     Ok((log, None))
+}
+
+/// What one before wrote and did not sync is shown from now on, and counts as written for the leader. Also why that has to wait.
+fn sync_if_due(log: &mut Log, flush_messages: i64) -> Result<Option<OpenError>, OpenError> {
+    if !must_sync(log, flush_messages) {
+        return Ok(None);
+    }
+    match log.sync() {
+        Ok(()) => Ok(None),
+        Err(error) if error.may_pass() => Ok(Some(error.into())),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// A log that was here would be made anew, empty.
