@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use disk::Disk;
 use model::Uuid;
 use ottla::client::{Client, ClientConfig, ProducerConfig, ProducerRecord};
 use ottla::sim::{Cluster, Life, NodeIndex, SimFault, SimOptions};
