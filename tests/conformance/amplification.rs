@@ -3,6 +3,7 @@
 mod groups;
 
 use crate::bad_frames::Bystander;
+use crate::clients;
 use crate::node::{self, Node};
 use crate::raw::{Answer, Bytes, Connection, frame};
 use crate::requests::{self as ask, METADATA};
@@ -63,7 +64,7 @@ fn large_answers_are_made_one_at_a_time() {
     let address = node.address;
     let ask = || {
         let mut connection = Connection::open(address);
-        connection.stream().set_read_timeout(Some(Duration::from_secs(120))).expect("a timeout");
+        connection.stream().set_read_timeout(Some(clients::LIMIT)).expect("a timeout");
         connection.ask(DESCRIBE_CONFIGS, 1, &body).body().rest().len()
     };
     let sizes: Vec<usize> = thread::scope(|scope| {
@@ -113,7 +114,7 @@ fn until_loaded(connection: &mut Connection, group: &str) {
         if found == [0, 0] && beat.i16() == 25 {
             return;
         }
-        assert!(begin.elapsed().as_secs() < 20, "the coordinator does not load");
+        assert!(begin.elapsed() < clients::LIMIT, "the coordinator does not load");
     }
 }
 
@@ -192,7 +193,7 @@ fn bodies_that_grow_when_they_are_decoded() {
         bystander.assert_served();
     });
     bystander.assert_served();
-    let grown = node.peak().zip(before).map_or(0, |(now, before)| now - before);
+    let grown = node.peak_above(before);
     eprintln!("MEASURED: {} MiB at the most beyond those before", grown >> 20);
     assert!(grown < 450 * MEBIBYTE, "grew by {} MiB", grown >> 20);
 }
@@ -248,7 +249,7 @@ fn assert_answered_within(node: &Node, key: i16, version: i16, body: &[u8]) -> V
     connection.stream().set_read_timeout(Some(Duration::from_secs(60))).expect("a timeout");
     let answer = connection.ask(key, version, body).body();
     bystander.assert_served();
-    let grown = node.peak().zip(before).map_or(0, |(now, before)| now - before);
+    let grown = node.peak_above(before);
     eprintln!("MEASURED: key {key} version {version}: {} MiB at the most", grown >> 20);
     assert!(grown < 100 * MEBIBYTE, "key {key} version {version}: {} MiB", grown >> 20);
     answer.rest().to_vec()
@@ -388,7 +389,7 @@ fn polls_that_wait_for_weeks() {
     };
     let begin = Instant::now();
     while !polls.iter_mut().any(|poll| told(&poll)) {
-        assert!(begin.elapsed() < Duration::from_secs(20), "they wait");
+        assert!(begin.elapsed() < clients::LIMIT, "they wait");
     }
     let record = crate::batch::of(&[b"news"]).bytes();
     assert_eq!(ask::produce(&mut client, &topic, 0, &record).error, 0);

@@ -1,8 +1,11 @@
 //! Record batches by hand, right or wrong as a test wants them.
 
 use crate::raw::Bytes;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 pub struct Batch {
+    /// Of all its records, in milliseconds: now, as those of a week ago are deleted half a minute after the node's start.
+    pub time: i64,
     pub attributes: i16,
     pub magic: i8,
     pub producer_id: i64,
@@ -17,7 +20,9 @@ pub struct Batch {
 pub fn of(values: &[&[u8]]) -> Batch {
     let count = values.len() as i32;
     let records = values.iter().zip(0..).flat_map(|(value, delta)| record(delta, value)).collect();
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock that is set");
     Batch {
+        time: since.as_millis() as i64,
         attributes: 0,
         magic: 2,
         producer_id: -1,
@@ -59,12 +64,11 @@ impl Batch {
     }
 
     pub fn bytes(&self) -> Vec<u8> {
-        let now = 1_700_000_000_000;
         let summed = Bytes::new()
             .i16(self.attributes)
             .i32(self.last_offset_delta)
-            .i64(now)
-            .i64(now)
+            .i64(self.time)
+            .i64(self.time)
             .i64(self.producer_id)
             .i16(self.producer_epoch)
             .i32(self.base_sequence)

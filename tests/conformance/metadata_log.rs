@@ -1,5 +1,6 @@
 //! The metadata log stays small, whatever happens to the cluster.
 
+use crate::clients;
 use crate::node::Node;
 use crate::requests::{create_topic, list_offsets};
 use crate::unique;
@@ -67,7 +68,7 @@ fn snapshots_and_segments_stay_few_and_every_topic_is_there_after_a_crash() {
         let mut connection = node.connect();
         for topic in &topics {
             while list_offsets(&mut connection, topic, 1) != (0, 0) {
-                assert!(begin.elapsed() < Duration::from_secs(10), "{topic} is gone");
+                assert!(begin.elapsed() < clients::LIMIT, "{topic} is gone");
             }
         }
     }
@@ -78,7 +79,7 @@ fn snapshots_and_segments_stay_few_and_every_topic_is_there_after_a_crash() {
     create_topic(&mut node.connect(), &unique("last"), 1);
     let begin = Instant::now();
     while files(&dir).given_up > 0 {
-        assert!(begin.elapsed() < Duration::from_secs(10), "{:?}", files(&dir));
+        assert!(begin.elapsed() < clients::LIMIT, "{:?}", files(&dir));
         std::thread::park_timeout(Duration::from_millis(10));
     }
 }
@@ -86,7 +87,7 @@ fn snapshots_and_segments_stay_few_and_every_topic_is_there_after_a_crash() {
 fn wait_for(what: &str, reached: impl Fn() -> bool) {
     let begin = Instant::now();
     while !reached() {
-        assert!(begin.elapsed() < Duration::from_secs(20), "waited for {what}");
+        assert!(begin.elapsed() < clients::LIMIT, "waited for {what}");
         std::thread::park_timeout(Duration::from_millis(10));
     }
 }

@@ -12,6 +12,8 @@ use std::net::SocketAddr;
 use tempfile::TempDir;
 
 const IDS: [i32; 2] = [7, 8];
+/// Which of two brokers leads a partition is drawn for each two of them: with few, all that one leads may be of one fetcher.
+const PARTITIONS: i32 = 64;
 const CLUSTER: &str = "4L6g3nShT-eMCtK--X86sw";
 
 /// Where each node listens: to clients, to brokers, as a controller.
@@ -53,7 +55,7 @@ fn brokers(at: SocketAddr) -> Vec<(i32, u16, String)> {
 
 /// With as many replicas as the node's settings say.
 fn create(connection: &mut Connection, topic: &str) {
-    let body = Bytes::new().i32(1).string(topic).i32(8).i16(-1).i32(0).i32(0);
+    let body = Bytes::new().i32(1).string(topic).i32(PARTITIONS).i16(-1).i32(0).i32(0);
     let mut answer = connection.ask(CREATE_TOPICS, 4, &body.i32(10_000).i8(0).done()).body();
     answer.take::<8>();
     answer.string();
@@ -90,7 +92,7 @@ fn listeners_of_other_names_reach_whom_they_are_for() {
     let kept = |id: i32, partition: i32| {
         home_of_both.path().join(format!("data-{id}/{topic}-{partition}")).is_dir()
     };
-    until("two replicas of each", || IDS.iter().all(|id| (0..8).all(|p| kept(*id, p))));
+    until("two replicas of each", || IDS.iter().all(|id| (0..PARTITIONS).all(|p| kept(*id, p))));
     // Those that node 8 has of the partitions that node 7 leads.
     until("two fetchers", || {
         let tree = get(console, "/tree").body;

@@ -284,6 +284,12 @@ impl Node {
         peak.trim().strip_suffix(" kB")?.parse::<u64>().ok().map(|kib| kib << 10)
     }
 
+    /// How far the peak is above one of before: not below it, although Linux tells a lower one where pages were given back
+    /// meanwhile, as it keeps their count roughly.
+    pub fn peak_above(&self, before: Option<u64>) -> u64 {
+        self.peak().zip(before).map_or(0, |(now, before)| now.saturating_sub(before))
+    }
+
     /// Memory that is set aside, whether anything was written to it or not, in bytes, where the process is ours.
     pub fn reserved(&self) -> Option<u64> {
         let statm = fs::read_to_string(format!("/proc/{}/statm", self.pid()?)).ok()?;

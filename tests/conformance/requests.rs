@@ -3,6 +3,9 @@
 use crate::raw::{Answer, Body, Bytes, Connection};
 use std::time::{Duration, Instant};
 
+/// How long anything may take before it counts as never.
+const LIMIT: Duration = Duration::from_secs(60);
+
 pub const PRODUCE: i16 = 0;
 pub const FETCH: i16 = 1;
 pub const LIST_OFFSETS: i16 = 2;
@@ -60,7 +63,7 @@ pub fn wait_for_leaders(connection: &mut Connection, name: &str, partitions: i32
     let begin = Instant::now();
     for partition in 0..partitions {
         while list_offsets(connection, name, partition).0 != 0 {
-            assert!(begin.elapsed() < Duration::from_secs(10), "{name}-{partition} has no leader");
+            assert!(begin.elapsed() < LIMIT, "{name}-{partition} has no leader");
         }
     }
 }
@@ -74,7 +77,7 @@ pub fn init_producer_id(connection: &mut Connection) -> (i64, i16) {
         match body.i16() {
             0 => return (body.i64(), body.i16()),
             // COORDINATOR_LOAD_IN_PROGRESS: Kafka's broker is fetching its first block of ids.
-            14 => assert!(begin.elapsed() < Duration::from_secs(10), "no producer id comes"),
+            14 => assert!(begin.elapsed() < LIMIT, "no producer id comes"),
             error => panic!("InitProducerId: error {error}"),
         }
     }

@@ -265,8 +265,9 @@ fn retention_altered_while_the_node_runs_holds_from_then_on() {
     let topic = unique("retained");
     let mut connection = node.connect();
     create_topic(&mut connection, &topic, 1);
-    // Their timestamps lie years back.
-    assert_eq!(a_record(&mut connection, &topic, b"old"), 0);
+    let mut old = batch::of(&[b"old"]);
+    old.time = 1_700_000_000_000;
+    assert_eq!(produce(&mut connection, &topic, 0, &old.bytes()).error, 0);
     assert_eq!(earliest(&mut connection, &topic, 0), (0, 0));
     alter(&mut connection, "1", "log.retention.ms", "1000");
     let begin = Instant::now();

@@ -108,7 +108,7 @@ fn lists_of_groups_share_their_memory() {
         bystander.assert_served();
         crowd.into_iter().map(|one| one.join().expect("an answer")).sum()
     });
-    let grown = node.peak().zip(before).map_or(0, |(now, before)| now - before);
+    let grown = node.peak_above(before);
     eprintln!("MEASURED: {told} of {CROWD} told, {} MiB at the most", grown >> 20);
     assert!(told > 0 && grown < 200 * MEBIBYTE, "{told} told, grew by {} MiB", grown >> 20);
 }
