@@ -24,7 +24,7 @@ use crate::handle::PartitionHandle;
 use crate::hosted::Hosted;
 use crate::log_dirs::LogDirState;
 use crate::partition::PartitionMsg;
-use pick::{Candidate, Dirty};
+use pick::{Candidate, Dirty, due};
 pub use throttle::{Throttle, names_replica};
 pub use turns::CleanerTurns;
 pub(crate) use turns::Turn;
@@ -275,7 +275,7 @@ impl LogCleaner {
         });
     }
 
-    async fn found(&mut self, cx: &mut Cx<Self>, mut dirty: Vec<Dirty>) {
+    async fn found(&mut self, cx: &mut Cx<Self>, dirty: Vec<Dirty>) {
         self.looking = false;
         let percent = |dirty: &Dirty| (100.0 * dirty.ratio()) as i64;
         self.numbers.max_dirty_percent.set(dirty.iter().map(percent).max().unwrap_or(0));
@@ -295,8 +295,7 @@ impl LogCleaner {
                 let _ = candidate.handle.address().send(PartitionMsg::SyncDue).await;
             }
         }
-        dirty.retain(Dirty::is_due);
-        dirty.sort_by(Dirty::urgency);
+        let dirty = due(dirty);
         self.waits = false;
         if dirty.is_empty() {
             self.args.turns.leave(self.args.index);

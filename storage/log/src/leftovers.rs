@@ -53,6 +53,8 @@ pub(crate) fn clear(disk: &dyn Disk, dir: &Path) -> Result<(), OpenError> {
     }
     // What was replaced must not come back beside what replaces it.
     disk.sync_dir(dir)?;
+    // The logs first: whoever goes on with it takes what lies at the offsets of those that are still swaps for replaced.
+    swaps.sort_by_key(|name| !name.ends_with(&format!("{LOG}{SWAP}")));
     for name in swaps {
         disk.rename(&dir.join(name), &dir.join(name.trim_end_matches(SWAP)))?;
     }
@@ -88,7 +90,8 @@ fn covered_offsets(
             min_epoch: NO_LEADER_EPOCH,
         };
         let next = scan.run(Index::Active(Box::default()), None)?.active.next_offset;
-        (first, end) = (first.min(base), end.max(next));
+        // Also of one without records.
+        (first, end) = (first.min(base), end.max(next).max(base + 1));
     }
     Ok(first..end)
 }

@@ -278,6 +278,25 @@ fn interrupted_deletions_and_swaps_are_finished() {
 }
 
 #[test]
+fn a_swap_without_records_takes_the_place_of_all_that_was_at_its_base() {
+    let disk = sim();
+    let config = LogConfig { compacted: true, ..small() };
+    let (mut log, _) = open(&disk, config.clone(), true, 0);
+    fill(&mut log, 2, 1);
+    log.roll(0).unwrap();
+    log.append(&[produced(6, 1, 1, (9, 0, 0), true), marker(7, 1, (9, 0), false)], 0).unwrap();
+    log.roll(0).unwrap();
+    fill(&mut log, 2, 1);
+    assert_eq!(log.view().aborted_transactions(0, i64::MAX).unwrap().len(), 1);
+    let end = log.close().unwrap().offset;
+    let path = dir().join(format!("{:020}.log.swap", 6));
+    disk.open(&path, Open::Truncate).unwrap().sync_data().unwrap();
+    let (log, _) = open(&disk, config, false, end);
+    assert_eq!(bases(&log.view()), [0, 3, 8, 11]);
+    assert_eq!(log.view().aborted_transactions(0, i64::MAX).unwrap(), []);
+}
+
+#[test]
 fn what_a_failed_write_left_is_cut_off() {
     let sim = SimDisk::new(SimDiskOptions::default());
     let disk = sim.mount();

@@ -89,15 +89,21 @@ impl Dirty {
         self.found.as_ref().map_or(0, |found| found.compaction_delay_ms)
     }
 
-    pub(super) fn is_due(&self) -> bool {
+    fn is_due(&self) -> bool {
         self.found.as_ref().is_ok_and(|found| found.is_due(&self.candidate.policy))
     }
 
-    /// The overdue first, of those the longest; then the dirtiest.
-    pub(super) fn urgency(&self, other: &Dirty) -> Ordering {
+    fn urgency(&self, other: &Dirty) -> Ordering {
         let by_delay = other.delay_ms().cmp(&self.delay_ms());
         by_delay.then_with(|| other.ratio().total_cmp(&self.ratio()))
     }
+}
+
+/// Those that are to be compacted: the overdue first, of those the longest; then the dirtiest.
+pub(super) fn due(mut dirty: Vec<Dirty>) -> Vec<Dirty> {
+    dirty.retain(Dirty::is_due);
+    dirty.sort_by(Dirty::urgency);
+    dirty
 }
 
 #[cfg(test)]
@@ -105,10 +111,61 @@ mod tests {
     use std::io::{Error, ErrorKind};
     use std::path::Path;
 
-    use disk::{DiskError, DiskOp};
+    use disk::{Disk, DiskError, DiskOp, SimDisk, SimDiskOptions};
+    use log::{Log, LogConfig, OpenOptions};
+    use model::{TopicPartition, Uuid};
+    use runtime::Address;
     use wire::batch::BatchError;
 
     use super::*;
+    use crate::LogDirState;
+    use crate::checkpoints::Checkpoints;
+
+    /// Of so many parts of a hundred, and waiting for so long beyond its time.
+    fn dirty(dir: &Arc<LogDirState>, topic: &str, percent: u64, delay_ms: i64) -> Dirty {
+        let (log, disk) = (TopicPartition::new(topic, 0), dir.disk().clone());
+        let path = dir.path.join(topic);
+        let (opened, _) =
+            Log::open(disk, path, LogConfig::default(), OpenOptions::default()).unwrap();
+        let config = Arc::new(TopicConfig::default());
+        let policy = policy(&config);
+        let address = Address::vacant();
+        let handle = PartitionHandle::new(log, Uuid::ZERO, config, dir.clone(), address);
+        let found = LogToClean {
+            first_dirty_offset: 0,
+            first_uncleanable_offset: 0,
+            checkpoint_is_invalid: false,
+            clean_bytes: 100 - percent,
+            cleanable_bytes: percent,
+            compaction_delay_ms: delay_ms,
+        };
+        let (handle, view) = (Arc::new(handle), Arc::new(opened.view()));
+        let candidate = Candidate { handle, view, checkpoint: None, last_stable_offset: 0, policy };
+        Dirty { candidate, found: Ok(found) }
+    }
+
+    #[test]
+    fn the_overdue_come_first_and_then_the_dirtiest() {
+        let disk: Arc<dyn Disk> = SimDisk::new(SimDiskOptions::default()).mount();
+        let state =
+            LogDirState::new(Uuid::ZERO, "/data".into(), true, Checkpoints::default(), disk);
+        let dir = Arc::new(state);
+        let mut unknown = dirty(&dir, "unknown", 99, 9);
+        unknown.found = Err(PassFailed::Aborted);
+        let found = [
+            ("cleaner", 60, 0),
+            ("dirtier", 90, 0),
+            ("half", 50, 0),
+            ("overdue", 1, 5),
+            ("longer", 1, 6),
+            ("nothing", 0, 7),
+        ];
+        let found = found.map(|(topic, percent, delay)| dirty(&dir, topic, percent, delay));
+        let due = due(found.into_iter().chain([unknown]).collect());
+        let topics: Vec<_> =
+            due.iter().map(|dirty| dirty.candidate.handle.topic_partition.topic.as_str()).collect();
+        assert_eq!(topics, ["longer", "overdue", "dirtier", "cleaner"]);
+    }
 
     #[test]
     fn what_passes_makes_no_log_uncleanable() {

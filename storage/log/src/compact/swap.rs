@@ -144,8 +144,9 @@ impl SegmentSwap {
         }
         self.disk.sync_dir(&self.dir)?;
         for base in &self.new {
-            for suffix in SUFFIXES {
-                self.rename(*base, &(suffix.to_owned() + SWAP), suffix.to_owned())?;
+            // The log first: while it is a swap, an opening takes all else at its offsets for replaced.
+            for suffix in SUFFIXES.iter().rev() {
+                self.rename(*base, &format!("{suffix}{SWAP}"), suffix.to_string())?;
             }
         }
         for suffix in SUFFIXES {

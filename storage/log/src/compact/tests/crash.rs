@@ -6,6 +6,8 @@ use disk::Crash;
 use proptest::prelude::*;
 
 use super::*;
+use crate::producer_snapshot::encode_producer_snapshot;
+use crate::testing::{marker, produced};
 
 const SMALL: u32 = 500;
 
@@ -148,12 +150,19 @@ fn a_swap_ends_at_any_step_and_is_undone_or_done() {
             let sim = disk(seed);
             let config = LogConfig { segment_bytes: SMALL, ..config() };
             let (mut log, _) = open(&sim.mount(), config, true, 0);
+            let aborted = |base| produced(base, 1, 1, (9, 0, 0), true);
+            log.append(&[aborted(0), marker(1, 1, (9, 0), false)], 0).unwrap();
             for keys in [&[1, 2][..], &[2], &[2, 3, 4, 6, 7, 8, 9]] {
                 fill(&mut log, keys);
                 log.roll(0).unwrap();
             }
             log.sync().unwrap();
-            let (point, before) = (log.recovery_point(), batches(&log.view()));
+            let state = |log: &Log| {
+                let told = log.view().aborted_transactions(0, i64::MAX).unwrap();
+                assert_eq!(told.len(), 1, "its marker stays for a pass");
+                (batches(&log.view()), told, encode_producer_snapshot(log.producers()))
+            };
+            let (point, before) = (log.recovery_point(), state(&log));
             let to_clean = log.view().to_clean(&POLICY, None, point, &*sim.mount(), 0).unwrap();
             let mut pass = log.compaction(&to_clean, options(0)).unwrap();
             let Progress::Cleaned(cleaned) = pass.run(|_| ControlFlow::Continue(())).unwrap()
@@ -162,12 +171,12 @@ fn a_swap_ends_at_any_step_and_is_undone_or_done() {
             };
             assert_eq!(cleaned.counts(), (2, 1));
             let swap = log.replace_segments(cleaned).unwrap();
-            let after = batches(&log.view());
+            let after = state(&log);
             sim.set_budget(Some(budget));
             let finished = swap.run().is_ok();
             drop(log);
             sim.crash(crash);
-            let (_, found) = survivor(&sim, point, crash == Crash::Kill, false);
+            let found = state(&survivor(&sim, point, crash == Crash::Kill, false).0);
             assert!(
                 found == after || found == before && !finished,
                 "{budget} {seed} {crash:?}: {found:#?}"
