@@ -6,7 +6,7 @@ use std::time::Duration;
 use machines::consensus::SnapshotPolicy;
 use machines::controller::ControllerConfig;
 use machines::metadata::{Endpoint, MetadataImage};
-use model::node_config::{self, NodeConfig};
+use model::node_config::{self, HostPort, NodeConfig};
 use quorum::{
     AlterIsr, AlterIsrArgs, AssignmentsArgs, ControllerActor, ControllerArgs, DirectoryAssignments,
     Lifecycle, LifecycleArgs, MetadataPublisher, MetadataRetention, PublisherArgs, Raft, RaftArgs,
@@ -72,6 +72,14 @@ fn quorum_ids(config: &NodeConfig) -> Vec<i32> {
     }
 }
 
+/// Where no servers are named, the voters that are: the log may have others by now.
+fn bootstrap(config: &NodeConfig) -> Vec<HostPort> {
+    match config.bootstrap_servers.as_slice() {
+        [] => config.voters.iter().map(|voter| voter.address.clone()).collect(),
+        servers => servers.to_vec(),
+    }
+}
+
 fn raft_args(shared: &Shared) -> RaftArgs {
     let config = &shared.config;
     let quorum = &config.quorum;
@@ -83,7 +91,8 @@ fn raft_args(shared: &Shared) -> RaftArgs {
         auto_join: quorum.auto_join,
         cluster_id: shared.cluster_id.clone(),
         fixed_voters: fixed_voters(config),
-        bootstrap: config.bootstrap_servers.clone(),
+        listener: config.controller_listener_names.first().cloned().unwrap_or_default(),
+        bootstrap: bootstrap(config),
         peer: policy::peer(),
         request_timeout: ms(quorum.request_timeout_ms),
         retry_backoff: ms(quorum.retry_backoff_ms),

@@ -23,6 +23,9 @@ mod serve;
 mod serve_fetch;
 #[cfg(test)]
 mod tests;
+mod whereabouts;
+#[cfg(test)]
+mod whereabouts_tests;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -57,6 +60,7 @@ use open::Opening;
 pub use serve::Asked;
 use serve::Asker;
 use serve_fetch::WaitingFetch;
+use whereabouts::LeaderPlace;
 
 #[derive(Clone)]
 pub struct RaftArgs {
@@ -71,7 +75,9 @@ pub struct RaftArgs {
     pub auto_join: bool,
     /// Of a fixed quorum; where there are none, the log says who votes.
     pub fixed_voters: VoterSet,
-    /// Where the quorum is sought by a node that knows of no voters yet.
+    /// The first of controller.listener.names: by it controllers are asked.
+    pub listener: String,
+    /// Where the quorum is sought, beside the voters that the log names.
     pub bootstrap: Vec<HostPort>,
     /// How the ways to other nodes are supervised.
     pub peer: ChildSpec,
@@ -229,8 +235,9 @@ pub struct Raft {
     /// All that are there, oldest first.
     snapshots: Vec<OffsetAndEpoch>,
     ways: BTreeMap<(i32, Lane), PeerWay>,
-    /// Of nodes that are no voters as far as is known.
+    /// Where nodes were said to be, for where the log does not say.
     endpoints: BTreeMap<i32, HostPort>,
+    leader_place: Option<LeaderPlace>,
     votes: BTreeMap<u64, Asker>,
     /// How many records raft itself has appended in this epoch at a time, after those that begin it.
     own_records: Vec<i64>,
@@ -299,6 +306,7 @@ impl Actor for Raft {
             snapshots: opened.snapshots,
             ways: BTreeMap::new(),
             endpoints: BTreeMap::new(),
+            leader_place: None,
             votes: BTreeMap::new(),
             own_records: Vec::new(),
             changes: BTreeMap::new(),

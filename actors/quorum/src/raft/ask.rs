@@ -48,26 +48,6 @@ struct Heard {
 }
 
 impl Raft {
-    /// Where a node's controller listener is.
-    pub(super) fn address_of(&self, id: i32) -> Option<HostPort> {
-        let voter = self.consensus.voters().get(id).and_then(|voter| voter.endpoints.first());
-        let known = voter.map(|endpoint| HostPort::new(endpoint.host.clone(), endpoint.port));
-        let bootstrap = || {
-            let index = usize::try_from(i64::from(id).checked_add(2)?.checked_neg()?).ok()?;
-            self.args.bootstrap.get(index).cloned()
-        };
-        known.or_else(|| self.endpoints.get(&id).cloned()).or_else(bootstrap)
-    }
-
-    /// A leader that is no voter here, as far as is known, said where it is.
-    pub(super) fn learn_endpoint(&mut self, id: i32, host: &str, port: u16) {
-        /// A quorum has fewer voters.
-        const MOST: usize = 1_000;
-        if self.endpoints.len() < MOST || self.endpoints.contains_key(&id) {
-            self.endpoints.insert(id, HostPort::new(host, port));
-        }
-    }
-
     /// After a failure, before the next try.
     pub(super) fn pause(&self) -> Duration {
         self.args.retry_backoff.max(Duration::from_millis(1))
@@ -263,10 +243,21 @@ impl Raft {
         response: QuorumResponse,
     ) -> Outcome {
         let mut granted = false;
+        /// Where the leader is, of which an answer speaks.
+        macro_rules! place {
+            ($response:expr, $partition:expr) => {
+                if let Some(e) =
+                    $response.node_endpoints.iter().find(|e| e.node_id == $partition.leader_id)
+                {
+                    self.leader_said_at(e.node_id, $partition.leader_epoch, &e.host, e.port);
+                }
+            };
+        }
         let heard = match response {
             QuorumResponse::Vote(response) => {
                 let partition = only(&response.topics, |t| (&t.topic_name, &t.partitions));
                 partition.map(|p| {
+                    place!(response, p);
                     granted = p.vote_granted;
                     Heard::of(response.error_code, p.error_code, p.leader_id, p.leader_epoch)
                 })
@@ -274,12 +265,14 @@ impl Raft {
             QuorumResponse::BeginEpoch(response) => {
                 let partition = only(&response.topics, |t| (&t.topic_name, &t.partitions));
                 partition.map(|p| {
+                    place!(response, p);
                     Heard::of(response.error_code, p.error_code, p.leader_id, p.leader_epoch)
                 })
             }
             QuorumResponse::EndEpoch(response) => {
                 let partition = only(&response.topics, |t| (&t.topic_name, &t.partitions));
                 partition.map(|p| {
+                    place!(response, p);
                     Heard::of(response.error_code, p.error_code, p.leader_id, p.leader_epoch)
                 })
             }

@@ -14,7 +14,7 @@ use crate::peer::PeerAnswer;
 use crate::rpc::QuorumResponse;
 
 /// No node has more.
-const MAX_LISTENERS: usize = 100;
+pub(super) const MAX_LISTENERS: usize = 100;
 /// Of their names and hosts: the voters stand together in one record.
 const MAX_ENDPOINT_BYTES: usize = 32 << 10;
 
@@ -35,7 +35,7 @@ fn refuse(code: ErrorCode, message: impl Into<String>) -> Option<Refusal> {
     Some(Refusal { code, message: Some(message.into()) })
 }
 
-fn endpoint(name: &str, host: &str, port: u16) -> VoterEndpoint {
+pub(super) fn endpoint(name: &str, host: &str, port: u16) -> VoterEndpoint {
     VoterEndpoint { listener: name.to_ascii_uppercase(), host: host.to_owned(), port }
 }
 
@@ -145,8 +145,8 @@ impl Raft {
 
     /// Voters find each other by the first of the controllers' listeners.
     fn no_endpoint(&self, endpoints: &[VoterEndpoint]) -> Option<Refusal> {
-        let name = self.args.local.endpoints.first().map_or("", |own| &own.listener);
-        let found = endpoints.iter().any(|endpoint| endpoint.listener == name);
+        let name = &self.args.listener;
+        let found = endpoints.iter().any(|endpoint| endpoint.listener == *name);
         let bytes: usize = endpoints.iter().map(|e| e.listener.len() + e.host.len()).sum();
         if found && endpoints.len() <= MAX_LISTENERS && bytes <= MAX_ENDPOINT_BYTES {
             return None;
@@ -215,8 +215,8 @@ impl Raft {
         of: ReplicaKey,
         endpoints: &[VoterEndpoint],
     ) -> Outcome {
-        let name = self.args.local.endpoints.first().map(|own| &own.listener);
-        if let Some(found) = endpoints.iter().find(|endpoint| Some(&endpoint.listener) == name) {
+        let name = &self.args.listener;
+        if let Some(found) = endpoints.iter().find(|endpoint| endpoint.listener == *name) {
             self.learn_endpoint(of.id, &found.host, found.port);
         }
         let request = wire::ApiVersionsRequest {
@@ -344,6 +344,9 @@ impl Raft {
         }
         let leader = &response.current_leader;
         let leader_id = (leader.leader_id >= 0).then_some(leader.leader_id);
+        if let (Some(id), Ok(port @ 1..)) = (leader_id, u16::try_from(leader.port)) {
+            self.leader_said_at(id, leader.leader_epoch, &leader.host, port);
+        }
         self.step(cx, Event::Heard { leader_id, epoch: leader.leader_epoch }).await
     }
 

@@ -87,7 +87,7 @@ impl Raft {
         Ok(Vec::new())
     }
 
-    fn publish_status(&self) {
+    pub(super) fn publish_status(&self) {
         self.args.status.publish(RaftStatus {
             leader_id: self.consensus.leader_id(),
             leader_address: self.consensus.leader_id().and_then(|id| self.address_of(id)),

@@ -83,13 +83,7 @@ impl Raft {
 
     /// Anybody who may know who leads: one after the other.
     fn somebody(&mut self) -> Option<i32> {
-        let local = self.args.local.key.id;
-        let mut ids: Vec<i32> = self.consensus.voters().iter().map(|voter| voter.key.id).collect();
-        ids.retain(|id| *id != local);
-        if ids.is_empty() {
-            // Kafka numbers them so, too.
-            ids = (0..self.args.bootstrap.len()).map(|index| -2 - index as i32).collect();
-        }
+        let ids = self.who_may_know();
         self.asked_last = self.asked_last.wrapping_add(1);
         ids.get(self.asked_last.checked_rem(ids.len())?).copied()
     }
@@ -183,10 +177,6 @@ impl Raft {
         cx: &mut Cx<Self>,
         response: wire::FetchResponse,
     ) -> Result<bool, Failure> {
-        if let Some(endpoint) = response.node_endpoints.first() {
-            let port = u16::try_from(endpoint.port).unwrap_or(0);
-            self.learn_endpoint(endpoint.node_id, &endpoint.host, port);
-        }
         let partition = response.responses.into_iter().next().and_then(|topic| {
             topic.partitions.into_iter().next().filter(|p| p.partition_index == PARTITION)
         });
@@ -196,6 +186,10 @@ impl Raft {
             return Ok(false);
         };
         let leader = &partition.current_leader;
+        let place = response.node_endpoints.iter().find(|e| e.node_id == leader.leader_id);
+        if let Some((place, Ok(port))) = place.map(|place| (place, u16::try_from(place.port))) {
+            self.leader_said_at(place.node_id, leader.leader_epoch, &place.host, port);
+        }
         if !self.still_follows(cx, leader.leader_id, leader.leader_epoch).await?
             || partition.error_code != 0
         {
@@ -353,6 +347,10 @@ impl Raft {
             return Ok(false);
         };
         let leader = &partition.current_leader;
+        if let Some(place) = response.node_endpoints.iter().find(|e| e.node_id == leader.leader_id)
+        {
+            self.leader_said_at(place.node_id, leader.leader_epoch, &place.host, place.port);
+        }
         if !self.still_follows(cx, leader.leader_id, leader.leader_epoch).await? {
             self.give_up_snapshot()?;
             return Ok(false);

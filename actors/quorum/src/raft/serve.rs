@@ -8,6 +8,8 @@ use wire::{
 };
 
 use super::Raft;
+use super::changes::{MAX_LISTENERS, endpoint};
+use super::whereabouts::LeaderEndpoint;
 use crate::rpc::{QuorumRequest, QuorumResponse};
 
 /// The log's name and only partition.
@@ -42,14 +44,6 @@ impl Asker {
     pub(super) fn answer(self, response: impl Into<QuorumResponse>) {
         self.reply.send(response.into());
     }
-}
-
-/// Where a leader is found.
-#[derive(Debug, Clone)]
-pub(super) struct LeaderEndpoint {
-    pub(super) id: i32,
-    pub(super) host: String,
-    pub(super) port: u16,
 }
 
 /// What the responses of Vote, BeginQuorumEpoch and EndQuorumEpoch say of the leader.
@@ -123,19 +117,6 @@ impl Raft {
 
     pub(super) fn leader_id_or_none(&self) -> i32 {
         self.consensus.leader_id().unwrap_or(-1)
-    }
-
-    /// Of the leader there is, for those who came by this listener.
-    pub(super) fn leader_endpoint(&self, listener: &str) -> Option<LeaderEndpoint> {
-        let id = self.consensus.leader_id()?;
-        let own = &self.args.local;
-        let endpoints = match self.consensus.voters().get(id) {
-            Some(voter) => &voter.endpoints,
-            None if id == own.key.id => &own.endpoints,
-            None => return None,
-        };
-        let found = endpoints.iter().find(|endpoint| endpoint.listener == listener)?;
-        Some(LeaderEndpoint { id, host: found.host.clone(), port: found.port })
     }
 
     fn endpoint_for(&self, asker: &Asker) -> Option<LeaderEndpoint> {
@@ -251,10 +232,9 @@ impl Raft {
         let (leader_id, epoch) = (partition.leader_id, partition.leader_epoch);
         let mut error = self.check_voter_request(leader_id, epoch);
         if error == ErrorCode::None {
-            let named = request.leader_endpoints.iter().find(|e| e.name == asker.listener);
-            if let Some(endpoint) = named.or(request.leader_endpoints.first()) {
-                self.learn_endpoint(leader_id, &endpoint.host, endpoint.port);
-            }
+            let endpoints = request.leader_endpoints.iter().take(MAX_LISTENERS);
+            let endpoints = endpoints.map(|e| endpoint(&e.name, &e.host, e.port)).collect();
+            self.leader_is_at(leader_id, epoch, endpoints);
             self.step(cx, Event::LeaderAnnounced { leader_id, epoch }).await?;
             if !self.is_meant(request.voter_id, partition.voter_directory_id) {
                 error = ErrorCode::InvalidVoterKey;
