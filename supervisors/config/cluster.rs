@@ -161,7 +161,11 @@ impl Reader<'_> {
             }
             name = table.get("name").and_then(|name| self.string("cluster.name", name));
         }
-        ClusterId::Derived(derived_id(name.as_deref().unwrap_or_default(), voters))
+        ClusterId::Derived(match name {
+            Some(name) => derived_id(&name),
+            // Nothing else tells one nameless cluster from another.
+            None => derived_id(&format!("\0{}", voters.join("\0"))),
+        })
     }
 
     fn repeated_ids(&mut self, nodes: &[NodeTable]) {
@@ -319,10 +323,9 @@ fn voter(node: &NodeTable) -> Option<String> {
     Some(format!("{}@{address}", node.id))
 }
 
-/// The same on every machine that reads the same file.
-fn derived_id(name: &str, voters: &[String]) -> String {
-    // FNV-1a over 128 bits; a zero byte, which neither holds, keeps the parts apart.
-    let text = format!("{name}\0{}", voters.join("\0"));
+/// The same on every machine that reads the same file, and for a node that comes when others have long moved.
+fn derived_id(text: &str) -> String {
+    // FNV-1a over 128 bits.
     let hash = text.bytes().fold(0x6c62272e07bb014262b821756295c58d_u128, |hash, byte| {
         (hash ^ u128::from(byte)).wrapping_mul(0x0000000001000000000000000000013b)
     });

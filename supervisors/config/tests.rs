@@ -151,7 +151,15 @@ fn the_cluster_id_is_given_or_follows_from_the_file() {
     assert!(derived.parse::<model::Uuid>().is_ok());
     assert_eq!(id(CLUSTER), ClusterId::Derived(derived.clone()));
     assert_ne!(id(&CLUSTER.replace("orders", "others")), ClusterId::Derived(derived.clone()));
-    assert_ne!(id(&CLUSTER.replace(":9193", ":9195")), ClusterId::Derived(derived));
+    let moved = |text: &str| id(&text.replace(":9193", ":9195"));
+    assert_eq!(
+        moved(CLUSTER),
+        ClusterId::Derived(derived.clone()),
+        "a node that comes later joins"
+    );
+    let nameless = CLUSTER.replace("name = \"orders\"", "");
+    assert_ne!(id(&nameless), ClusterId::Derived(derived));
+    assert_ne!(id(&nameless), moved(&nameless));
     let given = CLUSTER.replace("name = \"orders\"", "id = \"mine\"");
     assert_eq!(id(&given), ClusterId::Given("mine".into()));
 }

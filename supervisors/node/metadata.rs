@@ -6,7 +6,7 @@ use std::time::Duration;
 use machines::consensus::SnapshotPolicy;
 use machines::controller::ControllerConfig;
 use machines::metadata::{Endpoint, MetadataImage};
-use model::node_config::{self, HostPort, NodeConfig};
+use model::node_config::{self, ClusterId, HostPort, NodeConfig};
 use quorum::{
     AlterIsr, AlterIsrArgs, AssignmentsArgs, ControllerActor, ControllerArgs, DirectoryAssignments,
     Lifecycle, LifecycleArgs, MetadataPublisher, MetadataRetention, PublisherArgs, Raft, RaftArgs,
@@ -89,6 +89,7 @@ fn raft_args(shared: &Shared) -> RaftArgs {
         local: local_voter(config, shared.directories.metadata_dir.id),
         may_vote: config.roles.controller,
         auto_join: quorum.auto_join,
+        derived_id: config.cluster_id == ClusterId::Derived(shared.cluster_id.clone()),
         cluster_id: shared.cluster_id.clone(),
         fixed_voters: fixed_voters(config),
         listener: config.controller_listener_names.first().cloned().unwrap_or_default(),
@@ -164,6 +165,7 @@ fn lifecycle_args(world: &World, shared: &Shared) -> LifecycleArgs {
         followed: shared.followed.clone(),
         applied: shared.applied.subscribe(),
         state: shared.lifecycle_state.clone(),
+        refusal: shared.refusal.clone(),
         stopping: shared.stopping.clone(),
         broker_epoch: shared.broker_epoch.clone(),
         heartbeat_interval: ms(config.quorum.heartbeat_interval_ms),

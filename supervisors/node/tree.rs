@@ -56,6 +56,8 @@ pub(crate) struct Shared {
     pub(crate) applied: Arc<Publisher<i64>>,
     pub(crate) raft_status: Arc<Publisher<RaftStatus>>,
     pub(crate) lifecycle_state: Arc<Publisher<LifecycleState>>,
+    /// Why the controller refused this broker's last registration.
+    pub(crate) refusal: Arc<Publisher<String>>,
     /// The broker is to be let go.
     pub(crate) stopping: Arc<AtomicBool>,
     pub(crate) broker_epoch: Arc<AtomicI64>,
@@ -100,6 +102,7 @@ impl Shared {
             settings: Arc::new(runtime::watch(config.values.clone()).0),
             applied: publisher(-1),
             raft_status: Arc::new(runtime::watch(RaftStatus::default()).0),
+            refusal: Arc::new(runtime::watch(String::new()).0),
             lifecycle_state: Arc::new(runtime::watch(LifecycleState::default()).0),
             stopping: Arc::default(),
             broker_epoch: Arc::new(AtomicI64::new(-1)),
@@ -249,8 +252,18 @@ impl NodeActor {
         if self.shared.broker_epoch.load(Ordering::Acquire) >= 0 {
             return Ok(());
         }
+        let why = match self.shared.refusal.get().as_str() {
+            "" => match self.shared.raft_status.get().leader_id {
+                None => {
+                    let unfound = &self.shared.raft_status.get().unfound;
+                    format!("no leader of the quorum is found: {unfound}")
+                }
+                Some(id) => format!("the active controller is node {id}, which does not answer"),
+            },
+            refusal => format!("the controller refuses it: {refusal}"),
+        };
         Err(Failure::new(format!(
-            "this broker could not register with the controller within initial.broker.registration.timeout.ms={}",
+            "this broker could not register with the controller within initial.broker.registration.timeout.ms={}: {why}",
             self.shared.config.quorum.registration_timeout_ms
         )))
     }

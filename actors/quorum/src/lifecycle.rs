@@ -12,7 +12,10 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use machines::controller::{ControllerReply, ControllerRequest};
-use machines::metadata::{BrokerRegistration, Endpoint, MetadataImage, supported_features};
+use machines::metadata::{
+    BrokerRegistration, Endpoint, KRAFT_VERSION, LevelRange, METADATA_VERSION, MetadataImage,
+    Provenance, supported_features,
+};
 use model::{ErrorCode, NodeId, Uuid};
 use partitions::{LogDirState, LogDirs};
 use runtime::{Actor, Cx, Failure, Outcome, Publisher, Watch};
@@ -49,6 +52,8 @@ pub struct LifecycleArgs {
     /// The offset to which the broker's own actors have followed the metadata.
     pub applied: Watch<i64>,
     pub state: Arc<Publisher<LifecycleState>>,
+    /// Why the controller refused the last registration; empty where it did not.
+    pub refusal: Arc<Publisher<String>>,
     /// The node stops, which an actor that starts anew must know of.
     pub stopping: Arc<AtomicBool>,
     pub broker_epoch: Arc<AtomicI64>,
@@ -195,7 +200,7 @@ impl Actor for Lifecycle {
                     self.heartbeat(cx);
                 }
             }
-            LifecycleMsg::Registered { answer } => self.registered(cx, answer)?,
+            LifecycleMsg::Registered { answer } => self.registered(cx, answer),
             LifecycleMsg::Beaten { answer } => self.beaten(cx, answer)?,
             LifecycleMsg::ShutDown => {
                 self.args.stopping.store(true, Ordering::Release);
@@ -329,16 +334,19 @@ impl Lifecycle {
         known.then(|| ids(self.args.log_dirs.cordoned()))
     }
 
-    fn registered(&mut self, cx: &mut Cx<Self>, answer: ControllerAnswer) -> Outcome {
+    fn registered(&mut self, cx: &mut Cx<Self>, answer: ControllerAnswer) {
         self.asking = false;
-        let Ok(Committed { reply: ControllerReply::RegisterBroker(response), offset }) = answer
-        else {
-            self.register(cx);
-            return Ok(());
+        let (response, offset) = match answer {
+            Ok(Committed { reply: ControllerReply::RegisterBroker(response), offset }) => {
+                (response, offset)
+            }
+            Err(error @ Unavailable::Unwritable) => return self.refused(error.to_string()),
+            _ => return self.register(cx),
         };
         self.heard();
         match ErrorCode::from_code(response.error_code) {
             ErrorCode::None => {
+                self.args.refusal.publish(String::new());
                 self.args.broker_epoch.store(response.broker_epoch, Ordering::Release);
                 // The broker epoch is the offset of the registration.
                 self.registered_at = offset.max(response.broker_epoch);
@@ -347,16 +355,54 @@ impl Lifecycle {
                 }
                 self.show();
                 self.heartbeat(cx);
-                Ok(())
             }
-            // Another process of this id lives, as far as the controller knows: the next beat tries again.
-            ErrorCode::DuplicateBrokerRegistration => {
-                tracing::warn!("another broker of this id is registered; trying again");
-                Ok(())
+            error => self.refused(self.reason(error)),
+        }
+    }
+
+    /// What stands in the way may be taken out of it: the next beat tries again.
+    fn refused(&self, reason: String) {
+        tracing::warn!(reason, "the controller refuses this broker; trying again");
+        self.args.refusal.publish(reason);
+    }
+
+    /// What the response has no room for, as far as it is known here.
+    fn reason(&self, error: ErrorCode) -> String {
+        let what = match error {
+            ErrorCode::UnsupportedVersion => self.unknown_levels(),
+            ErrorCode::InconsistentClusterId => {
+                format!("its cluster's id is not this broker's, {}", self.args.cluster_id)
             }
-            other => {
-                Err(Failure::new(format!("the controller refuses this broker: {}", other.name())))
-            }
+            ErrorCode::DuplicateBrokerRegistration => format!(
+                "another process is registered as broker {}, and lives as far as the controller knows; only one may use the id",
+                self.args.node
+            ),
+            _ => error.message().to_owned(),
+        };
+        format!("{}: {what}", error.name())
+    }
+
+    /// Features that are in force at a level which this build does not know.
+    fn unknown_levels(&self) -> String {
+        let image = self.args.metadata.get();
+        let ranges = supported_features();
+        let read = (image.provenance != Provenance::EMPTY).then_some(METADATA_VERSION);
+        let levels = image.features.keys().map(String::as_str).chain(read);
+        let unknown = levels.filter_map(|name| {
+            let level = image.feature_level(name);
+            let range = ranges.get(name).copied().unwrap_or(LevelRange::DISABLED);
+            let LevelRange { min, max } = range;
+            let says =
+                || format!("{name} is at level {level}, and this broker knows {min} to {max}");
+            (name != KRAFT_VERSION && !range.contains(level)).then(says)
+        });
+        let unknown: Vec<String> = unknown.collect();
+        match unknown.as_slice() {
+            [] => "the cluster's features are at levels which this broker does not know".to_owned(),
+            unknown => format!(
+                "{}; run a build that knows it, or alter it with kafka-features.sh",
+                unknown.join(", ")
+            ),
         }
     }
 

@@ -19,6 +19,7 @@ mod fuzz_tests;
 mod open;
 #[cfg(test)]
 mod other_node;
+mod search;
 mod serve;
 mod serve_fetch;
 #[cfg(test)]
@@ -57,6 +58,7 @@ use feed::{LoadedSnapshot, Subscriber};
 pub use feed::{RaftEvent, Sink};
 use follow::{Fetching, SnapshotFetch};
 use open::Opening;
+use search::Search;
 pub use serve::Asked;
 use serve::Asker;
 use serve_fetch::WaitingFetch;
@@ -67,6 +69,8 @@ pub struct RaftArgs {
     /// The log directory that holds the metadata log.
     pub log_dir: Arc<LogDirState>,
     pub cluster_id: String,
+    /// The cluster's id follows from its file, which may have altered since other nodes were formatted.
+    pub derived_id: bool,
     /// This node, as it is written down where it votes.
     pub local: Voter,
     /// It has the role controller.
@@ -104,6 +108,8 @@ pub struct RaftStatus {
     pub leader_address: Option<HostPort>,
     pub epoch: i32,
     pub high_watermark: i64,
+    /// While no leader is found: which nodes were asked, and what each is reproached with.
+    pub unfound: String,
     /// The level of `kraft.version`: 0 where the voters are fixed.
     pub kraft_version: i16,
 }
@@ -185,6 +191,8 @@ pub enum RaftMsg {
     },
     /// The pause after a failed fetch is over.
     FetchAgain,
+    /// Look whether there was a leader since the last look.
+    LookForLeader,
     /// Look whether this node is to ask for a change of the voters.
     LookAtVoters,
     /// The node stops: lead no more. Answers when the other voters know.
@@ -209,6 +217,7 @@ runtime::messages!(RaftMsg {
     TryAgain,
     FetchTimedOut,
     FetchAgain,
+    LookForLeader,
     LookAtVoters,
     StandDown
 });
@@ -255,6 +264,7 @@ pub struct Raft {
     /// The last fetch led to nothing.
     seeks_leader: bool,
     asked_last: usize,
+    search: Search,
     snapshot_fetch: Option<SnapshotFetch>,
     standing_down: Vec<Reply<()>>,
 }
@@ -319,12 +329,14 @@ impl Actor for Raft {
             next_fetch: 0,
             seeks_leader: false,
             asked_last: 0,
+            search: Search::default(),
             snapshot_fetch: None,
             standing_down: Vec::new(),
             args,
             dir,
         };
         cx.every(clean::INTERVAL, || RaftMsg::Clean);
+        cx.every(search::INTERVAL, || RaftMsg::LookForLeader);
         if raft.args.may_vote {
             let every = raft.args.fetch_timeout.max(Duration::from_millis(1));
             cx.every(every, || RaftMsg::LookAtVoters);
@@ -420,6 +432,7 @@ impl Raft {
                     self.fetching = Fetching::Nothing;
                 }
             }
+            RaftMsg::LookForLeader => self.look_for_leader(),
             RaftMsg::LookAtVoters => self.look_at_voters(cx)?,
             RaftMsg::StandDown { reply } => {
                 self.step(cx, Event::Resign).await?;

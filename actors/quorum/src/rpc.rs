@@ -2,11 +2,11 @@
 
 use wire::{
     AddRaftVoterRequest, AddRaftVoterResponse, ApiVersionsRequest, ApiVersionsResponse,
-    BeginQuorumEpochRequest, BeginQuorumEpochResponse, DescribeQuorumRequest,
-    DescribeQuorumResponse, EndQuorumEpochRequest, EndQuorumEpochResponse, FetchRequest,
-    FetchResponse, FetchSnapshotRequest, FetchSnapshotResponse, RemoveRaftVoterRequest,
-    RemoveRaftVoterResponse, UpdateRaftVoterRequest, UpdateRaftVoterResponse, VoteRequest,
-    VoteResponse,
+    BeginQuorumEpochRequest, BeginQuorumEpochResponse, DescribeClusterRequest,
+    DescribeClusterResponse, DescribeQuorumRequest, DescribeQuorumResponse, EndQuorumEpochRequest,
+    EndQuorumEpochResponse, FetchRequest, FetchResponse, FetchSnapshotRequest,
+    FetchSnapshotResponse, RemoveRaftVoterRequest, RemoveRaftVoterResponse, UpdateRaftVoterRequest,
+    UpdateRaftVoterResponse, VoteRequest, VoteResponse,
 };
 
 macro_rules! rpcs {
@@ -76,6 +76,7 @@ rpcs! {
     RemoveVoter: RemoveRaftVoterRequest => RemoveRaftVoterResponse,
     UpdateVoter: UpdateRaftVoterRequest => UpdateRaftVoterResponse,
     Versions: ApiVersionsRequest => ApiVersionsResponse,
+    Cluster: DescribeClusterRequest => DescribeClusterResponse,
 }
 
 /// The answer is to another request.

@@ -63,6 +63,7 @@ struct Scene {
     house: Root<House>,
     lifecycle: Address<LifecycleMsg>,
     state: Watch<LifecycleState>,
+    refusal: Watch<String>,
     asked: UnboundedReceiver<ControllerMsg>,
     images: Publisher<MetadataImage>,
     followed: Watch<MetadataImage>,
@@ -84,6 +85,7 @@ impl Scene {
         let world = World::real(Handles::current(), disk.clone());
         let (sender, asked) = unbounded_channel();
         let ((state, states), lifecycle) = (watch(LifecycleState::default()), Address::vacant());
+        let (refusal, refusals) = watch(String::new());
         let (images, metadata) = watch(known);
         let (followed, follows) = watch(MetadataImage::default());
         disk.create_dir_all(Path::new(DIR)).unwrap();
@@ -101,6 +103,7 @@ impl Scene {
             followed: Arc::new(followed),
             applied: watch(0).1,
             state: Arc::new(state),
+            refusal: Arc::new(refusal),
             stopping: Arc::new(AtomicBool::new(stopping)),
             broker_epoch: Arc::new(AtomicI64::new(-1)),
             heartbeat_interval,
@@ -108,7 +111,15 @@ impl Scene {
         };
         let args = (sender, args, lifecycle.clone());
         let house = spawn_root::<House>(&world, "house", args).unwrap();
-        Scene { house, lifecycle, state: states, asked, images, followed: follows }
+        Scene {
+            house,
+            lifecycle,
+            state: states,
+            refusal: refusals,
+            asked,
+            images,
+            followed: follows,
+        }
     }
 
     async fn asked(&mut self) -> (ControllerRequest, Reply<ControllerAnswer>) {
@@ -289,5 +300,44 @@ async fn an_actor_that_starts_anew_while_the_node_stops_asks_to_be_let_go() {
         (ControllerRequest::BrokerHeartbeat(beat), _) => assert!(beat.want_shut_down),
         (other, _) => panic!("no heartbeat: {other:?}"),
     }
+    scene.end().await;
+}
+
+/// An operator may take what stands in the way out of it; until then it is said.
+#[tokio::test]
+async fn a_refused_registration_is_tried_again_and_its_reason_known() {
+    let mut scene = Scene::new(image(5, OTHER, Vec::new()), SOON, LIMIT);
+    let mut level = FeatureLevelRecord { name: "group.version".to_owned(), ..Default::default() };
+    level.feature_level = 99;
+    let mut known = image(5, OTHER, Vec::new());
+    known.replay(&MetadataRecord::FeatureLevel(level), 6, 1).unwrap();
+    scene.images.publish(known);
+    // More often than a supervisor would bear.
+    let errors = [ErrorCode::UnsupportedVersion; 8].into_iter();
+    for error in errors.chain([ErrorCode::InconsistentClusterId]) {
+        let (ControllerRequest::RegisterBroker { .. }, reply) = scene.asked().await else {
+            panic!("no registration")
+        };
+        let error_code = error.code();
+        let response = BrokerRegistrationResponse { error_code, ..Default::default() };
+        let reply_with = ControllerReply::RegisterBroker(response);
+        reply.send(Ok(Committed { reply: reply_with, offset: -1 }));
+        let named = |why: &String| why.starts_with(error.name());
+        let why = tokio::time::timeout(LIMIT, scene.refusal.until(named)).await.unwrap();
+        let what = match error {
+            ErrorCode::UnsupportedVersion => "group.version is at level 99",
+            _ => "cluster",
+        };
+        assert!(why.contains(what), "{why}");
+    }
+    let (ControllerRequest::RegisterBroker { .. }, reply) = scene.asked().await else {
+        panic!("no registration")
+    };
+    reply.send(Err(Unavailable::Unwritable));
+    let named = |why: &String| why.contains("cannot hold");
+    tokio::time::timeout(LIMIT, scene.refusal.until(named)).await.unwrap();
+    scene.register(7).await;
+    assert_eq!(scene.heartbeat().await.0, 7);
+    assert_eq!(*scene.refusal.get(), "");
     scene.end().await;
 }

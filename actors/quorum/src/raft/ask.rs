@@ -32,6 +32,7 @@ pub enum Question {
     Versions { of: ReplicaKey },
     Update { epoch: i32 },
     Join,
+    Cluster,
 }
 
 /// The way to another node, as long as it is where it was.
@@ -214,7 +215,9 @@ impl Raft {
         question: Question,
         answer: PeerAnswer,
     ) -> Outcome {
+        self.note_answer(cx, from, &answer)?;
         match question {
+            Question::Cluster => Ok(()),
             Question::Fetch { number } => self.fetch_answered(cx, from, number, answer).await,
             Question::Versions { of } => self.versions_answered(cx, of, answer).await,
             Question::Update { epoch } => self.update_answered(cx, epoch, answer).await,
@@ -279,7 +282,7 @@ impl Raft {
             _ => None,
         };
         let Some(Heard { error, leader_id, epoch }) = heard else {
-            tracing::warn!(from = from.id, ?question, "refused by a node of the quorum");
+            tracing::debug!(from = from.id, ?question, "refused by a node of the quorum");
             return Ok(());
         };
         let event = match (question, error) {

@@ -4,13 +4,14 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 use log::Log;
-use machines::consensus::{ControlRecord, Effect, Event, OffsetAndEpoch, VotersAt};
+use machines::consensus::{ControlRecord, Effect, Event, OffsetAndEpoch, VoteAnswer, VotersAt};
 use machines::metadata::MetadataVersion;
 use runtime::{Cx, Failure, Outcome};
 use wire::MetadataRecord;
 use wire::batch::RecordBatch;
 
 use super::follow::Fetching;
+use super::serve::MAX_EPOCH;
 use super::{Raft, RaftError, RaftMsg, RaftStatus};
 use crate::files::{control_batch, unmark_newcomer, write_quorum_state};
 use crate::snapshot;
@@ -20,6 +21,13 @@ const MAX_FAILED_SYNCS: u32 = 3;
 
 impl Raft {
     pub(super) async fn step(&mut self, cx: &mut Cx<Self>, event: Event) -> Outcome {
+        // Taken over from an answer, it would be the last: requests of such epochs are refused.
+        if let Event::Heard { epoch, .. }
+        | Event::VoteAnswered { answer: VoteAnswer { epoch, .. }, .. } = event
+            && epoch > MAX_EPOCH
+        {
+            return Ok(());
+        }
         let mut events = VecDeque::from([event]);
         let was_newcomer = self.consensus.is_newcomer();
         while let Some(event) = events.pop_front() {
@@ -94,6 +102,7 @@ impl Raft {
             epoch: self.consensus.epoch(),
             high_watermark: self.committed,
             kraft_version: self.consensus.kraft_version(),
+            unfound: self.search.said.clone(),
         });
     }
 

@@ -163,7 +163,9 @@ impl Raft {
         // Raft goes on with the next one, unless another leader was found meanwhile and is asked already.
         self.fetching = Fetching::Nothing;
         self.seeks_leader = !taken;
-        if !taken {
+        if taken {
+            self.leader_found();
+        } else {
             tracing::debug!(from, "a fetch of the metadata log got nothing; it is tried again");
             self.fetching = Fetching::Pausing;
             cx.send_after(self.pause(), RaftMsg::FetchAgain);
@@ -182,7 +184,7 @@ impl Raft {
         });
         let Some(partition) = partition.filter(|_| response.error_code == 0) else {
             let error = ErrorCode::from_code(response.error_code);
-            tracing::warn!(error = error.name(), "a fetch of the metadata log is refused");
+            tracing::debug!(error = error.name(), "a fetch of the metadata log is refused");
             return Ok(false);
         };
         let leader = &partition.current_leader;

@@ -323,6 +323,10 @@ async fn an_epoch_after_which_there_could_be_no_other_is_refused() {
     let partition = &response.topics[0].partitions[0];
     let code = ErrorCode::InvalidRequest.code();
     assert_eq!((partition.error_code, partition.leader_epoch), (code, 5));
+    // Nor is it taken over from an answer.
+    node.fetches.answer_fetch(i32::MAX, PartitionData::default()).await;
+    let QuorumRequest::Fetch(request) = node.fetches.asked().await else { panic!("no fetch") };
+    assert_eq!(request.topics[0].partitions[0].current_leader_epoch, 5);
     node.raft.stop().await;
 }
 

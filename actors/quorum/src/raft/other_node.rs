@@ -7,9 +7,9 @@ use wire::api_versions_response::ApiVersion;
 use wire::fetch_response::{FetchableTopicResponse, PartitionData};
 use wire::fetch_snapshot_response::{PartitionSnapshot, TopicSnapshot};
 use wire::{
-    ApiKey, ApiVersionsResponse, FetchRequest, FetchResponse, FetchSnapshotRequest,
-    FetchSnapshotResponse, Message, Part, Reader, Records, Response, VoteRequest, VoteResponse,
-    decode_request_header, encode_response, vote_response,
+    ApiKey, ApiVersionsResponse, DescribeClusterRequest, FetchRequest, FetchResponse,
+    FetchSnapshotRequest, FetchSnapshotResponse, Message, Part, Reader, Records, Response,
+    VoteRequest, VoteResponse, decode_request_header, encode_response, vote_response,
 };
 
 use super::serve::TOPIC;
@@ -60,6 +60,9 @@ impl Line {
                     FetchSnapshotRequest::decode(&mut reader, version).unwrap().into()
                 }
                 ApiKey::Vote => VoteRequest::decode(&mut reader, version).unwrap().into(),
+                ApiKey::DescribeCluster => {
+                    DescribeClusterRequest::decode(&mut reader, version).unwrap().into()
+                }
                 other => panic!("{other:?} was not expected"),
             };
         }
@@ -135,6 +138,7 @@ fn versions() -> ApiVersionsResponse {
         ApiKey::Vote,
         ApiKey::BeginQuorumEpoch,
         ApiKey::EndQuorumEpoch,
+        ApiKey::DescribeCluster,
     ];
     ApiVersionsResponse { api_keys: keys.map(spoken).into(), ..Default::default() }
 }

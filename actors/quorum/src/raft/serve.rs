@@ -20,7 +20,7 @@ pub(super) const PARTITION: i32 = 0;
 const ENDPOINTS_SINCE: i16 = 1;
 
 /// No quorum elects so often; taken over from a request, a greater one would leave no room for the elections to come.
-const MAX_EPOCH: i32 = i32::MAX / 2;
+pub(super) const MAX_EPOCH: i32 = i32::MAX / 2;
 
 /// A request that came over the network.
 pub struct Asked {
@@ -94,7 +94,7 @@ impl Raft {
             QuorumRequest::RemoveVoter(request) => self.serve_remove(cx, asker, request).await,
             QuorumRequest::UpdateVoter(request) => self.serve_update(cx, asker, request).await,
             // Raft asks it of others; here the network answers.
-            QuorumRequest::Versions(_) => Ok(()),
+            QuorumRequest::Versions(_) | QuorumRequest::Cluster(_) => Ok(()),
         }
     }
 

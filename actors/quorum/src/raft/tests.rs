@@ -91,6 +91,7 @@ pub(super) fn args(disk: &Arc<dyn Disk>, fixed_voters: VoterSet) -> RaftArgs {
         may_vote: true,
         auto_join: false,
         cluster_id: "cluster".to_owned(),
+        derived_id: true,
         listener: "CONTROLLER".to_owned(),
         bootstrap: Vec::new(),
         peer: runtime::ChildSpec::permanent(),

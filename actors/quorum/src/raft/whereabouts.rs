@@ -4,6 +4,7 @@ use machines::consensus::VoterEndpoint;
 use model::node_config::HostPort;
 
 use super::Raft;
+use super::serve::MAX_EPOCH;
 
 /// Where the leader of an epoch is, which may have moved since the log was written.
 pub(super) struct LeaderPlace {
@@ -93,7 +94,7 @@ impl Raft {
         let known =
             self.leader_place.as_ref().filter(|known| (known.id, known.epoch) == (id, epoch));
         let is_hearsay = known.is_some_and(|known| known.by_itself && !place.by_itself);
-        if epoch < self.consensus.epoch() || is_hearsay {
+        if !(self.consensus.epoch()..=MAX_EPOCH).contains(&epoch) || is_hearsay {
             return;
         }
         if let Some(found) = named(&place.endpoints, &self.args.listener).cloned() {
