@@ -337,6 +337,8 @@ async fn a_fetch_whose_time_is_over_is_no_sign_of_life() {
     let mut node = Following::in_epoch(&disk, 5).await;
     assert_eq!(node.fetches.fetch().await, (60, 1));
     node.lead(5).await;
+    // What it leads with is on its disk, of which a fetch that waits would be told.
+    while node.fetch_within(100, 6, 61, 6).await.high_watermark < 61 {}
     let waited = node.fetch_within(100, 6, 61, 6).await;
     let now_ms = World::real(Handles::current(), disk.clone()).now().wall_ms;
     assert_eq!((waited.error_code, waited.high_watermark), (0, 61));
