@@ -44,7 +44,7 @@ The same file on each machine; `--node ID` says which node to run, without it al
 
 ```toml
 [cluster]
-name = \"orders\"                   # the cluster id follows from the name and the voters, or give it: id = \"...\"
+name = \"orders\"                   # the cluster id follows from the name, or give it: id = \"...\"
 
 [settings]                        # any setting by its own name, for all nodes; quotes around the name are free
 default.replication.factor = 3
@@ -65,6 +65,9 @@ id = 2
 roles = [\"broker\"]
 listen = \"127.0.0.1:9093\"
 ```
+
+Without a name the cluster's id follows from the controllers' addresses: a node that is added after one of them has moved is then
+refused by the others, unless `id` is given. Directories that are formatted keep the id that they have.
 
 The settings that these keys say (`node.id`, `process.roles`, `listeners`, `advertised.listeners`, `controller.*` addresses, `log.dirs`,
 `broker.rack`) are not given beside them. All clients' and brokers' connections use the listener PLAINTEXT, the controllers' CONTROLLER.
