@@ -89,6 +89,19 @@ def reassigned(bootstrap, topic):
     wait_for("three replicas of each", lambda: verify().count("is completed") == len(wanted))
 
 
+def verified(bootstrap, topic):
+    """`kafka-replica-verification` reads all replicas side by side from their beginning, until it is ended."""
+    asked = tools.command("replica-verification", "--broker-list", bootstrap, "--topics-include", topic, "--time", -2,
+                          "--report-interval-ms", 500)
+    with Beside("replica-verification", *asked) as verification:
+        def said():
+            return verification.out.read_text() + verification.said()
+
+        wait_for("the replicas to be compared",
+                 lambda: re.search("max lag is 0 for partition .* among 3 partitions", said()), [verification])
+        refuse(said(), "doesn't match|unmatched checksum|Exception")
+
+
 def elected(made, topic):
     first, second = made.nodes[0], made.nodes[1]
     first.process.process.kill()
@@ -134,6 +147,7 @@ def operators():
         tool("topics", bootstrap, "--create", "--topic", topic, "--replica-assignment", "1:2,2:3,3:1")
         tool("console-producer", bootstrap, "--topic", topic, stdin="".join(f"{n}\n" for n in range(300)))
         reassigned(bootstrap, topic)
+        verified(bootstrap, topic)
         elected(made, topic)
         features(bootstrap, f"127.0.0.1:{made.nodes[1].controller}")
         forgotten(made)

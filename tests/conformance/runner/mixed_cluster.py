@@ -82,19 +82,21 @@ class Cluster:
         self.voters = [node for node in self.nodes.values() if "controller" in node.roles]
         self.brokers = [node for node in self.nodes.values() if "broker" in node.roles]
         addresses = {node: f"127.0.0.1:{node.controller}" for node in self.voters}
-        quorum, first = {"controller.quorum.voters": ",".join(f"{node.id}@{at}" for node, at in addresses.items())}, []
+        quorum, self.first = {"controller.quorum.voters": ",".join(f"{node.id}@{at}" for node, at in addresses.items())}, []
         if dynamic:
             quorum = {"controller.quorum.bootstrap.servers": ",".join(addresses.values())}
-            first = ["--initial-controllers", ",".join(f"{node.id}@{at}:{node.directory}" for node, at in addresses.items())]
+            self.first = ["--initial-controllers", ",".join(f"{node.id}@{at}:{node.directory}" for node, at in addresses.items())]
         settings = {
             **quorum,
             "default.replication.factor": 3, "offsets.topic.replication.factor": 3, "offsets.topic.num.partitions": 6,
             "min.insync.replicas": 2, "group.initial.rebalance.delay.ms": 0, "replica.lag.time.max.ms": 10_000,
+            # Kafka's nodes take as long to start where the machine is busy.
+            "initial.broker.registration.timeout.ms": 180_000,
             "metadata.log.max.record.bytes.between.snapshots": 4096, **brokers.NO_RETENTION, **brokers.dotted(own),
         }
         for node in self.nodes.values():
             node.write(settings)
-            node.format(*first)
+            node.format(*self.first)
 
     def of(self, kind):
         """The first broker of this kind."""

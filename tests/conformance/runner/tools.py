@@ -23,8 +23,10 @@ MAINS = {
     "groups": PACKAGE + "GroupsCommand",
     "log-dirs": PACKAGE + "LogDirsCommand",
     "metadata-quorum": PACKAGE + "MetadataQuorumCommand",
+    "metadata-shell": "org.apache.kafka.shell.MetadataShell",
     "producer-perf-test": PACKAGE + "ProducerPerformance",
     "consumer-perf-test": PACKAGE + "ConsumerPerformance",
+    "replica-verification": PACKAGE + "ReplicaVerificationTool",
     "topics": PACKAGE + "TopicCommand",
     "verifiable-producer": PACKAGE + "VerifiableProducer",
 }

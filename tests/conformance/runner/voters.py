@@ -1,8 +1,10 @@
-"""A quorum whose voters come and go, changed and described by Kafka's own tool."""
+"""A quorum that keeps its voters in its log, formatted, changed and described by Kafka's own tools."""
 import contextlib
 import re
+import shutil
 
-from . import brokers, tools
+from . import brokers, mixed_quorum, tools
+from .mixed_cluster import BOTH, Cluster
 from .shell import CACHE, ROOT, Beside, Failed, run, wait_for
 
 CLUSTER = "MkU3OEVBNTcwNTJENDM2Qg"
@@ -10,9 +12,9 @@ OTTLA = ROOT / "target" / brokers.PROFILE / "ottla"
 
 
 class Node:
-    """One of a quorum whose first voter is node 1, or whose voters are `fixed`."""
+    """One of a quorum whose first voter is node 1, or whose voters are `fixed`. `format`: options; settings with `_` for their dots."""
 
-    def __init__(self, number, controllers, fixed=False):
+    def __init__(self, number, controllers, fixed=False, format=(), **own):
         self.number, self.port = number, brokers.free_port()
         self.home = brokers.fresh(f"voters-{number}")
         self.properties = CACHE / f"voters-{number}.properties"
@@ -24,9 +26,10 @@ class Node:
             "node.id": number, "process.roles": "broker,controller", "controller.listener.names": "CONTROLLER",
             "listeners": f"PLAINTEXT://127.0.0.1:{self.port},CONTROLLER://{addresses[number]}",
             f"controller.quorum.{quorum[0]}": quorum[1], "log.dirs": self.home,
+            **brokers.dotted(own),
         }
         self.properties.write_text("".join(f"{key}={value}\n" for key, value in settings.items()))
-        run(OTTLA, "format", "--cluster-id", CLUSTER, *first, "--properties", self.properties)
+        run(OTTLA, "format", "--cluster-id", CLUSTER, *first, *format, "--properties", self.properties)
         self.directory = re.search(r"directory\.id=(\S+)", (self.home / "meta.properties").read_text())[1]
 
     def start(self):
@@ -109,3 +112,33 @@ def changed(fixed=False):
         wait_for("the second to lead alone", lambda: is_so(
             "LeaderId: +2", r'CurrentVoters: +\[{"id": 2, "directoryId": "DIRECTORY-2", "endpoints": \["CONTROLLER://[^"]*"\]}\]',
             r'CurrentObservers: +\[{"id": 1, "directoryId": "DIRECTORY-1"}\]'), nodes)
+
+
+def given():
+    """Voters that are named when directories are formatted: written down as by Kafka's tool, and what each node then says."""
+    made = Cluster({number: ("ottla", BOTH) for number in (1, 2, 3)}, dynamic=True)
+    node = made.nodes[1]
+    ours, aside = formatted(node), brokers.fresh("voters-aside")
+    shutil.move(node.home, aside)
+    node.kind = "kafka"
+    node.format(*made.first)
+    theirs = formatted(node)
+    assert ours == theirs, f"formatted by Ottla:\n{ours}\nand by Kafka:\n{theirs}"
+    shutil.rmtree(node.home)
+    shutil.move(aside, node.home)
+    node.kind = "ottla"
+    with made:
+        mixed_quorum.described(made)
+        said = mixed_quorum.tool(node, "describe", "--status")
+        tools.expect(said, *(rf'CurrentVoters:.*"id": {voter.id}, "directoryId": "{voter.directory}", '
+                             rf'"endpoints": \["CONTROLLER://[^"]*:{voter.controller}"' for voter in made.voters))
+        tools.expect(tools.tool("features", node.bootstrap, "describe"), r"Feature: kraft.version\s.*FinalizedVersionLevel: 1\s")
+
+
+def formatted(node):
+    """What the metadata directory holds, but for the times."""
+    (file,) = node.metadata.iterdir()
+    said = run(*tools.command("dump-log", "--cluster-metadata-decoder", "--files", file), limit=120)
+    tools.expect(said, f'KRaftVoters .*"voterId":{node.id},"voterDirectoryId":"{node.directory}"')
+    meta = set((node.dirs[0] / "meta.properties").read_text().splitlines())
+    return re.sub(r'(CreateTime: |crc: |LogTimestamp":)\d+', r"\1", said), {line for line in meta if not line.startswith("#")}
