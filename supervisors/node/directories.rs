@@ -8,7 +8,7 @@ use disk::{Disk, DiskError, DiskLock};
 use log::{CheckpointError, MetaProperties, MetaPropertiesError};
 use machines::consensus::{ReplicaKey, Voter, VoterEndpoint, VoterSet};
 use machines::metadata::{Feature, LevelRange};
-use machines::metadata::{FeatureError, KRAFT_VERSION, initial_feature_levels};
+use machines::metadata::{FeatureError, KRAFT_VERSION, MetadataVersion, initial_feature_levels};
 use model::Uuid;
 use model::node_config::{ClusterId, NodeConfig};
 use partitions::{Checkpoints, LogDirState, LogDirs, read_log_dir};
@@ -212,7 +212,8 @@ pub(crate) fn format_for(
         (FirstVoters::Standalone, false, true) => return Err(DirectoriesError::NoController),
         _ => {}
     }
-    let levels = initial_feature_levels(features, config.voters.is_empty())?;
+    let newest = MetadataVersion::newest(config.unstable_feature_versions);
+    let levels = initial_feature_levels(features, config.voters.is_empty(), newest)?;
     let mut random = world.random("directory ids");
     let mut spec = FormatSpec {
         cluster_id,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use machines::consensus::SnapshotPolicy;
 use machines::controller::ControllerConfig;
-use machines::metadata::{Endpoint, MetadataImage};
+use machines::metadata::{Endpoint, MetadataImage, MetadataVersion};
 use model::node_config::{self, ClusterId, HostPort, NodeConfig};
 use quorum::{
     AlterIsr, AlterIsrArgs, AssignmentsArgs, ControllerActor, ControllerArgs, DirectoryAssignments,
@@ -143,6 +143,7 @@ fn registrar_args(world: &World, shared: &Shared) -> RegistrarArgs {
     RegistrarArgs {
         node: shared.node(),
         listeners: told(shared, &shared.config.advertised_controller),
+        metadata_version: MetadataVersion::newest(shared.config.unstable_feature_versions),
         controller: shared.controller_handle(world),
         metadata: shared.images.subscribe(),
         request_timeout: Duration::from_millis(u64::try_from(timeout_ms).unwrap_or(0)),
@@ -159,6 +160,7 @@ fn lifecycle_args(world: &World, shared: &Shared) -> LifecycleArgs {
         rack: config.rack.clone(),
         listeners: told(shared, &shared.config.advertised),
         log_dirs: shared.log_dirs.clone(),
+        metadata_version: MetadataVersion::newest(config.unstable_feature_versions),
         previous_broker_epoch: shared.directories.previous_broker_epoch,
         controller: shared.controller_handle(world),
         metadata: shared.images.subscribe(),

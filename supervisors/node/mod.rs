@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use machines::metadata::MetadataVersion;
 use model::node_config::{Endpoint, HostPort, NodeConfig};
 use network::{Bound, ListenerSpec};
 use quorum::{LifecycleMsg, LifecycleState};
@@ -357,6 +358,11 @@ async fn bind(world: &World, config: &NodeConfig) -> Result<Vec<Bound>, StartErr
             port: listener.address.port,
             options,
             unstable_versions: network.unstable_api_versions,
+            // Controllers of Kafka's tell their features by the setting for APIs, brokers by the one for features.
+            metadata_version: MetadataVersion::newest(match kind {
+                ListenerKind::Controller => network.unstable_api_versions,
+                ListenerKind::Broker => config.unstable_feature_versions,
+            }),
             protected: listener.name == config.inter_broker_listener_name && brokers > 1,
         };
         let address = listener.address.to_string();

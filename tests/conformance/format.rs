@@ -87,6 +87,16 @@ pub fn uvarint(body: &mut Body) -> usize {
 
 /// The finalized features that ApiVersions tells of, by name.
 fn finalized(connection: &mut Connection) -> BTreeMap<String, i16> {
+    features(connection, 2).into_iter().map(|(name, (max, _))| (name, max)).collect()
+}
+
+/// Lowest and highest level.
+fn supported(connection: &mut Connection) -> BTreeMap<String, (i16, i16)> {
+    features(connection, 0)
+}
+
+/// Those of a tagged field of the answer to ApiVersions.
+fn features(connection: &mut Connection, field: usize) -> BTreeMap<String, (i16, i16)> {
     // The header's tagged fields, two compact strings, and the body's tagged fields: all empty but the strings.
     let request = Bytes::new().raw(&[0, 5]).raw(b"test").raw(&[2]).raw(b"1").raw(&[0]).done();
     let mut body = connection.ask(API_VERSIONS, 3, &request).body();
@@ -98,7 +108,7 @@ fn finalized(connection: &mut Connection) -> BTreeMap<String, i16> {
     let mut features = BTreeMap::new();
     for _ in 0..uvarint(&mut body) {
         let (tag, size) = (uvarint(&mut body), uvarint(&mut body));
-        if tag != 2 {
+        if tag != field {
             for _ in 0..size {
                 body.take::<1>();
             }
@@ -107,11 +117,34 @@ fn finalized(connection: &mut Connection) -> BTreeMap<String, i16> {
         for _ in 1..uvarint(&mut body) {
             let length = uvarint(&mut body) - 1;
             let name = (0..length).map(|_| char::from(body.take::<1>()[0])).collect();
-            features.insert(name, body.i16());
-            body.take::<3>();
+            features.insert(name, (body.i16(), body.i16()));
+            body.take::<1>();
         }
     }
     features
+}
+
+#[test]
+fn levels_that_are_not_released_are_for_who_asks_for_them() {
+    let quorum = "controller.quorum.bootstrap.servers=127.0.0.1:PORT";
+    let stable = Place::new(quorum);
+    refused(
+        stable.format(&["--standalone", "--feature", "metadata.version=34"]),
+        &["4.5-IV0 is not yet stable", "unstable.feature.versions.enable=true"],
+    );
+    if std::env::var_os("OTTLA_BOOTSTRAP").is_some() {
+        return;
+    }
+    let place = Place::new(&format!("{quorum}\nunstable.feature.versions.enable=true"));
+    place.format(&["--standalone"]).expect("formatted");
+    let node = place.start();
+    let mut connection = node.connect();
+    assert_eq!(finalized(&mut connection).get("metadata.version"), Some(&34));
+    assert_eq!(supported(&mut connection).get("metadata.version"), Some(&(7, 34)));
+    // As Kafka's controllers, which tell theirs by unstable.api.versions.enable.
+    let address = SocketAddr::new(node.address.ip(), node.address.port() + 1);
+    let told = supported(&mut Connection::open(address));
+    assert_eq!(told.get("metadata.version"), Some(&(7, 33)));
 }
 
 #[test]
@@ -124,7 +157,7 @@ fn what_is_formatted_is_started_on_and_not_formatted_again() {
     );
     refused(
         place.format(&["--standalone", "--feature", "metadata.version=6"]),
-        &["MetadataVersion", "level 6", "7 to 33"],
+        &["MetadataVersion", "level 6", "7 to 34"],
     );
     assert!(!data.join("meta.properties").exists(), "refused before anything is written");
     let said = place.format(&["--standalone", "--feature", "metadata.version=30"]);

@@ -274,7 +274,6 @@ fn settings_that_are_not_honoured_are_named() {
         "queued.max.requests=100",
         "controller.socket.timeout.ms=10000",
         "controller.quorum.append.linger.ms=5",
-        "unstable.feature.versions.enable=true",
     ] {
         let more = ["--set", setting];
         let data = home.path().join("data");

@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use machines::metadata::MetadataVersion;
 use quorum::LifecycleState;
 use runtime::{
     Actor, Bulkhead, ChildChange, ChildEvent, ChildSpec, Counter, Cx, Failure, ListenOptions,
@@ -32,6 +33,8 @@ pub struct ListenerSpec {
     pub port: u16,
     pub options: ListenOptions,
     pub unstable_versions: bool,
+    /// The newest that is told to be supported.
+    pub metadata_version: MetadataVersion,
     /// Where `max.connections` is reached, another listener's connection closes for one of this.
     pub protected: bool,
 }
@@ -151,6 +154,7 @@ impl Actor for ListenerActor {
             name: spec.name.clone(),
             kind: spec.kind,
             unstable_versions: spec.unstable_versions,
+            metadata_version: spec.metadata_version,
             cold_reads: cx.counter("cold_reads"),
         });
         let broker = args.broker.clone();

@@ -14,7 +14,7 @@ use std::time::Duration;
 use machines::controller::{ControllerReply, ControllerRequest};
 use machines::metadata::{
     BrokerRegistration, Endpoint, KRAFT_VERSION, LevelRange, METADATA_VERSION, MetadataImage,
-    Provenance, supported_features,
+    MetadataVersion, Provenance, supported_features,
 };
 use model::{ErrorCode, NodeId, Uuid};
 use partitions::{LogDirState, LogDirs};
@@ -42,6 +42,8 @@ pub struct LifecycleArgs {
     /// What clients and brokers are told to connect to.
     pub listeners: Vec<Endpoint>,
     pub log_dirs: LogDirs,
+    /// The newest that it may use.
+    pub metadata_version: MetadataVersion,
     /// From the marker of a clean stop; -1 where the last stop was none.
     pub previous_broker_epoch: i64,
     pub controller: ControllerHandle,
@@ -299,12 +301,13 @@ impl Lifecycle {
 
     fn register(&mut self, cx: &mut Cx<Self>) {
         let args = &self.args;
-        let features = supported_features().into_iter().map(|(name, range)| Feature {
-            name,
-            min_supported_version: range.min,
-            max_supported_version: range.max,
-            ..Default::default()
-        });
+        let features =
+            supported_features(args.metadata_version).into_iter().map(|(name, range)| Feature {
+                name,
+                min_supported_version: range.min,
+                max_supported_version: range.max,
+                ..Default::default()
+            });
         let listeners = args.listeners.iter().map(|endpoint| Listener {
             name: endpoint.name.clone(),
             host: endpoint.host.clone(),
@@ -385,7 +388,7 @@ impl Lifecycle {
     /// Features that are in force at a level which this build does not know.
     fn unknown_levels(&self) -> String {
         let image = self.args.metadata.get();
-        let ranges = supported_features();
+        let ranges = supported_features(self.args.metadata_version);
         let read = (image.provenance != Provenance::EMPTY).then_some(METADATA_VERSION);
         let levels = image.features.keys().map(String::as_str).chain(read);
         let unknown = levels.filter_map(|name| {

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use machines::controller::{ControllerReply, ControllerRequest};
-use machines::metadata::{Endpoint, MetadataImage, supported_features};
+use machines::metadata::{Endpoint, MetadataImage, MetadataVersion, supported_features};
 use model::{ErrorCode, NodeId, Uuid};
 use runtime::{Actor, Backoff, Cx, Failure, Outcome, Watch};
 use wire::ControllerRegistrationRequest;
@@ -22,6 +22,8 @@ pub struct RegistrarArgs {
     pub node: NodeId,
     /// Where others reach this controller.
     pub listeners: Vec<Endpoint>,
+    /// The newest that it may use.
+    pub metadata_version: MetadataVersion,
     pub controller: ControllerHandle,
     pub metadata: Watch<MetadataImage>,
     pub request_timeout: Duration,
@@ -101,12 +103,15 @@ impl Registrar {
         if self.asking || !supported || self.is_known() {
             return;
         }
-        let features = supported_features().into_iter().map(|(name, range)| Feature {
-            name,
-            min_supported_version: range.min,
-            max_supported_version: range.max,
-            ..Default::default()
-        });
+        let features =
+            supported_features(self.args.metadata_version).into_iter().map(|(name, range)| {
+                Feature {
+                    name,
+                    min_supported_version: range.min,
+                    max_supported_version: range.max,
+                    ..Default::default()
+                }
+            });
         let listeners = self.args.listeners.iter().map(|endpoint| Listener {
             name: endpoint.name.clone(),
             host: endpoint.host.clone(),

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use machines::metadata::{
-    KRAFT_VERSION, LevelRange, METADATA_VERSION, MetadataImage, supported_features,
+    KRAFT_VERSION, LevelRange, METADATA_VERSION, MetadataImage, MetadataVersion, supported_features,
 };
 use model::ErrorCode;
 use wire::api_versions_response::{ApiVersion, FinalizedFeatureKey, SupportedFeatureKey};
@@ -44,7 +44,7 @@ impl Api for ApiVersions {
         let image = broker.metadata.get();
         ApiVersionsResponse {
             api_keys,
-            supported_features: supported(cx.version),
+            supported_features: supported(cx.version, listener.metadata_version),
             finalized_features_epoch: image.provenance.offset,
             finalized_features: finalized(&image, broker.quorum.status().kraft_version),
             ..Default::default()
@@ -99,8 +99,8 @@ fn is_software_word(word: &str) -> bool {
 }
 
 /// Before version 4 clients could not read a feature whose minimum is 0 (KAFKA-17011): there it is left out.
-fn supported(version: i16) -> Vec<SupportedFeatureKey> {
-    supported_features()
+fn supported(version: i16, newest: MetadataVersion) -> Vec<SupportedFeatureKey> {
+    supported_features(newest)
         .into_iter()
         .filter(|(_, LevelRange { min, .. })| version >= 4 || *min > 0)
         .map(|(name, LevelRange { min, max })| SupportedFeatureKey {

@@ -68,6 +68,7 @@ use std::time::Duration;
 use ::quorum::Process;
 use bytes::Bytes;
 use log::FileSlice;
+use machines::metadata::MetadataVersion;
 use room::Built;
 use runtime::{BoxFuture, Counter, Credit, Held, World};
 use wire::{ApiKey, DecodeError, EncodeError, ListenerKind, Part, Reader, VersionRange};
@@ -369,6 +370,7 @@ pub(crate) struct ListenerInfo {
     pub(crate) name: String,
     pub(crate) kind: ListenerKind,
     pub(crate) unstable_versions: bool,
+    pub(crate) metadata_version: MetadataVersion,
     pub(crate) cold_reads: Counter,
 }
 

@@ -1,7 +1,7 @@
 //! What the controller is asked by leaders, other controllers and operators, on the listeners that serve it.
 
 use bytes::Bytes;
-use machines::metadata::supported_features;
+use machines::metadata::{MetadataVersion, supported_features};
 use model::{ErrorCode, Uuid};
 use wire::alter_partition_reassignments_request::{ReassignablePartition, ReassignableTopic};
 use wire::alter_partition_request::{BrokerState, PartitionData, TopicData};
@@ -32,11 +32,13 @@ fn feature(name: &str, feature_level: i16) -> MetadataRecord {
 }
 
 fn broker(broker_id: i32) -> MetadataRecord {
-    let features = supported_features().into_iter().map(|(name, range)| BrokerFeature {
-        name,
-        min_supported_version: range.min,
-        max_supported_version: range.max,
-        ..Default::default()
+    let features = supported_features(MetadataVersion::LATEST).into_iter().map(|(name, range)| {
+        BrokerFeature {
+            name,
+            min_supported_version: range.min,
+            max_supported_version: range.max,
+            ..Default::default()
+        }
     });
     MetadataRecord::RegisterBroker(RegisterBrokerRecord {
         broker_id,

@@ -452,6 +452,7 @@ fn listener_spec(kind: ListenerKind) -> ListenerSpec {
         port: 0,
         options: ListenOptions::default(),
         unstable_versions: false,
+        metadata_version: MetadataVersion::LATEST,
         protected: false,
     }
 }

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use disk::{SimDisk, SimDiskOptions};
 use machines::controller::{ControllerConfig, ControllerReply, ControllerRequest};
-use machines::metadata::{MetadataImage, bootstrap_records, initial_feature_levels};
+use machines::metadata::{
+    MetadataImage, MetadataVersion, bootstrap_records, initial_feature_levels,
+};
 use model::settings::Values;
 use runtime::{
     Actor, Address, Answer, ChildSpec, Cx, Failure, Handles, Outcome, Reply, Root, World,
@@ -95,7 +97,8 @@ impl Scene {
         let disk = SimDisk::new(SimDiskOptions::default()).mount();
         let world = World::real(Handles::current(), disk);
         let (sender, mut told) = unbounded_channel();
-        let levels = initial_feature_levels(&BTreeMap::new(), false).unwrap();
+        let levels =
+            initial_feature_levels(&BTreeMap::new(), false, MetadataVersion::LATEST).unwrap();
         let config = ControllerConfig {
             node_id: 1,
             cluster_id: "cluster".to_owned(),

@@ -97,6 +97,7 @@ impl Scene {
             rack: None,
             listeners: Vec::new(),
             log_dirs: LogDirs(vec![Arc::new(read.unwrap().0)]),
+            metadata_version: MetadataVersion::LATEST,
             previous_broker_epoch: -1,
             controller: ControllerHandle::new(Address::vacant()),
             metadata,

@@ -27,7 +27,7 @@ enum UpgradeType {
 pub enum FeatureUpdateError {
     #[error("Invalid update version {level} for feature {feature}. {reason}")]
     Invalid { feature: String, level: i16, reason: Reason },
-    #[error("Invalid metadata.version {0}. Valid versions are from {min} to {max}.", min = MetadataVersion::MINIMUM.0, max = MetadataVersion::LATEST.0)]
+    #[error("Invalid metadata.version {0}. Valid versions are from {min} to {max}.", min = MetadataVersion::MINIMUM.0, max = MetadataVersion::UNSTABLE.0)]
     MetadataVersion(i16),
     #[error("Unsupported metadata.version downgrade from {from} to {to}. {reason}")]
     MetadataDowngrade { from: i16, to: i16, reason: &'static str },
@@ -221,7 +221,9 @@ impl Controller {
     /// By this node, by every broker, and by every controller.
     fn check_supported(&self, name: &str, level: i16) -> Result<(), Reason> {
         let local = self.config.node_id;
-        check_range(format!("Local controller {local}"), supported_features().get(name), level)?;
+        let unstable = self.config.settings.boolean("unstable.feature.versions.enable");
+        let supported = supported_features(MetadataVersion::newest(unstable));
+        check_range(format!("Local controller {local}"), supported.get(name), level)?;
         for broker in self.image().brokers.values() {
             check_range(
                 format!("Broker {}", broker.id),

@@ -16,10 +16,12 @@ use crate::consensus::{ControlRecord, VoterSet};
 pub const MIN_INSYNC_REPLICAS: &str = "min.insync.replicas";
 
 /// Every feature's level of a new cluster: those asked for, the others as the metadata.version has them by default. kraft.version is 1
-/// exactly where the quorum is dynamic, that is where its voters are in the log and not in the settings.
+/// exactly where the quorum is dynamic, that is where its voters are in the log and not in the settings. `newest`: the metadata.version
+/// that is taken where none is asked for, and the newest that may be.
 pub fn initial_feature_levels(
     asked: &BTreeMap<String, i16>,
     dynamic_quorum: bool,
+    newest: MetadataVersion,
 ) -> Result<BTreeMap<String, i16>, FeatureError> {
     let unknown =
         asked.keys().find(|name| *name != METADATA_VERSION && Feature::by_name(name).is_none());
@@ -29,8 +31,11 @@ pub fn initial_feature_levels(
     let metadata_version = match asked.get(METADATA_VERSION) {
         Some(level) => MetadataVersion::from_level(*level)
             .ok_or(FeatureError::MetadataVersion { level: *level })?,
-        None => MetadataVersion::LATEST,
+        None => newest,
     };
+    if metadata_version > newest {
+        return Err(FeatureError::Unstable(metadata_version));
+    }
     let mut levels = BTreeMap::from([(METADATA_VERSION.to_owned(), metadata_version.0)]);
     for feature in FEATURES {
         let level = match (asked.get(feature.name).copied(), feature.name) {
@@ -151,7 +156,8 @@ mod tests {
     /// As dumped from a directory that Kafka 4.4.0 formatted.
     #[test]
     fn the_bootstrap_snapshot_is_kafkas() {
-        let levels = initial_feature_levels(&BTreeMap::new(), false).unwrap();
+        let levels =
+            initial_feature_levels(&BTreeMap::new(), false, MetadataVersion::LATEST).unwrap();
         let snapshot = bootstrap_snapshot(&levels, None, 7);
         assert_eq!(snapshot.header, [ControlRecord::snapshot_header(7)]);
         let expected = [
@@ -168,7 +174,8 @@ mod tests {
 
     #[test]
     fn a_standalone_directory_names_its_voter() {
-        let levels = initial_feature_levels(&BTreeMap::new(), true).unwrap();
+        let levels =
+            initial_feature_levels(&BTreeMap::new(), true, MetadataVersion::LATEST).unwrap();
         let snapshot = bootstrap_snapshot(&levels, Some(&VoterSet::default()), 7);
         let types: Vec<i16> = snapshot.header.iter().map(|r| r.kind() as i16).collect();
         assert_eq!(types, [3, 5, 6]);
@@ -177,7 +184,9 @@ mod tests {
     #[test]
     fn what_was_asked_for_is_checked() {
         let ask = |name: &str, level: i16| BTreeMap::from([(name.to_owned(), level)]);
-        let with = |name, level, dynamic| initial_feature_levels(&ask(name, level), dynamic);
+        let with = |name, level, dynamic| {
+            initial_feature_levels(&ask(name, level), dynamic, MetadataVersion::LATEST)
+        };
         assert_eq!(with("share.version", 0, false).unwrap()["share.version"], 0);
         assert_eq!(
             with("metadata.version", 22, false).unwrap()["eligible.leader.replicas.version"],
@@ -188,6 +197,12 @@ mod tests {
             with("metadata.version", 6, false),
             Err(FeatureError::MetadataVersion { level: 6 })
         ));
+        assert_eq!(
+            with("metadata.version", 34, false).unwrap_err().to_string(),
+            "metadata.version 4.5-IV0 is not yet stable. It may be used where unstable.feature.versions.enable=true."
+        );
+        let unstable = initial_feature_levels(&BTreeMap::new(), false, MetadataVersion::UNSTABLE);
+        assert_eq!(unstable.unwrap()["metadata.version"], 34);
         assert!(matches!(with("group.version", 7, false), Err(FeatureError::NoSuchLevel { .. })));
         assert!(matches!(with("kraft.version", 1, false), Err(FeatureError::KraftVersion { .. })));
         assert!(matches!(with("kraft.version", 0, true), Err(FeatureError::KraftVersion { .. })));
@@ -195,7 +210,8 @@ mod tests {
 
     #[test]
     fn an_empty_log_starts_with_one_transaction() {
-        let levels = initial_feature_levels(&BTreeMap::new(), false).unwrap();
+        let levels =
+            initial_feature_levels(&BTreeMap::new(), false, MetadataVersion::LATEST).unwrap();
         let records = activation_records(&bootstrap_records(&levels), 2);
         assert_eq!(records.len(), 9);
         assert!(matches!(&records[0], MetadataRecord::BeginTransaction(_)));

@@ -43,22 +43,24 @@ const METADATA_VERSIONS: &[(i16, &str, bool)] = &[
     (31, "4.4-IV0", false),
     (32, "4.4-IV1", true),
     (33, "4.4-IV2", true),
+    (34, "4.5-IV0", false),
 ];
 
 impl MetadataVersion {
     pub const MINIMUM: MetadataVersion = MetadataVersion(7);
     /// What Kafka 4.4.0 formats a new cluster with.
     pub const LATEST: MetadataVersion = MetadataVersion(33);
+    /// Not released with Kafka 4.4.0, which knows it all the same: used where `unstable.feature.versions.enable` is set. It says
+    /// nothing yet that 33 does not.
+    pub const UNSTABLE: MetadataVersion = MetadataVersion(34);
 
     pub fn from_level(level: i16) -> Option<MetadataVersion> {
-        (Self::MINIMUM.0..=Self::LATEST.0).contains(&level).then_some(MetadataVersion(level))
+        (Self::MINIMUM.0..=Self::UNSTABLE.0).contains(&level).then_some(MetadataVersion(level))
     }
 
-    /// `4.3-IV0`, or a release's short name `4.3` for the latest of it.
-    pub fn from_name(name: &str) -> Option<MetadataVersion> {
-        let release = |n: &str| n.split("-IV").next() == Some(name);
-        let found = METADATA_VERSIONS.iter().rev().find(|(_, n, _)| *n == name || release(n));
-        found.map(|(level, _, _)| MetadataVersion(*level))
+    /// The newest that a node may use; `unstable` is its `unstable.feature.versions.enable`. Of the other features each level is released.
+    pub fn newest(unstable: bool) -> MetadataVersion {
+        if unstable { MetadataVersion::UNSTABLE } else { MetadataVersion::LATEST }
     }
 
     pub fn name(self) -> &'static str {
@@ -202,9 +204,13 @@ pub enum FeatureError {
     #[error(
         "No MetadataVersion with feature level {level}. Valid feature levels are from {min} to {max}.",
         min = MetadataVersion::MINIMUM.0,
-        max = MetadataVersion::LATEST.0
+        max = MetadataVersion::UNSTABLE.0
     )]
     MetadataVersion { level: i16 },
+    #[error(
+        "metadata.version {0} is not yet stable. It may be used where unstable.feature.versions.enable=true."
+    )]
+    Unstable(MetadataVersion),
     #[error("kraft.version {level} does not fit: {reason}")]
     KraftVersion { level: i16, reason: &'static str },
 }
@@ -228,13 +234,13 @@ impl LevelRange {
     }
 }
 
-/// What this build of Ottla understands: registered with the controller by brokers and controllers alike.
-pub fn supported_features() -> BTreeMap<String, LevelRange> {
+/// What a node understands that uses metadata.version up to `newest`: registered with the controller by brokers and controllers alike.
+pub fn supported_features(newest: MetadataVersion) -> BTreeMap<String, LevelRange> {
     let mut out: BTreeMap<String, LevelRange> = FEATURES
         .iter()
         .map(|f| (f.name.to_owned(), LevelRange { min: 0, max: f.latest() }))
         .collect();
-    let range = LevelRange { min: MetadataVersion::MINIMUM.0, max: MetadataVersion::LATEST.0 };
+    let range = LevelRange { min: MetadataVersion::MINIMUM.0, max: newest.0 };
     out.insert(METADATA_VERSION.to_owned(), range);
     out
 }
@@ -259,10 +265,9 @@ mod tests {
 
     #[test]
     fn names_and_levels() {
-        assert_eq!(MetadataVersion::from_name("4.3-IV0"), Some(MetadataVersion(30)));
-        assert_eq!(MetadataVersion::from_name("4.4"), Some(MetadataVersion(33)));
-        assert_eq!(MetadataVersion::from_name("9.9"), None);
         assert_eq!(MetadataVersion::from_level(6), None);
+        assert_eq!(MetadataVersion::from_level(34), Some(MetadataVersion::UNSTABLE));
+        assert_eq!(MetadataVersion::from_level(35), None);
         assert_eq!(MetadataVersion(30).name(), "4.3-IV0");
     }
 

@@ -76,7 +76,8 @@ fn a_directory_is_formatted_as_kafka_formats_it() {
         }
     }
     let [ControlRecord::SnapshotHeader(head)] = header.as_slice() else { panic!("{header:?}") };
-    let levels = initial_feature_levels(&Default::default(), false).unwrap();
+    let levels =
+        initial_feature_levels(&Default::default(), false, MetadataVersion::LATEST).unwrap();
     let ours = bootstrap_snapshot(&levels, None, head.last_contained_log_timestamp);
     assert_eq!((ours.header, ours.records, vec![ours.footer]), (header, records, footer));
 }

@@ -60,6 +60,8 @@ pub struct NodeConfig {
     pub bootstrap_servers: Vec<HostPort>,
     pub log_dirs: Vec<PathBuf>,
     pub metadata_log_dir: PathBuf,
+    /// Also levels of features that are not released yet may be used.
+    pub unstable_feature_versions: bool,
     pub network: NetworkConfig,
     pub logs: LogsConfig,
     pub groups: GroupsConfig,
@@ -115,6 +117,7 @@ impl NodeConfig {
                 None => log_dirs[0].clone(),
             },
             log_dirs,
+            unstable_feature_versions: values.boolean("unstable.feature.versions.enable"),
             network: NetworkConfig::new(&values),
             logs: LogsConfig::new(&values),
             groups: GroupsConfig::new(&values),

@@ -32,8 +32,8 @@ use super::{
 };
 use super::{ControllerTimer, Permitted};
 use crate::metadata::{
-    MetadataImage, PartitionRegistration, bootstrap_records, initial_feature_levels,
-    supported_features,
+    MetadataImage, MetadataVersion, PartitionRegistration, bootstrap_records,
+    initial_feature_levels, supported_features,
 };
 
 pub const CLUSTER: &str = "the-cluster";
@@ -51,7 +51,7 @@ pub struct Cluster {
 pub fn config(settings: &[(&str, &str)], features: &[(&str, i16)]) -> ControllerConfig {
     let asked: BTreeMap<String, i16> =
         features.iter().map(|(name, level)| ((*name).to_owned(), *level)).collect();
-    let levels = initial_feature_levels(&asked, false).unwrap();
+    let levels = initial_feature_levels(&asked, false, MetadataVersion::LATEST).unwrap();
     ControllerConfig {
         node_id: 1,
         cluster_id: CLUSTER.to_owned(),
@@ -236,12 +236,13 @@ pub fn directory(broker: i32) -> Uuid {
 }
 
 pub fn registration(id: i32, incarnation: u128) -> BrokerRegistrationRequest {
-    let features = supported_features().into_iter().map(|(name, range)| Feature {
-        name,
-        min_supported_version: range.min,
-        max_supported_version: range.max,
-        ..Default::default()
-    });
+    let features =
+        supported_features(MetadataVersion::LATEST).into_iter().map(|(name, range)| Feature {
+            name,
+            min_supported_version: range.min,
+            max_supported_version: range.max,
+            ..Default::default()
+        });
     let listener = Listener {
         name: "PLAINTEXT".into(),
         host: "localhost".into(),

@@ -52,7 +52,7 @@ pub(super) const NODE: Area = Area {
             "The most partitions one request may ask to have described.";
         Boolean "unstable.api.versions.enable" = "false", Any, Node + honoured + internal:
             "Whether versions of APIs that are not released yet are offered.";
-        Boolean "unstable.feature.versions.enable" = "false", Any, Node + internal:
+        Boolean "unstable.feature.versions.enable" = "false", Any, Node + honoured + internal:
             "Whether versions of features that are not released yet may be used.";
         List "config.providers" = "", Any, Cluster:
             "Names of the sources that ${...} references in the configuration are resolved from.";
