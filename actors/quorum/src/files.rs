@@ -98,11 +98,12 @@ pub(crate) fn is_newcomer(disk: &dyn Disk, dir: &Path) -> Result<bool, DiskError
     disk.exists(&dir.join(NEWCOMER))
 }
 
-/// Needs no sync: where it is there again, it is so without harm.
+/// For good.
 pub(crate) fn unmark_newcomer(disk: &dyn Disk, dir: &Path) -> Result<(), DiskError> {
     match disk.remove_file(&dir.join(NEWCOMER)) {
-        Err(error) if !error.is_not_found() => Err(error),
-        _ => Ok(()),
+        Err(error) if error.is_not_found() => Ok(()),
+        Err(error) => Err(error),
+        Ok(()) => disk.sync_dir(dir),
     }
 }
 

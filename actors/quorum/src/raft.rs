@@ -64,6 +64,9 @@ use serve::Asker;
 use serve_fetch::WaitingFetch;
 use whereabouts::LeaderPlace;
 
+/// A period is at least as long.
+const MILLISECOND: Duration = Duration::from_millis(1);
+
 #[derive(Clone)]
 pub struct RaftArgs {
     /// The log directory that holds the metadata log.
@@ -338,8 +341,7 @@ impl Actor for Raft {
         cx.every(clean::INTERVAL, || RaftMsg::Clean);
         cx.every(search::INTERVAL, || RaftMsg::LookForLeader);
         if raft.args.may_vote {
-            let every = raft.args.fetch_timeout.max(Duration::from_millis(1));
-            cx.every(every, || RaftMsg::LookAtVoters);
+            cx.every(raft.args.fetch_timeout.max(MILLISECOND), || RaftMsg::LookAtVoters);
         }
         raft.step(cx, opened.start).await?;
         raft.fetch_if_due(cx)?;

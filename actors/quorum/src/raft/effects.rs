@@ -29,21 +29,21 @@ impl Raft {
             return Ok(());
         }
         let mut events = VecDeque::from([event]);
-        let was_newcomer = self.consensus.is_newcomer();
         while let Some(event) = events.pop_front() {
             let mut effects = Vec::new();
             let told = matches!(event, Event::VotersChanged { .. });
+            let was_newcomer = self.consensus.is_newcomer();
             self.consensus.step(cx.world().now(), event, &mut effects);
+            if was_newcomer && !self.consensus.is_newcomer() {
+                let (disk, dir) = (self.args.log_dir.disk().clone(), self.dir.clone());
+                cx.blocking("newcomer", move || unmark_newcomer(&*disk, &dir)).await??;
+            }
             for effect in effects {
                 events.extend(self.perform(cx, effect).await?);
             }
             if told {
                 self.publish_status();
             }
-        }
-        if was_newcomer && !self.consensus.is_newcomer() {
-            let (disk, dir) = (self.args.log_dir.disk().clone(), self.dir.clone());
-            cx.blocking("newcomer", move || unmark_newcomer(&*disk, &dir)).await??;
         }
         Ok(())
     }

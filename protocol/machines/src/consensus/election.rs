@@ -85,6 +85,9 @@ impl Consensus {
     }
 
     fn become_candidate(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        if self.may_help(self.log_end) {
+            self.has_voted();
+        }
         self.state =
             QuorumState { epoch: self.state.epoch + 1, leader_id: None, voted: Some(self.local()) };
         self.ask_all(now, false, effects);
@@ -166,7 +169,6 @@ impl Consensus {
         self.state.leader_id = Some(local.id);
         self.state.voted = None;
         (self.gone, self.hurried) = (None, 0);
-        self.config.is_newcomer = false;
         let start_offset = self.log_end.offset;
         let epoch = self.state.epoch;
         let named = self.voters.renamed(&self.config.local).unwrap_or_default();
@@ -242,6 +244,7 @@ impl Consensus {
         let granted = request.epoch == self.state.epoch && self.grants(&request);
         if granted && !request.pre_vote {
             self.state.voted = Some(request.candidate);
+            self.has_voted();
             let deadline = self.election_deadline(now);
             self.role = match &self.role {
                 Role::Prospective { granted, rejected, .. } => Role::Prospective {
@@ -410,6 +413,23 @@ impl Consensus {
         }));
         // quorum-state keeps naming this node: having led the epoch, it must not follow anybody in it.
         self.role = Role::Resigned { deadline, untold, successors };
+    }
+
+    /// Between one and two election timeouts from now.
+    pub(super) fn election_deadline(&mut self, now: Now) -> Duration {
+        let timeout = self.config.election_timeout;
+        now.mono + timeout + self.less_than(timeout)
+    }
+
+    /// Whole milliseconds.
+    pub(super) fn less_than(&mut self, bound: Duration) -> Duration {
+        // SplitMix64: any two nodes' sequences part, which is all that is asked of it.
+        self.jitter = self.jitter.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.jitter;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        let bound = (bound.as_millis() as u64).max(1);
+        Duration::from_millis((z ^ (z >> 31)) % bound)
     }
 }
 

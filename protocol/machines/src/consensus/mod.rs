@@ -477,21 +477,4 @@ impl Consensus {
             }
         }
     }
-
-    /// Between one and two election timeouts from now.
-    fn election_deadline(&mut self, now: Now) -> Duration {
-        let timeout = self.config.election_timeout;
-        now.mono + timeout + self.less_than(timeout)
-    }
-
-    /// Whole milliseconds.
-    fn less_than(&mut self, bound: Duration) -> Duration {
-        // SplitMix64: any two nodes' sequences part, which is all that is asked of it.
-        self.jitter = self.jitter.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.jitter;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        let bound = (bound.as_millis() as u64).max(1);
-        Duration::from_millis((z ^ (z >> 31)) % bound)
-    }
 }

@@ -57,6 +57,8 @@ struct Node {
     fetching: Option<u64>,
     high_watermark: i64,
     votes: BTreeMap<i32, ReplicaKey>,
+    /// It may have seen nothing yet.
+    is_newcomer: bool,
 }
 
 struct World {
@@ -118,6 +120,7 @@ impl World {
             fetching: None,
             high_watermark: 0,
             votes: BTreeMap::new(),
+            is_newcomer: seed % 4 <= 1,
         };
         let mut world = World {
             random: seed,
@@ -190,7 +193,7 @@ impl World {
             fetch_timeout: Duration::from_millis(2000),
             request_timeout: Duration::from_millis(2000),
             fast_failover: self.fast,
-            is_newcomer: false,
+            is_newcomer: self.nodes[index].is_newcomer,
             jitter_seed,
         });
         let node = &mut self.nodes[index];
@@ -253,6 +256,7 @@ impl World {
             let mut effects = Vec::new();
             let Some(machine) = &mut self.nodes[index].machine else { return };
             machine.step(now, event, &mut effects);
+            self.nodes[index].is_newcomer = machine.is_newcomer();
             for effect in effects {
                 events.extend(self.perform(index, effect));
             }

@@ -2,8 +2,9 @@
 //! were lost, and with them what it had acknowledged and whom it had voted for. Together with a voter that lags behind it might elect a
 //! leader that lacks what it had itself acknowledged. Kafka starts on no such directories.
 //!
-//! So it votes, for itself too, only where the log that is to lead is empty, as those of a new cluster are, until it holds all that
-//! its leader knows to be committed.
+//! So it helps, itself too, only to elect one whose log is empty, as those of a new cluster are, until it holds all that its leader
+//! knows to be committed; or until it has voted, as a vote is asked for only where a majority would have that leader: so its cluster
+//! is new.
 
 use super::{Consensus, OffsetAndEpoch};
 
@@ -22,5 +23,9 @@ impl Consensus {
         if high_watermark <= self.log_end.offset {
             self.config.is_newcomer = false;
         }
+    }
+
+    pub(super) fn has_voted(&mut self) {
+        self.config.is_newcomer = false;
     }
 }
