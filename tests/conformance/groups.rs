@@ -86,9 +86,6 @@ fn a_static_member_comes_back_to_its_share() {
     assert_eq!((assigned(&again), assigned(&second)), (share, other));
 }
 
-/// session.timeout.ms of those who do not say it.
-const DEFAULT_SESSION: Duration = Duration::from_secs(45);
-
 /// A member that leaves the network without a word is put out when its session has passed.
 #[test]
 fn a_silent_member_is_put_out_when_its_session_expires() {
@@ -101,7 +98,8 @@ fn a_silent_member_is_put_out_when_its_session_expires() {
     let gone = Instant::now();
     assert_eq!(bed.described(), ("Stable".to_owned(), 2));
     settle(&[&stays]);
-    assert!(gone.elapsed() < DEFAULT_SESSION, "put out after {:?}", gone.elapsed());
+    assert!(gone.elapsed() > Duration::from_secs(4), "put out after {:?}", gone.elapsed());
+    assert!(gone.elapsed() < Duration::from_secs(15), "put out after {:?}", gone.elapsed());
 }
 
 #[test]

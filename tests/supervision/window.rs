@@ -19,6 +19,8 @@ const TOPIC: &str = "payments";
 const FAILS: i32 = 2;
 /// On each partition before the panic, and again after it.
 const ENOUGH: usize = 200;
+/// Against hanging; the figure itself is printed, and held to its limit by the runner.
+const SAFETY: Duration = Duration::from_secs(1);
 const NOT_LEADER_OR_FOLLOWER: i16 = 6;
 
 /// What one partition answered, and when.
@@ -145,14 +147,13 @@ fn a_partition_that_panics_is_soon_back_and_its_neighbours_do_not_notice() {
             eprintln!(
                 "MEASURED: a partition that panics refuses {refused} requests in {refusing:?}, {silence:?} without an acknowledgement"
             );
-            // The figures are held to their limits by the runner.
-            assert!(silence < LIMIT && refusing < LIMIT, "{silence:?}, {refusing:?}");
+            assert!(silence < SAFETY && refusing < SAFETY, "{silence:?}, {refusing:?}");
             let retriable = |(_, error): &(Instant, i16)| *error == NOT_LEADER_OR_FOLLOWER;
             assert!(answers.refused.iter().all(retriable), "{:?}", answers.refused);
         } else {
             eprintln!("MEASURED: a neighbour is at most {silence:?} without an acknowledgement");
             assert_eq!(answers.refused.len(), 0, "partition {partition} noticed");
-            assert!(silence < LIMIT, "partition {partition} waited {silence:?}");
+            assert!(silence < SAFETY, "partition {partition} waited {silence:?}");
         }
     }
 
