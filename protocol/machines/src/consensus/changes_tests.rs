@@ -23,6 +23,20 @@ fn at(ms: u64) -> Now {
     Now::new(Duration::from_millis(ms), 1_000_000 + ms as i64)
 }
 
+/// Of one that waits for its elections.
+pub(super) fn config(local: Voter) -> ConsensusConfig {
+    ConsensusConfig {
+        local,
+        election_timeout: Duration::from_millis(1000),
+        election_backoff: Duration::from_millis(1000),
+        fetch_timeout: Duration::from_millis(2000),
+        request_timeout: Duration::from_millis(2000),
+        fast_failover: false,
+        is_newcomer: false,
+        jitter_seed: 1,
+    }
+}
+
 /// A leader of epoch 1, all of whose log, `end` long, is committed; and what carries out its effects on the log.
 struct Leader {
     machine: Consensus,
@@ -39,16 +53,7 @@ impl Leader {
     }
 
     fn with(history: VoterHistory) -> Leader {
-        let machine = Consensus::new(ConsensusConfig {
-            local: voter(1),
-            election_timeout: Duration::from_millis(1000),
-            election_backoff: Duration::from_millis(1000),
-            fetch_timeout: Duration::from_millis(2000),
-            request_timeout: Duration::from_millis(2000),
-            fast_failover: false,
-            is_newcomer: false,
-            jitter_seed: 1,
-        });
+        let machine = Consensus::new(config(voter(1)));
         let mut leader = Leader { machine, end: 0, history };
         let state = Some(QuorumState { epoch: 0, leader_id: None, voted: Some(key(1)) });
         let log_end = OffsetAndEpoch::EMPTY;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use model::{Now, Uuid};
 
+use super::changes_tests::config;
 use super::*;
 use crate::metadata::LevelRange;
 
@@ -187,14 +188,10 @@ impl World {
     fn boot(&mut self, index: usize) {
         let jitter_seed = self.below(u64::MAX);
         let machine = Consensus::new(ConsensusConfig {
-            local: voter(key(index)),
-            election_timeout: Duration::from_millis(1000),
-            election_backoff: Duration::from_millis(1000),
-            fetch_timeout: Duration::from_millis(2000),
-            request_timeout: Duration::from_millis(2000),
             fast_failover: self.fast,
             is_newcomer: self.nodes[index].is_newcomer,
             jitter_seed,
+            ..config(voter(key(index)))
         });
         let node = &mut self.nodes[index];
         node.life += 1;

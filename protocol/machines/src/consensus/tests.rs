@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use model::{Now, Uuid};
 
+use super::changes_tests::config;
 use super::*;
 use crate::metadata::LevelRange;
 
@@ -15,7 +16,7 @@ fn voter(id: i32) -> Voter {
     Voter { key: key(id), endpoints: vec![endpoint], kraft_versions: LevelRange { min: 0, max: 1 } }
 }
 
-fn at(ms: u64) -> Now {
+pub(super) fn at(ms: u64) -> Now {
     Now::new(Duration::from_millis(ms), 0)
 }
 
@@ -24,16 +25,7 @@ fn node(id: i32) -> Consensus {
 }
 
 fn node_that(id: i32, fast_failover: bool) -> Consensus {
-    Consensus::new(ConsensusConfig {
-        local: voter(id),
-        election_timeout: Duration::from_millis(1000),
-        election_backoff: Duration::from_millis(1000),
-        fetch_timeout: Duration::from_millis(2000),
-        request_timeout: Duration::from_millis(2000),
-        fast_failover,
-        is_newcomer: false,
-        jitter_seed: id as u64,
-    })
+    Consensus::new(ConsensusConfig { fast_failover, jitter_seed: id as u64, ..config(voter(id)) })
 }
 
 fn start(
@@ -62,7 +54,7 @@ fn fixed_voter(id: i32) -> Voter {
     Voter { key: ReplicaKey { directory_id: Uuid::ZERO, ..key(id) }, ..voter(id) }
 }
 
-fn step(node: &mut Consensus, now: Now, event: Event) -> Vec<Effect> {
+pub(super) fn step(node: &mut Consensus, now: Now, event: Event) -> Vec<Effect> {
     let mut effects = Vec::new();
     node.step(now, event, &mut effects);
     effects
