@@ -9,6 +9,7 @@ use wire::batch::BatchHeader;
 
 use crate::config::LogConfig;
 use crate::index::{ClosedIndex, Index};
+use crate::leftovers::file_names;
 use crate::log::Active;
 use crate::names::{CLEANED, LOG, OFFSET_INDEX, TIME_INDEX, TXN_INDEX, file_name};
 use crate::segment::Segment;
@@ -49,7 +50,6 @@ impl CleanedWriter {
         base: i64,
         config: &LogConfig,
     ) -> Result<CleanedWriter, DiskError> {
-        remove_cleaned(disk, dir, base)?;
         let file = disk.keep(&cleaned_path(dir, base, LOG), Open::CreateNew)?;
         if config.preallocate {
             file.preallocate(u64::from(config.segment_bytes))?;
@@ -141,14 +141,17 @@ impl CleanedWriter {
         };
         Ok(CleanedSegment { segment: Arc::new(segment), next_offset: self.active.next_offset })
     }
-
-    pub fn base(&self) -> i64 {
-        self.base
-    }
 }
 
 pub(crate) fn remove_cleaned(disk: &dyn Disk, dir: &Path, base: i64) -> Result<(), DiskError> {
     SUFFIXES.iter().try_for_each(|suffix| remove_if_there(disk, &cleaned_path(dir, base, suffix)))
+}
+
+/// Of all bases: what is left of passes that ended without [`Compaction::abort`](super::Compaction::abort), or in which it failed.
+pub(crate) fn remove_all_cleaned(disk: &dyn Disk, dir: &Path) -> Result<(), DiskError> {
+    let names = file_names(disk, dir)?;
+    let mut left = names.iter().filter(|name| name.ends_with(CLEANED));
+    left.try_for_each(|name| disk.remove_file(&dir.join(name)))
 }
 
 /// What takes the place of a run of segments: [`Log::replace_segments`](crate::Log::replace_segments) swaps it in.

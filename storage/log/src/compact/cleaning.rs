@@ -26,6 +26,8 @@ pub(crate) struct Cleaning {
     /// Of the group: what is being written, and what is finished already.
     writer: Option<CleanedWriter>,
     finished: Vec<CleanedSegment>,
+    /// Base offsets of the segments whose files are begun, or may be.
+    making: Vec<i64>,
     swapped: Arc<AtomicUsize>,
 }
 
@@ -53,6 +55,7 @@ impl Cleaning {
             memory: Vec::new(),
             writer: None,
             finished: Vec::new(),
+            making: Vec::new(),
             swapped: Arc::default(),
         }
     }
@@ -62,9 +65,13 @@ impl Cleaning {
     }
 
     /// Base offsets of the segments whose files are in the making.
-    pub fn in_the_making(&self) -> impl Iterator<Item = i64> {
-        let finished = self.finished.iter().map(|done| done.segment.base);
-        finished.chain(self.writer.as_ref().map(CleanedWriter::base))
+    pub fn in_the_making(&self) -> &[i64] {
+        &self.making
+    }
+
+    fn writer(&mut self, source: &Source, base: i64) -> Result<CleanedWriter, CompactionError> {
+        self.making.push(base);
+        Ok(source.writer(base)?)
     }
 
     /// Reads and writes a buffer's worth; gives the group when it is ready.
@@ -82,7 +89,7 @@ impl Cleaning {
         };
         let mut writer = match self.writer.take() {
             Some(writer) => writer,
-            None => source.writer(source.view.segments[self.first].base)?,
+            None => self.writer(source, source.view.segments[self.first].base)?,
         };
         let read = reader.fill()?;
         work.io += read as u64;
@@ -96,7 +103,7 @@ impl Cleaning {
                     let moved = writer.pending().split_off(start);
                     work.io += writer.flush()? as u64;
                     self.finished.push(source.finish(writer, self.segment)?);
-                    writer = source.writer(header.base_offset)?;
+                    writer = self.writer(source, header.base_offset)?;
                     *writer.pending() = moved;
                 }
                 writer.note(header, &source.config);
@@ -142,7 +149,7 @@ impl Cleaning {
         let end = self.finished.last().map_or(0, |new| new.next_offset);
         let stub = match source.view.segments[last].base {
             base if base >= end && last > self.first => {
-                Some(source.finish(source.writer(base)?, last)?)
+                Some(source.finish(self.writer(source, base)?, last)?)
             }
             _ => None,
         };
@@ -150,6 +157,7 @@ impl Cleaning {
         let number = self.group;
         self.group += 1;
         self.first = self.segment;
+        self.making.clear();
         Ok(CleanedSegments {
             disk: source.disk.clone(),
             dir: source.dir.clone(),

@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use disk::{Disk, DiskError};
 
-use super::cleaned::{CleanedSegment, CleanedSegments, CleanedWriter, remove_cleaned};
+use super::cleaned::{
+    CleanedSegment, CleanedSegments, CleanedWriter, remove_all_cleaned, remove_cleaned,
+};
 use super::cleaning::Cleaning;
 use super::mapping::Mapping;
 use super::offset_map::OffsetMap;
@@ -129,13 +131,15 @@ impl Compaction {
     pub fn abort(self) -> Result<(), DiskError> {
         let Phase::Cleaning(cleaning) = &self.phase else { return Ok(()) };
         let Source { disk, dir, .. } = &self.source;
-        cleaning.in_the_making().try_for_each(|base| remove_cleaned(&**disk, dir, base))
+        cleaning.in_the_making().iter().try_for_each(|base| remove_cleaned(&**disk, dir, *base))
     }
 
     fn step(&mut self) -> Result<Option<Progress>, CompactionError> {
         let (source, work) = (&self.source, &mut self.work);
         let next = match &mut self.phase {
             Phase::Begin(map) => {
+                // What earlier passes left: after a crash amid a swap, all at or above it would be taken for not begun.
+                remove_all_cleaned(&*source.disk, &source.dir)?;
                 Phase::Mapping(Box::new(Mapping::new(std::mem::take(map), source)?))
             }
             Phase::Mapping(mapping) => {

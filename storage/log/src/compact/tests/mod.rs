@@ -1,7 +1,7 @@
 //! What a pass leaves of a log.
 
 mod crash;
-
+mod failing;
 mod plan;
 mod random;
 mod retention;
