@@ -126,6 +126,11 @@ impl CleanedWriter {
             file.sync_all()?;
         }
         self.txn_index.sync()?;
+        // One that is made later, as the segment may be in use again after a truncation, is never renamed.
+        let txn_index = match self.txn_index.exists() {
+            true => self.txn_index,
+            false => TxnIndex::none(dir.join(file_name(self.base, TXN_INDEX))),
+        };
         let open = |suffix| disk.keep(&cleaned_path(dir, self.base, suffix), Open::Read);
         let index = ClosedIndex::new(disk.clone(), dir.to_owned(), self.base)
             .opened(open(OFFSET_INDEX)?, open(TIME_INDEX)?);
@@ -133,7 +138,7 @@ impl CleanedWriter {
             base: self.base,
             file: self.file,
             index: Index::Closed(Box::new(index)),
-            txn_index: Arc::new(self.txn_index),
+            txn_index: Arc::new(txn_index),
             size: self.active.size,
             max: OnceLock::from(self.active.max),
             // The swap answers for it.

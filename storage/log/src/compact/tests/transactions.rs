@@ -171,3 +171,20 @@ fn a_pass_that_begins_within_a_transaction_knows_it() {
         log.pairs().into_iter().map(|(_, value)| value.unwrap()).collect();
     assert_eq!(keys_and_values, ["good", "1"]);
 }
+
+/// As after an unclean election: the cleaned segment is the one in use again, and the new leader's transaction ends in it.
+#[test]
+fn what_is_aborted_in_a_cleaned_segment_that_was_cut_is_known_after_a_stop() {
+    let mut log = Compacted::new(config());
+    log.put(&[("a", Some("1"))]);
+    log.put(&[("a", Some("2"))]);
+    log.put(&[("b", Some("1"))]);
+    log.roll();
+    log.clean(0);
+    assert!(log.log.truncate_to(2, 0).unwrap().is_some());
+    let first = put(&mut log, 1, "c", "aborted");
+    log.end_txn(1, Abort);
+    assert_eq!(index(&log), [(1, first)]);
+    let log = log.reopen();
+    assert_eq!(index(&log), [(1, first)]);
+}
