@@ -5,6 +5,8 @@
 //! Invariants: PA-1 to PA-5.
 
 mod clean;
+#[cfg(test)]
+mod clean_tests;
 mod flush;
 mod follow;
 mod open;

@@ -13,7 +13,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Of all log cleaners of a node.
 #[derive(Debug)]
 pub struct CleanerTurns {
-    pub(super) throttle: Throttle,
+    pub(crate) throttle: Throttle,
     turns: Mutex<Turns>,
     freed: Publisher<()>,
 }
@@ -47,7 +47,7 @@ impl Default for CleanerTurns {
 impl CleanerTurns {
     /// One of `most`, unless others that have waited for longer are to have what is free. Who gets none hears of
     /// [`freed`](CleanerTurns::freed).
-    pub(super) fn take(self: &Arc<Self>, dir: usize, most: usize, now: Duration) -> Option<Turn> {
+    pub(crate) fn take(self: &Arc<Self>, dir: usize, most: usize, now: Duration) -> Option<Turn> {
         let mut turns = self.turns();
         let recent = |at: &Duration| now.saturating_sub(*at) < PATIENCE;
         let taken = turns.taken.values().filter(|used| recent(used)).count();

@@ -16,6 +16,7 @@ use super::{PartitionActor, PartitionMsg};
 use crate::checkpoints::Checkpoint;
 use crate::cleaner::{CleanRequest, PassFailed, PassResult, Turn};
 use crate::log_dir::LogDirMsg;
+use crate::room::Room;
 
 /// A job of a pass ends after so many bytes, to be paced, and to end soon where the actor must.
 const STEP_BYTES: u64 = 8 << 20;
@@ -30,8 +31,10 @@ pub(super) struct Cleaning {
     turn: Turn,
     /// The checkpoint says up to where the log is durable, and the pass may leave gaps.
     checkpointed: bool,
-    /// It is to end: the log will be cut.
+    /// It is to end: the log will be cut, or room made.
     aborted: bool,
+    /// What is put off until then: so much of retention is to remain.
+    make_room: Option<f64>,
     reply: Reply<PassResult>,
 }
 
@@ -67,8 +70,8 @@ impl PartitionActor {
                 // From now on offsets are missing in this log, whatever becomes of the pass.
                 self.handle.set_cleaned(to_clean.first_dirty_offset);
                 let pass = Some(Box::new(pass));
-                let (checkpointed, aborted) = (false, false);
-                let cleaning = Cleaning { pass, turn, checkpointed, aborted, reply };
+                let (checkpointed, aborted, make_room) = (false, false, None);
+                let cleaning = Cleaning { pass, turn, checkpointed, aborted, make_room, reply };
                 self.cleaning = Some(Box::new(cleaning));
                 self.draw_jitter(cx);
                 self.clean_on(cx);
@@ -85,6 +88,13 @@ impl PartitionActor {
         self.cleaning.is_some()
     }
 
+    /// A pass ends, and then retention keeps `share`.
+    pub(super) fn make_room_after_pass(&mut self, share: f64) {
+        if let Some(cleaning) = &mut self.cleaning {
+            (cleaning.aborted, cleaning.make_room) = (true, Some(share));
+        }
+    }
+
     /// By what is written: a batch that has only got its offsets may never come.
     fn active_producers(&self) -> BTreeMap<i64, LastRecord> {
         let producers = self.log.producers().iter();
@@ -97,9 +107,17 @@ impl PartitionActor {
 
     pub(super) fn clean_on(&mut self, cx: &mut Cx<Self>) {
         let Some(cleaning) = &mut self.cleaning else { return };
-        if cleaning.aborted || self.handle.future().is_some() {
+        let ends = if cleaning.aborted || self.handle.future().is_some() {
+            Some(PassFailed::Aborted)
+        } else if self.handle.log_dir().room() == Room::Full {
+            // What is left is not for it, and what it has written it gives back.
+            Some(PassFailed::NoRoom("the disk is full".to_owned()))
+        } else {
+            None
+        };
+        if let Some(failed) = ends {
             if let Some(pass) = cleaning.pass.take() {
-                self.drop_pass(cx, pass, None, PassFailed::Aborted);
+                self.drop_pass(cx, pass, None, failed);
             }
             return;
         }
@@ -195,11 +213,15 @@ impl PartitionActor {
     }
 
     pub(super) async fn end_pass(&mut self, cx: &mut Cx<Self>, result: PassResult) -> Outcome {
+        let mut put_off = None;
         if let Some(cleaning) = self.cleaning.take() {
             cleaning.reply.send(result);
+            put_off = cleaning.make_room;
         }
-        // What was put off meanwhile.
-        self.delete_old_segments(cx).await
+        match put_off {
+            Some(share) => self.make_room(cx, share).await,
+            None => self.delete_old_segments(cx).await,
+        }
     }
 
     /// Removes the files of a pass that is not taken any further; only then may another begin.

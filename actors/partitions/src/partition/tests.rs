@@ -30,13 +30,13 @@ fn batch(value: &[u8]) -> RecordBatch {
     builder.build().unwrap()
 }
 
-struct Replica {
-    handle: Arc<PartitionHandle>,
+pub(super) struct Replica {
+    pub handle: Arc<PartitionHandle>,
     actor: Root<PartitionActor>,
 }
 
 impl Replica {
-    async fn start() -> Replica {
+    pub async fn start() -> Replica {
         let disk = SimDisk::new(SimDiskOptions::default()).mount();
         let dir = log_dir(&disk, "/data");
         let (name, config) = (TopicPartition::new("orders", 0), Arc::new(TopicConfig::default()));
@@ -55,11 +55,11 @@ impl Replica {
         Replica { handle, actor }
     }
 
-    fn tell(&self, message: PartitionMsg) {
+    pub fn tell(&self, message: PartitionMsg) {
         self.actor.me().send_now(message).unwrap();
     }
 
-    fn lead(&self, epoch: i32) {
+    pub fn lead(&self, epoch: i32) {
         let leadership = Box::new(Leadership {
             node: NodeId(1),
             leader_epoch: LeaderEpoch(epoch),
@@ -74,15 +74,15 @@ impl Replica {
         self.tell(PartitionMsg::Lead { leadership });
     }
 
-    fn append(&self) -> Answer<AppendResult> {
+    pub fn append(&self) -> Answer<AppendResult> {
         self.append_value(b"value")
     }
 
-    fn append_value(&self, value: &[u8]) -> Answer<AppendResult> {
+    pub fn append_value(&self, value: &[u8]) -> Answer<AppendResult> {
         self.append_batch(batch(value))
     }
 
-    fn append_batch(&self, batch: RecordBatch) -> Answer<AppendResult> {
+    pub fn append_batch(&self, batch: RecordBatch) -> Answer<AppendResult> {
         let append = Append {
             batch,
             acks: Acks::Leader,

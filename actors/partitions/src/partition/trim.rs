@@ -83,10 +83,15 @@ impl PartitionActor {
         self.delete_segments(cx, self.retention(1.0)).await
     }
 
-    /// So much of it that `share` of the topic's retention remains; what is deleted leaves the disk at once.
+    /// So much of it that `share` of the topic's retention remains; what is deleted leaves the disk at once. A pass of the log
+    /// cleaner makes way, where there is anything to delete.
     pub(super) async fn make_room(&mut self, cx: &mut Cx<Self>, share: f64) -> Outcome {
         let internal = is_internal_topic(&self.handle.topic_partition.topic);
-        self.delete_segments(cx, self.retention(if internal { 1.0 } else { share })).await?;
+        let policy = self.retention(if internal { 1.0 } else { share });
+        if self.cleaning.is_some() && self.gives_up_any(cx, policy).await? {
+            self.make_room_after_pass(share);
+        }
+        self.delete_segments(cx, policy).await?;
         while let Some((of, _)) = self.deleted.first_key_value() {
             self.remove_files(cx, *of);
         }
@@ -106,6 +111,16 @@ impl PartitionActor {
             retention_ms: limit(self.config.retention_ms),
             retention_bytes: limit(self.config.retention_bytes),
         }
+    }
+
+    async fn gives_up_any(
+        &mut self,
+        cx: &mut Cx<Self>,
+        policy: RetentionPolicy,
+    ) -> Result<bool, Failure> {
+        let (now_ms, committed) = (cx.world().now().wall_ms, self.machine.high_watermark());
+        let look = move |log: &mut Log| log.deletable_segments(&policy, committed, now_ms);
+        Ok(cx.lend("look at retention", &mut self.log, look).await??.is_some())
     }
 
     async fn delete_segments(&mut self, cx: &mut Cx<Self>, policy: RetentionPolicy) -> Outcome {

@@ -1,0 +1,93 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use log::LogToClean;
+use model::settings::{CleanupPolicy, TopicConfig};
+use runtime::{Answer, Reply};
+
+use super::PartitionMsg;
+use super::tests::Replica;
+use crate::cleaner::{Buffers, CleanRequest, CleanerTurns, PassFailed, PassResult};
+use crate::room::Room;
+
+const RECORDS: i64 = 40;
+
+/// A replica of a `compact,delete` topic in the middle of a pass, at a byte a second.
+struct Compacting {
+    replica: Replica,
+    turns: Arc<CleanerTurns>,
+    pass: Answer<PassResult>,
+}
+
+impl Compacting {
+    async fn start() -> Compacting {
+        let replica = Replica::start().await;
+        replica.tell(PartitionMsg::Configure {
+            config: Arc::new(TopicConfig {
+                cleanup_policy: CleanupPolicy { compact: true, delete: true },
+                segment_bytes: 1000,
+                retention_bytes: 1 << 30,
+                retention_ms: -1,
+                flush_messages: 1,
+                ..TopicConfig::default()
+            }),
+        });
+        replica.lead(0);
+        for _ in 0..RECORDS {
+            replica.append_value(&[7; 200]).get().await.unwrap().unwrap();
+        }
+        let turns = Arc::new(CleanerTurns::default());
+        let turn = turns.take(0, 1, Duration::ZERO).unwrap();
+        turn.throttle().set_rate(1.0);
+        let (reply, pass) = Reply::new();
+        let to_clean = LogToClean {
+            first_dirty_offset: 0,
+            first_uncleanable_offset: RECORDS,
+            checkpoint_is_invalid: false,
+            clean_bytes: 0,
+            cleanable_bytes: 1,
+            compaction_delay_ms: 0,
+        };
+        let buffers = Buffers { dedupe_bytes: 1 << 20, load_factor: 0.9, io_bytes: 1 << 16 };
+        let asked = CleanRequest { to_clean, checkpoint: None, buffers, turn, reply };
+        replica.tell(PartitionMsg::Clean { asked: Box::new(asked) });
+        Compacting { replica, turns, pass }
+    }
+
+    async fn ended(self) -> (Replica, PassResult) {
+        let ended = tokio::time::timeout(Duration::from_secs(60), self.pass.get()).await;
+        (self.replica, ended.expect("the pass goes on").unwrap())
+    }
+}
+
+#[tokio::test]
+async fn a_pass_makes_way_for_early_retention() {
+    let compacting = Compacting::start().await;
+    compacting.replica.tell(PartitionMsg::MakeRoom { share: 0.0 });
+    let (replica, ended) = compacting.ended().await;
+    assert_eq!(ended, Err(PassFailed::Aborted));
+    // What came after it is answered after it.
+    assert_eq!(replica.append().get().await.unwrap().unwrap().base_offset, RECORDS);
+    assert_eq!(replica.handle.log_start_offset(), RECORDS);
+}
+
+#[tokio::test]
+async fn a_pass_goes_on_where_retention_would_give_nothing_up() {
+    let compacting = Compacting::start().await;
+    compacting.replica.tell(PartitionMsg::MakeRoom { share: 0.5 });
+    assert_eq!(compacting.replica.append().get().await.unwrap().unwrap().base_offset, RECORDS);
+    compacting.turns.throttle.set_rate(f64::MAX);
+    let (_, ended) = compacting.ended().await;
+    assert!(ended.unwrap().invalid_messages_read > 0, "these records have no keys");
+}
+
+#[tokio::test]
+async fn a_pass_ends_where_the_disk_is_full() {
+    let compacting = Compacting::start().await;
+    compacting.replica.handle.log_dir().set_room(Room::Full);
+    let (replica, ended) = compacting.ended().await;
+    assert!(matches!(ended, Err(PassFailed::NoRoom(_))), "{ended:?}");
+    let disk = replica.handle.log_dir().disk().clone();
+    let files = disk.list(&replica.handle.log_dir().path.join("orders-0")).unwrap();
+    assert!(!files.iter().any(|file| file.name.contains(".cleaned")), "{files:?}");
+}
