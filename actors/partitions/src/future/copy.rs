@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use disk::{Disk, DiskError};
 use log::{AppendError, Log, LogConfig, LogView, OpenError, OpenOptions, ReadError, TruncateError};
 use machines::partition::{EpochEnd, truncation_offset};
+use wire::batch::BatchError;
 
 use super::FutureLog;
 use crate::partition::OpenLogError;
@@ -32,6 +33,8 @@ pub(crate) enum CopyError {
     Opened(#[from] OpenLogError),
     #[error("nothing follows offset {0}, which is not the end")]
     Hole(i64),
+    #[error("the batch at offset {offset}: {source}")]
+    Corrupt { offset: i64, source: BatchError },
 }
 
 impl CopyError {
@@ -85,8 +88,12 @@ pub(super) fn copy_piece(log: &mut Log, source: &LogView, now_ms: i64) -> Result
         let from = log.log_end_offset();
         let bytes = source.read_bytes(from, PIECE, true, end)?;
         let mut batches = Vec::new();
-        for batch in wire::batch::batches(bytes) {
-            batches.extend(batch.ok().filter(|batch| batch.header().last_offset() >= from));
+        for batch in wire::batch::batches(bytes).map_while(Result::ok) {
+            let offset = batch.header().base_offset;
+            batch.verify_crc().map_err(|source| CopyError::Corrupt { offset, source })?;
+            if batch.header().last_offset() >= from {
+                batches.push(batch);
+            }
         }
         let first = batches.first().ok_or(CopyError::Hole(from))?.header().base_offset;
         if first < from {
@@ -201,5 +208,27 @@ mod tests {
         source.truncate_to(90, 0).unwrap();
         assert_eq!(copy_piece(&mut copy, &source.view(), 0).unwrap(), 0, "nothing is copied again");
         assert_eq!((copy.log_end_offset(), epochs(&copy)), (90, vec![(4, 0)]));
+    }
+
+    /// Another read, or another replica, may still find it whole.
+    #[test]
+    fn what_has_decayed_is_not_copied() {
+        let sim = SimDisk::new(SimDiskOptions::default());
+        let open = |name: &str| {
+            let (config, options) = (LogConfig::default(), OpenOptions::default());
+            Log::open(sim.mount(), PathBuf::from(name), config, options).unwrap().0
+        };
+        let (mut source, mut copy) = (open("/source"), open("/copy"));
+        extend(&mut source, 100, |_| 4);
+        let path = source.dir().join("00000000000000000000.log");
+        let end_of_sixth = 6 * batch(0, 4).size() as u64;
+        sim.decay(&path, end_of_sixth - 1, 1).unwrap();
+        let failed = copy_piece(&mut copy, &source.view(), 0).unwrap_err();
+        assert!(matches!(failed, CopyError::Corrupt { offset: 50, .. }), "{failed}");
+        assert_eq!(copy.log_end_offset(), 0);
+        sim.decay(&path, end_of_sixth - 1, 1).unwrap();
+        copy_piece(&mut copy, &source.view(), 0).unwrap();
+        let bytes = |log: &Log| log.view().read_bytes(0, 1 << 20, true, i64::MAX).unwrap();
+        assert_eq!(bytes(&copy), bytes(&source));
     }
 }
