@@ -32,8 +32,10 @@ enum Step {
     Sync,
     Roll,
     Epoch,
+    /// What follows is of a new leader, or, after an unclean election, perhaps of that of what is left.
     Truncate {
         back: i64,
+        unclean: bool,
     },
     /// DeleteRecords: the log start moves, and whole segments stay for now.
     Advance {
@@ -60,7 +62,8 @@ fn step() -> impl Strategy<Value = Step> {
         3 => Just(Step::Sync),
         1 => Just(Step::Roll),
         1 => Just(Step::Epoch),
-        1 => (0..40i64).prop_map(|back| Step::Truncate { back }),
+        1 => (0..40i64, any::<bool>())
+            .prop_map(|(back, unclean)| Step::Truncate { back, unclean }),
         1 => (0..40i64).prop_map(|back| Step::Advance { back }),
         1 => (0..40i64, any::<bool>()).prop_map(|(back, remove)| Step::Retain { back, remove }),
         1 => Just(Step::Checkpoint),
@@ -77,6 +80,7 @@ struct Model {
     /// Those that producers' state comes from: also batches that are deleted.
     lineage: Vec<RecordBatch>,
     epoch: i32,
+    newest_epoch: i32,
     durable: i64,
     log_start: i64,
     /// The highest that it ever was.
@@ -115,8 +119,15 @@ impl Model {
                 self.durable = open.recovery_point();
             }
             Step::Roll => open.roll(0).ok()?,
-            Step::Epoch => self.epoch += 1,
-            Step::Truncate { back } => self.truncate(open, (base - back).max(self.log_start))?,
+            Step::Epoch => self.begin_epoch(),
+            Step::Truncate { back, unclean } => {
+                self.truncate(open, (base - back).max(self.log_start))?;
+                let left = self.batches.last().map(|batch| batch.header().leader_epoch);
+                match left.filter(|_| *unclean) {
+                    Some(epoch) => self.epoch = epoch,
+                    None => self.begin_epoch(),
+                }
+            }
             Step::Advance { back } => {
                 self.start_at(base - back);
                 open.advance_log_start(self.log_start);
@@ -161,8 +172,13 @@ impl Model {
         self.lineage.retain(|batch| batch.header().base_offset < end);
         self.log_start = self.log_start.min(end);
         self.start_checkpoint = self.start_checkpoint.min(end);
-        self.epoch += 1;
         Some(())
+    }
+
+    /// No two leaders have the same.
+    fn begin_epoch(&mut self) {
+        self.newest_epoch += 1;
+        self.epoch = self.newest_epoch;
     }
 
     fn options(&self) -> OpenOptions {
@@ -215,7 +231,7 @@ impl Model {
         self.batches.retain(|batch| found.contains(&base(batch)) || deleted(batch));
         self.may_forget &= killed;
         self.log_start = start;
-        self.epoch += 1;
+        self.begin_epoch();
     }
 
     fn check_epochs(&self, view: &LogView) {
@@ -357,7 +373,7 @@ fn a_torn_index_of_transactions_keeps_nothing_that_its_segment_does_not_say() {
     let produce = |id| Step::Produce { id, records: 1, transactional: true };
     let abort = |id| Step::End { id, commit: false };
     let lives = [
-        (vec![append(), Step::Truncate { back: 1 }], 6, Crash::PowerLoss),
+        (vec![append(), Step::Truncate { back: 1, unclean: false }], 6, Crash::PowerLoss),
         (vec![append(), Step::Roll, Step::Close], 28, Crash::PowerLoss),
         (vec![produce(4), Step::Close, produce(3), abort(3), abort(4)], u64::MAX, Crash::PowerLoss),
     ];
@@ -373,7 +389,8 @@ fn what_was_cut_by_a_truncation_that_was_cut_short_does_not_come_back() {
     let produce = Step::Produce { id: 1, records: 2, transactional: false };
     for seed in 0..12 {
         for budget in 10..40 {
-            let cut = vec![append(1), Step::Sync, append(6), Step::Truncate { back: 3 }];
+            let cut =
+                vec![append(1), Step::Sync, append(6), Step::Truncate { back: 3, unclean: false }];
             let after = vec![produce.clone(), append(1)];
             let lives = [(cut, budget, Crash::Kill), (after, u64::MAX, Crash::PowerLoss)];
             run(seed, u32::MAX, small(), &lives);

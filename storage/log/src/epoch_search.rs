@@ -2,7 +2,6 @@
 //! epoch there is no other.
 
 use disk::DiskFile;
-use model::LeaderEpoch;
 use wire::batch::BatchHeader;
 
 use crate::epochs::LeaderEpochs;
@@ -10,7 +9,7 @@ use crate::error::ReadError;
 use crate::index::{Index, Offsets};
 use crate::scan::HeaderScan;
 
-/// Adds the epochs up to the batch of the index's last entry, and with `size` those behind it, to what is known.
+/// Brings what is known in line with the batches up to that of the index's last entry, and with `size` those behind it.
 pub(crate) fn collect_epochs(
     file: &dyn DiskFile,
     index: &Index,
@@ -76,10 +75,8 @@ impl Search<'_> {
     }
 
     fn note(&mut self, header: Option<BatchHeader>) {
-        if let Some(header) = header
-            && self.epochs.latest().is_none_or(|latest| latest.epoch.0 < header.leader_epoch)
-        {
-            self.epochs.assign(LeaderEpoch(header.leader_epoch), header.base_offset);
+        if let Some(header) = header {
+            self.epochs.note(&header);
         }
     }
 }

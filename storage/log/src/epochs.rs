@@ -1,6 +1,7 @@
 //! Which leader epoch began at which offset (`leader-epoch-checkpoint`).
 
 use model::LeaderEpoch;
+use wire::batch::BatchHeader;
 
 /// An epoch and the first offset written in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,6 +68,31 @@ impl LeaderEpochs {
         }
         self.starts.push(EpochEntry { epoch, start_offset });
         true
+    }
+
+    /// Takes in what a batch that lies in the log tells, in ascending order. What contradicts it was of records that are cut
+    /// off since.
+    pub(crate) fn note(&mut self, batch: &BatchHeader) {
+        let (epoch, start_offset) = (LeaderEpoch(batch.leader_epoch), batch.base_offset);
+        if epoch.0 < 0 || start_offset < 0 {
+            return;
+        }
+        let from = self.starts.partition_point(|known| match known.epoch {
+            known_epoch if known_epoch == epoch => known.start_offset <= start_offset,
+            known_epoch => known_epoch < epoch && known.start_offset < start_offset,
+        });
+        let to = self.starts.partition_point(|known| {
+            known.epoch <= epoch || known.start_offset <= batch.last_offset()
+        });
+        let is_known = from > 0 && self.starts[from - 1].epoch == epoch;
+        if is_known && from == to {
+            return;
+        }
+        if self.starts.is_empty() {
+            self.starts.reserve_exact(1);
+        }
+        let told = (!is_known).then_some(EpochEntry { epoch, start_offset });
+        self.starts.splice(from..to, told);
     }
 
     /// Forgets epochs that begin at or after `end_offset`.
@@ -158,6 +184,30 @@ mod tests {
         assert_eq!(known, epochs(&[(2, 10), (5, 20)]));
         assert!(known.assign(LeaderEpoch(6), 0));
         assert_eq!(known, epochs(&[(6, 0)]));
+    }
+
+    #[test]
+    fn what_batches_tell_counts() {
+        // Of an epoch, from an offset to another; what is known then.
+        for ((epoch, first, last), expected) in [
+            ((2, 12, 15), vec![(2, 10), (4, 20), (7, 50)]),
+            ((4, 20, 49), vec![(2, 10), (4, 20), (7, 50)]),
+            ((7, 50, 60), vec![(2, 10), (4, 20), (7, 50)]),
+            ((9, 80, 80), vec![(2, 10), (4, 20), (7, 50), (9, 80)]),
+            ((2, 20, 30), vec![(2, 10), (7, 50)]),
+            ((2, 15, 50), vec![(2, 10)]),
+            ((7, 20, 30), vec![(2, 10), (7, 20)]),
+            ((5, 20, 30), vec![(2, 10), (5, 20), (7, 50)]),
+            ((5, 30, 40), vec![(2, 10), (4, 20), (5, 30), (7, 50)]),
+            ((1, 5, 9), vec![(1, 5), (2, 10), (4, 20), (7, 50)]),
+            ((4, 15, 18), vec![(2, 10), (4, 15), (7, 50)]),
+            ((-1, 0, 90), vec![(2, 10), (4, 20), (7, 50)]),
+        ] {
+            let mut known = epochs(&[(2, 10), (4, 20), (7, 50)]);
+            let batch = crate::testing::batch(first, last + 1 - first, epoch, 0);
+            known.note(batch.header());
+            assert_eq!(known, epochs(&expected), "{epoch} {first} {last}");
+        }
     }
 
     #[test]

@@ -296,6 +296,28 @@ fn a_swap_without_records_takes_the_place_of_all_that_was_at_its_base() {
     assert_eq!(log.view().aborted_transactions(0, i64::MAX).unwrap(), []);
 }
 
+/// An unclean election: what this replica wrote as leader is cut off, and more of the epoch before comes.
+#[test]
+fn an_epoch_that_was_cut_off_is_forgotten_also_where_the_process_is_killed() {
+    for (again, newer) in [(0, 1), (1, 0), (1, 1), (30, 0), (30, 1)] {
+        let sim = SimDisk::new(SimDiskOptions::default());
+        let (mut log, _) = open(&sim.mount(), small(), true, 0);
+        fill(&mut log, 10, 5);
+        fill(&mut log, 3, 6);
+        log.sync().unwrap();
+        assert!(log.truncate_to(30, 0).unwrap().is_some());
+        fill(&mut log, again, 5);
+        fill(&mut log, newer, 7);
+        let (known, recovery_point) = (log.leader_epochs().clone(), log.recovery_point());
+        drop(log);
+        sim.crash(Crash::Kill);
+        let survived =
+            OpenOptions { writes_survived: true, recovery_point, ..OpenOptions::default() };
+        let (log, _) = Log::open(sim.mount(), dir(), small(), survived).unwrap();
+        assert_eq!(*log.leader_epochs(), known, "{again} {newer}");
+    }
+}
+
 #[test]
 fn what_a_failed_write_left_is_cut_off() {
     let sim = SimDisk::new(SimDiskOptions::default());

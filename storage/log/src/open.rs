@@ -415,7 +415,7 @@ impl Opening {
             end,
             log_start: options.log_start_offset.max(first),
             recovery_point: if options.clean { end } else { options.recovery_point.clamp(0, end) },
-            epochs_version: u64::from(self.epochs != *stored_epochs),
+            epochs_version: 0,
             epochs: Arc::new(self.epochs),
             producers: Producers::default(),
             snapshots: BTreeSet::new(),
@@ -432,10 +432,8 @@ impl Opening {
         let (start, end) = (log.log_start, log.end);
         log.change_epochs(|epochs| epochs.truncate_from_end(end));
         log.change_epochs(|epochs| epochs.truncate_from_start(start));
-        if log.size() == 0 {
-            // What the file says of a log without records is dropped each time.
-            log.epochs_version = 0;
-        }
+        // What the file says of a log without records is dropped each time.
+        log.epochs_version = u64::from(log.size() > 0 && *log.epochs != *stored_epochs);
         Ok(log)
     }
 

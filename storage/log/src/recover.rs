@@ -1,7 +1,6 @@
 //! Reading a segment file from what is known of it to its end, keeping what is whole.
 
 use disk::{Disk, DiskError, DiskFile, Open};
-use model::LeaderEpoch;
 use std::path::Path;
 use wire::batch::{BatchError, BatchHeader, HEADER_LEN, NO_LEADER_EPOCH, NO_TIMESTAMP};
 
@@ -79,10 +78,8 @@ impl Scan<'_> {
                 break;
             }
             self.note(&mut state, &header);
-            if let Some(epochs) = epochs.as_deref_mut()
-                && epochs.latest().is_none_or(|latest| latest.epoch.0 < header.leader_epoch)
-            {
-                epochs.assign(LeaderEpoch(header.leader_epoch), header.base_offset);
+            if let Some(epochs) = epochs.as_deref_mut() {
+                epochs.note(&header);
             }
         }
         state.invalid = self.size - state.active.size;
