@@ -2,6 +2,7 @@
 
 mod crash;
 mod failing;
+mod lives;
 mod plan;
 mod random;
 mod retention;
