@@ -17,6 +17,8 @@ mod size_tests;
 #[cfg(test)]
 mod tests;
 mod trim;
+#[cfg(test)]
+mod trim_tests;
 
 use std::sync::Arc;
 
