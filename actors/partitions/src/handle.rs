@@ -103,6 +103,15 @@ pub enum Role {
     Follow { leader_epoch: LeaderEpoch, partition_epoch: i32 },
 }
 
+impl Role {
+    fn leader_epoch(&self) -> LeaderEpoch {
+        match self {
+            Role::Lead(leadership) => leadership.leader_epoch,
+            Role::Follow { leader_epoch, .. } => *leader_epoch,
+        }
+    }
+}
+
 impl PartitionHandle {
     pub(crate) fn new(
         topic_partition: TopicPartition,
@@ -296,8 +305,14 @@ impl PartitionHandle {
         self.role.load_full()
     }
 
+    /// That of its role, also where no actor takes it on.
+    pub(crate) fn wanted_epoch(&self) -> LeaderEpoch {
+        self.role().map_or(self.leader_epoch(), |role| role.leader_epoch())
+    }
+
     pub(crate) fn set_role(&self, role: Role) {
         self.role.store(Some(Arc::new(role)));
+        self.pulse.publish();
     }
 
     /// Whether this is the first time that an actor opens the log.

@@ -13,8 +13,8 @@ use model::Uuid;
 use model::settings::TopicConfig;
 use runtime::{Cx, Failure, Lent, Map, World};
 
-use super::PartitionActor;
 use super::flush::{ROOM_RETRY, must_sync};
+use super::{PartitionActor, PartitionMsg};
 use crate::assignments::IsrChanges;
 use crate::handle::{PartitionHandle, Role};
 use crate::hosted::Hosted;
@@ -41,7 +41,7 @@ pub(super) async fn open(
     let (mut log, no_room) = open_in_turn(cx, &handle, producer_id_expiration_ms).await?;
     let rewrite_due = no_room.is_some();
     if rewrite_due {
-        cx.send_after(ROOM_RETRY, super::PartitionMsg::SyncDue);
+        cx.send_after(ROOM_RETRY, PartitionMsg::SyncDue);
     }
     let machine = Partition::new(Opened {
         log_start_offset: log.log_start_offset(),
@@ -56,7 +56,12 @@ pub(super) async fn open(
     handle.set_last_stable(machine.last_stable_offset());
     handle.set_opened();
     handle.set_truncating(false);
-    resume_role(cx, &handle).await;
+    let me = cx.me().clone();
+    let tell = |message| {
+        let me = me.clone();
+        async move { drop(me.send(message).await) }
+    };
+    resume_role(&handle, tell).await;
     Ok(PartitionActor {
         appended: cx.counter("batches_appended"),
         appended_bytes: cx.counter("bytes_appended"),
@@ -127,20 +132,29 @@ async fn open_in_turn(
     Ok(opened?)
 }
 
-/// What the controller last said, which an actor before this one may have been told.
-async fn resume_role(cx: &mut Cx<PartitionActor>, handle: &PartitionHandle) {
-    match handle.role().as_deref() {
-        Some(Role::Lead(leadership)) => {
-            let mut leadership = Box::new(leadership.clone());
-            handle.followers().recall(&mut leadership);
-            let _ = cx.me().send(super::PartitionMsg::Lead { leadership }).await;
-        }
-        Some(Role::Follow { leader_epoch, partition_epoch }) => {
-            let (leader_epoch, partition_epoch) = (*leader_epoch, *partition_epoch);
-            let follow = super::PartitionMsg::Follow { leader_epoch, partition_epoch };
-            let _ = cx.me().send(follow).await;
-        }
-        None => {}
+/// What the controller last said, which an actor before this one may have been told. What it says while that is told may stand
+/// before it in the mailbox, and is told again.
+async fn resume_role<F>(handle: &PartitionHandle, mut tell: impl FnMut(PartitionMsg) -> F)
+where
+    F: Future<Output = ()>,
+{
+    let mut told = None;
+    while let Some(role) = handle.role()
+        && !told.as_ref().is_some_and(|told| Arc::ptr_eq(told, &role))
+    {
+        let message = match role.as_ref() {
+            Role::Lead(leadership) => {
+                let mut leadership = Box::new(leadership.clone());
+                handle.followers().recall(&mut leadership);
+                PartitionMsg::Lead { leadership }
+            }
+            Role::Follow { leader_epoch, partition_epoch } => PartitionMsg::Follow {
+                leader_epoch: *leader_epoch,
+                partition_epoch: *partition_epoch,
+            },
+        };
+        tell(message).await;
+        told = Some(role);
     }
 }
 
@@ -334,5 +348,55 @@ impl PartitionActor {
                 tracing::warn!(%partition, %error, "the log was not closed; it will be recovered");
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use machines::partition::{Leadership, LiveBroker};
+    use model::{LeaderEpoch, NodeId, TopicPartition};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_said_while_the_role_is_resumed_is_the_last_that_is_told() {
+        let disk = disk::SimDisk::new(disk::SimDiskOptions::default()).mount();
+        disk.create_dir_all(Path::new("/data")).unwrap();
+        let dir = crate::read_log_dir(&disk, Path::new("/data"), Uuid([1; 16]), 1, true);
+        let (dir, address) = (Arc::new(dir.unwrap().0), runtime::Address::vacant());
+        let (name, config) = (TopicPartition::new("orders", 0), Arc::default());
+        let handle = PartitionHandle::new(name, Uuid([2; 16]), config, dir, address);
+        let leading = |live: &[i32]| {
+            let live = live.iter().map(|id| LiveBroker {
+                id: NodeId(*id),
+                epoch: 7,
+                in_controlled_shutdown: false,
+            });
+            Role::Lead(Leadership {
+                node: NodeId(1),
+                leader_epoch: LeaderEpoch(0),
+                partition_epoch: 0,
+                replicas: vec![NodeId(1), NodeId(2)],
+                isr: vec![NodeId(1)],
+                min_insync_replicas: 1,
+                live: live.collect(),
+                max_lag: Duration::from_secs(30),
+                pending: None,
+            })
+        };
+        handle.set_role(leading(&[]));
+        let mut told = Vec::new();
+        let resumed = resume_role(&handle, |message| {
+            let PartitionMsg::Lead { leadership } = message else { panic!("it leads") };
+            if told.is_empty() {
+                handle.set_role(leading(&[2]));
+            }
+            told.push(leadership.live.len());
+            std::future::ready(())
+        });
+        resumed.await;
+        assert_eq!(told, [0, 1]);
     }
 }

@@ -57,7 +57,7 @@ impl Assigned {
 
     /// Whether it will not be followed in this epoch any more.
     fn is_over(&self) -> bool {
-        self.handle.is_deleted() || self.handle.leader_epoch() > self.leader_epoch
+        self.handle.is_deleted() || self.handle.wanted_epoch() > self.leader_epoch
     }
 }
 
@@ -460,18 +460,24 @@ fn own_key(key: &FetchKey) -> Option<Key> {
     }
 }
 
-/// Tells when a replica follows in its epoch, or never will.
+/// Tells when a replica follows in its epoch.
 async fn hear_of(assigned: Assigned, to: Ref<FetcherMsg>) {
+    if is_ready(&assigned).await {
+        let _ = to.send(FetcherMsg::Ready { partition: assigned.key() }).await;
+    }
+}
+
+/// Ends once it follows in its epoch, or never will.
+pub(super) async fn is_ready(assigned: &Assigned) -> bool {
     let mut waiter = Waiter::new();
     loop {
         waiter.on(assigned.handle.pulse());
         if assigned.is_over() {
-            return;
+            return false;
         }
         if assigned.view().is_some() {
-            break;
+            return true;
         }
         waiter.wait().await;
     }
-    let _ = to.send(FetcherMsg::Ready { partition: assigned.key() }).await;
 }

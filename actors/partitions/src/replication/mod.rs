@@ -302,7 +302,40 @@ impl Replication {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+    use std::time::Duration;
+
+    use disk::{SimDisk, SimDiskOptions};
+    use model::TopicPartition;
+
     use super::*;
+
+    /// Else one more would wait for it with each epoch, for as long as it is down.
+    #[tokio::test]
+    async fn who_waits_for_a_replica_that_is_down_goes_with_the_epoch() {
+        let disk = SimDisk::new(SimDiskOptions::default()).mount();
+        disk.create_dir_all(Path::new("/data")).unwrap();
+        let dir = crate::read_log_dir(&disk, Path::new("/data"), Uuid([1; 16]), 1, true);
+        let (dir, address) = (Arc::new(dir.unwrap().0), Address::vacant());
+        let (name, config) = (TopicPartition::new("orders", 0), Arc::default());
+        let handle = PartitionHandle::new(name, Uuid([2; 16]), config, dir, address);
+        let handle = Arc::new(handle);
+        let follow = |epoch| {
+            let leader_epoch = LeaderEpoch(epoch);
+            handle.set_role(Role::Follow { leader_epoch, partition_epoch: epoch });
+        };
+        follow(3);
+        let assigned = Assigned { handle: handle.clone(), leader_epoch: LeaderEpoch(3) };
+        let mut waiting = std::pin::pin!(fetcher::is_ready(&assigned));
+        tokio::select! {
+            biased;
+            _ = &mut waiting => panic!("it waits for nothing"),
+            () = std::future::ready(()) => {}
+        }
+        follow(4);
+        let ended = tokio::time::timeout(Duration::from_secs(10), waiting).await;
+        assert!(!ended.expect("it still waits"));
+    }
 
     #[test]
     fn partitions_are_spread_as_kafka_spreads_them() {
