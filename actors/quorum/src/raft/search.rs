@@ -19,6 +19,8 @@ const SAID_EVERY: u64 = 6;
 /// `EndpointType.CONTROLLER`
 const CONTROLLERS: i8 = 2;
 
+const NEWCOMER: &str = "; this voter began on empty directories, and until it has from the others what is committed it votes for nobody who holds more than it: start those that hold most; or, if nothing was lost, stop this one and say so by `ottla format` with --ignore-formatted";
+
 #[derive(Default)]
 pub(super) struct Search {
     /// A leader was, since the last look.
@@ -135,6 +137,10 @@ impl Raft {
             ),
             (None, _) => "start them, or correct their addresses (controller.quorum.voters, controller.quorum.bootstrap.servers, or the file of the cluster)".to_owned(),
         };
-        format!("{}; {advice}", nodes.join("; "))
+        let new = match self.consensus.is_newcomer() {
+            true => NEWCOMER,
+            false => "",
+        };
+        format!("{}; {advice}{new}", nodes.join("; "))
     }
 }

@@ -13,6 +13,7 @@ use super::other_node::{OTHER, OtherNode};
 use super::serve::TOPIC;
 use super::tests::{LIMIT, args, start, voter};
 use super::*;
+use crate::files::{METADATA_DIR, mark_newcomer};
 use crate::rpc::{QuorumRequest, QuorumResponse};
 
 const NEVER: Duration = Duration::from_secs(3600);
@@ -160,4 +161,25 @@ async fn who_finds_no_leader_says_whom_it_asked_and_what_is_wrong_with_each() {
     }
     assert!(said.contains("[cluster] id = \"theirs\""), "{said}");
     raft.stop().await;
+}
+
+/// Else a quorum of two, of which one lost its directories, waits and nobody knows for what.
+#[tokio::test]
+async fn a_voter_that_lost_its_directories_says_that_it_waits_for_the_others() {
+    for is_newcomer in [true, false] {
+        let disk = disk();
+        let other = node(&disk).await.port();
+        let (status, mut shown) = watch(RaftStatus::default());
+        let others = voter(OTHER, vec![at("CONTROLLER", other)]);
+        let args = args(&disk, VoterSet::new([voter(1, Vec::new()), others]));
+        if is_newcomer {
+            mark_newcomer(&*disk, &args.log_dir.path.join(METADATA_DIR)).unwrap();
+        }
+        let raft = start(&disk, silent(RaftArgs { status: Arc::new(status), ..args }));
+        raft.me().send(RaftMsg::LookForLeader).await.unwrap();
+        let news = shown.until(|status| !status.unfound.is_empty());
+        let said = tokio::time::timeout(LIMIT, news).await.unwrap().unfound.clone();
+        assert_eq!(said.contains("began on empty directories"), is_newcomer, "{said}");
+        raft.stop().await;
+    }
 }
