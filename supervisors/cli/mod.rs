@@ -44,7 +44,7 @@ pub struct Start {
     #[arg(long, value_name = "HOST:PORT", value_parser = HostPort::parse)]
     #[arg(conflicts_with_all = ["config", "properties"])]
     pub listen: Option<HostPort>,
-    /// Any Kafka setting by its own name; overrides what a file says
+    /// Any Kafka setting by its own name; overrides what a file, --data and --listen say
     #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
     pub set: Vec<(String, String)>,
     /// A cluster's TOML file; without --node all of its nodes run in this process

@@ -80,6 +80,28 @@ fn a_directory_is_marked_clean_when_all_its_logs_are() {
     check(APART, |client, seed| Box::pin(marked_clean(client, seed)));
 }
 
+const RARELY: &[(&str, &str)] =
+    &[("log.dirs", DIR), ("replica.high.watermark.checkpoint.interval.ms", "60000")];
+
+async fn high_watermarks_rarely(mut client: Client, _seed: u64) {
+    client.create("t", 1).await;
+    client.produce("t", 3).await;
+    let written = ("t-0".to_owned(), 3);
+    for (after, is_written) in [(40, false), (70, true)] {
+        client.life.world.sleep(Duration::from_secs(after)).await;
+        let end = client.kill();
+        client.order(Order::Die(end)).await;
+        let found = client.end().of(HIGH_WATERMARKS).contains(&written);
+        client.expect("the high watermark is written", found, is_written);
+        client.bounds("t").await;
+    }
+}
+
+#[test]
+fn high_watermarks_are_written_as_often_as_is_asked_for() {
+    check(RARELY, |client, seed| Box::pin(high_watermarks_rarely(client, seed)));
+}
+
 /// Whenever it dies, the files name every partition.
 async fn written_while_it_starts(mut client: Client, _seed: u64) {
     const PARTITIONS: i32 = 20;

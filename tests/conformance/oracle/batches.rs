@@ -30,6 +30,7 @@ pub fn cases() -> Vec<Case> {
     for (what, change) in LIES {
         cases.extend(produced(what, Some(spoilt(*change))));
     }
+    cases.extend(beside_a_good_one());
     cases
 }
 
@@ -98,19 +99,55 @@ fn coded(codec: Codec) -> Vec<u8> {
 
 /// Produced to a partition, and what is then in it told by the answer's offset.
 fn produced(what: &str, bytes: Option<Vec<u8>>) -> Vec<Case> {
-    let bytes = bytes.map(Bytes::from);
+    let topics = vec![to(topic(), 2, bytes)];
+    asked(what, topics)
+}
+
+/// Batches that are refused, each before and behind one that is not: does the good one stand?
+fn beside_a_good_one() -> Vec<Case> {
+    let good = || to(topic(), 1, Some(built(batch())));
+    let nowhere = || "of-nobody".to_owned();
+    let internal = || "__consumer_offsets".to_owned();
+    let lie = |what: &str| {
+        let (_, change) = LIES.iter().find(|(name, _)| *name == what).expect("one of the lies");
+        Some(spoilt(*change))
+    };
+    let mut bad = vec![
+        ("to no topic".to_owned(), to(nowhere(), 0, Some(built(batch())))),
+        ("to no partition".to_owned(), to(topic(), 99, Some(built(batch())))),
+        ("to an internal topic".to_owned(), to(internal(), 0, Some(built(batch())))),
+    ];
+    for what in [
+        "of length 10",
+        "of magic 0",
+        "of magic 3",
+        "of no bytes",
+        "with a bit turned",
+        "of a transaction",
+    ] {
+        bad.push((what.to_owned(), to(topic(), 2, lie(what))));
+        bad.push((format!("{what} to no topic"), to(nowhere(), 0, lie(what))));
+    }
+    let mut cases = Vec::new();
+    for (what, bad) in bad {
+        cases.extend(asked(&format!("{what} before a good one"), vec![bad.clone(), good()]));
+        cases.extend(asked(&format!("{what} behind a good one"), vec![good(), bad]));
+    }
+    cases
+}
+
+fn to(name: String, index: i32, bytes: Option<Vec<u8>>) -> TopicProduceData {
+    let records = bytes.map(|bytes| Records::Bytes(Bytes::from(bytes)));
+    let data = PartitionProduceData { index, records, ..Default::default() };
+    TopicProduceData { name, partition_data: vec![data], ..Default::default() }
+}
+
+fn asked(what: &str, topic_data: Vec<TopicProduceData>) -> Vec<Case> {
     let case = |version: i16| {
-        let data = PartitionProduceData {
-            index: 2,
-            records: bytes.clone().map(Records::Bytes),
-            ..Default::default()
-        };
-        let topic =
-            TopicProduceData { name: topic(), partition_data: vec![data], ..Default::default() };
         let request = ProduceRequest {
             acks: -1,
             timeout_ms: 5_000,
-            topic_data: vec![topic],
+            topic_data: topic_data.clone(),
             ..Default::default()
         };
         let run = move |session: &mut crate::Session| -> Tree { session.tree(&request, version) };

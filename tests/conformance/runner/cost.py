@@ -1,6 +1,7 @@
 """What a node costs, each figure with the most that it may be: beside a real Kafka under the same producer, and alone."""
 import re
 import shutil
+import tempfile
 import time
 from itertools import chain
 
@@ -10,6 +11,8 @@ from .shell import Failed, run, say
 PARTITIONS, ROUNDS, WARM_GB = 12, 5, 4
 # The machine may be busy: the best counts, of that many.
 TRIES = 3
+# Seconds, and how many jobs of cargo.
+COLD_BUILD, JOBS = 360, 2
 # Seconds: groups, sweeps and snapshots have had their turn.
 REST = 30
 MS = {"ns": 1e-6, "µs": 0.001, "ms": 1, "s": 1000}
@@ -67,6 +70,17 @@ def least_ms(words, *test):
     found = re.findall(words + r" ([\d.]+)(ns|µs|ms|s)\b", lines)
     assert found, f"no time behind {words!r} in what {' '.join(test)} measured:\n{lines}"
     return min(float(number) * MS[unit] for number, unit in found)
+
+
+def of_a_cold_build():
+    """The release, from what cargo has fetched and nothing that is compiled; with as many jobs as the limit is for."""
+    run("cargo", "fetch", "--locked")
+    with tempfile.TemporaryDirectory(prefix="ottla-cold-") as target:
+        begin = time.monotonic()
+        run("cargo", "build", "--release", "-q", "-j", JOBS, "--target-dir", target, limit=3 * COLD_BUILD)
+        took = time.monotonic() - begin
+    say(f"    a cold build of the release: {took:.0f} s with {JOBS} jobs, at most {COLD_BUILD}")
+    assert took <= COLD_BUILD
 
 
 def of_compaction():

@@ -19,7 +19,7 @@ FROM_NOTHING = {"three nodes from nothing to serving": 1000, "three nodes from n
 # Between acknowledgements of one partition, by what is killed; also when it is back.
 KILLED = {r"kill -9 of .*, longest gap": 1000}
 KILLS = 20
-PANIC = {r"refuses \d+ requests in": 100, "a neighbour is at most": 100}
+PANIC = {r"refuses \d+ requests in": 100, r"requests in \S+,": 100, "a neighbour is at most": 100}
 
 
 def within(limits, *test, resident=None, **env):

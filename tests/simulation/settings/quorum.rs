@@ -33,7 +33,12 @@ enum Asked {
 /// What the controller says to it.
 enum Said {
     Nothing,
-    Vote { epoch: i32, granted: bool },
+    Vote {
+        epoch: i32,
+        granted: bool,
+    },
+    /// To a vote: that it leads already.
+    Leads,
     Fetch(FetchResponse),
 }
 
@@ -105,7 +110,8 @@ async fn play(life: Life, answers: Answers, heard: Heard) {
                 heard.add(world.mono(), asked);
                 match answers(asked) {
                     Said::Nothing => {}
-                    Said::Vote { epoch, granted } => line.answer(&vote(epoch, granted)).await,
+                    Said::Vote { epoch, granted } => line.answer(&vote(-1, epoch, granted)).await,
+                    Said::Leads => line.answer(&vote(PLAYED, 1, false)).await,
                     Said::Fetch(response) => line.answer(&response).await,
                 }
             }
@@ -179,9 +185,9 @@ fn versions() -> ApiVersionsResponse {
     ApiVersionsResponse { api_keys: keys.map(spoken).to_vec(), ..Default::default() }
 }
 
-fn vote(leader_epoch: i32, vote_granted: bool) -> VoteResponse {
+fn vote(leader_id: i32, leader_epoch: i32, vote_granted: bool) -> VoteResponse {
     let partition = vote_response::PartitionData {
-        leader_id: -1,
+        leader_id,
         leader_epoch,
         vote_granted,
         ..Default::default()
@@ -250,6 +256,19 @@ fn a_candidate_that_loses_stands_again_after_a_pause_that_is_bounded() {
     let longest = gaps.iter().max().expect("some");
     assert!(*longest <= Duration::from_secs(20) + SLACK, "{gaps:?}");
     assert!(*longest > Duration::from_secs(3), "by default a second at most: {gaps:?}");
+}
+
+#[test]
+fn a_follower_whose_leader_is_silent_stands_as_late_as_it_is_told() {
+    let settings = [("controller.quorum.fetch.timeout.ms", "9000")];
+    let answers = |asked| match asked {
+        Asked::Vote { .. } => Said::Leads,
+        _ => Said::Nothing,
+    };
+    let votes = |asked| matches!(asked, Asked::Vote { .. });
+    let gaps = gaps(&heard(VOTER, &settings, answers, 4, votes));
+    let expected = Duration::from_secs(9)..Duration::from_secs(9) + SLACK;
+    assert!(gaps.iter().all(|gap| expected.contains(gap)), "{gaps:?}");
 }
 
 #[test]

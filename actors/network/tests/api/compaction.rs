@@ -215,6 +215,21 @@ async fn a_rate_that_is_too_low_can_be_raised() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn as_many_logs_are_compacted_at_a_time_as_there_are_threads() {
+    let slow = ("log.cleaner.io.max.bytes.per.second", "1");
+    let mut rig = Rig::with_settings(&[EAGER, slow, ("log.cleaner.threads", "2")]).await;
+    let mut client = rig.client().await;
+    for topic in ["a", "b", "c"] {
+        rig.topic(topic, 1, &[COMPACT, SMALL, ALWAYS]).await;
+        fill(&mut client, topic, 20).await;
+    }
+    until_says(&rig, |cleaner| {
+        cleaner.state.contains("compacting") && cleaner.state.matches("-0").count() == 2
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn one_log_that_cannot_be_compacted_is_left_alone_and_told_of() {
     let mut rig = Rig::with_settings(&[EAGER]).await;
     for topic in ["bad", "good"] {
@@ -261,7 +276,7 @@ async fn as_many_keys_are_held_at_a_time_as_there_is_memory_for() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_log_that_moves_keeps_no_other_from_being_compacted() {
-    let mut rig = Rig::with_dirs(2, &[EAGER, ("log.cleaner.threads", "1")]).await;
+    let mut rig = Rig::with_dirs(2, &[EAGER]).await;
     let mut client = rig.client().await;
     // As dirty as the other, and before it.
     for topic in ["moved", "stays"] {

@@ -242,7 +242,7 @@ async fn what_cannot_be_moved_is_told() {
 
 #[tokio::test]
 async fn a_move_is_called_off_by_another() {
-    let mut rig = Rig::with_dirs(3, &[("num.replica.alter.log.dirs.threads", "1")]).await;
+    let mut rig = Rig::with_dirs(3, &[]).await;
     rig.topic("a", 1, &[]).await;
     let mut client = rig.client().await;
     assert_eq!(produce(&mut client, "a", 9, &batch(&["one"], 1)).await.error_code, 0);

@@ -264,11 +264,8 @@ impl Controller {
             Resource::Group => validate_group(all)?,
             Resource::BrokerLogger => return Err(ConfigError::BrokerLogger),
         }
-        if resource.kind != Resource::Topic || !topic::is_internal_topic(name) {
-            let set = altered.iter().filter_map(|(name, value)| Some((name, value.as_ref()?)));
-            refuse_unhonoured(resource.kind, set)?;
-        }
-        Ok(())
+        let set = altered.iter().filter_map(|(name, value)| Some((name, value.as_ref()?)));
+        Ok(refuse_unhonoured(resource.kind, set)?)
     }
 
     fn check_exists(&self, resource: &ConfigResource) -> Result<(), ConfigError> {

@@ -128,7 +128,13 @@ impl Controller {
         for topic in &request.topics {
             *named.entry(&topic.name).or_default() += 1;
         }
-        let too_many = self.total_partitions(request) > MAX_PARTITIONS_PER_REQUEST;
+        let may_be = |topic: &&CreatableTopic| {
+            named[topic.name.as_str()] == 1
+                && topic.name != topic::CLUSTER_METADATA
+                && may_create.allows(&topic.name)
+        };
+        let asked = self.total_partitions(request.topics.iter().filter(may_be));
+        let too_many = asked > MAX_PARTITIONS_PER_REQUEST;
         let mut taken = BTreeSet::new();
         let mut records = Vec::new();
         let mut results = Vec::new();
@@ -170,13 +176,13 @@ impl Controller {
         (records, CreateTopicsResponse { topics: results, ..Default::default() })
     }
 
-    fn total_partitions(&self, request: &CreateTopicsRequest) -> i64 {
+    fn total_partitions<'a>(&self, topics: impl Iterator<Item = &'a CreatableTopic>) -> i64 {
         let of = |topic: &CreatableTopic| match topic.num_partitions {
             _ if !topic.assignments.is_empty() => topic.assignments.len() as i64,
             -1 => i64::from(self.values.int("num.partitions")),
             count => i64::from(count.max(0)),
         };
-        request.topics.iter().map(of).sum()
+        topics.map(of).sum()
     }
 
     fn create_topic(

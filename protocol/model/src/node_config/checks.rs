@@ -68,7 +68,22 @@ pub(super) fn conflicts(config: &NodeConfig) -> Vec<SettingError> {
     listeners(config, &mut require);
     quorum(config, &mut require);
     numbers(config, &mut require);
+    found.extend(times(config));
     found
+}
+
+/// What topics are given in one of several units, under the name that it was given by.
+fn times(config: &NodeConfig) -> impl Iterator<Item = SettingError> {
+    let topic = config.topic(&Default::default());
+    let checks = [
+        ("log.roll.ms", topic.segment_ms >= 1, "must be 1 or more"),
+        ("log.roll.jitter.ms", topic.segment_jitter_ms >= 0, "must be 0 or more"),
+        ("log.retention.ms", topic.retention_ms != 0, "must be -1 (for ever), or 1 or more"),
+    ];
+    checks.into_iter().filter(|(_, holds, _)| !holds).map(|(name, _, allowed)| {
+        let (name, text) = config.values.in_its_unit(name);
+        SettingError::invalid(name, text, allowed)
+    })
 }
 
 fn joined<T: ToString>(items: impl IntoIterator<Item = T>) -> String {
@@ -177,12 +192,6 @@ const MIN_SEGMENT_BYTES: i32 = 1 << 20;
 
 fn numbers(config: &NodeConfig, require: &mut impl FnMut(bool, String)) {
     let topic = config.topic(&Default::default());
-    require(topic.segment_ms >= 1, "log.roll.ms: must be 1 or more".to_owned());
-    require(topic.segment_jitter_ms >= 0, "log.roll.jitter.ms: must be 0 or more".to_owned());
-    require(
-        topic.retention_ms != 0,
-        "log.retention.ms: must be -1 (for ever), or 1 or more".to_owned(),
-    );
     require(
         topic.min_compaction_lag_ms <= topic.max_compaction_lag_ms,
         "log.cleaner.min.compaction.lag.ms must not be more than log.cleaner.max.compaction.lag.ms"

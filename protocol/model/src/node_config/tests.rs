@@ -127,7 +127,14 @@ fn what_does_not_fit_is_refused() {
         (vec![("queued.max.request.bytes", "5")], "queued.max.request.bytes=5 must be"),
         (vec![("offsets.topic.compression.codec", "5")], "must be 0 (none), 1 (gzip)"),
         (vec![("offsets.topic.segment.bytes", "1048575")], "must be 1048576 or more"),
-        (vec![("log.retention.hours", "0")], "log.retention.ms: must be -1"),
+        (
+            vec![("log.retention.hours", "0")],
+            "Invalid value 0 for configuration log.retention.hours: must be -1 (for ever), or 1",
+        ),
+        (
+            vec![("log.roll.ms", "-5"), ("log.roll.hours", "7")],
+            "Invalid value -5 for configuration log.roll.ms: must be 1 or more",
+        ),
         (vec![("group.min.session.timeout.ms", "2000000")], "must not be more than"),
         (vec![("max.connections.per.ip", "0")], "only where max.connections.per.ip.overrides"),
         (vec![("max.connections.per.ip.overrides", "a")], "ADDRESS:COUNT"),

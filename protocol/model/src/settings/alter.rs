@@ -277,7 +277,7 @@ fn closes_to_all(values: &Values, altered: &BTreeMap<String, Option<String>>) ->
         && overrides.is_empty()
 }
 
-/// Refuses, by name, what this build would accept without living up to it. Not asked of the cluster's own topics.
+/// Refuses, by name, what this build would accept without living up to it.
 pub fn refuse_unhonoured<'a>(
     resource: Resource,
     altered: impl IntoIterator<Item = (&'a String, &'a String)>,

@@ -72,7 +72,7 @@ impl Described {
 }
 
 /// Settings of brokers that stand for each other in different units, the most exact first.
-const UNITS: &[&[&str]] = &[
+pub(super) const UNITS: &[&[&str]] = &[
     &["log.retention.ms", "log.retention.minutes", "log.retention.hours"],
     &["log.roll.ms", "log.roll.hours"],
     &["log.roll.jitter.ms", "log.roll.jitter.hours"],

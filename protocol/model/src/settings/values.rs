@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::describe::ConfigSource;
+use super::describe::{ConfigSource, UNITS};
 use super::error::SettingError;
 use super::tables::REMOVED;
 use super::value::Value;
@@ -127,6 +127,14 @@ impl Values {
 
     pub(super) fn given_for_all_brokers(&self) -> impl Iterator<Item = &'static str> {
         self.all_brokers.keys().copied()
+    }
+
+    /// Of a setting that has several units, by its most exact name: the name that was given at start and counts, and its text.
+    pub(crate) fn in_its_unit(&self, name: &'static str) -> (&'static str, &str) {
+        let units = UNITS.iter().find(|units| units[0] == name).copied().unwrap_or_default();
+        let given =
+            units.iter().find_map(|unit| Some((*unit, self.fixed.get(unit)?.text.as_str())));
+        given.unwrap_or((name, ""))
     }
 
     /// What the node was started with, as text.

@@ -18,8 +18,8 @@ use model::settings::{TimestampType, TopicConfig};
 use model::topic::is_internal_topic;
 use partitions::{Append, AppendResult, PartitionHandle, Room, Standing};
 use wire::batch::{
-    self, AppendOrigin, BatchError, ProduceError, RecordBatch, ValidatedBatch, ValidationRules,
-    produced_batch,
+    self, AppendOrigin, BatchError, BatchHeader, ProduceError, RecordBatch, ValidatedBatch,
+    ValidationRules, produced_batch,
 };
 use wire::compression::{Codec, Compression};
 use wire::{ProduceRequest, ProduceResponse, Records};
@@ -60,7 +60,6 @@ enum Stage {
 struct Params {
     acks: Option<Acks>,
     timeout: Duration,
-    transactional_id: Option<String>,
 }
 
 impl Staged for Produce {
@@ -81,10 +80,10 @@ impl Staged for Produce {
         let params = Params {
             acks: Acks::from_wire(request.acks),
             timeout: Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0)),
-            transactional_id: request.transactional_id.clone(),
         };
+        let by_heads = refused_by_first_batches(&request);
         let mut topics = parse(broker, &cx, request, count);
-        if let Some(refusal) = refused_whole(&params, &topics) {
+        if let Some(refusal) = by_heads.or_else(|| refused_whole(params.acks, &topics)) {
             refuse_all(&mut topics, &refusal);
         } else {
             let now_ms = broker.world.now().wall_ms;
@@ -103,6 +102,24 @@ impl Staged for Produce {
 fn has_null_records(request: &ProduceRequest) -> bool {
     let mut partitions = request.topic_data.iter().flat_map(|topic| &topic.partition_data);
     partitions.any(|partition| partition.records.is_none())
+}
+
+/// What is wrong with the request, seen in the first batches up to one of a transaction, wherever they are to go.
+/// Source: `RequestUtils.hasTransactionalRecords`, which comes before anything else.
+fn refused_by_first_batches(request: &ProduceRequest) -> Option<Refusal> {
+    let partitions = request.topic_data.iter().flat_map(|topic| &topic.partition_data);
+    for bytes in partitions.filter_map(|partition| partition.records.as_ref()?.as_bytes()) {
+        match BatchHeader::parse(bytes) {
+            Ok(header) if header.is_transactional() && header.size() <= bytes.len() => {
+                return request.transactional_id.is_none().then_some(Refusal::NoTransactionalId);
+            }
+            Err(error) if refusal::is_no_batch(&error) => {
+                return Some(Refusal::Unreadable(error.into()));
+            }
+            _ => {}
+        }
+    }
+    None
 }
 
 /// Finds each partition's replica and reads its batch's header.
@@ -177,7 +194,7 @@ fn parse_one(
 }
 
 /// What is wrong with the request, whichever the partition.
-fn refused_whole(params: &Params, topics: &[Topic]) -> Option<Refusal> {
+fn refused_whole(acks: Option<Acks>, topics: &[Topic]) -> Option<Refusal> {
     let mut producer = None;
     for (_, partition) in topics.iter().flat_map(|topic| &topic.partitions) {
         let Ok(Stage::Parsed { batch, .. }) = partition else { continue };
@@ -185,15 +202,12 @@ fn refused_whole(params: &Params, topics: &[Topic]) -> Option<Refusal> {
         if !header.is_transactional() {
             continue;
         }
-        if params.transactional_id.is_none() {
-            return Some(Refusal::NoTransactionalId);
-        }
         let this = (header.producer_id, header.producer_epoch);
         if header.has_producer_id() && *producer.get_or_insert(this) != this {
             return Some(Refusal::SeveralProducers);
         }
     }
-    params.acks.is_none().then_some(Refusal::RequiredAcks)
+    acks.is_none().then_some(Refusal::RequiredAcks)
 }
 
 fn refuse_all(topics: &mut [Topic], refusal: &Refusal) {

@@ -112,6 +112,14 @@ impl Refusal {
     }
 }
 
+/// What Kafka stumbles over before it looks at partitions: a length or magic that no batch ever had.
+pub(super) fn is_no_batch(error: &BatchError) -> bool {
+    match error {
+        BatchError::InvalidLength(length) => *length < LEAST_RECORD,
+        error => matches!(error, BatchError::UnknownMagic(_)),
+    }
+}
+
 fn batch_code(error: &ProduceError) -> ErrorCode {
     match error {
         // A bomb is whole, but larger than what is taken.

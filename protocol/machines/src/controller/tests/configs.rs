@@ -77,11 +77,9 @@ fn an_operation_that_is_none_fails_all_that_is_asked_with_it() {
 
 #[test]
 fn set_delete_append_subtract() {
-    // The cluster's own topics may have what users' may not have yet.
-    const OFFSETS: &str = "__consumer_offsets";
     let mut cluster = Cluster::of(1);
-    cluster.create(topic(OFFSETS, 1, 1));
-    let t = ConfigResource::topic(OFFSETS);
+    cluster.create(topic("t", 1, 1));
+    let t = ConfigResource::topic("t");
     let steps: [(Change, Option<&str>); 6] = [
         (("cleanup.policy", SET, Some("compact")), Some("compact")),
         (("cleanup.policy", APPEND, Some("delete")), Some("compact,delete")),
@@ -91,16 +89,22 @@ fn set_delete_append_subtract() {
         (("cleanup.policy", APPEND, Some("compact")), Some("delete,compact")),
     ];
     for (change, expected) in steps {
-        assert_eq!(
-            one(&mut cluster, TOPIC, OFFSETS, &[change]),
-            (ErrorCode::None, None),
-            "{change:?}"
-        );
+        assert_eq!(one(&mut cluster, TOPIC, "t", &[change]), (ErrorCode::None, None), "{change:?}");
         assert_eq!(value(&cluster, &t, "cleanup.policy"), expected, "{change:?}");
     }
     let before = cluster.log.len();
-    one(&mut cluster, TOPIC, OFFSETS, &[("cleanup.policy", SET, Some("delete,compact"))]);
+    one(&mut cluster, TOPIC, "t", &[("cleanup.policy", SET, Some("delete,compact"))]);
     assert_eq!(cluster.log.len(), before, "what says nothing new is not written");
+}
+
+#[test]
+fn what_is_not_honoured_is_refused_of_the_clusters_own_topics_too() {
+    let mut cluster = Cluster::of(1);
+    cluster.create(topic("__consumer_offsets", 1, 1));
+    let change = ("remote.storage.enable", SET, Some("true"));
+    let (error, said) = one(&mut cluster, TOPIC, "__consumer_offsets", &[change]);
+    assert_eq!(error, ErrorCode::InvalidConfig);
+    assert!(said.as_deref().is_some_and(|said| said.contains("remote.storage.enable")), "{said:?}");
 }
 
 const REFUSED: &[(i8, &str, &[Change], ErrorCode, &str)] = &[

@@ -1,4 +1,4 @@
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use model::{ErrorCode, Uuid};
 use wire::create_topics_request::CreatableTopic;
@@ -80,6 +80,17 @@ fn refused_numbers() -> Vec<Refusal> {
         .into_iter()
         .map(|(count, factor, code, message)| (topic("t", count, factor), code, message))
         .collect()
+}
+
+#[test]
+fn topics_that_are_not_to_be_made_do_not_count_towards_the_most_partitions() {
+    let mut cluster = Cluster::of(1);
+    let asked = ["b", "a", "b", "__cluster_metadata"].map(|name| topic(name, 6_000, 1));
+    let results = cluster.create_all(asked.to_vec(), false);
+    let codes: BTreeMap<_, _> = results.iter().map(|r| (r.name.as_str(), r.error_code)).collect();
+    let refused = ErrorCode::InvalidRequest.code();
+    let expected = [("a", 0), ("b", refused), ("__cluster_metadata", refused)];
+    assert_eq!(codes, BTreeMap::from(expected));
 }
 
 fn refused_configs() -> Vec<Refusal> {
