@@ -13,6 +13,7 @@ mod directories;
 mod eligible;
 mod failover;
 mod faults;
+mod flush;
 mod forwarding;
 mod full_disk;
 mod given_up;

@@ -140,8 +140,12 @@ impl PartitionActor {
         self.failed_syncs = 0;
         self.log.synced(&job);
         self.handle.set_recovery_point(self.log.recovery_point());
-        // Not the job's end: the log may have been cut since.
-        self.step(cx, Event::Written { end: self.log.recovery_point() })?;
+        // Not the job's end: the log may have been cut since. What was written meanwhile may need no sync of its own any more.
+        let written = match self.must_sync() {
+            true => self.log.recovery_point(),
+            false => self.log.log_end_offset(),
+        };
+        self.step(cx, Event::Written { end: written })?;
         self.answer_if_written(cx).await?;
         let (durable, end) = (self.log.recovery_point(), self.log.end());
         // Another segment may have been closed while this sync ran.

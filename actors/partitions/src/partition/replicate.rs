@@ -31,7 +31,7 @@ impl PartitionActor {
 
     fn hear_all(&mut self, cx: &Cx<Self>) -> Outcome {
         for (replica, state) in self.handle.followers().all() {
-            self.step(cx, Event::ReplicaFetched { replica, state })?;
+            self.step(cx, Event::ReplicaKnown { replica, state })?;
         }
         Ok(())
     }

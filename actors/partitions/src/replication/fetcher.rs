@@ -217,6 +217,12 @@ impl ReplicaFetcher {
             following.stage = Stage::Fetching;
             self.changed.insert(key);
         } else {
+            self.hear_of(cx, key);
+        }
+    }
+
+    fn hear_of(&self, cx: &mut Cx<Self>, key: Key) {
+        if let Some(following) = self.following.get(&key) {
             cx.spawn_task(hear_of(following.assigned.clone(), cx.me().clone()));
         }
     }
@@ -314,7 +320,8 @@ impl ReplicaFetcher {
                 Some(None) => {
                     self.session.forget(&session_key(key));
                     self.set_stage(key, Stage::Waiting);
-                    self.look_again(cx, key);
+                    // Also where it can be fetched by now: nobody may be asked before that is said.
+                    self.hear_of(cx, key);
                 }
                 None => self.session.forget(&session_key(key)),
             }

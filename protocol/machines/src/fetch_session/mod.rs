@@ -150,6 +150,10 @@ struct Session {
 impl Session {
     fn put(&mut self, wanted: FetchPartition, known: Option<&Answered>) {
         if let Some((_, cached)) = self.partitions.get_mut(&wanted.key) {
+            // What was under way when its leader epoch changed may have been dropped by who asked.
+            if cached.wanted.current_leader_epoch != wanted.current_leader_epoch {
+                (cached.high_watermark, cached.log_start_offset) = (-1, -1);
+            }
             let key = cached.wanted.key.clone();
             cached.wanted = FetchPartition { key, ..wanted };
             return;

@@ -63,6 +63,15 @@ fn only_changes_are_sent() {
 }
 
 #[test]
+fn who_asks_under_another_leader_epoch_is_told_all_again() {
+    let (mut sessions, id) = with_session(1);
+    let newer = FetchPartition { current_leader_epoch: 7, ..want(1, 0) };
+    let (epoch, _) = incremental(&mut sessions, begin(id, 1, vec![want(0, 0), newer]));
+    let answers = [(&key(0), quiet(10)), (&key(1), quiet(10))];
+    assert_eq!(sessions.finish(id, epoch, answers.into_iter()), Ok(vec![false, true]));
+}
+
+#[test]
 fn who_was_sent_records_goes_last() {
     let (mut sessions, id) = with_session(1);
     let (epoch, _) = incremental(&mut sessions, begin(id, 1, vec![]));

@@ -272,6 +272,19 @@ impl Partition {
         }
     }
 
+    pub(super) fn replica_known(
+        &mut self,
+        now: Now,
+        replica: NodeId,
+        state: ReplicaState,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(leading) = &mut self.leading else { return };
+        if leading.fetched(replica, state) {
+            self.advance(now, effects);
+        }
+    }
+
     pub(super) fn check_isr(&mut self, now: Now, effects: &mut Vec<Effect>) {
         let Some(leading) = &mut self.leading else { return };
         effects.extend(leading.shrink(self.written, now.mono).map(Effect::AlterIsr));

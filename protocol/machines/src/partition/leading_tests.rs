@@ -118,6 +118,22 @@ fn who_is_not_eligible_neither_joins_nor_is_waited_for() {
 }
 
 #[test]
+fn who_is_back_joins_when_it_fetches_and_not_for_what_it_fetched_before() {
+    let mut partition = with_a_record(&[1], 1);
+    let gone = Leadership { live: vec![], ..leadership(&[1], 1) };
+    run(&mut partition, Event::Lead(gone));
+    let Event::ReplicaFetched { replica, state } = fetched(&partition, 2, 1, NOW) else {
+        unreachable!()
+    };
+    assert_eq!(run(&mut partition, Event::ReplicaFetched { replica, state }), [], "it is fenced");
+    run(&mut partition, Event::Lead(leadership(&[1], 1)));
+    for event in [Event::ReplicaKnown { replica, state }, Event::CheckIsr] {
+        assert_eq!(at(&mut partition, seconds(600), event), []);
+    }
+    assert_eq!(fetches(&mut partition, 2, 1, seconds(600)), [asks(TWO_JOINS)]);
+}
+
+#[test]
 fn a_new_leaders_followers_must_reach_its_epoch() {
     let opened = Opened { log_end_offset: 5, high_watermark: 3, ..super::tests::opened() };
     let mut partition = Partition::new(opened);

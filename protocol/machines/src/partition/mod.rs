@@ -122,6 +122,8 @@ pub enum Event {
     Truncated(Opened),
     /// A follower has fetched, and this is what is known of it now.
     ReplicaFetched { replica: NodeId, state: ReplicaState },
+    /// What is known of a follower since it last fetched: by that it stays in the ISR or leaves it, and never joins it.
+    ReplicaKnown { replica: NodeId, state: ReplicaState },
     /// Periodic: in-sync replicas that have fallen behind are looked for.
     CheckIsr,
     /// The controller answered what was asked of it.
@@ -272,6 +274,9 @@ impl Partition {
             Event::Written { end } => self.written(now, end, effects),
             Event::ReplicaFetched { replica, state } => {
                 self.replica_fetched(now, replica, state, effects)
+            }
+            Event::ReplicaKnown { replica, state } => {
+                self.replica_known(now, replica, state, effects)
             }
             Event::Replicate { base_offset, batch } => self.replicate(base_offset, &batch),
             Event::CommittedByLeader { offset } => self.committed_by_leader(offset, effects),
