@@ -175,6 +175,7 @@ impl Story {
 
     /// Whoever tells of a record has it from a leader whose high watermark had passed it a tick ago at least.
     fn tell(&self, how: &str, at: (i32, i64), value: &str) {
+        tracing::debug!("at {} ms: {how} {value:?} at {at:?}", self.now_ms());
         let mut state = self.state();
         let committed = state.committed.get(&at.0).copied().unwrap_or_default();
         let known = state.told.entry(at).or_insert_with(|| value.to_owned()).clone();

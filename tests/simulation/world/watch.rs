@@ -215,7 +215,9 @@ impl Watch {
         }
         self.led.insert((id, partition), (epoch, found.high_watermark));
         if let Some(registration) = view.metadata().topics.partition(found.topic_id, partition) {
-            self.story.lacks(usize::try_from(REPLICAS).unwrap_or(0) - registration.isr.len());
+            // While it is reassigned it may have more.
+            let wanted = usize::try_from(REPLICAS).unwrap_or(0);
+            self.story.lacks(wanted.saturating_sub(registration.isr.len()));
         }
     }
 

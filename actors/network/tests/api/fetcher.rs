@@ -296,6 +296,28 @@ async fn a_lost_connection_or_session_is_opened_anew_and_a_failed_fetcher_goes_o
     until_follows(&leader.rig, &handle).await;
 }
 
+/// In the session it has the leader says what is committed only when that changes.
+#[tokio::test]
+async fn an_answer_that_comes_after_the_leader_epoch_it_was_asked_in_is_asked_for_again() {
+    let (mut leader, handle) = Leader::start().await;
+    leader.fetch().await;
+    leader.answer_with(records(&[at(0, 2, &["a", "b"])], 1)).await;
+    leader.fetch().await;
+    leader.rig.publish([MetadataRecord::PartitionChange(PartitionChangeRecord {
+        partition_id: 0,
+        topic_id: topic_id(TOPIC),
+        leader: NODE + 1,
+        ..Default::default()
+    })]);
+    leader.rig.until(TOPIC, 0, |handle| handle.leader_epoch().0 == EPOCH + 1).await;
+    leader.answer_with(records(&[], 2)).await;
+    assert_eq!(told(&leader.fetch().await), (SESSION, 0, Some((2, 2)), false), "in a new one");
+    assert_eq!(handle.high_watermark(), 1);
+    leader.answer_with(records(&[], 2)).await;
+    leader.fetch().await;
+    assert_eq!(handle.high_watermark(), 2);
+}
+
 /// By default after 30 seconds.
 #[tokio::test]
 async fn a_leader_that_does_not_answer_is_asked_again_on_another_connection() {

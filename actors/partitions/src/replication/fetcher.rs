@@ -369,11 +369,12 @@ impl ReplicaFetcher {
             let Some(asked) = self.session.get(&found.key) else { continue };
             let Some(key) = own_key(&found.key) else { continue };
             // Since then it may have been given up, or have a new leader epoch.
-            let Some(following) = self.following.get_mut(&key) else { continue };
-            let assigned = following.assigned.clone();
-            if asked.current_leader_epoch != assigned.leader_epoch.0 {
+            let following = self.following.get(&key).map(|following| following.assigned.clone());
+            let current = |now: &Assigned| asked.current_leader_epoch == now.leader_epoch.0;
+            let Some(assigned) = following.filter(current) else {
+                self.session.unheard(&found.key);
                 continue;
-            }
+            };
             let size = found.size() as u64;
             self.fetched_bytes.add(size);
             self.args.throttle.took(&assigned.handle, size, cx.world().mono());
@@ -401,6 +402,10 @@ impl ReplicaFetcher {
     }
 
     fn took(&mut self, cx: &mut Cx<Self>, key: Key, epoch: LeaderEpoch, took: Took) {
+        // What was an error the leader says again by itself.
+        if matches!(took, Took::Down | Took::Refused(_)) {
+            self.session.unheard(&session_key(key));
+        }
         let current = self.following.get_mut(&key);
         let Some(following) = current.filter(|f| f.assigned.leader_epoch == epoch) else { return };
         let partition = following.assigned.handle.topic_partition.clone();

@@ -41,6 +41,8 @@ pub struct FetcherSession {
     forgotten: BTreeSet<FetchKey>,
     /// The leader knows of them, by this session.
     told: BTreeSet<FetchKey>,
+    /// Of them the leader's last word came to nothing.
+    unheard: BTreeSet<FetchKey>,
 }
 
 impl FetcherSession {
@@ -65,6 +67,13 @@ impl FetcherSession {
         }
     }
 
+    /// What the leader said of a partition was not taken in, and in one session it says only what has changed since: what it knows to
+    /// be committed would not be heard of before there is another record. Either the leader comes to forget the partition, or the
+    /// next request opens another session.
+    pub fn unheard(&mut self, key: &FetchKey) {
+        self.unheard.insert(key.clone());
+    }
+
     pub fn is_empty(&self) -> bool {
         self.wanted.is_empty()
     }
@@ -79,6 +88,10 @@ impl FetcherSession {
 
     /// The next request. It must be [`answered`](Self::answered) or [`failed`](Self::failed) before another is made.
     pub fn request(&mut self) -> SessionRequest {
+        let unheard = std::mem::take(&mut self.unheard);
+        if unheard.iter().any(|key| self.told.contains(key) && !self.forgotten.contains(key)) {
+            self.begin_anew();
+        }
         let full = self.epoch == INITIAL_EPOCH;
         let changed = std::mem::take(&mut self.changed);
         let forgotten = std::mem::take(&mut self.forgotten);
@@ -221,6 +234,33 @@ mod tests {
         session.want(at(0, 11));
         let next = session.request();
         assert_eq!((next.partitions, next.forgotten), (vec![at(0, 11)], vec![]));
+    }
+
+    #[test]
+    fn what_was_not_taken_in_is_asked_for_by_a_new_session_unless_the_leader_forgot_it() {
+        let mut session = opened();
+        session.unheard(&key(1));
+        let next = session.request();
+        assert_eq!((next.session_id, next.epoch), (5, INITIAL_EPOCH));
+        assert_eq!((next.partitions, next.forgotten), (vec![at(0, 10), at(1, 20)], vec![]));
+        answer(&mut session, 6, &[0, 1]).unwrap();
+
+        session.unheard(&key(1));
+        session.forget(&key(1));
+        let next = session.request();
+        assert_eq!((next.session_id, next.epoch, next.forgotten), (6, 1, vec![key(1)]));
+        answer(&mut session, 6, &[]).unwrap();
+        session.want(at(1, 20));
+        let next = session.request();
+        assert_eq!((next.epoch, next.partitions), (2, vec![at(1, 20)]));
+        answer(&mut session, 6, &[1]).unwrap();
+
+        // Forgotten, and wanted again before the leader heard of it.
+        session.unheard(&key(1));
+        session.forget(&key(1));
+        session.want(at(1, 21));
+        let next = session.request();
+        assert_eq!((next.session_id, next.epoch), (6, INITIAL_EPOCH));
     }
 
     #[test]
