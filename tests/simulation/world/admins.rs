@@ -114,15 +114,21 @@ pub async fn moves(tools: Tools) {
         nodes.truncate(REPLICAS as usize);
         let replicas = (random.below(4) > 0).then_some(nodes);
         let name = if random.below(3) == 0 { CONSUMER_OFFSETS } else { TOPIC };
-        let partition_index = random.below(PARTITIONS as u64) as i32;
-        let partitions =
-            vec![ReassignablePartition { partition_index, replicas, ..Default::default() }];
-        let topics =
-            vec![ReassignableTopic { name: name.to_owned(), partitions, ..Default::default() }];
-        let request = AlterPartitionReassignmentsRequest { topics, ..Default::default() };
-        if let Err(error) = tools.client.ask_any(&request).await {
-            tools.life.trace.note(format_args!("not moved: {error}"));
-        }
+        let partition = random.below(PARTITIONS as u64) as i32;
+        move_to(&tools, name, partition, replicas).await;
+    }
+}
+
+/// Without replicas the move under way is called off.
+pub async fn move_to(tools: &Tools, name: &str, partition: i32, replicas: Option<Vec<i32>>) {
+    let partition_index = partition;
+    let partitions =
+        vec![ReassignablePartition { partition_index, replicas, ..Default::default() }];
+    let topics =
+        vec![ReassignableTopic { name: name.to_owned(), partitions, ..Default::default() }];
+    let request = AlterPartitionReassignmentsRequest { topics, ..Default::default() };
+    if let Err(error) = tools.client.ask_any(&request).await {
+        tools.life.trace.note(format_args!("not moved: {error}"));
     }
 }
 

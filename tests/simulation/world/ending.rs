@@ -8,8 +8,10 @@ use ottla::client::Connection;
 use wire::batch::batches;
 use wire::describe_quorum_request::{PartitionData, TopicData};
 use wire::describe_quorum_response::PartitionData as Quorum;
-use wire::{DescribeQuorumRequest, MetadataRequest};
+use wire::list_partition_reassignments_request::ListPartitionReassignmentsTopics;
+use wire::{DescribeQuorumRequest, ListPartitionReassignmentsRequest, MetadataRequest};
 
+use super::admins::move_to;
 use super::clients::Tools;
 use super::reader::{read, records};
 use super::{LIMIT, PARTITIONS, REPLICAS, TOPIC};
@@ -29,6 +31,9 @@ async fn well(tools: &Tools, id: Uuid) -> Result<(), String> {
         let topic = tools.client.admin().describe_topic(TOPIC).await.map_err(|e| e.to_string())?;
         let found = topic.partitions.iter().find(|found| found.partition == partition);
         let found = found.ok_or("a partition is not known")?;
+        if found.replicas.len() > REPLICAS as usize {
+            take_away(tools, partition, &found.replicas).await?;
+        }
         if found.isr.len() != REPLICAS as usize || found.replicas.len() != REPLICAS as usize {
             let (isr, replicas) = (&found.isr, &found.replicas);
             return Err(format!("the ISR of {partition} is {isr:?}, its replicas {replicas:?}"));
@@ -50,6 +55,21 @@ async fn well(tools: &Tools, id: Uuid) -> Result<(), String> {
         knows_all(tools, &name).await?;
     }
     describes_quorum(tools).await
+}
+
+/// Who calls off a move that had replaced another keeps all replicas that the two named, as with Kafka. What is still under way comes
+/// to its end by itself.
+async fn take_away(tools: &Tools, partition: i32, replicas: &[i32]) -> Result<(), String> {
+    let (name, partition_indexes) = (TOPIC.to_owned(), vec![partition]);
+    let topic = ListPartitionReassignmentsTopics { name, partition_indexes, ..Default::default() };
+    let under_way =
+        ListPartitionReassignmentsRequest { topics: Some(vec![topic]), ..Default::default() };
+    let answer = tools.client.ask_any(&under_way).await.map_err(|error| error.to_string())?;
+    if answer.error_code == 0 && answer.topics.is_empty() {
+        let fewer = replicas.iter().take(REPLICAS as usize).copied().collect();
+        move_to(tools, TOPIC, partition, Some(fewer)).await;
+    }
+    Ok(())
 }
 
 /// All that is committed, as this replica has it.

@@ -61,6 +61,7 @@ pub(super) enum Fate {
         error: ProduceError,
     },
     Failed {
+        in_doubt: bool,
         error: ProduceError,
     },
 }
@@ -219,13 +220,10 @@ impl Accumulator {
         for queue in self.queues.values_mut() {
             let old = |batch: &mut Batch| batch.created + timeout <= now;
             while let Some(batch) = queue.batches.pop_front_if(old) {
-                if batch.in_doubt && batch.stamp.is_some() {
-                    queue.begin_epoch(&mut self.producer);
-                }
                 self.batches -= 1;
                 let last = batch.last_error.as_ref();
                 let last = last.map_or_else(|| "it was not sent".to_owned(), ToString::to_string);
-                batch.failed(&ProduceError::TimedOut(last));
+                queue.give_up(batch, &mut self.producer, &ProduceError::TimedOut(last));
             }
             queue.batches.front().into_iter().for_each(|batch| later(batch.created));
         }
@@ -281,13 +279,13 @@ impl Accumulator {
                 batch.in_doubt = true;
                 error
             }
-            Fate::Failed { error } => error,
+            Fate::Failed { in_doubt, error } => {
+                batch.in_doubt |= in_doubt;
+                error
+            }
         };
-        if batch.in_doubt && batch.stamp.is_some() {
-            queue.begin_epoch(&mut self.producer);
-        }
         self.batches -= 1;
-        batch.failed(&error);
+        queue.give_up(batch, &mut self.producer, &error);
     }
 
     /// Gives up all that is not under way.
@@ -305,7 +303,7 @@ impl Accumulator {
         for queue in self.queues.values_mut() {
             for batch in std::mem::take(&mut queue.batches) {
                 self.batches -= 1;
-                batch.failed(error);
+                queue.give_up(batch, &mut self.producer, error);
             }
         }
     }
@@ -338,6 +336,14 @@ impl Queue {
         batch.last_error = Some(error);
         self.not_before = not_before;
         self.batches.push_front(batch);
+    }
+
+    /// What may have been written under its sequence would be taken for the next batch, and that be lost.
+    fn give_up(&mut self, batch: Batch, current: &mut Option<(i64, i16)>, error: &ProduceError) {
+        if batch.in_doubt && batch.stamp.is_some() {
+            self.begin_epoch(current);
+        }
+        batch.failed(error);
     }
 
     /// What was sent under the old epoch no longer counts: sequences begin again. The epochs of one id are few; then a new

@@ -287,7 +287,9 @@ async fn deliver(shared: Arc<Shared>, leader: i32, lot: Lot) {
                         in_doubt: error.maybe_done(),
                         error: error.clone().into(),
                     },
-                    false => Fate::Failed { error: error.clone().into() },
+                    false => {
+                        Fate::Failed { in_doubt: error.maybe_done(), error: error.clone().into() }
+                    }
                 };
                 shared.settle(&partition, batch, fate);
             }
@@ -317,7 +319,7 @@ fn request(shared: &Shared, lot: Lot) -> (ProduceRequest, Lot) {
         let records = match batch.encoded() {
             Ok(records) => records,
             Err(error) => {
-                shared.settle(&partition, batch, Fate::Failed { error });
+                shared.settle(&partition, batch, Fate::Failed { in_doubt: false, error });
                 continue;
             }
         };
@@ -373,7 +375,7 @@ fn fate(
 ) -> Fate {
     let Some(answer) = answer_for(shared, partition, answer) else {
         let refused = Refused::of(ErrorCode::UnknownServerError);
-        return Fate::Failed { error: ProduceError::Refused(refused) };
+        return Fate::Failed { in_doubt: true, error: ProduceError::Refused(refused) };
     };
     let Err(refused) = Refused::check(answer.error_code, answer.error_message.clone()) else {
         return Fate::Delivered((answer.base_offset >= 0).then_some(answer.base_offset));
@@ -387,14 +389,21 @@ fn fate(
         | ErrorCode::InvalidProducerEpoch => Fate::Anew { error },
         code if code.retriable() => {
             shared.client.0.metadata.mark_stale(&partition.topic);
-            let in_doubt = matches!(
-                code,
-                ErrorCode::RequestTimedOut
-                    | ErrorCode::NotEnoughReplicasAfterAppend
-                    | ErrorCode::NetworkException
-            );
-            Fate::Again { not_before: shared.again_at(batch.tries), in_doubt, error }
+            let not_before = shared.again_at(batch.tries);
+            Fate::Again { not_before, in_doubt: in_doubt(code), error }
         }
-        _ => Fate::Failed { error },
+        _ => Fate::Failed { in_doubt: in_doubt(code), error },
+    }
+}
+
+/// Whether the broker may have written what it refuses: it may have come to lead no more, or failed, after that.
+pub(super) fn in_doubt(code: ErrorCode) -> bool {
+    match code {
+        ErrorCode::CorruptMessage
+        | ErrorCode::NotEnoughReplicas
+        | ErrorCode::UnknownTopicId
+        | ErrorCode::UnknownTopicOrPartition => false,
+        ErrorCode::UnknownServerError => true,
+        other => other.retriable(),
     }
 }

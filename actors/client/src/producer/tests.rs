@@ -6,6 +6,7 @@ use wire::batch::RecordBatch;
 
 use super::accumulator::{Accumulator, Fate};
 use super::batch::Batch;
+use super::sender::in_doubt;
 use super::{Delivered, ProduceError, ProducerConfig, ProducerRecord, Teller};
 use crate::error::Refused;
 
@@ -89,7 +90,10 @@ fn what_was_refused_for_certain_uses_no_sequence() {
     let mut bench = Bench::new();
     let mut told = bench.append(Some(1));
     let first = bench.due().pop().unwrap();
-    bench.settle(first, Fate::Failed { error: refused(ErrorCode::MessageTooLarge) });
+    bench.settle(
+        first,
+        Fate::Failed { in_doubt: false, error: refused(ErrorCode::MessageTooLarge) },
+    );
     assert_eq!(told.try_recv().unwrap(), Err(refused(ErrorCode::MessageTooLarge)));
     let _told = bench.append(Some(1));
     assert_eq!(stamp(&mut bench.due().pop().unwrap().1), (0, 0));
@@ -107,6 +111,53 @@ fn after_a_failure_in_doubt_a_new_epoch_begins() {
     assert!(matches!(told.try_recv().unwrap(), Err(ProduceError::TimedOut(_))));
     let _told = bench.append(Some(1));
     assert_eq!(stamp(&mut bench.due().pop().unwrap().1), (1, 0));
+}
+
+/// Its sequence would be another batch's, which the broker would take for this one.
+#[test]
+fn what_is_given_up_in_doubt_ends_its_epoch_however_that_comes() {
+    fn wait(bench: &mut Bench, batch: (TopicPartition, Batch)) {
+        let code = ErrorCode::NotLeaderOrFollower;
+        let (not_before, error) = (bench.now, refused(code));
+        bench.settle(batch, Fate::Again { not_before, in_doubt: in_doubt(code), error });
+    }
+    type GivesUp = fn(&mut Bench, (TopicPartition, Batch));
+    let ways: [GivesUp; 3] = [
+        |bench, batch| {
+            let code = ErrorCode::UnknownServerError;
+            bench.settle(batch, Fate::Failed { in_doubt: in_doubt(code), error: refused(code) });
+        },
+        |bench, batch| {
+            wait(bench, batch);
+            bench.now += bench.config.delivery_timeout;
+            bench.accumulator.expire(&bench.config, bench.now);
+        },
+        |bench, batch| {
+            wait(bench, batch);
+            bench.accumulator.fail_waiting(&refused(ErrorCode::ClusterAuthorizationFailed));
+        },
+    ];
+    for give_up in ways {
+        let mut bench = Bench::new();
+        let mut told = bench.append(Some(1));
+        let batch = bench.due().pop().unwrap();
+        give_up(&mut bench, batch);
+        assert!(told.try_recv().unwrap().is_err());
+        let _told = bench.append(Some(1));
+        assert_eq!(stamp(&mut bench.due().pop().unwrap().1), (1, 0));
+    }
+}
+
+#[test]
+fn only_what_is_refused_before_it_is_written_is_not_in_doubt() {
+    use ErrorCode::*;
+    for code in [NotLeaderOrFollower, KafkaStorageError, RequestTimedOut, UnknownServerError] {
+        assert!(in_doubt(code), "{code:?}");
+    }
+    for code in [NotEnoughReplicas, CorruptMessage, UnknownTopicId, MessageTooLarge, InvalidRecord]
+    {
+        assert!(!in_doubt(code), "{code:?}");
+    }
 }
 
 #[test]
