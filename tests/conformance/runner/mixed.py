@@ -2,8 +2,10 @@
 import contextlib
 
 from . import mixed_quorum as quorum
+from . import tools
 from .mixed_cluster import BOTH, BROKER, CONTROLLER, Cluster
 from .mixed_rig import Rig
+from .shell import run
 
 # Kafka's controller waits so long for a broker that died; ours sees it.
 SESSION = {"broker_session_timeout_ms": 6000, "broker_heartbeat_interval_ms": 1000}
@@ -23,9 +25,32 @@ def exercised(plan, clients, leaves):
         rig.preferred()
         rig.all_go_on()
         rig.away_and_back(made.of(leaves))
+        cordoned(made, made.of(leaves))
         said = rig.finish()
         made.directories_are_known(rig.replicated)
         return said
+
+
+def cordoned(made, node):
+    """What this broker has checked the controller takes from it, in its client's name; of itself it cordons no directory."""
+    directory, (controller, *_) = str(node.dirs[1]), made.voters
+
+    def configure(*how, expect=0):
+        of_broker = ["--entity-type", "brokers", "--entity-name", str(node.id)]
+        return run(*tools.command("configs", *how, *of_broker), expect=expect, limit=120)
+
+    def is_cordoned():
+        return f"cordoned.log.dirs={directory}" in configure("--bootstrap-server", node.bootstrap, "--describe")
+
+    cordon = ["--alter", "--add-config", f"cordoned.log.dirs={directory}"]
+    at_controller = ["--bootstrap-controller", f"127.0.0.1:{controller.controller}"]
+    tools.expect(configure(*at_controller, *cordon, expect=None), "InvalidConfigurationException.*must be a subset of the current")
+    configure("--bootstrap-server", node.bootstrap, *cordon)
+    made.until(f"node {node.id} to cordon {directory}", is_cordoned)
+    # One that is cordoned the controller lets stay so.
+    configure(*at_controller, *cordon)
+    configure(*at_controller, "--alter", "--delete-config", "cordoned.log.dirs")
+    made.until(f"node {node.id} to cordon nothing", lambda: not is_cordoned())
 
 
 def under_kafka():
