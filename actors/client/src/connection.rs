@@ -1,6 +1,7 @@
 //! One connection to one broker: requests go out one after the other, answers find those who wait by correlation id.
 
 mod frame;
+mod send_on;
 
 use std::io::ErrorKind;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,6 +19,7 @@ use wire::{
 use crate::client::ClientConfig;
 use crate::error::RequestError;
 use frame::{FrameBuf, read_frame};
+pub use send_on::Origin;
 
 /// A connection whose versions are negotiated. Cheap to clone; it ends with its last clone.
 #[derive(Clone)]
@@ -118,10 +120,15 @@ impl Connection {
     /// # Errors
     /// There is none.
     pub fn version<R: Request>(&self) -> Result<i16, RequestError> {
-        let found = self.0.versions.get(&R::KEY).map(|versions| versions.max);
-        found.ok_or_else(|| RequestError::Unsupported {
-            address: self.0.address.clone(),
-            api: R::KEY,
+        self.common::<R>(None)
+    }
+
+    /// The version that is wanted, or the newest, where both sides speak it.
+    fn common<R: Request>(&self, wanted: Option<i16>) -> Result<i16, RequestError> {
+        let versions = self.0.versions.get(&R::KEY);
+        let found = versions.filter(|versions| wanted.is_none_or(|v| versions.contains(v)));
+        found.map(|versions| wanted.unwrap_or(versions.max)).ok_or_else(|| {
+            RequestError::Unsupported { address: self.0.address.clone(), api: R::KEY }
         })
     }
 
@@ -149,10 +156,7 @@ impl Connection {
         version: i16,
         limit: Duration,
     ) -> Result<R::Response, RequestError> {
-        if !self.0.versions.get(&R::KEY).is_some_and(|versions| versions.contains(version)) {
-            let address = self.0.address.clone();
-            return Err(RequestError::Unsupported { address, api: R::KEY });
-        }
+        let version = self.common::<R>(Some(version))?;
         let frame = self.0.exchange(request, version, limit).await?;
         self.0.decode::<R>(frame, version)
     }

@@ -25,6 +25,9 @@ pub enum RequestError {
     Encode { api: ApiKey, reason: String },
     #[error("the answer of {address} to {api} cannot be read: {reason}")]
     Decode { address: String, api: ApiKey, reason: String },
+    /// Nothing was done.
+    #[error("{address} did not take {api}, which was sent on: {}", .code.name())]
+    NotSentOn { address: String, api: ApiKey, code: ErrorCode },
     #[error("broker {0} is not known")]
     UnknownBroker(i32),
     #[error("no broker can be reached; the last one tried: {0}")]
@@ -43,7 +46,8 @@ impl RequestError {
             | RequestError::NoBroker(_) => true,
             RequestError::Unsupported { .. }
             | RequestError::Encode { .. }
-            | RequestError::Decode { .. } => false,
+            | RequestError::Decode { .. }
+            | RequestError::NotSentOn { .. } => false,
         }
     }
 

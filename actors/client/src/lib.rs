@@ -36,7 +36,7 @@ mod producer;
 
 pub use admin::{Admin, AdminError, ClusterDescription, ConfigEntry, CreatedTopic, NewTopic};
 pub use client::{BootstrapError, Client, ClientConfig};
-pub use connection::Connection;
+pub use connection::{Connection, Origin};
 pub use consumer::{ConsumeError, Consumer, ConsumerConfig, PartitionRecords, Reset, Start};
 pub use error::{Refused, RequestError};
 pub use feed::Fed;

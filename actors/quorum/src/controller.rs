@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use client::Origin;
 use machines::controller::{
     Controller, ControllerConfig, ControllerDecision, ControllerEvent, ControllerReply,
     ControllerRequest, ControllerTimer,
@@ -59,6 +60,9 @@ pub enum Unavailable {
     /// What was asked for would be more than a record of the metadata log has room for. Nothing was done.
     #[error("the metadata log cannot hold what was asked for")]
     Unwritable,
+    /// Nothing was done.
+    #[error("the controller does not take what this broker sends on")]
+    NotTaken,
 }
 
 /// The reply, and the metadata offset at which its records stand: who has read so far sees what was done.
@@ -150,19 +154,21 @@ impl ControllerHandle {
     /// # Errors
     /// There is none, or it did not answer in time; what was asked may still be done.
     pub async fn ask(&self, request: ControllerRequest, limit: Duration) -> ControllerAnswer {
-        self.ask_holding(request, limit, None).await
+        self.ask_for(None, request, limit, None).await
     }
 
-    /// [`ask`](Self::ask) for a peer: the request keeps its credit until it is decided, also where nobody waits any more.
-    pub async fn ask_holding(
+    /// [`ask`](Self::ask) for a peer: the request keeps its credit until it is decided, also where nobody waits any more. What a
+    /// client asked is sent on to another node in its name.
+    pub async fn ask_for(
         &self,
+        origin: Option<&Origin>,
         request: ControllerRequest,
         limit: Duration,
         held: Option<Held>,
     ) -> ControllerAnswer {
         if let Some((remote, leader)) = self.other_leader() {
             let Some(leader) = leader else { return Err(Unavailable::NotController) };
-            let answer = remote.ask(&leader, &request, limit).await;
+            let answer = remote.ask(&leader, &request, origin, limit).await;
             drop(held);
             return answer;
         }
@@ -176,17 +182,18 @@ impl ControllerHandle {
         }
     }
 
-    /// Sends the active controller a request of any kind over the network, where it is on another node; none where it is not.
+    /// Sends a client's request of any kind on to the active controller, where that is on another node; none where it is not.
     ///
     /// # Errors
     /// It cannot be reached.
-    pub async fn request<R: wire::Request>(
+    pub async fn send_on<R: wire::Request>(
         &self,
+        origin: &Origin,
         request: &R,
         limit: Duration,
-    ) -> Option<Result<R::Response, client::RequestError>> {
+    ) -> Option<Result<R::Response, Unavailable>> {
         let (remote, leader) = self.other_leader()?;
-        Some(remote.request(&leader?, request, limit).await)
+        Some(remote.send_on(&leader?, request, origin, limit).await)
     }
 
     /// Where this node does not lead: the way to the one that does, if there is one.

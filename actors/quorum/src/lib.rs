@@ -16,6 +16,8 @@ mod remote;
 mod rpc;
 mod snapshot;
 
+pub use client::Origin;
+
 pub use assignments::{AssignmentsArgs, AssignmentsMsg, DirectoryAssignments};
 pub use controller::{
     Committed, ControllerActor, ControllerAnswer, ControllerArgs, ControllerHandle, ControllerMsg,

@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use machines::controller::{ControllerReply, ControllerRequest};
 use machines::metadata::{
-    BrokerRegistration, Endpoint, KRAFT_VERSION, LevelRange, METADATA_VERSION, MetadataImage,
-    MetadataVersion, Provenance, supported_features,
+    BrokerRegistration, Endpoint, LevelRange, METADATA_VERSION, MetadataImage, MetadataVersion,
+    Provenance, supported_features,
 };
 use model::{ErrorCode, NodeId, Uuid};
 use partitions::{LogDirState, LogDirs};
@@ -326,7 +326,10 @@ impl Lifecycle {
             previous_broker_epoch: args.previous_broker_epoch,
             ..Default::default()
         };
-        let request = ControllerRequest::RegisterBroker { request, version: REGISTRATION_VERSION };
+        let quorum = self.args.controller.leadership();
+        let kraft_version = quorum.map_or(0, |status| status.get().kraft_version);
+        let version = REGISTRATION_VERSION;
+        let request = ControllerRequest::RegisterBroker { request, version, kraft_version };
         self.ask(cx, request, |answer| LifecycleMsg::Registered { answer });
     }
 
@@ -395,12 +398,10 @@ impl Lifecycle {
             let level = image.feature_level(name);
             let range = ranges.get(name).copied().unwrap_or(LevelRange::DISABLED);
             let LevelRange { min, max } = range;
-            let says =
-                || format!("{name} is at level {level}, and this broker knows {min} to {max}");
-            (name != KRAFT_VERSION && !range.contains(level)).then(says)
+            let says = format!("{name} is at level {level}, and this broker knows {min} to {max}");
+            (!range.contains(level)).then_some(says)
         });
-        let unknown: Vec<String> = unknown.collect();
-        match unknown.as_slice() {
+        match unknown.collect::<Vec<_>>().as_slice() {
             [] => "the cluster's features are at levels which this broker does not know".to_owned(),
             unknown => format!(
                 "{}; run a build that knows it, or alter it with kafka-features.sh",

@@ -1,9 +1,12 @@
 //! The way to the active controller where it is another node: requests go straight to its controller listener.
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use client::{Connection, RequestError};
+use client::{Connection, Origin, RequestError};
 use machines::controller::{ControllerReply, ControllerRequest};
 use model::ErrorCode;
 use model::node_config::HostPort;
@@ -27,27 +30,6 @@ impl std::fmt::Debug for Remote {
     }
 }
 
-/// Sends a request as it is, in the version that it came in where its meaning depends on that; its answer is the reply, unless it says
-/// that this is not the active controller.
-macro_rules! exchange {
-    ($connection:expr, $limit:expr, $request:expr, in $version:expr, $reply:ident, $errors:expr) => {{
-        let response = $connection.request_in($request, *$version, $limit).await?;
-        checked(response, ControllerReply::$reply, $errors)
-    }};
-    ($connection:expr, $limit:expr, $request:expr, $reply:ident, $errors:expr) => {{
-        let response = $connection.request($request, $limit).await?;
-        checked(response, ControllerReply::$reply, $errors)
-    }};
-}
-
-fn checked<R>(
-    response: R,
-    reply: fn(R) -> ControllerReply,
-    is_refused: impl Fn(&R) -> bool,
-) -> Result<ControllerReply, Unavailable> {
-    if is_refused(&response) { Err(Unavailable::NotController) } else { Ok(reply(response)) }
-}
-
 fn elsewhere(code: i16) -> bool {
     code == ErrorCode::NotController.code()
 }
@@ -67,6 +49,7 @@ impl Remote {
         &self,
         address: &HostPort,
         request: &ControllerRequest,
+        origin: Option<&Origin>,
         limit: Duration,
     ) -> ControllerAnswer {
         let begun = self.world.mono();
@@ -74,30 +57,28 @@ impl Remote {
             Ok(Ok(connection)) => {
                 // Its own time-out is the one that ends a connection where nobody answers any more.
                 let left = (begun + limit).saturating_sub(self.world.mono());
-                send(&connection, request, left).await
+                Sender { connection, origin, limit: left }.send(request).await
             }
             Ok(Err(error)) => Err(error),
             Err(_) => return Err(Unavailable::TimedOut),
         };
-        match asked {
-            // What this node must have read to see it is not said.
-            Ok(answer) => answer.map(|reply| Committed { reply, offset: -1 }),
-            Err(RequestError::TimedOut { .. }) => Err(Unavailable::TimedOut),
-            Err(error) => {
-                tracing::debug!(%address, %error, "the active controller cannot be asked");
-                Err(Unavailable::NotController)
-            }
-        }
+        let answer = asked.unwrap_or_else(|error| Err(unavailable(address, &error)));
+        // What this node must have read to see it is not said.
+        answer.map(|reply| Committed { reply, offset: -1 })
     }
 
-    /// Sends any request, and gives its answer as it is.
-    pub(crate) async fn request<R: wire::Request>(
+    /// Sends on any request, and gives its answer as it is.
+    pub(crate) async fn send_on<R: wire::Request>(
         &self,
         address: &HostPort,
         request: &R,
+        origin: &Origin,
         limit: Duration,
-    ) -> Result<R::Response, RequestError> {
-        self.connection(address, limit).await?.request(request, limit).await
+    ) -> Result<R::Response, Unavailable> {
+        let asked = async {
+            self.connection(address, limit).await?.send_on(origin, request, None, limit).await
+        };
+        asked.await.map_err(|error| unavailable(address, &error))
     }
 
     async fn connection(
@@ -122,102 +103,162 @@ impl Remote {
     }
 }
 
-async fn send(
-    connection: &Connection,
-    request: &ControllerRequest,
-    limit: Duration,
-) -> Result<Result<ControllerReply, Unavailable>, RequestError> {
-    use ControllerRequest as Ask;
-    Ok(match request {
-        Ask::RegisterBroker { request, version } => {
-            exchange!(connection, limit, request, in version, RegisterBroker, |r| elsewhere(
-                r.error_code
-            ))
+fn unavailable(address: &HostPort, error: &RequestError) -> Unavailable {
+    match error {
+        RequestError::TimedOut { .. } => Unavailable::TimedOut,
+        RequestError::NotSentOn { code, .. } if *code != ErrorCode::NotController => {
+            tracing::debug!(%address, %error, "the controller does not take what clients ask");
+            Unavailable::NotTaken
         }
-        Ask::BrokerHeartbeat(request) => {
-            exchange!(connection, limit, request, BrokerHeartbeat, |r| elsewhere(r.error_code))
+        error => {
+            tracing::debug!(%address, %error, "the active controller cannot be asked");
+            Unavailable::NotController
         }
-        Ask::UnregisterBroker(request) => {
-            exchange!(connection, limit, request, UnregisterBroker, |r| elsewhere(r.error_code))
-        }
-        Ask::RegisterController(request) => {
-            exchange!(connection, limit, request, RegisterController, |r| elsewhere(r.error_code))
-        }
-        Ask::UnregisterController(request) => {
-            exchange!(connection, limit, request, UnregisterController, |r| elsewhere(r.error_code))
-        }
-        Ask::AllocateProducerIds(request) => {
-            exchange!(connection, limit, request, AllocateProducerIds, |r| elsewhere(r.error_code))
-        }
-        Ask::AlterPartition { request, version } => {
-            exchange!(connection, limit, request, in version, AlterPartition, |r| elsewhere(
-                r.error_code
-            ))
-        }
-        Ask::AlterPartitionReassignments(request) => {
-            exchange!(connection, limit, request, AlterPartitionReassignments, |r| elsewhere(
-                r.error_code
-            ))
-        }
-        Ask::ListPartitionReassignments(request) => {
-            exchange!(connection, limit, request, ListPartitionReassignments, |r| elsewhere(
-                r.error_code
-            ))
-        }
-        Ask::ElectLeaders(request) => {
-            exchange!(connection, limit, request, ElectLeaders, |r| elsewhere(r.error_code))
-        }
-        Ask::UpdateFeatures { request, version, .. } => {
-            exchange!(connection, limit, request, in version, UpdateFeatures, |r| elsewhere(
-                r.error_code
-            ))
-        }
-        Ask::AssignReplicasToDirs(request) => {
-            exchange!(connection, limit, request, AssignReplicasToDirs, |r| elsewhere(r.error_code))
-        }
-        lists => return send_list(connection, lists, limit).await,
-    })
+    }
 }
 
-/// Those that are answered thing by thing.
-async fn send_list(
-    connection: &Connection,
-    request: &ControllerRequest,
+type Sent = Result<Result<ControllerReply, Unavailable>, RequestError>;
+
+struct Sender<'a> {
+    connection: Connection,
+    /// Who asked, where it is not this broker itself.
+    origin: Option<&'a Origin>,
     limit: Duration,
-) -> Result<Result<ControllerReply, Unavailable>, RequestError> {
-    use ControllerRequest as Ask;
-    Ok(match request {
-        Ask::CreateTopics { request, .. } => {
-            exchange!(connection, limit, request, CreateTopics, |r| r
-                .topics
-                .iter()
-                .any(|topic| elsewhere(topic.error_code)))
+}
+
+impl Sender<'_> {
+    /// In the version that the request came in where its meaning depends on that. The answer is the reply, unless it says that this is not
+    /// the active controller.
+    async fn exchange<R: wire::Request>(
+        &self,
+        request: &R,
+        version: Option<i16>,
+        reply: fn(R::Response) -> ControllerReply,
+        is_refused: fn(&R::Response) -> bool,
+    ) -> Sent {
+        let (connection, limit) = (&self.connection, self.limit);
+        let response = match (self.origin, version) {
+            (Some(origin), _) if R::KEY.is_forwardable() => {
+                connection.send_on(origin, request, version, limit).await?
+            }
+            (_, Some(version)) => connection.request_in(request, version, limit).await?,
+            (_, None) => connection.request(request, limit).await?,
+        };
+        Ok(if is_refused(&response) {
+            Err(Unavailable::NotController)
+        } else {
+            Ok(reply(response))
+        })
+    }
+
+    async fn send(&self, request: &ControllerRequest) -> Sent {
+        use ControllerReply as Reply;
+        use ControllerRequest as Ask;
+        match request {
+            Ask::RegisterBroker { request, version, .. } => {
+                self.exchange(request, Some(*version), Reply::RegisterBroker, |r| {
+                    elsewhere(r.error_code)
+                })
+                .await
+            }
+            Ask::BrokerHeartbeat(request) => {
+                self.exchange(request, None, Reply::BrokerHeartbeat, |r| elsewhere(r.error_code))
+                    .await
+            }
+            Ask::UnregisterBroker(request) => {
+                self.exchange(request, None, Reply::UnregisterBroker, |r| elsewhere(r.error_code))
+                    .await
+            }
+            Ask::RegisterController(request) => {
+                self.exchange(request, None, Reply::RegisterController, |r| elsewhere(r.error_code))
+                    .await
+            }
+            Ask::UnregisterController(request) => {
+                self.exchange(request, None, Reply::UnregisterController, |r| {
+                    elsewhere(r.error_code)
+                })
+                .await
+            }
+            Ask::AllocateProducerIds(request) => {
+                self.exchange(request, None, Reply::AllocateProducerIds, |r| {
+                    elsewhere(r.error_code)
+                })
+                .await
+            }
+            Ask::AlterPartition { request, version } => {
+                self.exchange(request, Some(*version), Reply::AlterPartition, |r| {
+                    elsewhere(r.error_code)
+                })
+                .await
+            }
+            Ask::AlterPartitionReassignments(request) => {
+                self.exchange(request, None, Reply::AlterPartitionReassignments, |r| {
+                    elsewhere(r.error_code)
+                })
+                .await
+            }
+            Ask::ListPartitionReassignments(request) => {
+                self.exchange(request, None, Reply::ListPartitionReassignments, |r| {
+                    elsewhere(r.error_code)
+                })
+                .await
+            }
+            Ask::ElectLeaders(request) => {
+                self.exchange(request, None, Reply::ElectLeaders, |r| elsewhere(r.error_code)).await
+            }
+            Ask::UpdateFeatures { request, version, .. } => {
+                self.exchange(request, Some(*version), Reply::UpdateFeatures, |r| {
+                    elsewhere(r.error_code)
+                })
+                .await
+            }
+            Ask::AssignReplicasToDirs(request) => {
+                self.exchange(request, None, Reply::AssignReplicasToDirs, |r| {
+                    elsewhere(r.error_code)
+                })
+                .await
+            }
+            lists => self.send_list(lists).await,
         }
-        Ask::DeleteTopics { request, version, .. } => {
-            exchange!(connection, limit, request, in version, DeleteTopics, |r| r
-                .responses
-                .iter()
-                .any(|topic| elsewhere(topic.error_code)))
+    }
+
+    /// Those that are answered thing by thing.
+    async fn send_list(&self, request: &ControllerRequest) -> Sent {
+        use ControllerReply as Reply;
+        use ControllerRequest as Ask;
+        match request {
+            Ask::CreateTopics { request, .. } => {
+                self.exchange(request, None, Reply::CreateTopics, |r| {
+                    r.topics.iter().any(|each| elsewhere(each.error_code))
+                })
+                .await
+            }
+            Ask::DeleteTopics { request, version, .. } => {
+                self.exchange(request, Some(*version), Reply::DeleteTopics, |r| {
+                    r.responses.iter().any(|each| elsewhere(each.error_code))
+                })
+                .await
+            }
+            Ask::CreatePartitions { request, .. } => {
+                self.exchange(request, None, Reply::CreatePartitions, |r| {
+                    r.results.iter().any(|each| elsewhere(each.error_code))
+                })
+                .await
+            }
+            Ask::IncrementalAlterConfigs { request, .. } => {
+                self.exchange(request, None, Reply::IncrementalAlterConfigs, |r| {
+                    r.responses.iter().any(|each| elsewhere(each.error_code))
+                })
+                .await
+            }
+            Ask::AlterConfigs { request, .. } => {
+                self.exchange(request, None, Reply::AlterConfigs, |r| {
+                    r.responses.iter().any(|each| elsewhere(each.error_code))
+                })
+                .await
+            }
+            // Only the controller itself sees who is gone.
+            _ => Ok(Err(Unavailable::NotController)),
         }
-        Ask::CreatePartitions { request, .. } => {
-            exchange!(connection, limit, request, CreatePartitions, |r| r
-                .results
-                .iter()
-                .any(|topic| elsewhere(topic.error_code)))
-        }
-        Ask::IncrementalAlterConfigs(request) => {
-            exchange!(connection, limit, request, IncrementalAlterConfigs, |r| r
-                .responses
-                .iter()
-                .any(|resource| elsewhere(resource.error_code)))
-        }
-        Ask::AlterConfigs(request) => {
-            exchange!(connection, limit, request, AlterConfigs, |r| r
-                .responses
-                .iter()
-                .any(|resource| elsewhere(resource.error_code)))
-        }
-        // Only the controller itself sees who is gone.
-        _ => Err(Unavailable::NotController),
-    })
+    }
 }

@@ -54,6 +54,35 @@ impl ApiKey {
         self.info().listeners
     }
 
+    /// Whether a broker sends it on to the controller when a client asks it (KIP-590).
+    pub fn is_forwardable(self) -> bool {
+        matches!(
+            self,
+            ApiKey::CreateTopics
+                | ApiKey::DeleteTopics
+                | ApiKey::CreateAcls
+                | ApiKey::DeleteAcls
+                | ApiKey::AlterConfigs
+                | ApiKey::CreatePartitions
+                | ApiKey::CreateDelegationToken
+                | ApiKey::RenewDelegationToken
+                | ApiKey::ExpireDelegationToken
+                | ApiKey::ElectLeaders
+                | ApiKey::IncrementalAlterConfigs
+                | ApiKey::AlterPartitionReassignments
+                | ApiKey::ListPartitionReassignments
+                | ApiKey::AlterClientQuotas
+                | ApiKey::AlterUserScramCredentials
+                | ApiKey::DescribeQuorum
+                | ApiKey::UpdateFeatures
+                | ApiKey::UnregisterBroker
+                | ApiKey::UnregisterController
+                | ApiKey::AllocateProducerIds
+                | ApiKey::AddRaftVoter
+                | ApiKey::RemoveRaftVoter
+        )
+    }
+
     pub fn request_header_version(self, version: i16) -> i16 {
         if version >= self.info().request_flexible { 2 } else { 1 }
     }

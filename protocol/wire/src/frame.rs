@@ -1,11 +1,14 @@
 //! Requests and responses as they cross a connection: four bytes of length, the header, the body.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use crate::{
     ApiKey, DecodeError, EncodeError, Message, Part, Reader, Request, RequestHeader, Response,
     ResponseHeader, Writer,
 };
+
+/// Of the length before a frame.
+const LENGTH: usize = 4;
 
 /// Reads the header of a request, whose version depends on the first two fields in it.
 pub fn decode_request_header(r: &mut Reader) -> Result<(ApiKey, RequestHeader), DecodeError> {
@@ -62,6 +65,19 @@ pub fn decode_response<R: Response>(frame: Bytes, version: i16) -> Result<(i32, 
     Ok((header.correlation_id, R::decode(&mut r, version)?))
 }
 
+/// Header and body of a frame, without the length before them. None where it has records, which lie in files.
+pub fn without_length(parts: Vec<Part>) -> Option<Bytes> {
+    let mut bytes = BytesMut::with_capacity(parts.iter().map(Part::len).sum());
+    for part in parts {
+        match part {
+            Part::Bytes(part) => bytes.extend_from_slice(&part),
+            Part::External { .. } => return None,
+        }
+    }
+    let length = LENGTH.min(bytes.len());
+    Some(bytes.freeze().slice(length..))
+}
+
 fn encode(
     mut w: Writer,
     header: &impl Message,
@@ -72,7 +88,7 @@ fn encode(
     w.int32(0);
     header.encode(&mut w, header_version)?;
     body.encode(&mut w, version)?;
-    let length = w.len() - 4;
+    let length = w.len() - LENGTH;
     w.set_int32(0, i32::try_from(length).map_err(|_| EncodeError::TooLong { length })?);
     Ok(w.into_parts())
 }

@@ -20,7 +20,8 @@ pub use api_key::ListenerKind;
 pub use codec::Wire;
 pub use error::{DecodeError, EncodeError};
 pub use frame::{
-    decode_request_header, decode_response, encode_request, encode_response, encode_response_within,
+    decode_request_header, decode_response, encode_request, encode_response,
+    encode_response_within, without_length,
 };
 pub use generated::*;
 pub use message::{Message, RawTaggedField, Request, Response, VersionRange};

@@ -71,7 +71,8 @@ async fn forwarded(
     request: AlterConfigsRequest,
 ) -> Result<Decided, forward::ForwardError> {
     let limit = forward::request_timeout(broker);
-    let request = ControllerRequest::AlterConfigs(request);
+    let forwarded = forward::is_sent_on(broker, cx);
+    let request = ControllerRequest::AlterConfigs { request, forwarded };
     let asked = forward::ask(broker, cx, request, limit, |reply| match reply {
         ControllerReply::AlterConfigs(response) => Some(response),
         _ => None,

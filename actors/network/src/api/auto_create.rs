@@ -7,6 +7,7 @@ use std::time::Duration;
 use machines::controller::{ControllerReply, ControllerRequest, Permitted};
 use model::settings::Values;
 use model::topic::{CONSUMER_OFFSETS, SHARE_GROUP_STATE, TRANSACTION_STATE, validate_topic_name};
+use quorum::Origin;
 use wire::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use wire::create_topics_response::CreatableTopicResult;
 use wire::{CreateTopicsRequest, CreateTopicsResponse};
@@ -53,8 +54,13 @@ impl Drop for Asked<'_> {
 }
 
 /// Creates those that can be and that nobody else creates, and waits a moment until they are served. Who asks looks at the metadata
-/// again; why a topic could not be created is in the log alone, as with Kafka.
-pub(super) async fn create_topics(broker: &Broker, cx: &RequestContext, names: &[&str]) {
+/// again; why a topic could not be created is in the log alone, as with Kafka. Coordinators' topics are asked for in nobody's name.
+pub(super) async fn create_topics(
+    broker: &Broker,
+    cx: &RequestContext,
+    origin: Option<Origin>,
+    names: &[&str],
+) {
     let settings = broker.settings.get();
     let creatable = names.iter().copied().filter(|name| validate_topic_name(name).is_ok());
     let asked = broker.under_way.ask(creatable);
@@ -75,7 +81,7 @@ pub(super) async fn create_topics(broker: &Broker, cx: &RequestContext, names: &
         may_describe_configs: Permitted::All,
     };
     let deadline = broker.world.mono() + limit;
-    let answered = forward::ask_once(broker, cx, request, deadline, |reply| match reply {
+    let answered = forward::ask_once(broker, cx, origin, request, deadline, |reply| match reply {
         ControllerReply::CreateTopics(response) => Some(response),
         _ => None,
     });

@@ -22,7 +22,9 @@ impl Api for BrokerRegistration {
         request: BrokerRegistrationRequest,
     ) -> BrokerRegistrationResponse {
         let limit = forward::request_timeout(&broker);
-        let request = ControllerRequest::RegisterBroker { request, version: cx.version };
+        let kraft_version = broker.quorum.status().kraft_version;
+        let request =
+            ControllerRequest::RegisterBroker { request, version: cx.version, kraft_version };
         let asked = forward::ask(&broker, &cx, request, limit, |reply| match reply {
             ControllerReply::RegisterBroker(response) => Some(response),
             _ => None,

@@ -8,15 +8,13 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use model::ErrorCode;
-use wire::{
-    ApiKey, DefaultPrincipalData, EnvelopeRequest, EnvelopeResponse, Message, Part, Reader,
-};
+use wire::{DefaultPrincipalData, EnvelopeRequest, EnvelopeResponse, Message, Reader};
 
 use super::{Api, ConnectionInfo, Request, RequestContext};
 use crate::Broker;
-use crate::connection::{Answered, Outgoing};
+use crate::connection::Answered;
 
 pub(crate) struct Envelope;
 
@@ -51,7 +49,7 @@ fn open(
     let mut header = Reader::new(envelope.request_data.clone());
     let (key, _) =
         wire::decode_request_header(&mut header).map_err(|_| ErrorCode::UnsupportedVersion)?;
-    if !is_forwardable(key) {
+    if !key.is_forwardable() {
         return Err(ErrorCode::InvalidRequest);
     }
     let listener = cx.connection.listener.clone();
@@ -89,7 +87,8 @@ async fn answer(
     let pending = Box::pin(super::dispatch(broker, within)).await;
     match pending.await {
         _ if not_controller.load(Ordering::Relaxed) => refuse(ErrorCode::NotController),
-        Answered::Response(response) => match payload(response) {
+        // None where it has records, which lie in files.
+        Answered::Response(response) => match wire::without_length(response.parts) {
             Some(data) => EnvelopeResponse { response_data: Some(data), ..Default::default() },
             None => refuse(ErrorCode::UnknownServerError),
         },
@@ -99,46 +98,4 @@ async fn answer(
             refuse(ErrorCode::UnsupportedVersion)
         }
     }
-}
-
-/// Header and body of the answer, without the length before them. None where it has records, which lie in files.
-fn payload(response: Outgoing) -> Option<Bytes> {
-    const LENGTH: usize = 4;
-    let size = response.parts.iter().map(Part::len).sum();
-    let mut bytes = BytesMut::with_capacity(size);
-    for part in response.parts {
-        match part {
-            Part::Bytes(part) => bytes.extend_from_slice(&part),
-            Part::External { .. } => return None,
-        }
-    }
-    Some(bytes.freeze().slice(LENGTH.min(size)..))
-}
-
-fn is_forwardable(key: ApiKey) -> bool {
-    matches!(
-        key,
-        ApiKey::CreateTopics
-            | ApiKey::DeleteTopics
-            | ApiKey::CreateAcls
-            | ApiKey::DeleteAcls
-            | ApiKey::AlterConfigs
-            | ApiKey::CreatePartitions
-            | ApiKey::CreateDelegationToken
-            | ApiKey::RenewDelegationToken
-            | ApiKey::ExpireDelegationToken
-            | ApiKey::ElectLeaders
-            | ApiKey::IncrementalAlterConfigs
-            | ApiKey::AlterPartitionReassignments
-            | ApiKey::ListPartitionReassignments
-            | ApiKey::AlterClientQuotas
-            | ApiKey::AlterUserScramCredentials
-            | ApiKey::DescribeQuorum
-            | ApiKey::UpdateFeatures
-            | ApiKey::UnregisterBroker
-            | ApiKey::UnregisterController
-            | ApiKey::AllocateProducerIds
-            | ApiKey::AddRaftVoter
-            | ApiKey::RemoveRaftVoter
-    )
 }

@@ -50,7 +50,7 @@ impl Api for FindCoordinator {
         if let Some(topic) = topic_of(&request, cx.version)
             && broker.metadata.get().topics.by_name(topic).is_none()
         {
-            create_topics(&broker, &cx, &[topic]).await;
+            create_topics(&broker, &cx, None, &[topic]).await;
         }
         let image = broker.metadata.get();
         let listener = &cx.connection.listener.name;

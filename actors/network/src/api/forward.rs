@@ -7,7 +7,7 @@ use machines::controller::{ControllerReply, ControllerRequest};
 use machines::metadata::MetadataImage;
 use model::ErrorCode;
 use partitions::{PartitionHandle, Standing};
-use quorum::{Committed, Unavailable};
+use quorum::{Committed, Origin, Unavailable};
 use runtime::Waiter;
 use wire::ListenerKind;
 
@@ -15,7 +15,7 @@ use super::RequestContext;
 use crate::Broker;
 
 /// After this long the controller is looked for again.
-const RETRY_PAUSE: Duration = Duration::from_millis(50);
+pub(super) const RETRY_PAUSE: Duration = Duration::from_millis(50);
 /// No longer than this an answer is held back until this node shows what it says.
 const CATCH_UP: Duration = Duration::from_secs(5);
 
@@ -66,6 +66,16 @@ fn millis(ms: i32) -> Duration {
     Duration::from_millis(u64::try_from(ms).unwrap_or(0))
 }
 
+/// Whether a broker stands between the client and the controller, and has checked what was asked.
+pub(super) fn is_sent_on(broker: &Broker, cx: &RequestContext) -> bool {
+    broker.role == ListenerKind::Broker || cx.is_enveloped()
+}
+
+/// In whose name a broker asks.
+pub(super) fn origin(broker: &Broker, cx: &RequestContext) -> Option<Origin> {
+    (broker.role == ListenerKind::Broker).then(|| cx.origin())
+}
+
 /// Draws what the controller places replicas and names topics by.
 pub(super) fn seed(broker: &Broker) -> u64 {
     broker.world.random("topics").next_u64()
@@ -82,7 +92,7 @@ pub(super) async fn ask<R>(
 ) -> Result<Forwarded<R>, ForwardError> {
     let deadline = broker.world.mono() + limit;
     loop {
-        match ask_once(broker, cx, request.clone(), deadline, wanted).await {
+        match ask_once(broker, cx, origin(broker, cx), request.clone(), deadline, wanted).await {
             Ok(done) => return done,
             Err(Unavailable::NotController) if broker.role == ListenerKind::Controller => {
                 cx.note_not_controller();
@@ -99,22 +109,25 @@ pub(super) async fn ask<R>(
     }
 }
 
-/// [`ask`], but for asking again: the error is that there is no active controller to be found, or that it has too much to do.
+/// [`ask`], but for asking again, and in anybody's name or the broker's own: the error is that there is no active controller to be
+/// found, or that it has too much to do.
 pub(super) async fn ask_once<R>(
     broker: &Broker,
     cx: &RequestContext,
+    origin: Option<Origin>,
     request: ControllerRequest,
     deadline: Duration,
     wanted: fn(ControllerReply) -> Option<R>,
 ) -> Result<Result<Forwarded<R>, ForwardError>, Unavailable> {
     let left = deadline.saturating_sub(broker.world.mono());
-    Ok(match broker.controller.ask_holding(request, left, Some(cx.credit.clone())).await {
+    let asked = broker.controller.ask_for(origin.as_ref(), request, left, Some(cx.credit.clone()));
+    Ok(match asked.await {
         Ok(Committed { reply, offset }) => match wanted(reply) {
             Some(response) => Ok(Forwarded { response, offset, deadline }),
             None => Err(ForwardError::Failed),
         },
         Err(Unavailable::TimedOut) => Err(ForwardError::TimedOut),
-        Err(Unavailable::Unwritable) => Err(ForwardError::Failed),
+        Err(Unavailable::Unwritable | Unavailable::NotTaken) => Err(ForwardError::Failed),
         Err(nobody @ (Unavailable::NotController | Unavailable::Overloaded)) => return Err(nobody),
     })
 }

@@ -75,10 +75,12 @@ async fn forwarded(
     request: IncrementalAlterConfigsRequest,
 ) -> Result<Decided, forward::ForwardError> {
     let limit = forward::request_timeout(broker);
-    let request = ControllerRequest::IncrementalAlterConfigs(IncrementalAlterConfigsRequest {
+    let request = IncrementalAlterConfigsRequest {
         resources: request.resources.into_iter().filter(|r| !is_logger(r)).collect(),
         ..request
-    });
+    };
+    let forwarded = forward::is_sent_on(broker, cx);
+    let request = ControllerRequest::IncrementalAlterConfigs { request, forwarded };
     let asked = forward::ask(broker, cx, request, limit, |reply| match reply {
         ControllerReply::IncrementalAlterConfigs(response) => Some(response),
         _ => None,

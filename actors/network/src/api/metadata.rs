@@ -23,7 +23,7 @@ use wire::{MetadataRequest, MetadataResponse};
 
 use super::room::{Turns, memory_for};
 use super::topology::{CLUSTER_OPERATIONS, OPERATIONS_OMITTED, TOPIC_OPERATIONS, Topology};
-use super::{Answer, Answering, RequestContext, Staged, auto_create, too_many, topology};
+use super::{Answer, Answering, RequestContext, Staged, auto_create, forward, too_many, topology};
 use crate::{Broker, vigil};
 
 const FIRST_WITH_TOPICS_BY_ID: i16 = 12;
@@ -62,7 +62,8 @@ async fn answer(
             names.iter().filter(|name| image.topics.id_of(name).is_none()).copied().collect();
         if !missing.is_empty() {
             drop(image);
-            auto_create::create_topics(&broker, &cx, &missing).await;
+            let origin = forward::origin(&broker, &cx);
+            auto_create::create_topics(&broker, &cx, origin, &missing).await;
         }
     }
     vigil::settled(&broker, |image| asked.leaders(image)).await;

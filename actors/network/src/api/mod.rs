@@ -65,13 +65,16 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use ::quorum::Process;
+use ::quorum::{Origin, Process};
 use bytes::Bytes;
 use log::FileSlice;
 use machines::metadata::MetadataVersion;
 use room::Built;
 use runtime::{BoxFuture, Counter, Credit, Held, World};
-use wire::{ApiKey, DecodeError, EncodeError, ListenerKind, Part, Reader, VersionRange};
+use wire::{
+    ApiKey, DecodeError, DefaultPrincipalData, EncodeError, ListenerKind, Part, Reader,
+    VersionRange,
+};
 
 use crate::Broker;
 use crate::connection::{Answered, Outgoing, Pending};
@@ -390,6 +393,26 @@ pub(crate) struct RequestContext {
 }
 
 impl RequestContext {
+    /// Whether a broker sent it on, in the name of its client.
+    fn is_enveloped(&self) -> bool {
+        self.envelope.is_some()
+    }
+
+    /// In whose name it is sent on.
+    fn origin(&self) -> Origin {
+        Origin {
+            client_id: self.client_id.clone(),
+            correlation_id: self.correlation_id,
+            // Listeners are PLAINTEXT.
+            principal: DefaultPrincipalData {
+                r#type: "User".to_owned(),
+                name: "ANONYMOUS".to_owned(),
+                ..Default::default()
+            },
+            address: self.connection.peer.ip(),
+        }
+    }
+
     /// Whoever sent it on hears that this is not the active controller, and not from within the answer.
     fn note_not_controller(&self) {
         if let Some(not_controller) = &self.envelope {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use model::ErrorCode;
-use quorum::{QuorumRequest, QuorumResponse};
+use quorum::{QuorumRequest, QuorumResponse, Unavailable};
 use wire::{ListenerKind, Request};
 
 use super::{Answer, Answering, RequestContext, forward};
@@ -50,12 +50,22 @@ where
     }
     let broker = broker.clone();
     Box::pin(async move {
-        let limit = forward::request_timeout(&broker);
-        match broker.controller.request(&request, limit).await {
-            None => ask(&broker, cx, request).await,
-            Some(Ok(response)) => Answer::Response(response),
-            Some(Err(error)) => {
-                Answer::Response(refuse(ErrorCode::RequestTimedOut, error.to_string()))
+        let deadline = broker.world.mono() + forward::request_timeout(&broker);
+        loop {
+            let left = deadline.saturating_sub(broker.world.mono());
+            match broker.controller.send_on(&cx.origin(), &request, left).await {
+                None => return ask(&broker, cx, request).await,
+                Some(Ok(response)) => return Answer::Response(response),
+                Some(Err(Unavailable::NotController)) if left > forward::RETRY_PAUSE => {
+                    broker.world.sleep(forward::RETRY_PAUSE).await;
+                }
+                Some(Err(error)) => {
+                    let code = match error {
+                        Unavailable::NotTaken => ErrorCode::UnknownServerError,
+                        _ => ErrorCode::RequestTimedOut,
+                    };
+                    return Answer::Response(refuse(code, error.to_string()));
+                }
             }
         }
     })

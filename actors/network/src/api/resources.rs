@@ -149,7 +149,9 @@ impl<'a> Alteration<'a> {
         let altered = alter(Resource::Broker, current, &ops)?;
         validate_broker(all_brokers, &altered)?;
         if of_this_node {
-            if let Some(Some(cordoned)) = altered.get("cordoned.log.dirs") {
+            if let Some(Some(cordoned)) = altered.get("cordoned.log.dirs")
+                && broker.role == ListenerKind::Broker
+            {
                 check_cordoned(broker, cordoned)?;
             }
             validate_broker_change(present.settings(), &altered)?;

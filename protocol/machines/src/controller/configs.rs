@@ -1,6 +1,6 @@
 //! IncrementalAlterConfigs and AlterConfigs: what is set for topics, brokers, groups and client metrics.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use model::settings::{
     AlterError, Op, Resource, alter, refuse_unhonoured, validate_broker, validate_client_metrics,
@@ -17,6 +17,8 @@ use wire::{
 
 use super::Controller;
 use crate::metadata::{ConfigResource, Configs, MIN_INSYNC_REPLICAS};
+
+const CORDONED_LOG_DIRS: &str = "cordoned.log.dirs";
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
@@ -48,6 +50,10 @@ pub enum ConfigError {
         "The cordoned.log.dirs configuration value cannot be set because it requires metadata.version >= 4.3-IV0"
     )]
     CordonedLogDirs,
+    #[error(
+        "When updating cordoned.log.dirs via controllers,  the new value must be a subset of the current configuration value."
+    )]
+    CordonedUnchecked,
     #[error(transparent)]
     Alter(#[from] AlterError),
 }
@@ -67,7 +73,8 @@ impl ConfigError {
             ConfigError::UnknownNode(_) => ErrorCode::BrokerIdNotRegistered,
             ConfigError::BrokerMinIsr
             | ConfigError::ClusterMinIsr
-            | ConfigError::CordonedLogDirs => ErrorCode::InvalidConfig,
+            | ConfigError::CordonedLogDirs
+            | ConfigError::CordonedUnchecked => ErrorCode::InvalidConfig,
             ConfigError::Alter(error) => error.code(),
         }
     }
@@ -80,6 +87,7 @@ impl Controller {
     pub(super) fn incremental_alter_configs(
         &self,
         request: &IncrementalAlterConfigsRequest,
+        forwarded: bool,
     ) -> (Vec<MetadataRecord>, IncrementalAlterConfigsResponse) {
         let mut named = Counts::new();
         for asked in &request.resources {
@@ -102,6 +110,9 @@ impl Controller {
                     .filter_map(|c| Some((c.name.as_str(), op(c)?, c.value.as_deref())))
                     .collect();
                 let altered = alter(resource.kind, self.image().configs.of(&resource), &ops)?;
+                if !forwarded {
+                    self.check_unchecked(&resource, &altered)?;
+                }
                 self.records_to_alter(&resource, &altered, Existence::Required)
             });
             let (error_code, error_message) = told(outcome, &mut records);
@@ -123,6 +134,7 @@ impl Controller {
     pub(super) fn alter_configs(
         &self,
         request: &AlterConfigsRequest,
+        forwarded: bool,
     ) -> (Vec<MetadataRecord>, AlterConfigsResponse) {
         let mut named = Counts::new();
         for asked in &request.resources {
@@ -144,6 +156,9 @@ impl Controller {
                 let mut altered = alter(resource.kind, current, &ops)?;
                 for name in current.keys() {
                     altered.entry(name.clone()).or_insert(None);
+                }
+                if !forwarded {
+                    self.check_unchecked(&resource, &altered)?;
                 }
                 self.records_to_alter(&resource, &altered, Existence::Required)
             });
@@ -235,11 +250,29 @@ impl Controller {
             MIN_INSYNC_REPLICAS if self.image().elr_enabled() && value.is_none() => {
                 Err(ConfigError::ClusterMinIsr)
             }
-            "cordoned.log.dirs" if !self.image().metadata_version().cordoned_log_dirs() => {
+            CORDONED_LOG_DIRS if !self.image().metadata_version().cordoned_log_dirs() => {
                 Err(ConfigError::CordonedLogDirs)
             }
             _ => Ok(()),
         }
+    }
+
+    /// Of a broker's directories a controller does not know the paths: by itself it lets some of those that are cordoned go.
+    fn check_unchecked(
+        &self,
+        resource: &ConfigResource,
+        altered: &Altered,
+    ) -> Result<(), ConfigError> {
+        let Some(Some(wanted)) = altered.get(CORDONED_LOG_DIRS) else { return Ok(()) };
+        let guarded = resource.kind == Resource::Broker
+            && self.image().metadata_version().cordoned_log_dirs()
+            && !wanted.trim().is_empty();
+        let current = self.image().configs.of(resource).get(CORDONED_LOG_DIRS);
+        let known: BTreeSet<&str> = current.into_iter().flat_map(|dirs| entries(dirs)).collect();
+        if guarded && !entries(wanted).all(|dir| known.contains(dir)) {
+            return Err(ConfigError::CordonedUnchecked);
+        }
+        Ok(())
     }
 
     fn validate_configs(
@@ -293,6 +326,10 @@ impl Controller {
 enum Existence {
     Required,
     ToBeMade,
+}
+
+fn entries(list: &str) -> impl Iterator<Item = &str> {
+    list.split(',').map(str::trim)
 }
 
 /// None for all brokers.

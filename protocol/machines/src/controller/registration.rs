@@ -83,8 +83,9 @@ impl Controller {
         now: Now,
         request: &BrokerRegistrationRequest,
         version: i16,
+        kraft_version: i16,
     ) -> (Vec<MetadataRecord>, BrokerRegistrationResponse) {
-        match self.decide_registration(now, request, version) {
+        match self.decide_registration(now, request, version, kraft_version) {
             Ok((records, broker_epoch)) => {
                 (records, BrokerRegistrationResponse { broker_epoch, ..Default::default() })
             }
@@ -100,6 +101,7 @@ impl Controller {
         now: Now,
         request: &BrokerRegistrationRequest,
         version: i16,
+        kraft_version: i16,
     ) -> Result<(Vec<MetadataRecord>, i64), RegistrationError> {
         if request.cluster_id != self.config.cluster_id {
             return Err(RegistrationError::ClusterId {
@@ -128,7 +130,7 @@ impl Controller {
         if directories {
             self.check_directories(request)?;
         }
-        self.check_features(&request.features)?;
+        self.check_features(&request.features, kraft_version)?;
         let mut record = registration_record(request);
         if !directories {
             record.log_dirs.clear();
@@ -180,10 +182,17 @@ impl Controller {
     }
 
     /// Every level that is in force must be one that the broker knows; a feature it does not name, it knows at level 0.
-    fn check_features(&self, features: &[RequestFeature]) -> Result<(), RegistrationError> {
+    fn check_features(
+        &self,
+        features: &[RequestFeature],
+        kraft_version: i16,
+    ) -> Result<(), RegistrationError> {
         let check = |name: &str, range: LevelRange| {
-            let finalized = self.image().feature_level(name);
-            if name == KRAFT_VERSION || range.contains(finalized) {
+            let finalized = match name {
+                KRAFT_VERSION => kraft_version,
+                _ => self.image().feature_level(name),
+            };
+            if range.contains(finalized) {
                 return Ok(());
             }
             let (feature, LevelRange { min, max }) = (name.to_owned(), range);
@@ -198,8 +207,9 @@ impl Controller {
         if !features.iter().any(|f| f.name == METADATA_VERSION) {
             return Err(RegistrationError::NoMetadataVersion);
         }
-        let named = |name: &String| features.iter().any(|f| f.name == *name);
-        for name in self.image().features.keys().filter(|name| !named(name)) {
+        let named = |name: &str| features.iter().any(|f| f.name == name);
+        let in_force = self.image().features.keys().map(String::as_str).chain([KRAFT_VERSION]);
+        for name in in_force.filter(|name| !named(name)) {
             check(name, LevelRange::DISABLED)?;
         }
         Ok(())

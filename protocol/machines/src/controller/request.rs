@@ -28,6 +28,8 @@ pub enum ControllerRequest {
     RegisterBroker {
         request: wire::BrokerRegistrationRequest,
         version: i16,
+        /// The level of `kraft.version`, which the quorum keeps.
+        kraft_version: i16,
     },
     BrokerHeartbeat(wire::BrokerHeartbeatRequest),
     /// The broker's process was seen to be gone, so its session ends before its time.
@@ -57,8 +59,15 @@ pub enum ControllerRequest {
         may_alter: Permitted,
     },
     /// Resources that the requester may not alter are answered before they come here.
-    IncrementalAlterConfigs(wire::IncrementalAlterConfigsRequest),
-    AlterConfigs(wire::AlterConfigsRequest),
+    IncrementalAlterConfigs {
+        request: wire::IncrementalAlterConfigsRequest,
+        /// By the broker concerned, which has checked it.
+        forwarded: bool,
+    },
+    AlterConfigs {
+        request: wire::AlterConfigsRequest,
+        forwarded: bool,
+    },
     AllocateProducerIds(wire::AllocateProducerIdsRequest),
     AlterPartition {
         request: wire::AlterPartitionRequest,
@@ -107,9 +116,10 @@ impl Controller {
         use ControllerReply as Reply;
         use ControllerRequest as Ask;
         match request {
-            Ask::RegisterBroker { request, version } => {
-                with(self.register_broker(now, &request, version), Reply::RegisterBroker)
-            }
+            Ask::RegisterBroker { request, version, kraft_version } => with(
+                self.register_broker(now, &request, version, kraft_version),
+                Reply::RegisterBroker,
+            ),
             Ask::BrokerHeartbeat(request) => {
                 let (events, response) = self.broker_heartbeat(now, &request);
                 (events, Reply::BrokerHeartbeat(response))
@@ -138,10 +148,13 @@ impl Controller {
             Ask::CreatePartitions { request, seed, may_alter } => {
                 with(self.create_partitions(&request, seed, &may_alter), Reply::CreatePartitions)
             }
-            Ask::IncrementalAlterConfigs(request) => {
-                with(self.incremental_alter_configs(&request), Reply::IncrementalAlterConfigs)
+            Ask::IncrementalAlterConfigs { request, forwarded } => with(
+                self.incremental_alter_configs(&request, forwarded),
+                Reply::IncrementalAlterConfigs,
+            ),
+            Ask::AlterConfigs { request, forwarded } => {
+                with(self.alter_configs(&request, forwarded), Reply::AlterConfigs)
             }
-            Ask::AlterConfigs(request) => with(self.alter_configs(&request), Reply::AlterConfigs),
             Ask::AllocateProducerIds(request) => {
                 with(self.allocate_producer_ids(&request), Reply::AllocateProducerIds)
             }

@@ -74,6 +74,29 @@ fn registrations_that_are_refused() {
 }
 
 #[test]
+fn who_does_not_know_the_quorums_version_is_refused() {
+    let with = |range: Option<(i16, i16)>| {
+        let mut request = registration(5, 1);
+        request.features.retain(|f| f.name != "kraft.version" || range.is_some());
+        for feature in request.features.iter_mut().filter(|f| f.name == "kraft.version") {
+            (feature.min_supported_version, feature.max_supported_version) = range.unwrap();
+        }
+        request
+    };
+    let mut cluster = Cluster::of(1);
+    for (range, level, code) in [
+        (None, 0, ErrorCode::None),
+        (None, 1, ErrorCode::UnsupportedVersion),
+        (Some((0, 0)), 0, ErrorCode::None),
+        (Some((0, 0)), 1, ErrorCode::UnsupportedVersion),
+        (Some((1, 1)), 0, ErrorCode::UnsupportedVersion),
+        (Some((0, 1)), 1, ErrorCode::None),
+    ] {
+        assert_eq!(cluster.register_at(with(range), level), code, "{range:?} at {level}");
+    }
+}
+
+#[test]
 fn another_process_of_the_id_must_wait_for_the_session_unless_it_holds_the_same_directory() {
     let mut cluster = Cluster::of(1);
     let mut stranger = registration(0, 2);
@@ -136,7 +159,7 @@ fn only_a_registration_that_names_the_epoch_from_before_is_of_a_clean_stop() {
         let mut request = registration(0, 2);
         let epoch = cluster.image().broker(0).unwrap().epoch;
         request.previous_broker_epoch = if named { epoch } else { epoch - 1 };
-        cluster.ask(ControllerRequest::RegisterBroker { request, version });
+        cluster.ask(ControllerRequest::RegisterBroker { request, version, kraft_version: 0 });
         assert_ne!(cluster.image().broker(0).unwrap().epoch, epoch);
         assert_eq!(cluster.partition("t", 0).elr, eligible, "version {version}, {named}");
     }

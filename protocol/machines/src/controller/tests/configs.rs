@@ -36,8 +36,16 @@ fn alter(
     cluster: &mut Cluster,
     resources: Vec<AlterConfigsResource>,
 ) -> Vec<(ErrorCode, Option<String>)> {
+    alter_by(true, cluster, resources)
+}
+
+fn alter_by(
+    forwarded: bool,
+    cluster: &mut Cluster,
+    resources: Vec<AlterConfigsResource>,
+) -> Vec<(ErrorCode, Option<String>)> {
     let request = IncrementalAlterConfigsRequest { resources, ..Default::default() };
-    match cluster.ask(ControllerRequest::IncrementalAlterConfigs(request)) {
+    match cluster.ask(ControllerRequest::IncrementalAlterConfigs { request, forwarded }) {
         ControllerReply::IncrementalAlterConfigs(response) => response
             .responses
             .into_iter()
@@ -294,11 +302,59 @@ fn the_old_api_replaces_everything() {
     };
     let t = ConfigResource::topic("t");
     for (validate_only, retention, segment) in [(true, "1", Some("2")), (false, "3", None)] {
-        let reply = cluster.ask(ControllerRequest::AlterConfigs(asked(validate_only)));
+        let request = asked(validate_only);
+        let reply = cluster.ask(ControllerRequest::AlterConfigs { request, forwarded: true });
         assert!(
             matches!(reply, ControllerReply::AlterConfigs(r) if r.responses[0].error_code == 0)
         );
         assert_eq!(value(&cluster, &t, "retention.ms"), Some(retention));
         assert_eq!(value(&cluster, &t, "segment.ms"), segment);
     }
+}
+
+/// It knows the ids of a broker's directories, and not their paths.
+#[test]
+fn a_controller_that_is_asked_itself_lets_cordoned_directories_go_and_cordons_none() {
+    const NAME: &str = "cordoned.log.dirs";
+    let mut cluster = Cluster::of(1);
+    let mut code = |forwarded, op, value| {
+        let asked = resource(BROKER, "0", &[(NAME, op, value)]);
+        alter_by(forwarded, &mut cluster, vec![asked])[0].0
+    };
+    for (forwarded, op, value, expected) in [
+        (false, SET, Some("/a"), ErrorCode::InvalidConfig),
+        (false, APPEND, Some("/a"), ErrorCode::InvalidConfig),
+        (true, SET, Some("/a,/b"), ErrorCode::None),
+        (false, SET, Some(" /b , /a "), ErrorCode::None),
+        (false, SET, Some("/a,/c"), ErrorCode::InvalidConfig),
+        (false, SET, Some("/a"), ErrorCode::None),
+        (false, SET, Some("/b"), ErrorCode::InvalidConfig),
+        (false, SET, Some(" "), ErrorCode::None),
+        (true, SET, Some("/b"), ErrorCode::None),
+        (false, DELETE, None, ErrorCode::None),
+    ] {
+        assert_eq!(code(forwarded, op, value), expected, "{forwarded} {op} {value:?}");
+    }
+    let legacy = |cluster: &mut Cluster, forwarded| {
+        let config = wire::alter_configs_request::AlterableConfig {
+            name: NAME.to_owned(),
+            value: Some("/a".to_owned()),
+            ..Default::default()
+        };
+        let asked = wire::alter_configs_request::AlterConfigsResource {
+            resource_type: BROKER,
+            resource_name: "0".to_owned(),
+            configs: vec![config],
+            ..Default::default()
+        };
+        let request = AlterConfigsRequest { resources: vec![asked], ..Default::default() };
+        match cluster.ask(ControllerRequest::AlterConfigs { request, forwarded }) {
+            ControllerReply::AlterConfigs(response) => {
+                ErrorCode::from_code(response.responses[0].error_code)
+            }
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(legacy(&mut cluster, false), ErrorCode::InvalidConfig);
+    assert_eq!(legacy(&mut cluster, true), ErrorCode::None);
 }

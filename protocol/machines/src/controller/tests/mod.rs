@@ -151,10 +151,18 @@ impl Cluster {
     }
 
     pub fn register(&mut self, request: BrokerRegistrationRequest) -> ErrorCode {
-        let (id, reply) = (
-            request.broker_id,
-            self.ask(ControllerRequest::RegisterBroker { request, version: 4 }),
-        );
+        self.register_at(request, 0)
+    }
+
+    /// While `kraft.version` is at this level.
+    pub fn register_at(
+        &mut self,
+        request: BrokerRegistrationRequest,
+        kraft_version: i16,
+    ) -> ErrorCode {
+        let id = request.broker_id;
+        let request = ControllerRequest::RegisterBroker { request, version: 4, kraft_version };
+        let reply = self.ask(request);
         let ControllerReply::RegisterBroker(response) = reply else { panic!("{reply:?}") };
         if response.error_code == 0 {
             assert_eq!(response.broker_epoch, self.image().broker(id).unwrap().epoch);
@@ -223,7 +231,7 @@ impl Cluster {
             ..Default::default()
         }];
         let request = wire::IncrementalAlterConfigsRequest { resources, ..Default::default() };
-        self.ask(ControllerRequest::IncrementalAlterConfigs(request));
+        self.ask(ControllerRequest::IncrementalAlterConfigs { request, forwarded: true });
     }
 
     pub fn partition(&self, topic: &str, id: i32) -> &PartitionRegistration {
