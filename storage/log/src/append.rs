@@ -33,23 +33,17 @@ impl Log {
     ) -> Result<Appended, AppendError> {
         self.check_order(batches)?;
         self.cut_overhang()?;
+        self.write_index_if_behind()?;
         let mut start = None;
         let mut rolled = false;
         let mut rest = batches;
         while let [first, ..] = rest {
-            if !Room::of(self, now_ms).takes(first.header()) {
+            let mut fitting = self.fitting(rest, now_ms);
+            if fitting == 0 {
                 self.roll_at(self.next_base(first.header()), now_ms)?;
                 rolled = true;
+                fitting = self.fitting(rest, now_ms).max(1);
             }
-            let mut room = Room::of(self, now_ms);
-            let fitting = 1 + rest[1..]
-                .iter()
-                .scan(first, |before, batch| {
-                    room.fill(before.header());
-                    *before = batch;
-                    room.takes(batch.header()).then_some(())
-                })
-                .count();
             let (run, after) = rest.split_at(fitting);
             let offset = first.header().base_offset;
             start.get_or_insert(LogPosition { offset, ..self.end() });
@@ -58,6 +52,22 @@ impl Log {
         }
         let end = self.end();
         Ok(Appended { start: start.unwrap_or(end), end, rolled })
+    }
+
+    /// Whether [`Log::append`] makes files for these batches, for which it may wait for the disk.
+    pub fn append_makes_files(&self, batches: &[RecordBatch], now_ms: i64) -> bool {
+        self.fitting(batches, now_ms) < batches.len() || self.is_index_behind()
+    }
+
+    /// How many of them the segment in use takes.
+    fn fitting(&self, batches: &[RecordBatch], now_ms: i64) -> usize {
+        let mut room = Room::of(self, now_ms);
+        let fits = |batch: &&RecordBatch| {
+            let fits = room.takes(batch.header());
+            room.fill(batch.header());
+            fits
+        };
+        batches.iter().take_while(fits).count()
     }
 
     /// The log's end, where it reaches the batch, so that segments meet also where offsets are missing.
@@ -99,14 +109,21 @@ impl Log {
             self.note(batch)?;
         }
         self.tail.push(run, start);
-        self.write_index_if_behind()
+        Ok(())
+    }
+
+    fn is_index_behind(&self) -> bool {
+        match &self.active_segment().index {
+            Index::Active(index) => index.is_behind(self.index_lag),
+            Index::Closed(_) => false,
+        }
     }
 
     /// So that little has to be read again if the process ends here.
     fn write_index_if_behind(&self) -> Result<(), AppendError> {
         let segment = self.active_segment();
         if let Index::Active(index) = &segment.index
-            && index.is_behind(self.index_lag)
+            && self.is_index_behind()
             && index.write(&*self.disk, &self.dir, segment.base)? == IndexFiles::Made
         {
             segment.name_synced.store(false, Ordering::Relaxed);

@@ -34,7 +34,7 @@ pub(crate) struct TimeEntry {
     pub relative: u32,
 }
 
-/// So many bytes of log, and a batch, are not in the index files of the segment in use.
+/// So many bytes of log, and what was appended last, are not in the index files of the segment in use.
 pub(crate) const INDEX_LAG: u32 = 32 << 20;
 
 /// Pages of an index that was looked into stay in memory for as long, at least: they go as those do that nobody used for longest.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use disk::DiskError;
-use log::{AppendError, Log, SyncJob};
+use log::{AppendError, Appended, Log, SyncJob};
 use machines::partition::Event;
 use runtime::{Cx, Failure, Outcome};
 
@@ -45,7 +45,12 @@ impl PartitionActor {
         if self.pending.is_empty() {
             return Ok(());
         }
-        let appended = match self.log.append(&self.pending, cx.world().now().wall_ms) {
+        let now_ms = cx.world().now().wall_ms;
+        let appended = match self.log.append_makes_files(&self.pending, now_ms) {
+            true => Box::pin(self.append_in_a_job(cx, now_ms)).await?,
+            false => self.log.append(&self.pending, now_ms),
+        };
+        let appended = match appended {
             Err(AppendError::Disk(error)) if error.may_pass() => {
                 return Err(self.out_of_room(cx, error));
             }
@@ -69,6 +74,22 @@ impl PartitionActor {
             self.step(cx, Event::Written { end: self.log.log_end_offset() })?;
         }
         Ok(())
+    }
+
+    /// A file that is made waits for the journal of its file system while that is being written, as with each sync of others.
+    async fn append_in_a_job(
+        &mut self,
+        cx: &mut Cx<Self>,
+        now_ms: i64,
+    ) -> Result<Result<Appended, AppendError>, Failure> {
+        let batches = std::mem::take(&mut self.pending);
+        let append = move |log: &mut Log| {
+            let appended = log.append(&batches, now_ms);
+            (batches, appended)
+        };
+        let (batches, appended) = cx.lend("append to a new segment", &mut self.log, append).await?;
+        self.pending = batches;
+        Ok(appended)
     }
 
     /// What waits cannot be written, and its senders try again. Of the log only opening it tells how far it came.
