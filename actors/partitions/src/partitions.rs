@@ -6,6 +6,7 @@
 mod found;
 mod leaving;
 mod moves;
+mod promotions;
 mod roles;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,13 +27,14 @@ use runtime::{
 
 use crate::assignments::{Assignments, IsrChanges};
 use crate::checkpoints::Checkpoint;
-use crate::future::MoveQuota;
+use crate::future::{FutureLog, MoveQuota};
 use crate::handle::{PartitionHandle, Role, Standing};
 use crate::hosted::Hosted;
 use crate::log_dirs::{LogDirState, LogDirs};
 use crate::partition::{PartitionActor, PartitionArgs, PartitionMsg};
 use leaving::Leaving;
 pub use moves::AlterDirError;
+use promotions::{AlterDirs, Promotion};
 use roles::tell;
 
 #[derive(Clone)]
@@ -76,7 +78,7 @@ pub enum PartitionsMsg {
     /// A copy of a replica has all that the replica has, or a replica that was given up is back.
     Settle { partition: TopicPartition },
     /// It has taken the replica's place, or could not.
-    Promoted { partition: TopicPartition, from: Arc<LogDirState>, to: Arc<LogDirState> },
+    Promoted { partition: TopicPartition, future: Arc<FutureLog> },
 }
 
 runtime::messages!(PartitionsMsg {
@@ -103,7 +105,9 @@ pub struct Partitions {
     preferred: Map<TopicPartition, Arc<LogDirState>>,
     /// Copies that were found when the node started, until their replicas are.
     futures: Map<TopicPartition, Vec<(Arc<LogDirState>, PathBuf)>>,
-    promoting: BTreeSet<TopicPartition>,
+    promoting: Map<TopicPartition, Promotion>,
+    /// Moves of replicas that are being promoted.
+    put_off: Vec<AlterDirs>,
     /// By the name of their actors, which do not end though they were killed.
     leaving: Map<String, Leaving>,
     /// What a predecessor hosted, until it is started anew.
@@ -159,7 +163,8 @@ impl Actor for Partitions {
             failed_dirs: 0,
             preferred: Map::new(),
             futures: Map::new(),
-            promoting: BTreeSet::new(),
+            promoting: Map::new(),
+            put_off: Vec::new(),
             leaving: Map::new(),
             earlier,
             rewritten: Vec::new(),
@@ -187,22 +192,16 @@ impl Actor for Partitions {
                 }
                 Ok(())
             }
-            PartitionsMsg::AlterDirs { moves, held: _held, reply } => {
-                let mut answers = Vec::new();
-                for (topic, partitions) in &*moves {
-                    for (partition, to) in partitions {
-                        answers.push(self.alter_dir(cx, topic, *partition, to).await);
-                    }
-                }
-                reply.send(answers);
+            PartitionsMsg::AlterDirs { moves, held, reply } => {
+                self.alter_dirs(cx, AlterDirs { moves, held, reply }).await;
                 Ok(())
             }
             PartitionsMsg::Settle { partition } => {
                 self.settle(cx, &partition).await;
                 Ok(())
             }
-            PartitionsMsg::Promoted { partition, from, to } => {
-                self.promoted(cx, &partition, &from, &to).await;
+            PartitionsMsg::Promoted { partition, future } => {
+                self.promoted(cx, &partition, &future).await;
                 Ok(())
             }
         }
@@ -266,6 +265,7 @@ impl Partitions {
         self.reconfigure(&image, &delta.configs, resettled).await;
         self.applied = image;
         self.args.applied.publish(self.applied.provenance.offset);
+        self.alter_dirs_put_off(cx).await;
         Ok(())
     }
 
@@ -281,7 +281,8 @@ impl Partitions {
                 cx.dismiss(&handle.dir_name());
                 handle.publish();
             }
-            if offline || handle.future().is_some_and(|future| !future.dir.is_online()) {
+            let lost = offline || handle.future().is_some_and(|future| !future.dir.is_online());
+            if lost && !self.promoting.contains_key(&handle.topic_partition) {
                 self.call_off(cx, &handle, false).await;
             }
         }
@@ -418,14 +419,18 @@ impl Partitions {
     /// Stops a replica and puts its directory out of the way, to be deleted later.
     async fn remove(&mut self, cx: &mut Cx<Self>, handle: &Arc<PartitionHandle>, kind: DirKind) {
         handle.set_deleted();
-        self.call_off(cx, handle, true).await;
         self.args.hosted.remove(handle);
-        let (name, dir) = (handle.dir_name(), handle.log_dir());
+        let (name, partition) = (handle.dir_name(), handle.topic_partition.clone());
+        // Before its copy is touched: see `promotions`.
         let gone = cx.stop_child(&name).await;
+        let dir = handle.log_dir();
         dir.uncount_replica();
+        let copies = self.end_promotion(handle);
+        self.call_off(cx, handle, copies.is_empty()).await;
+        let leaving = Leaving { partition, replica: Some(dir), copies, kind };
         match gone {
-            true => self.set_aside(cx, &dir, &handle.topic_partition, kind).await,
-            false => self.leaves(name, handle, dir, None, kind),
+            true => self.put_leaving_aside(cx, leaving).await,
+            false => drop(self.leaving.insert(name, leaving)),
         }
     }
 

@@ -1,10 +1,19 @@
 //! What is said of log directories, and what is in them.
 
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex};
+
 use model::ErrorCode;
+use partitions::PartitionsMsg;
+use runtime::{Bulkhead, Reply};
 use wire::alter_replica_log_dirs_request::{AlterReplicaLogDir, AlterReplicaLogDirTopic};
 use wire::describe_log_dirs_request::DescribableLogDirTopic;
 use wire::describe_log_dirs_response::DescribeLogDirsResult;
-use wire::{AlterReplicaLogDirsRequest, DescribeLogDirsRequest, Message};
+use wire::{
+    AlterReplicaLogDirsRequest, DescribeLogDirsRequest, Message, MetadataRecord, RemoveTopicRecord,
+};
 
 use crate::fetch::{asked, fetch_request, only, values};
 use crate::produce::produce;
@@ -259,4 +268,92 @@ async fn a_move_is_called_off_by_another() {
     assert!(handle.future().is_none());
     assert_eq!(rig.assignments.take(10).get(&(topic_id("a"), 0)), Some(&dir_id(0)));
     assert_eq!(read_all(&mut client).await, ["one"]);
+}
+
+/// No job of the first directory goes on until the answer is dropped.
+async fn held_up(rig: &Rig) -> Sender<()> {
+    const AT_ONCE: usize = 16;
+    let (go_on, waits) = channel::<()>();
+    let (waits, waiting) = (Arc::new(Mutex::new(waits)), Arc::new(AtomicUsize::new(0)));
+    for _ in 0..AT_ONCE {
+        let (world, dir) = (rig.world.clone(), rig.log_dirs.0[0].clone());
+        let (waits, waiting) = (waits.clone(), waiting.clone());
+        let job = move || {
+            waiting.fetch_add(1, Ordering::AcqRel);
+            waits.lock().unwrap().recv().unwrap_err();
+        };
+        let task = rig.world.spawn(Bulkhead::Storage, async move {
+            world.blocking_in(dir.queue(), "held up", job).await.unwrap();
+        });
+        drop(task);
+    }
+    rig.wait_for("all are busy", || waiting.load(Ordering::Acquire) == AT_ONCE).await;
+    go_on
+}
+
+/// A copy in the second of three directories is to take the place of the replica in the first, where no job goes on.
+async fn promoting() -> (Rig, Sender<()>) {
+    let mut rig = Rig::with_dirs(3, &[]).await;
+    rig.topic("a", 1, &[]).await;
+    let mut client = rig.client().await;
+    assert_eq!(produce(&mut client, "a", 9, &batch(&["one"], 1)).await.error_code, 0);
+    let to = rig.log_dirs.0[1].absolute_path().to_owned();
+    assert_eq!(alter(&mut client, &[(&to, "a", 0)], 2).await, [0]);
+    rig.wait_for("it is copied", || !rig.assignments.is_empty()).await;
+    let held_up = held_up(&rig).await;
+    rig.assign("a", 0, dir_id(1));
+    // What was asked for before it was made is under way.
+    rig.topic_in("b", dir_id(2)).await;
+    (rig, held_up)
+}
+
+fn replicas(rig: &Rig) -> Vec<u64> {
+    rig.log_dirs.0.iter().map(|dir| dir.replicas()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_is_deleted_while_a_copy_takes_its_replicas_place() {
+    let (mut rig, held_up) = promoting().await;
+    let handle = rig.handle("a", 0);
+    let topic_id = topic_id("a");
+    let gone = RemoveTopicRecord { topic_id, ..Default::default() };
+    rig.publish([MetadataRecord::RemoveTopic(gone)]);
+    rig.wait_for("it is deleted", || handle.is_deleted()).await;
+    drop(held_up);
+    rig.topic_in("c", dir_id(2)).await;
+    assert_eq!(replicas(&rig), [0, 0, 2]);
+    for dir in [0, 1] {
+        let left = names(&rig, dir);
+        assert!(left.iter().all(|name| name.ends_with("-delete")), "{left:?}");
+        assert!(rig.log_dirs.0[dir].is_online());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_move_is_asked_for_while_a_copy_takes_its_replicas_place() {
+    let (mut rig, held_up) = promoting().await;
+    let to: Arc<str> = rig.log_dirs.0[2].absolute_path().into();
+    let moves = Arc::new(BTreeMap::from([("a".to_owned(), BTreeMap::from([(0, to)]))]));
+    let (reply, answer) = Reply::new();
+    let asked = PartitionsMsg::AlterDirs { moves, held: Arc::new(()), reply };
+    rig.broker.partitions.send(asked).await.unwrap();
+    rig.topic_in("c", dir_id(2)).await;
+    drop(held_up);
+    assert_eq!(answer.get().await.unwrap(), [Ok(())]);
+    let handle = rig.handle("a", 0);
+    assert_eq!((handle.log_dir().id, handle.future().unwrap().dir.id), (dir_id(1), dir_id(2)));
+    assert_eq!(replicas(&rig), [0, 1, 3]);
+    let follows = || handle.future().is_some_and(|future| future.log_end_offset() == 1);
+    rig.wait_for("it is copied", follows).await;
+    rig.assign("a", 0, dir_id(2));
+    rig.wait_for("it is there", || handle.log_dir().id == dir_id(2)).await;
+    rig.wait_for("it is counted", || replicas(&rig) == [0, 0, 3]).await;
+    assert_eq!(names(&rig, 2), ["a-0"]);
+    for dir in [0, 1] {
+        let left = names(&rig, dir);
+        assert!(left.iter().all(|name| name.ends_with("-delete")), "{left:?}");
+    }
+    let mut client = rig.client().await;
+    while produce(&mut client, "a", 9, &batch(&["two"], 2)).await.error_code != 0 {}
+    assert_eq!(read_all(&mut client).await, ["one", "two"]);
 }

@@ -91,7 +91,7 @@ pub(super) async fn open(
 }
 
 /// As many logs of a directory at a time as may be recovered.
-async fn open_in_turn(
+pub(super) async fn open_in_turn(
     cx: &mut Cx<PartitionActor>,
     handle: &PartitionHandle,
     producer_id_expiration_ms: i64,

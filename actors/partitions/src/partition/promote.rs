@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use log::{DirKind, delete_dir_name};
 use machines::partition::Event;
-use runtime::{Cx, Failure, Outcome, Reply};
+use runtime::{Cx, Failure, Lent, Map, Outcome, Reply};
 
-use super::open::{log_config, open};
-use super::{PartitionActor, PartitionArgs, PartitionMsg};
+use super::flush::ROOM_RETRY;
+use super::open::{log_config, open_in_turn};
+use super::{PartitionActor, PartitionMsg};
 use crate::checkpoints::Checkpoint;
 use crate::future::{FutureLog, finish_copy};
 use crate::log_dir::LogDirMsg;
@@ -31,7 +32,9 @@ impl PartitionActor {
             cx.send_after(CLEANER_PAUSE, PartitionMsg::Promote { future, reply });
             return Ok(());
         }
-        self.promote(cx, future).await?;
+        if !self.handle.is_deleted() {
+            self.promote(cx, future).await?;
+        }
         reply.send(());
         Ok(())
     }
@@ -80,13 +83,32 @@ impl PartitionActor {
             Ok(()) => drop(old_dir.address().send_now(LogDirMsg::Remove { path: aside })),
             Err(error) => tracing::warn!(%error, "the log that was moved is left behind"),
         }
-        let args = PartitionArgs {
-            handle: self.handle.clone(),
-            isr_changes: self.isr_changes.clone(),
-            producer_id_expiration_ms: self.producer_id_expiration_ms,
-            hosted: self.hosted.clone(),
-        };
-        *self = open(cx, args).await?;
-        Ok(())
+        self.go_on(cx).await
+    }
+
+    /// The copy ends where the log did: who waits for followers waits on, as what the machine knows stays true.
+    async fn go_on(&mut self, cx: &mut Cx<Self>) -> Outcome {
+        cx.queue_jobs_in(self.handle.log_dir().queue());
+        let (mut log, no_room) =
+            open_in_turn(cx, &self.handle, self.producer_id_expiration_ms).await?;
+        let (end, expected) = (log.log_end_offset(), self.log.log_end_offset());
+        if end != expected {
+            return Err(Failure::new(format!("the copy ends at {end}, the log at {expected}")));
+        }
+        log.take_completed();
+        if self.machine.is_leader() {
+            log.begin_epoch(self.machine.leader_epoch());
+            log.keep_recent(Some(self.hosted.recent().clone()));
+        }
+        self.log = Lent::new(log);
+        // Went with the old log's directory.
+        self.deleted = Map::new();
+        self.rewrite_due = no_room.is_some();
+        if self.rewrite_due {
+            cx.send_after(ROOM_RETRY, PartitionMsg::SyncDue);
+        }
+        self.handle.set_recovery_point(self.log.recovery_point());
+        self.publish_standing();
+        self.answer_if_written(cx).await
     }
 }

@@ -1,18 +1,18 @@
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
 use bytes::Bytes;
-use disk::{Disk, SimDisk, SimDiskOptions};
+use disk::{Crash, Disk, SimDisk, SimDiskOptions};
 use log::{Log, LogConfig, OpenOptions, RecentBatches};
-use machines::partition::{Acks, Leadership, Origin};
+use machines::partition::{Acks, Leadership, Origin, ReplicaFetch};
 use model::settings::TopicConfig;
 use model::{LeaderEpoch, NodeId, TopicPartition, Uuid};
-use runtime::{Address, Answer, Handles, Reply, Root, World, spawn_root};
+use runtime::{Address, Answer, Bulkhead, Handles, Reply, Root, World, spawn_root};
 use wire::batch::{BatchBuilder, RecordBatch};
 use wire::compression::Compression;
 
-use super::{PartitionActor, PartitionArgs, PartitionMsg};
+use super::{Cut, PartitionActor, PartitionArgs, PartitionMsg, Replicate, Truncate};
 use crate::checkpoints::Offsets;
 use crate::future::FutureLog;
 use crate::handle::{Append, AppendResult, Appending, PartitionHandle};
@@ -21,6 +21,7 @@ use crate::{LogDirState, read_log_dir};
 
 fn log_dir(disk: &Arc<dyn Disk>, path: &str) -> Arc<LogDirState> {
     disk.create_dir_all(Path::new(path)).unwrap();
+    disk.sync_dir(Path::new("/")).unwrap();
     Arc::new(read_log_dir(disk, Path::new(path), Uuid([1; 16]), 1, true).unwrap().0)
 }
 
@@ -31,13 +32,19 @@ fn batch(value: &[u8]) -> RecordBatch {
 }
 
 pub(super) struct Replica {
+    world: World,
+    sim: SimDisk,
     pub handle: Arc<PartitionHandle>,
     actor: Root<PartitionActor>,
 }
 
 impl Replica {
     pub async fn start() -> Replica {
-        let disk = SimDisk::new(SimDiskOptions::default()).mount();
+        Replica::on(SimDisk::new(SimDiskOptions::default())).await
+    }
+
+    async fn on(sim: SimDisk) -> Replica {
+        let disk = sim.mount();
         let dir = log_dir(&disk, "/data");
         let (name, config) = (TopicPartition::new("orders", 0), Arc::new(TopicConfig::default()));
         let address = Address::vacant();
@@ -52,7 +59,7 @@ impl Replica {
         let world = World::real(Handles::current(), disk);
         let actor = spawn_root::<PartitionActor>(&world, "orders-0", args).unwrap();
         actor.started().await.unwrap();
-        Replica { handle, actor }
+        Replica { world, sim, handle, actor }
     }
 
     pub fn tell(&self, message: PartitionMsg) {
@@ -60,12 +67,16 @@ impl Replica {
     }
 
     pub fn lead(&self, epoch: i32) {
+        self.lead_of(epoch, &[NodeId(1)]);
+    }
+
+    fn lead_of(&self, epoch: i32, replicas: &[NodeId]) {
         let leadership = Box::new(Leadership {
             node: NodeId(1),
             leader_epoch: LeaderEpoch(epoch),
             partition_epoch: epoch,
-            replicas: vec![NodeId(1)],
-            isr: vec![NodeId(1)],
+            replicas: replicas.to_vec(),
+            isr: replicas.to_vec(),
             min_insync_replicas: 1,
             live: Vec::new(),
             max_lag: Duration::from_secs(30),
@@ -83,16 +94,30 @@ impl Replica {
     }
 
     pub fn append_batch(&self, batch: RecordBatch) -> Answer<AppendResult> {
-        let append = Append {
-            batch,
-            acks: Acks::Leader,
-            origin: Origin::Client,
-            leader_epoch: None,
-            held: None,
-        };
+        self.append_for(batch, Acks::Leader)
+    }
+
+    fn append_for(&self, batch: RecordBatch, acks: Acks) -> Answer<AppendResult> {
+        let append = Append { batch, acks, origin: Origin::Client, leader_epoch: None, held: None };
         let (reply, answer) = Reply::new();
         self.tell(PartitionMsg::Append { asked: Box::new(Appending { append, reply }) });
         answer
+    }
+
+    /// A copy in another directory, of nothing yet.
+    fn copy(&self) -> Arc<FutureLog> {
+        let there = log_dir(&self.handle.log_dir().disk().clone(), "/other");
+        let path = there.path.join("orders-0.00000000000000000000000000000001-future");
+        let (disk, config) = (there.disk().clone(), LogConfig::default());
+        Log::open(disk, path.clone(), config, OpenOptions::default()).unwrap().0.close().unwrap();
+        Arc::new(FutureLog::new(there, path, None, Offsets::default()))
+    }
+
+    async fn promote(&self, future: &Arc<FutureLog>) {
+        let (reply, answer) = Reply::new();
+        let (future, reply) = (future.clone(), Box::new(reply));
+        self.tell(PartitionMsg::Promote { future, reply });
+        answer.get().await.unwrap();
     }
 }
 
@@ -150,23 +175,110 @@ async fn a_copy_that_is_far_behind_is_copied_on_before_it_takes_the_logs_place()
         replica.append_value(&value).get().await.unwrap().unwrap();
     }
     let here = replica.handle.log_dir();
-    let there = log_dir(&here.disk().clone(), "/other");
-    let path = there.path.join("orders-0.00000000000000000000000000000001-future");
-    let (disk, config) = (there.disk().clone(), LogConfig::default());
-    Log::open(disk, path.clone(), config, OpenOptions::default()).unwrap().0.close().unwrap();
-    let future = Arc::new(FutureLog::new(there.clone(), path, None, Offsets::default()));
-    let promote = async || {
-        let (reply, answer) = Reply::new();
-        let (future, reply) = (future.clone(), Box::new(reply));
-        replica.tell(PartitionMsg::Promote { future, reply });
-        answer.get().await.unwrap();
-    };
-    promote().await;
+    let future = replica.copy();
+    replica.promote(&future).await;
     assert!(Arc::ptr_eq(&replica.handle.log_dir(), &here), "16 MiB are copied at most");
     let nearer = future.log_end_offset();
     assert!((10..20).contains(&nearer), "{nearer}");
     assert_eq!(replica.append().get().await.unwrap().unwrap().base_offset, 20);
-    promote().await;
-    assert!(Arc::ptr_eq(&replica.handle.log_dir(), &there));
+    replica.promote(&future).await;
+    assert!(Arc::ptr_eq(&replica.handle.log_dir(), &future.dir));
     assert_eq!(replica.handle.log_end_offset(), 21);
+}
+
+#[tokio::test]
+async fn who_waits_for_followers_waits_on_while_the_log_changes_its_directory() {
+    let replica = Replica::start().await;
+    replica.lead_of(3, &[NodeId(1), NodeId(2)]);
+    let waits = replica.append_for(batch(b"value"), Acks::All);
+    let future = replica.copy();
+    replica.promote(&future).await;
+    assert!(Arc::ptr_eq(&replica.handle.log_dir(), &future.dir));
+    let fetch = ReplicaFetch {
+        offset: 1,
+        log_start_offset: 0,
+        leader_end: 1,
+        broker_epoch: -1,
+        at: Duration::ZERO,
+    };
+    replica.handle.replica_fetched(NodeId(2), LeaderEpoch(3), &fetch);
+    replica.tell(PartitionMsg::ReplicaFetched { replica: NodeId(2) });
+    assert_eq!(waits.get().await.unwrap().unwrap().base_offset, 0);
+    // In the same epoch, and to those who read at its end.
+    assert_eq!(
+        replica.append_for(batch(b"more"), Acks::Leader).get().await.unwrap().unwrap().base_offset,
+        1
+    );
+    let view = replica.handle.view().unwrap();
+    assert_eq!(view.leader_epochs().latest().unwrap().epoch, LeaderEpoch(3));
+    assert!(view.read(1, 1 << 20, true, 2).unwrap().in_memory.is_some());
+}
+
+/// Its next fetch says so, also where nothing had to be cut.
+#[tokio::test]
+async fn what_is_left_of_a_cut_is_durable_where_the_topic_wants_that_of_what_is_fetched() {
+    for (seed, to) in (0..8).flat_map(|seed| [(seed, 5), (seed, 4)]) {
+        let sim = SimDisk::new(SimDiskOptions { seed, ..SimDiskOptions::default() });
+        let replica = Replica::on(sim).await;
+        let config = |flush_messages| {
+            let config = TopicConfig { flush_messages, ..TopicConfig::default() };
+            PartitionMsg::Configure { config: Arc::new(config) }
+        };
+        replica.tell(config(i64::MAX));
+        let leader_epoch = LeaderEpoch(1);
+        replica.tell(PartitionMsg::Follow { leader_epoch, partition_epoch: 1 });
+        let at = |offset| {
+            let mut batch = batch(b"value");
+            batch.assign(offset, 1);
+            batch
+        };
+        let (reply, answer) = Reply::new();
+        let brought = Replicate {
+            leader_epoch,
+            fetch_offset: 0,
+            batches: (0..5).map(at).collect(),
+            high_watermark: 0,
+            log_start_offset: 0,
+            reply,
+        };
+        replica.tell(PartitionMsg::Replicate { asked: Box::new(brought) });
+        assert_eq!(answer.get().await.unwrap().unwrap().offset, 5);
+        replica.tell(config(1));
+        let (reply, answer) = Reply::new();
+        let cut = Truncate { leader_epoch, to: Cut::Offset(to), reply };
+        replica.tell(PartitionMsg::Truncate { asked: Box::new(cut) });
+        assert_eq!(answer.get().await.unwrap().unwrap().offset, to);
+        let path = replica.handle.path();
+        replica.sim.crash(Crash::PowerLoss);
+        let (config, options) = (LogConfig::default(), OpenOptions::default());
+        let found = Log::open(replica.sim.mount(), path, config, options).unwrap().0;
+        assert_eq!(found.log_end_offset(), to, "seed {seed}");
+    }
+}
+
+/// Whose files are made while others on its thread go on.
+#[tokio::test]
+async fn a_segment_is_begun_by_a_job_of_its_directory() {
+    const AT_ONCE: usize = 16;
+    let replica = Replica::start().await;
+    replica.lead(0);
+    let config = TopicConfig { segment_bytes: 200, ..TopicConfig::default() };
+    replica.tell(PartitionMsg::Configure { config: Arc::new(config) });
+    let busy = Arc::new(Barrier::new(AT_ONCE + 1));
+    for _ in 0..AT_ONCE {
+        let (world, dir, busy) = (replica.world.clone(), replica.handle.log_dir(), busy.clone());
+        let hold = async move {
+            world.blocking_in(dir.queue(), "held up", move || busy.wait()).await.unwrap();
+        };
+        drop(replica.world.spawn(Bulkhead::Storage, hold));
+    }
+    assert_eq!(replica.append().get().await.unwrap().unwrap().base_offset, 0);
+    let begins_one = replica.append_value(&[7; 150]);
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(replica.handle.log_end_offset(), 1);
+    busy.wait();
+    assert_eq!(begins_one.get().await.unwrap().unwrap().base_offset, 1);
+    assert_eq!(replica.append_value(&[7; 150]).get().await.unwrap().unwrap().base_offset, 2);
 }

@@ -16,11 +16,18 @@ use crate::log_dirs::LogDirState;
 
 /// What is to be put aside.
 pub(super) struct Leaving {
-    partition: TopicPartition,
-    dir: Arc<LogDirState>,
-    /// None for the replica itself.
-    copy: Option<PathBuf>,
-    kind: DirKind,
+    pub partition: TopicPartition,
+    /// Where the replica itself is, if it is that.
+    pub replica: Option<Arc<LogDirState>>,
+    pub copies: Vec<(Arc<LogDirState>, PathBuf)>,
+    pub kind: DirKind,
+}
+
+impl Leaving {
+    pub fn copy(handle: &PartitionHandle, dir: Arc<LogDirState>, path: PathBuf) -> Leaving {
+        let partition = handle.topic_partition.clone();
+        Leaving { partition, replica: None, copies: vec![(dir, path)], kind: DirKind::Delete }
+    }
 }
 
 impl Partitions {
@@ -49,30 +56,25 @@ impl Partitions {
         });
     }
 
-    pub(super) fn leaves(
-        &mut self,
-        actor: String,
-        handle: &PartitionHandle,
-        dir: Arc<LogDirState>,
-        copy: Option<PathBuf>,
-        kind: DirKind,
-    ) {
-        let partition = handle.topic_partition.clone();
-        self.leaving.insert(actor, Leaving { partition, dir, copy, kind });
+    pub(super) async fn put_leaving_aside(&mut self, cx: &mut Cx<Self>, leaving: Leaving) {
+        let Leaving { partition, replica, copies, kind } = leaving;
+        for (dir, path) in copies {
+            self.put_aside(cx, &dir, &path, &partition, DirKind::Delete).await;
+        }
+        if let Some(dir) = replica {
+            self.set_aside(cx, &dir, &partition, kind).await;
+        }
     }
 
     /// An actor has ended for good. What waited for its name goes on.
     pub(super) async fn left(&mut self, cx: &mut Cx<Self>, actor: &str) -> Outcome {
-        match self.leaving.remove(actor) {
-            Some(Leaving { partition, dir, copy: Some(path), kind }) => {
-                self.put_aside(cx, &dir, &path, &partition, kind).await;
-            }
-            Some(Leaving { partition, dir, copy: None, kind }) => {
-                self.set_aside(cx, &dir, &partition, kind).await;
+        if let Some(leaving) = self.leaving.remove(actor) {
+            let replica = leaving.replica.is_some().then(|| leaving.partition.clone());
+            self.put_leaving_aside(cx, leaving).await;
+            if let Some(partition) = replica {
                 self.rewrite_checkpoints(cx).await?;
                 self.come_again(cx, &partition).await?;
             }
-            None => {}
         }
         if actor.ends_with(".future")
             && let Some(handle) = self.args.hosted.all().iter().find(|of| child_name(of) == actor)

@@ -6,14 +6,14 @@ use std::sync::Arc;
 use log::{DirKind, delete_dir_name, partition_dir_name};
 use machines::metadata::{MetadataImage, PartitionDelta};
 use model::{ErrorCode, TopicPartition, Uuid};
-use runtime::{Cx, Dropped, Failure, Reply};
+use runtime::{Cx, Failure};
 
-use super::{Partitions, PartitionsMsg};
+use super::Partitions;
+use super::leaving::Leaving;
 use crate::checkpoints::Offsets;
 use crate::future::{FutureLog, FutureReplica, FutureReplicaArgs};
 use crate::handle::{PartitionHandle, Standing};
 use crate::log_dirs::LogDirState;
-use crate::partition::PartitionMsg;
 
 /// More replicas that are to come here are not remembered.
 const MAX_PREFERRED: usize = 100_000;
@@ -177,7 +177,7 @@ impl Partitions {
         if delete && gone {
             self.put_aside(cx, &dir, &path, &handle.topic_partition, DirKind::Delete).await;
         } else if delete {
-            self.leaves(name, handle, dir, Some(path), DirKind::Delete);
+            self.leaving.insert(name, Leaving::copy(handle, dir, path));
         }
         if self.applied.metadata_version().directory_assignment() {
             self.args.assignments.push(name_of(handle), actual_directory(handle));
@@ -257,63 +257,6 @@ impl Partitions {
         } else if self.args.log_dirs.online().any(|dir| Some(dir.id) == known) {
             // It is given up, or in one that is offline, of which nobody knows the id.
             self.args.assignments.push(name_of(handle), Uuid::LOST_DIRECTORY);
-        }
-    }
-
-    async fn promote(
-        &mut self,
-        cx: &mut Cx<Self>,
-        handle: &Arc<PartitionHandle>,
-        future: Arc<FutureLog>,
-    ) {
-        if !self.promoting.insert(handle.topic_partition.clone()) {
-            return;
-        }
-        let gone = cx.stop_child(&child_name(handle)).await;
-        if !gone || !future.is_closed() {
-            self.promoting.remove(&handle.topic_partition);
-            if gone {
-                self.copy_again(cx, handle, &future);
-            }
-            return;
-        }
-        let (me, from) = (cx.me().clone(), handle.log_dir());
-        let (partition, to) = (handle.topic_partition.clone(), future.dir.clone());
-        // Whether it did is seen by where the replica is then.
-        let sink = move |_, _: Result<(), Dropped>| {
-            let (partition, from, to) = (partition.clone(), from.clone(), to.clone());
-            // One that has ended starts anew with what it finds.
-            let _ = me.send_now(PartitionsMsg::Promoted { partition, from, to });
-        };
-        let reply = Box::new(Reply::to_sink(Arc::new(sink), 0));
-        // Where it is down the reply is dropped, which is an answer.
-        let _ = handle.address().send(PartitionMsg::Promote { future, reply }).await;
-    }
-
-    pub(super) async fn promoted(
-        &mut self,
-        cx: &mut Cx<Self>,
-        partition: &TopicPartition,
-        from: &LogDirState,
-        to: &Arc<LogDirState>,
-    ) {
-        self.promoting.remove(partition);
-        let hosted = self.args.hosted.get(&partition.topic, partition.partition);
-        match hosted {
-            Some(handle) if !Arc::ptr_eq(&handle.log_dir(), to) => {
-                if let Some(future) = handle.future().filter(|future| !future.is_caught_up()) {
-                    return self.copy_again(cx, &handle, &future);
-                }
-                handle.set_called_off(Some("the copy could not be brought to its end".to_owned()));
-                self.call_off(cx, &handle, true).await;
-                // It may have had the replica's name already.
-                let named = to.path.join(handle.dir_name());
-                self.put_aside(cx, to, &named, partition, DirKind::Delete).await;
-            }
-            _ => {
-                tracing::info!(%partition, to = %to.path.display(), "has moved");
-                from.uncount_replica();
-            }
         }
     }
 

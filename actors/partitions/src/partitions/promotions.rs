@@ -1,0 +1,163 @@
+//! The end of a move: a copy takes its replica's place. The replica's actor works in both directories then, and nobody else touches
+//! what it works on: a deletion ends that actor first, and who asks for another move waits.
+//!
+//! Source: `Partition.maybeReplaceCurrentWithFutureReplica` and what else is done under its lock.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use log::DirKind;
+use model::TopicPartition;
+use runtime::{Cx, Dropped, Held, Reply};
+
+use super::moves::{AlterDirError, child_name};
+use super::{DirMoves, Partitions, PartitionsMsg};
+use crate::future::FutureLog;
+use crate::handle::PartitionHandle;
+use crate::log_dirs::LogDirState;
+use crate::partition::PartitionMsg;
+
+/// A copy that takes the place of what is in `from`.
+pub(super) struct Promotion {
+    from: Arc<LogDirState>,
+    future: Arc<FutureLog>,
+}
+
+impl Promotion {
+    fn is_done(&self, handle: &PartitionHandle) -> bool {
+        Arc::ptr_eq(&handle.log_dir(), &self.future.dir)
+    }
+
+    /// Of a replica whose actor has ended: where its log, or a part of it, may be beside where it is.
+    pub(super) fn places(&self, handle: &PartitionHandle) -> Vec<(Arc<LogDirState>, PathBuf)> {
+        let named = |dir: &Arc<LogDirState>| (dir.clone(), dir.path.join(handle.dir_name()));
+        match self.is_done(handle) {
+            true => vec![named(&self.from)],
+            false => {
+                let dir = &self.future.dir;
+                vec![(dir.clone(), self.future.path.clone()), named(dir)]
+            }
+        }
+    }
+}
+
+/// Moves that were asked for.
+pub(super) struct AlterDirs {
+    pub moves: Arc<DirMoves>,
+    pub held: Held,
+    pub reply: Reply<Vec<Result<(), AlterDirError>>>,
+}
+
+impl Partitions {
+    pub(super) async fn alter_dirs(&mut self, cx: &mut Cx<Self>, asked: AlterDirs) {
+        let concerns = |promoted: &TopicPartition| {
+            let topic = asked.moves.get(&promoted.topic);
+            topic.is_some_and(|topic| topic.contains_key(&promoted.partition))
+        };
+        if self.promoting.keys().any(concerns) {
+            self.put_off.push(asked);
+            return;
+        }
+        let AlterDirs { moves, held: _held, reply } = asked;
+        let mut answers = Vec::new();
+        for (topic, partitions) in &*moves {
+            for (partition, to) in partitions {
+                answers.push(self.alter_dir(cx, topic, *partition, to).await);
+            }
+        }
+        reply.send(answers);
+    }
+
+    /// What was asked for while a copy took its replica's place.
+    pub(super) async fn alter_dirs_put_off(&mut self, cx: &mut Cx<Self>) {
+        for asked in std::mem::take(&mut self.put_off) {
+            self.alter_dirs(cx, asked).await;
+        }
+    }
+
+    pub(super) async fn promote(
+        &mut self,
+        cx: &mut Cx<Self>,
+        handle: &Arc<PartitionHandle>,
+        future: Arc<FutureLog>,
+    ) {
+        if self.promoting.contains_key(&handle.topic_partition) {
+            return;
+        }
+        let gone = cx.stop_child(&child_name(handle)).await;
+        if !gone || !future.is_closed() {
+            if gone {
+                self.copy_again(cx, handle, &future);
+            }
+            return;
+        }
+        let partition = handle.topic_partition.clone();
+        let promotion = Promotion { from: handle.log_dir(), future: future.clone() };
+        self.promoting.insert(partition.clone(), promotion);
+        let (me, of) = (cx.me().clone(), future.clone());
+        // Whether it did is seen by where the replica is then.
+        let sink = move |_, _: Result<(), Dropped>| {
+            let (partition, future) = (partition.clone(), of.clone());
+            // One that has ended starts anew with what it finds.
+            let _ = me.send_now(PartitionsMsg::Promoted { partition, future });
+        };
+        let reply = Box::new(Reply::to_sink(Arc::new(sink), 0));
+        // Where it is down the reply is dropped, which is an answer.
+        let _ = handle.address().send(PartitionMsg::Promote { future, reply }).await;
+    }
+
+    pub(super) async fn promoted(
+        &mut self,
+        cx: &mut Cx<Self>,
+        partition: &TopicPartition,
+        future: &Arc<FutureLog>,
+    ) {
+        // Else the replica was removed meanwhile.
+        let this = |promotion: &Promotion| Arc::ptr_eq(&promotion.future, future);
+        if !self.promoting.get(partition).is_some_and(this) {
+            return;
+        }
+        let hosted = self.args.hosted.get(&partition.topic, partition.partition);
+        if let (Some(promotion), Some(handle)) = (self.promoting.remove(partition), hosted) {
+            self.settle_promotion(cx, &handle, promotion).await;
+        }
+        self.alter_dirs_put_off(cx).await;
+    }
+
+    async fn settle_promotion(
+        &mut self,
+        cx: &mut Cx<Self>,
+        handle: &Arc<PartitionHandle>,
+        promotion: Promotion,
+    ) {
+        let (partition, to) = (&handle.topic_partition, &promotion.future.dir);
+        if promotion.is_done(handle) {
+            tracing::info!(%partition, to = %to.path.display(), "has moved");
+            promotion.from.uncount_replica();
+        } else if !promotion.from.is_online() || !to.is_online() {
+            self.call_off(cx, handle, false).await;
+        } else if !promotion.future.is_caught_up() {
+            self.copy_again(cx, handle, &promotion.future);
+        } else {
+            handle.set_called_off(Some("the copy could not be brought to its end".to_owned()));
+            self.call_off(cx, handle, true).await;
+            // It may have had the replica's name already.
+            let named = to.path.join(handle.dir_name());
+            self.put_aside(cx, to, &named, partition, DirKind::Delete).await;
+        }
+    }
+
+    /// Of a replica that is removed, and whose actor has ended: what a promotion may have left beside it.
+    pub(super) fn end_promotion(
+        &mut self,
+        handle: &PartitionHandle,
+    ) -> Vec<(Arc<LogDirState>, PathBuf)> {
+        let Some(promotion) = self.promoting.remove(&handle.topic_partition) else {
+            return Vec::new();
+        };
+        if promotion.is_done(handle) {
+            promotion.from.uncount_replica();
+        }
+        promotion.places(handle)
+    }
+}
