@@ -408,7 +408,8 @@ impl Partition {
     fn stable_end(&self) -> i64 {
         let ongoing = self.producers.first_ongoing_offset().unwrap_or(i64::MAX);
         let unreplicated = self.unreplicated.keys().next().copied().unwrap_or(i64::MAX);
-        self.high_watermark.min(ongoing).min(unreplicated)
+        // What an open transaction wrote may be deleted.
+        self.high_watermark.min(ongoing).min(unreplicated).max(self.log_start_offset)
     }
 
     fn publish_stable(&mut self, effects: &mut Vec<Effect>) {

@@ -272,6 +272,22 @@ fn an_open_transaction_holds_back_the_last_stable_offset() {
 }
 
 #[test]
+fn the_last_stable_offset_is_not_below_the_log_start() {
+    let mut partition = in_transaction();
+    let effects = run(&mut partition, Event::LogStartAdvanced { offset: 12 });
+    assert_eq!(effects, [Effect::LastStableOffset(12)]);
+    let producers = partition.producers().clone();
+    let found = Opened {
+        log_start_offset: 12,
+        log_end_offset: 13,
+        high_watermark: 13,
+        producers,
+        ..opened()
+    };
+    assert_eq!(Partition::new(found).last_stable_offset(), 12);
+}
+
+#[test]
 fn an_ended_transaction_holds_it_back_after_a_restart_until_its_marker_is_replicated() {
     let mut producers = Producers::default();
     producers.apply(&BatchInfo { transactional: true, ..idempotent(0, 0, 3) }, 10);
