@@ -26,6 +26,10 @@ pub struct PooledDisk {
     pool: Arc<Pool>,
 }
 
+/// Held for writing while a name changes, for reading while a file is opened by its name. Taken before all others. Devices differ
+/// in how long that takes: a name changes within one directory that is watched, and holds up nobody in another.
+type Naming = Arc<RwLock<()>>;
+
 /// Present path, and a number that tells handles of one path apart.
 type Names = BTreeMap<(Arc<Path>, u64), Weak<Kept>>;
 
@@ -36,8 +40,10 @@ struct Pool {
     next: AtomicU64,
     /// A file that was used since it was last looked at goes to the back.
     open: Mutex<VecDeque<Weak<Kept>>>,
-    /// Held for writing while a name changes, for reading while a file is opened by its name. Taken before all others.
-    naming: RwLock<()>,
+    /// Of what is below none of the directories that have their own.
+    naming: Naming,
+    /// Of each directory with a watch.
+    naming_below: RwLock<Vec<(PathBuf, Naming)>>,
     names: Mutex<Names>,
     /// Files whose owner is still to be told of a failed sync: it may drop them before, and open them anew.
     failed: Mutex<Vec<Arc<Kept>>>,
@@ -98,7 +104,8 @@ impl PooledDisk {
             limit: limit.max(1),
             next: AtomicU64::new(0),
             open: Mutex::default(),
-            naming: RwLock::default(),
+            naming: Naming::default(),
+            naming_below: RwLock::default(),
             names: Mutex::default(),
             failed: Mutex::default(),
             sweep_at: Mutex::new(1024),
@@ -123,7 +130,8 @@ impl PooledDisk {
 
     /// Removing takes long where the file is large, and what is held needs its name no more: other names may change meanwhile.
     fn hold_removed(&self, path: &Path) -> Result<()> {
-        let _names = write(&self.pool.naming);
+        let naming = self.pool.naming(path);
+        let _names = write(&naming);
         self.hold(path)
     }
 }
@@ -191,6 +199,12 @@ impl Pool {
             }
             done => done,
         }
+    }
+
+    fn naming(&self, path: &Path) -> Naming {
+        let below = read(&self.naming_below);
+        let own = below.iter().find(|(dir, _)| path.starts_with(dir));
+        own.map_or(&self.naming, |(_, naming)| naming).clone()
     }
 
     fn open(&self, path: &Path, mode: Open) -> Result<Arc<dyn DiskFile>> {
@@ -264,7 +278,8 @@ fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
 
 impl Disk for PooledDisk {
     fn keep(&self, path: &Path, mode: Open) -> Result<Arc<dyn DiskFile>> {
-        let naming = read(&self.pool.naming);
+        let naming = self.pool.naming(path);
+        let naming = read(&naming);
         let file = self.pool.open(path, mode)?;
         let untold = self.pool.untold(path, mode);
         let path: Arc<Path> = path.into();
@@ -287,7 +302,8 @@ impl Disk for PooledDisk {
     }
 
     fn rename(&self, from: &Path, to: &Path) -> Result<()> {
-        let _names = write(&self.pool.naming);
+        let naming = self.pool.naming(from);
+        let _names = write(&naming);
         self.hold(to)?;
         self.pool.inner.rename(from, to)?;
         for kept in self.pool.below(from) {
@@ -352,6 +368,10 @@ impl Disk for PooledDisk {
     }
 
     fn watch_syncs(&self, dir: &Path, watch: Weak<dyn DiskWatch>) {
+        let mut naming = write(&self.pool.naming_below);
+        if !naming.iter().any(|(known, _)| known == dir) {
+            naming.push((dir.to_owned(), Naming::default()));
+        }
         lock(&self.pool.watches).push((dir.to_owned(), watch));
     }
 }
@@ -378,7 +398,8 @@ impl Kept {
             return Ok(file.clone());
         }
         let file = {
-            let _names = read(&self.pool.naming);
+            let naming = self.pool.naming(&self.opened_as);
+            let _names = read(&naming);
             let mut slot = write(&self.slot);
             if let Some(file) = &slot.file {
                 return Ok(file.clone());

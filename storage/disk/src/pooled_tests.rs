@@ -249,7 +249,7 @@ impl Gate {
     }
 }
 
-/// A disk that removes slowly, and syncs slowly the files that are called so.
+/// A disk that removes slowly, and is slow to sync, and to give its name to, what is called so.
 #[derive(Debug)]
 struct Slow {
     real: RealDisk,
@@ -280,6 +280,9 @@ impl Disk for Slow {
     }
 
     fn rename(&self, from: &Path, to: &Path) -> Result<()> {
+        if to.ends_with("slow") {
+            self.gate.pass();
+        }
         self.real.rename(from, to)
     }
 
@@ -412,4 +415,30 @@ fn what_takes_long_to_remove_holds_up_nothing_else() {
         removed.into_iter().for_each(|thread| thread.join().unwrap().unwrap());
     });
     assert_eq!(text(&files[5]), "05");
+}
+
+/// Else this test does not end.
+#[test]
+fn a_name_that_changes_slowly_holds_up_nothing_in_another_directory() {
+    let dir = tempfile::tempdir().unwrap();
+    let (gate, begins, go_on) = Gate::new();
+    let disk = PooledDisk::new(Arc::new(Slow { real: RealDisk::new(), gate }), 1);
+    let watch: Arc<dyn DiskWatch> = Arc::new(Told::default());
+    let [one, two] = ["one", "two"].map(|name| dir.path().join(name));
+    for dir in [&one, &two] {
+        disk.create_dir_all(dir).unwrap();
+        disk.watch_syncs(dir, Arc::downgrade(&watch));
+    }
+    let (slow, files) = (files(&disk, &one, 1), files(&disk, &two, 3));
+    std::thread::scope(|scope| {
+        let renamed = scope.spawn(|| disk.rename(&one.join("00"), &one.join("slow")));
+        begins.recv().unwrap();
+        assert_eq!(files.iter().map(text).collect::<Vec<_>>(), ["00", "01", "02"]);
+        disk.rename(&two.join("01"), &two.join("new")).unwrap();
+        disk.keep(&two.join("another"), Open::CreateNew).unwrap();
+        assert_eq!(files.iter().map(text).collect::<Vec<_>>(), ["00", "01", "02"]);
+        go_on.send(()).unwrap();
+        renamed.join().unwrap().unwrap();
+    });
+    assert_eq!(text(&slow[0]), "00");
 }
