@@ -8,7 +8,6 @@
 mod refusal;
 mod respond;
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +21,7 @@ use wire::batch::{
     ValidationRules, produced_batch,
 };
 use wire::compression::{Codec, Compression};
+use wire::produce_request::TopicProduceData;
 use wire::{ProduceRequest, ProduceResponse, Records};
 
 use super::leaders::{TopicRef, find};
@@ -82,7 +82,7 @@ impl Staged for Produce {
             timeout: Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0)),
         };
         let by_heads = refused_by_first_batches(&request);
-        let mut topics = parse(broker, &cx, request, count);
+        let mut topics = parse(broker, &cx, request);
         if let Some(refusal) = by_heads.or_else(|| refused_whole(params.acks, &topics)) {
             refuse_all(&mut topics, &refusal);
         } else {
@@ -123,21 +123,13 @@ fn refused_by_first_batches(request: &ProduceRequest) -> Option<Refusal> {
 }
 
 /// Finds each partition's replica and reads its batch's header.
-fn parse(
-    broker: &Broker,
-    cx: &RequestContext,
-    request: ProduceRequest,
-    count: usize,
-) -> Vec<Topic> {
-    let repeated = if count > 1 { repeated(&request) } else { BTreeSet::new() };
+fn parse(broker: &Broker, cx: &RequestContext, mut request: ProduceRequest) -> Vec<Topic> {
+    merge_repeated(&mut request.topic_data);
     let mut topics = Vec::with_capacity(request.topic_data.len());
-    for (at, data) in request.topic_data.into_iter().enumerate() {
-        let mut topic =
-            Topic { name: data.name, id: data.topic_id, partitions: Vec::with_capacity(1) };
-        for (index, data) in data.partition_data.into_iter().enumerate() {
-            if repeated.contains(&(at, index)) {
-                continue;
-            }
+    for data in request.topic_data {
+        let partitions = Vec::with_capacity(data.partition_data.len());
+        let mut topic = Topic { name: data.name, id: data.topic_id, partitions };
+        for data in data.partition_data {
             let named = match cx.version {
                 13.. => TopicRef::Id(topic.id),
                 _ => TopicRef::Name(&topic.name),
@@ -150,17 +142,26 @@ fn parse(
     topics
 }
 
-/// Where a partition is named more than once, the last counts, as in Kafka: these are the others.
-fn repeated(request: &ProduceRequest) -> BTreeSet<(usize, usize)> {
-    let (mut seen, mut repeated) = (BTreeSet::new(), BTreeSet::new());
-    for (at, topic) in request.topic_data.iter().enumerate().rev() {
-        for (index, partition) in topic.partition_data.iter().enumerate().rev() {
-            if !seen.insert((topic.name.as_str(), topic.topic_id, partition.index)) {
-                repeated.insert((at, index));
-            }
+/// Each topic once. Where a partition is named more than once, the last counts, as in Kafka.
+fn merge_repeated(topics: &mut Vec<TopicProduceData>) {
+    topics.sort_by(|a, b| (&a.name, a.topic_id).cmp(&(&b.name, b.topic_id)));
+    topics.dedup_by(|again, first| {
+        let same = (&again.name, again.topic_id) == (&first.name, first.topic_id);
+        if same {
+            first.partition_data.append(&mut again.partition_data);
         }
+        same
+    });
+    for topic in topics {
+        topic.partition_data.sort_by_key(|partition| partition.index);
+        topic.partition_data.dedup_by(|later, kept| {
+            let same = later.index == kept.index;
+            if same {
+                std::mem::swap(later, kept);
+            }
+            same
+        });
     }
-    repeated
 }
 
 fn parse_one(
