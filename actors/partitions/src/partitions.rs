@@ -276,16 +276,25 @@ impl Partitions {
             return;
         }
         for handle in self.args.hosted.all() {
-            let offline = !handle.log_dir().is_online();
-            if offline {
-                cx.dismiss(&handle.dir_name());
-                handle.publish();
-            }
-            let lost = offline || handle.future().is_some_and(|future| !future.dir.is_online());
-            if lost && !self.promoting.contains_key(&handle.topic_partition) {
+            self.stop_where_offline(cx, &handle);
+            let lost = |dir: &LogDirState| !dir.is_online();
+            let promoting = self.promoting.contains_key(&handle.topic_partition);
+            let copy_lost = handle.future().is_some_and(|future| lost(&future.dir));
+            if !promoting && (copy_lost || lost(&handle.log_dir())) {
                 self.call_off(cx, &handle, false).await;
             }
         }
+    }
+
+    /// The actor of a replica whose copy takes its place may yet go on in the other directory: it is looked at after that.
+    fn stop_where_offline(&mut self, cx: &mut Cx<Self>, handle: &PartitionHandle) {
+        if handle.log_dir().is_online() {
+            return;
+        }
+        if !self.promoting.contains_key(&handle.topic_partition) {
+            cx.dismiss(&handle.dir_name());
+        }
+        handle.publish();
     }
 
     async fn tell_all(&self, message: impl Fn() -> PartitionMsg) {

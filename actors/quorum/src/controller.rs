@@ -60,8 +60,8 @@ pub enum Unavailable {
     /// What was asked for would be more than a record of the metadata log has room for. Nothing was done.
     #[error("the metadata log cannot hold what was asked for")]
     Unwritable,
-    /// Nothing was done.
-    #[error("the controller does not take what this broker sends on")]
+    /// To ask again would come to the same.
+    #[error("the controller does not take what this broker sends on, or its answer cannot be read")]
     NotTaken,
 }
 
@@ -193,7 +193,9 @@ impl ControllerHandle {
         limit: Duration,
     ) -> Option<Result<R::Response, Unavailable>> {
         let (remote, leader) = self.other_leader()?;
-        Some(remote.send_on(&leader?, request, origin, limit).await)
+        // Another leads, or will.
+        let Some(leader) = leader else { return Some(Err(Unavailable::NotController)) };
+        Some(remote.send_on(&leader, request, origin, limit).await)
     }
 
     /// Where this node does not lead: the way to the one that does, if there is one.

@@ -52,17 +52,12 @@ impl Remote {
         origin: Option<&Origin>,
         limit: Duration,
     ) -> ControllerAnswer {
-        let begun = self.world.mono();
-        let asked = match self.world.timeout(limit, self.connection(address, limit)).await {
-            Ok(Ok(connection)) => {
-                // Its own time-out is the one that ends a connection where nobody answers any more.
-                let left = (begun + limit).saturating_sub(self.world.mono());
-                Sender { connection, origin, limit: left }.send(request).await
-            }
-            Ok(Err(error)) => Err(error),
-            Err(_) => return Err(Unavailable::TimedOut),
+        let asked = match self.connection_within(address, limit).await? {
+            Ok((connection, limit)) => Sender { connection, origin, limit }.send(request).await,
+            Err(error) => Err(error),
         };
-        let answer = asked.unwrap_or_else(|error| Err(unavailable(address, &error)));
+        let answer =
+            asked.unwrap_or_else(|error| Err(unavailable(address, &error, origin.is_some())));
         // What this node must have read to see it is not said.
         answer.map(|reply| Committed { reply, offset: -1 })
     }
@@ -75,10 +70,24 @@ impl Remote {
         origin: &Origin,
         limit: Duration,
     ) -> Result<R::Response, Unavailable> {
-        let asked = async {
-            self.connection(address, limit).await?.send_on(origin, request, None, limit).await
+        let asked = match self.connection_within(address, limit).await? {
+            Ok((connection, limit)) => connection.send_on(origin, request, None, limit).await,
+            Err(error) => Err(error),
         };
-        asked.await.map_err(|error| unavailable(address, &error))
+        asked.map_err(|error| unavailable(address, &error, true))
+    }
+
+    /// With what is left of the time: that of the request is the one that ends a connection where nobody answers any more.
+    async fn connection_within(
+        &self,
+        address: &HostPort,
+        limit: Duration,
+    ) -> Result<Result<(Connection, Duration), RequestError>, Unavailable> {
+        let begun = self.world.mono();
+        let connecting = self.world.timeout(limit, self.connection(address, limit)).await;
+        let left = (begun + limit).saturating_sub(self.world.mono());
+        let connected = connecting.map_err(|_| Unavailable::TimedOut)?;
+        Ok(connected.map(|connection| (connection, left)))
     }
 
     async fn connection(
@@ -103,9 +112,18 @@ impl Remote {
     }
 }
 
-fn unavailable(address: &HostPort, error: &RequestError) -> Unavailable {
+/// What a client asked is not asked again where that would come to the same, or was done already.
+fn unavailable(address: &HostPort, error: &RequestError, for_a_client: bool) -> Unavailable {
     match error {
         RequestError::TimedOut { .. } => Unavailable::TimedOut,
+        RequestError::Unsupported { .. }
+        | RequestError::Encode { .. }
+        | RequestError::Decode { .. }
+            if for_a_client =>
+        {
+            tracing::warn!(%address, %error, "what a client asks cannot be sent on");
+            Unavailable::NotTaken
+        }
         RequestError::NotSentOn { code, .. } if *code != ErrorCode::NotController => {
             tracing::debug!(%address, %error, "the controller does not take what clients ask");
             Unavailable::NotTaken

@@ -172,6 +172,8 @@ impl PartitionActor {
         // Another segment may have been closed while this sync ran.
         if durable < end.segment_base || durable < end.offset && self.must_sync() {
             self.sync(cx);
+        } else {
+            self.await_sync(cx);
         }
         Ok(())
     }

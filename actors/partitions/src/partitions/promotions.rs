@@ -145,6 +145,7 @@ impl Partitions {
             let named = to.path.join(handle.dir_name());
             self.put_aside(cx, to, &named, partition, DirKind::Delete).await;
         }
+        self.stop_where_offline(cx, handle);
     }
 
     /// Of a replica that is removed, and whose actor has ended: what a promotion may have left beside it.
