@@ -193,7 +193,6 @@ impl ControllerHandle {
         limit: Duration,
     ) -> Option<Result<R::Response, Unavailable>> {
         let (remote, leader) = self.other_leader()?;
-        // Another leads, or will.
         let Some(leader) = leader else { return Some(Err(Unavailable::NotController)) };
         Some(remote.send_on(&leader, request, origin, limit).await)
     }
