@@ -115,6 +115,11 @@ impl Connection {
         self.0.state().closed.is_some()
     }
 
+    /// The versions that both sides speak.
+    pub fn versions(&self, key: ApiKey) -> Option<VersionRange> {
+        self.0.versions.get(&key).copied()
+    }
+
     /// The newest version that both sides speak.
     ///
     /// # Errors

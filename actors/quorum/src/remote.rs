@@ -11,6 +11,7 @@ use machines::controller::{ControllerReply, ControllerRequest};
 use model::ErrorCode;
 use model::node_config::HostPort;
 use runtime::World;
+use wire::{ApiKey, VersionRange};
 
 use crate::controller::{Committed, ControllerAnswer, Unavailable};
 use crate::peer::connect;
@@ -71,7 +72,7 @@ impl Remote {
         limit: Duration,
     ) -> Result<R::Response, Unavailable> {
         let asked = match self.connection_within(address, limit).await? {
-            Ok((connection, limit)) => connection.send_on(origin, request, None, limit).await,
+            Ok((connection, limit)) => connection.send_on(origin, request, limit).await,
             Err(error) => Err(error),
         };
         asked.map_err(|error| unavailable(address, &error, true))
@@ -90,16 +91,32 @@ impl Remote {
         Ok(connected.map(|connection| (connection, left)))
     }
 
+    /// Those of `ours` that the node at this address takes; all, while there is no connection to it.
+    pub(crate) fn takes(
+        &self,
+        address: &HostPort,
+        key: ApiKey,
+        ours: VersionRange,
+    ) -> Option<VersionRange> {
+        let Some(connection) = self.connected(address) else { return Some(ours) };
+        let theirs = connection.versions(key)?;
+        let common = VersionRange::new(ours.min.max(theirs.min), ours.max.min(theirs.max));
+        (common.min <= common.max).then_some(common)
+    }
+
+    fn connected(&self, address: &HostPort) -> Option<Connection> {
+        let known = self.lock().clone();
+        let (_, connection) = known.filter(|(known, _)| known == address)?;
+        (!connection.is_closed()).then_some(connection)
+    }
+
     async fn connection(
         &self,
         address: &HostPort,
         limit: Duration,
     ) -> Result<Connection, RequestError> {
-        if let Some((known, connection)) = &*self.lock()
-            && known == address
-            && !connection.is_closed()
-        {
-            return Ok(connection.clone());
+        if let Some(connection) = self.connected(address) {
+            return Ok(connection);
         }
         // Two who come at once each connect; the later connection stays.
         let connection = connect(&self.world, address, limit, self.stalled_after).await?;
@@ -116,6 +133,12 @@ impl Remote {
 fn unavailable(address: &HostPort, error: &RequestError, for_a_client: bool) -> Unavailable {
     match error {
         RequestError::TimedOut { .. } => Unavailable::TimedOut,
+        RequestError::NotSentOn { code: ErrorCode::UnsupportedVersion, .. } => {
+            Unavailable::OtherVersions
+        }
+        RequestError::Unsupported { api, .. } if for_a_client && *api != ApiKey::Envelope => {
+            Unavailable::OtherVersions
+        }
         RequestError::Unsupported { .. }
         | RequestError::Encode { .. }
         | RequestError::Decode { .. }
@@ -145,7 +168,7 @@ struct Sender<'a> {
 }
 
 impl Sender<'_> {
-    /// In the version that the request came in where its meaning depends on that. The answer is the reply, unless it says that this is not
+    /// For a client in the version that its request came in, else in `version` where the meaning depends on that. The answer is the reply, unless it says that this is not
     /// the active controller.
     async fn exchange<R: wire::Request>(
         &self,
@@ -157,7 +180,7 @@ impl Sender<'_> {
         let (connection, limit) = (&self.connection, self.limit);
         let response = match (self.origin, version) {
             (Some(origin), _) if R::KEY.is_forwardable() => {
-                connection.send_on(origin, request, version, limit).await?
+                connection.send_on(origin, request, limit).await?
             }
             (_, Some(version)) => connection.request_in(request, version, limit).await?,
             (_, None) => connection.request(request, limit).await?,

@@ -15,12 +15,14 @@ use crate::error::RequestError;
 pub struct Origin {
     pub client_id: Option<String>,
     pub correlation_id: i32,
+    /// The version of the request that came, in which it is sent on; none where something else came than what is sent.
+    pub version: Option<i16>,
     pub principal: DefaultPrincipalData,
     pub address: IpAddr,
 }
 
 impl Connection {
-    /// [`request`](Self::request) in the name of who asked; in `version`, or the newest that both sides speak.
+    /// [`request`](Self::request) in the name of who asked, and in the same version.
     ///
     /// # Errors
     /// As there; and the other side may refuse to act for somebody else, or not be the active controller.
@@ -28,12 +30,11 @@ impl Connection {
         &self,
         origin: &Origin,
         request: &R,
-        version: Option<i16>,
         limit: Duration,
     ) -> Result<R::Response, RequestError> {
-        let version = self.common::<R>(version)?;
+        let version = self.common::<R>(origin.version)?;
         let encode = |reason: String| RequestError::Encode { api: R::KEY, reason };
-        let Origin { client_id, correlation_id, principal, address } = origin;
+        let Origin { client_id, correlation_id, principal, address, .. } = origin;
         let parts = wire::encode_request(request, version, *correlation_id, client_id.as_deref());
         let data = wire::without_length(parts.map_err(|error| encode(error.to_string()))?);
         // As Kafka's own builder of principals writes them.

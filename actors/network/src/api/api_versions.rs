@@ -10,7 +10,7 @@ use machines::metadata::{
 };
 use model::ErrorCode;
 use wire::api_versions_response::{ApiVersion, FinalizedFeatureKey, SupportedFeatureKey};
-use wire::{ApiKey, ApiVersionsRequest, ApiVersionsResponse};
+use wire::{ApiKey, ApiVersionsRequest, ApiVersionsResponse, ListenerKind, VersionRange};
 
 use super::{Api, RequestContext, SERVED, served};
 use crate::Broker;
@@ -40,6 +40,7 @@ impl Api for ApiVersions {
             .iter()
             .filter(|key| key.listeners().contains(&listener.kind))
             .filter_map(|key| advertised(*key, listener.unstable_versions))
+            .filter_map(|version| taken(&broker, version))
             .collect();
         let image = broker.metadata.get();
         ApiVersionsResponse {
@@ -74,6 +75,15 @@ fn advertised(key: ApiKey, unstable: bool) -> Option<ApiVersion> {
         max_version: versions.max,
         ..Default::default()
     })
+}
+
+/// What is sent on is advertised as far as the controller takes it.
+fn taken(broker: &Broker, ours: ApiVersion) -> Option<ApiVersion> {
+    let key = ApiKey::from_code(ours.api_key).filter(|key| key.is_forwardable());
+    let Some(key) = key.filter(|_| broker.role == ListenerKind::Broker) else { return Some(ours) };
+    let versions = VersionRange::new(ours.min_version, ours.max_version);
+    let VersionRange { min, max } = broker.controller.takes(key, versions)?;
+    Some(ApiVersion { min_version: min, max_version: max, ..ours })
 }
 
 fn is_valid(request: &ApiVersionsRequest, version: i16) -> bool {

@@ -30,6 +30,8 @@ pub(super) enum ForwardError {
     /// On a controller's listener: the peer looks for the active controller itself.
     #[error("{}", ErrorCode::NotController.message())]
     NotController,
+    #[error("{}", Unavailable::OtherVersions)]
+    OtherVersions,
 }
 
 impl ForwardError {
@@ -38,6 +40,7 @@ impl ForwardError {
             ForwardError::TimedOut => ErrorCode::RequestTimedOut.code(),
             ForwardError::Failed => ErrorCode::UnknownServerError.code(),
             ForwardError::NotController => ErrorCode::NotController.code(),
+            ForwardError::OtherVersions => ErrorCode::UnsupportedVersion.code(),
         }
     }
 
@@ -93,7 +96,12 @@ pub(super) async fn ask<R>(
     let deadline = broker.world.mono() + limit;
     loop {
         match ask_once(broker, cx, origin(broker, cx), request.clone(), deadline, wanted).await {
-            Ok(done) => return done,
+            Ok(done) => {
+                if matches!(done, Err(ForwardError::OtherVersions)) {
+                    cx.connection.told_old_versions();
+                }
+                return done;
+            }
             Err(Unavailable::NotController) if broker.role == ListenerKind::Controller => {
                 cx.note_not_controller();
                 return Err(ForwardError::NotController);
@@ -128,6 +136,7 @@ pub(super) async fn ask_once<R>(
         },
         Err(Unavailable::TimedOut) => Err(ForwardError::TimedOut),
         Err(Unavailable::Unwritable | Unavailable::NotTaken) => Err(ForwardError::Failed),
+        Err(Unavailable::OtherVersions) => Err(ForwardError::OtherVersions),
         Err(nobody @ (Unavailable::NotController | Unavailable::Overloaded)) => return Err(nobody),
     })
 }

@@ -247,11 +247,16 @@ async fn run<A: Staged>(broker: &Arc<Broker>, request: Request) -> Pending {
     if let Some(memory) = memory {
         cx.credit = Arc::new((cx.credit, memory));
     }
-    let (version, correlation_id) = (cx.version, cx.correlation_id);
+    let (key, version, correlation_id) = (cx.key, cx.version, cx.correlation_id);
+    let sent_on = key.is_forwardable().then(|| cx.connection.clone());
     let answer = A::begin(broker, cx, decoded).await;
     let world = broker.world.clone();
     Box::pin(async move {
-        match answer.await {
+        let answer = answer.await;
+        if sent_on.is_some_and(|client| client.told_old_versions.load(Ordering::Relaxed)) {
+            return Answered::Close(format!("the controller takes no {key} of version {version}"));
+        }
+        match answer {
             Answer::Response(response) => {
                 respond(encoded(&world, response, version, correlation_id).await, Vec::new(), 0)
             }
@@ -322,6 +327,8 @@ pub(crate) struct ConnectionInfo {
     last_active: AtomicU64,
     /// Whose heartbeats come by it.
     heard: Mutex<Option<Process>>,
+    /// The active controller takes other versions than the client was told.
+    told_old_versions: AtomicBool,
 }
 
 impl ConnectionInfo {
@@ -331,8 +338,9 @@ impl ConnectionInfo {
         now: Duration,
     ) -> ConnectionInfo {
         let (software, last_active) = (OnceLock::new(), AtomicU64::new(0));
-        let heard = Mutex::default();
-        let info = ConnectionInfo { listener, peer, software, last_active, heard };
+        let (heard, told_old_versions) = (Mutex::default(), AtomicBool::default());
+        let info =
+            ConnectionInfo { listener, peer, software, last_active, heard, told_old_versions };
         info.was_active(now);
         info
     }
@@ -356,6 +364,11 @@ impl ConnectionInfo {
     /// The broker whose last heartbeat came by it.
     pub(crate) fn heard(&self) -> Option<Process> {
         self.heard.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What is sent on is not answered any more: the client is to connect anew, and is told of the versions that there are.
+    fn told_old_versions(&self) {
+        self.told_old_versions.store(true, Ordering::Relaxed);
     }
 
     pub(crate) fn was_active(&self, now: Duration) {
@@ -403,6 +416,7 @@ impl RequestContext {
         Origin {
             client_id: self.client_id.clone(),
             correlation_id: self.correlation_id,
+            version: self.key.is_forwardable().then_some(self.version),
             // Listeners are PLAINTEXT.
             principal: DefaultPrincipalData {
                 r#type: "User".to_owned(),

@@ -42,9 +42,13 @@ where
     Q::Response: TryFrom<QuorumResponse> + Send + 'static,
 {
     if broker.role == ListenerKind::Controller {
-        // A broker whose way leads to a former leader looks for the new one, then, and does not tell its client of the old one.
-        if broker.quorum.status().leader_id != Some(broker.node.0) {
+        // A broker whose way leads to a former leader looks for the new one, then, and does not tell its client of the old one. As it asks
+        // again, nothing is done here, whoever leads by now.
+        if cx.is_enveloped() && broker.quorum.status().leader_id != Some(broker.node.0) {
             cx.note_not_controller();
+            let error = ErrorCode::NotController;
+            let answer = refuse(error, error.message().to_owned());
+            return Box::pin(std::future::ready(Answer::Response(answer)));
         }
         return ask(broker, cx, request);
     }
@@ -58,6 +62,9 @@ where
                 Some(Ok(response)) => return Answer::Response(response),
                 Some(Err(Unavailable::NotController)) if left > forward::RETRY_PAUSE => {
                     broker.world.sleep(forward::RETRY_PAUSE).await;
+                }
+                Some(Err(error @ Unavailable::OtherVersions)) => {
+                    return Answer::Close(format!("{}: {error}", cx.key));
                 }
                 Some(Err(error)) => {
                     let code = match error {

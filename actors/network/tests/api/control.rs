@@ -311,7 +311,7 @@ async fn partitions_are_reassigned_in_every_version() {
 }
 
 /// A request as it stands in an envelope: header and body.
-fn enveloped<R: Request>(request: &R, version: i16) -> Bytes {
+pub fn enveloped<R: Request>(request: &R, version: i16) -> Bytes {
     let parts = wire::encode_request(request, version, 77, Some("within")).unwrap();
     let parts = parts.iter().map(|part| match part {
         Part::Bytes(bytes) => bytes.as_ref(),
@@ -320,7 +320,7 @@ fn enveloped<R: Request>(request: &R, version: i16) -> Bytes {
     Bytes::from(parts.collect::<Vec<_>>().concat()).slice(4..)
 }
 
-fn envelope(request_data: Bytes) -> EnvelopeRequest {
+pub fn envelope(request_data: Bytes) -> EnvelopeRequest {
     // User:ANONYMOUS, as Kafka's brokers write it.
     let principal = b"\0\0\x05User\x0aANONYMOUS\0\0";
     EnvelopeRequest {

@@ -360,17 +360,24 @@ impl Rig {
 
     /// A client of the node's controller, and the listener that it is connected to.
     pub async fn controller(&self) -> (Client, Root<ListenerActor>) {
-        let kind = ListenerKind::Controller;
-        let parts = BrokerParts { role: kind, ..self.broker.parts().clone() };
-        let (listener, address) = listen(&self.world, kind, Broker::new(parts)).await;
-        (self.client_of(address).await, listener)
+        let role = ListenerKind::Controller;
+        let (client, _, listener) =
+            self.beside(BrokerParts { role, ..self.broker.parts().clone() }).await;
+        (client, listener)
+    }
+
+    /// A client of another listener, which serves by these parts, and where that is.
+    pub async fn beside(&self, parts: BrokerParts) -> (Client, SocketAddr, Root<ListenerActor>) {
+        let role = parts.role;
+        let (listener, address) = listen(&self.world, role, Broker::new(parts)).await;
+        (self.client_of(address).await, address, listener)
     }
 
     pub async fn client(&self) -> Client {
         self.client_of(self.address).await
     }
 
-    async fn client_of(&self, address: SocketAddr) -> Client {
+    pub async fn client_of(&self, address: SocketAddr) -> Client {
         Client::connect(&self.world, address).await
     }
 }

@@ -79,6 +79,7 @@ fn origin() -> Origin {
     Origin {
         client_id: Some("theirs".to_owned()),
         correlation_id: 77,
+        version: None,
         principal: DefaultPrincipalData {
             r#type: "User".to_owned(),
             name: "ANONYMOUS".to_owned(),
@@ -125,6 +126,7 @@ async fn what_clients_ask_is_sent_on_in_their_name_and_what_the_broker_asks_is_n
         let response = UnregisterBrokerResponse { error_code: 102, ..Default::default() };
         asked.answer(within(&response, version)).await;
         let (_, version) = opened::<DescribeQuorumRequest>(asked.enveloped().await);
+        assert_eq!(version, 1, "the client's own");
         let response = DescribeQuorumResponse { error_code: 31, ..Default::default() };
         asked.answer(within(&response, version)).await;
         asked.refuse(ErrorCode::NotController).await;
@@ -138,7 +140,8 @@ async fn what_clients_ask_is_sent_on_in_their_name_and_what_the_broker_asks_is_n
         let ControllerReply::UnregisterBroker(response) = answer.reply else { panic!() };
         assert_eq!(response.error_code, 102);
         let request = DescribeQuorumRequest::default();
-        let described = remote.send_on(&address, &request, &origin, LIMIT).await.unwrap();
+        let first = Origin { version: Some(1), ..origin.clone() };
+        let described = remote.send_on(&address, &request, &first, LIMIT).await.unwrap();
         assert_eq!(described.error_code, 31);
         for refused in [Unavailable::NotController, Unavailable::NotTaken] {
             assert_eq!(ask(&unregister, Some(&origin)).await.unwrap_err(), refused);
