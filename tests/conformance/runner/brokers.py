@@ -1,13 +1,16 @@
 """The brokers that are judged and asked: an Ottla node of this checkout, and a real Apache Kafka beside it."""
+import functools
 import os
 import pathlib
 import random
 import re
 import shutil
+import signal
 import socket
+import threading
 
 from . import install
-from .shell import CACHE, ROOT, Beside, Failed, run, wait_for
+from .shell import ROOT, Beside, Failed, run, scratch, wait_for
 
 # OTTLA_PROFILE=release judges what is shipped.
 PROFILE = os.environ.get("OTTLA_PROFILE", "debug")
@@ -16,17 +19,23 @@ RELEASE = ["--release"] if PROFILE == "release" else []
 SHARED = [] if RELEASE else ["--workspace"]
 
 
+@functools.cache
 def build(*targets):
     """The node, and `targets`."""
     run("cargo", "build", *(RELEASE + list(targets) if RELEASE else [*SHARED, "--all-targets"]), limit=1800)
 
 
+PORTS, CHOOSING = list(range(12_000, 20_000, 2)), threading.Lock()
+random.shuffle(PORTS)
+
+
 def free_port():
-    """A free port with a free one behind it, where Ottla's controller listens; below those handed out to clients."""
-    while True:
-        port = random.randrange(12_000, 20_000, 2)
-        if free(port) and free(port + 1):
-            return port
+    """A free port with a free one behind it, where Ottla's controller listens; below those handed out to clients. None is given twice."""
+    with CHOOSING:
+        while True:
+            port = PORTS.pop()
+            if free(port) and free(port + 1):
+                return port
 
 
 def free(port):
@@ -105,11 +114,23 @@ def kafka(formatted=None, machine=(*install.LIGHT, "-Xmx700m"), dirs=(), **own):
         "group.initial.rebalance.delay.ms": 0, **NO_RETENTION,
         **log_dirs(home, dirs), **dotted(own),
     }
-    properties = CACHE / "kafka.properties"
+    properties = scratch("kafka.properties")
     properties.write_text("".join(f"{key}={value}\n" for key, value in settings.items()))
     if formatted is None:
         run(*install.java("server", "kafka.tools.StorageTool", "format", "-t", "4L6g3nShT-eMCtK--X86sw", "-c", properties))
     return started("kafka", install.java("server", "kafka.Kafka", properties, machine=machine), port, home)
+
+
+def archive_classes():
+    """Of Kafka's broker and of its tools, by a run of each."""
+    if install.archive("server").exists() and install.archive("tools").exists():
+        return
+    with install.archived("server") as machine, kafka(machine=machine) as broker:
+        with install.archived("tools") as machine:
+            run(*install.java("tools", "org.apache.kafka.tools.TopicCommand", "--bootstrap-server", broker.bootstrap, "--list",
+                              machine=machine))
+        broker.end(120)
+        assert broker.process.returncode == 128 + signal.SIGTERM, broker.last_words()
 
 
 def resident_kb(broker):
@@ -118,7 +139,7 @@ def resident_kb(broker):
 
 
 def fresh(name):
-    home = CACHE / name
+    home = scratch(name)
     shutil.rmtree(home, ignore_errors=True)
     return home
 

@@ -4,7 +4,7 @@ import re
 from contextlib import contextmanager
 
 from . import brokers, tools
-from .shell import CACHE, ROOT, Beside, run, wait_for
+from .shell import ROOT, Beside, run, scratch, wait_for
 from .tools import expect, refuse, tool
 
 IDS = (1, 2, 3)
@@ -63,7 +63,7 @@ def partitions(bootstrap, topic):
 
 
 def reassignment(name, topic, wanted):
-    file = CACHE / f"{name}.json"
+    file = scratch(f"{name}.json")
     moves = [{"topic": topic, "partition": number, "replicas": replicas} for number, replicas in wanted.items()]
     file.write_text(json.dumps({"version": 1, "partitions": moves}))
     return file

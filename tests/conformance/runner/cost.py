@@ -22,7 +22,7 @@ def within_limits():
     assert brokers.PROFILE == "release", "the limits are for what is shipped: set OTTLA_PROFILE=release"
     exceeded = []
     for what, figure, most, unit in chain(beside_kafka(), alone()):
-        say(f"    {what}: {figure:.3g} {unit}, at most {most:g}")
+        say(f"{what}: {figure:.3g} {unit}, at most {most:g}")
         if figure > most:
             exceeded.append(what)
     assert not exceeded, f"too much: {', '.join(exceeded)}"
@@ -49,7 +49,7 @@ def produced_to(judged):
     told = run("cargo", "run", "--release", "-q", "-p", "bench", "--", "produce", *at, "--topic", "bench",
                "--partitions", PARTITIONS, "--rounds", ROUNDS, "--warm-gb", WARM_GB, "--page-cache-full", limit=1800)
     for line in told.splitlines():
-        say("    " + line)
+        say(line)
     return told
 
 
@@ -79,7 +79,7 @@ def of_a_cold_build():
         begin = time.monotonic()
         run("cargo", "build", "--release", "-q", "-j", JOBS, "--target-dir", target, limit=3 * COLD_BUILD)
         took = time.monotonic() - begin
-    say(f"    a cold build of the release: {took:.0f} s with {JOBS} jobs, at most {COLD_BUILD}")
+    say(f"a cold build of the release: {took:.0f} s with {JOBS} jobs, at most {COLD_BUILD}")
     assert took <= COLD_BUILD
 
 
@@ -90,8 +90,8 @@ def of_compaction():
         try:
             told = run("cargo", "run", "--release", "-q", "-p", "ottla-log", "--example", "compaction", "--", "--check")
         except Failed as failed:
-            say(f"    {failed}")
+            say(f"{failed}")
             if not left:
                 raise
         else:
-            return say("    " + told.strip().replace("\n", "\n    "))
+            return say(told.strip())

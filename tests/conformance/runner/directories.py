@@ -4,7 +4,7 @@ import shutil
 import signal
 
 from . import brokers, dump_log, install, tools
-from .shell import CACHE, HERE, run, wait_for
+from .shell import run, scratch, wait_for
 
 CODECS = ["none", "gzip", "snappy", "lz4", "zstd"]
 # The tool takes what a later segment begins with for a gap behind offset -1.
@@ -28,7 +28,7 @@ def filled(broker):
     """A topic for each codec, in segments of 1 MiB, by idempotent producers; one compacted, one whose old segments are deleted.
 
     Answers the topics."""
-    lines = CACHE / "part-of-the-flights.tsv"
+    lines = scratch("part-of-the-flights.tsv")
     with open(install.flights(), encoding="utf-8") as flights, open(lines, "w", encoding="utf-8") as part:
         part.writelines(line for line, _ in zip(flights, range(30_000)))
     topics = [f"moved-{codec}" for codec in CODECS] + ["moved-compacted", "moved-retained"]
@@ -57,7 +57,7 @@ def wait_until_compacted(broker, topic, partition):
 def with_transactions(kafka):
     # A segment ends after some of them, so that those before the last can be compacted.
     create(kafka, TRANSACTIONS, 2, **{"segment.ms": 100})
-    run(*install.java("clients", HERE / "runner" / "Transactions.java", kafka.bootstrap, TRANSACTIONS))
+    run(*install.program("Transactions", kafka.bootstrap, TRANSACTIONS))
     return [TRANSACTIONS]
 
 

@@ -5,7 +5,7 @@ import shutil
 import subprocess
 
 from . import brokers, install, tools
-from .shell import CACHE, HERE, ROOT, run
+from .shell import ROOT, run, scratch
 
 LOG = "00000000000000000000.log"
 # Kafka's tools are a release behind: theirs tells the status of a transaction by its number.
@@ -28,7 +28,7 @@ def compare(node):
 
 
 def fresh(name):
-    target = CACHE / f"dump-{name}"
+    target = scratch(f"dump-{name}")
     shutil.rmtree(target, ignore_errors=True)
     return target
 
@@ -47,8 +47,8 @@ def fill(bootstrap):
         perf(bootstrap, "many", codec)
     perf(bootstrap, "in-transactions", "none", "--transactional-id", "t", "--transaction-duration-ms", 50)
     tools.tool("topics", bootstrap, "--create", "--partitions", 2, "--topic", "aborted")
-    run(*install.java("clients", HERE / "runner" / "Transactions.java", bootstrap, "aborted"))
-    run(*install.java("tools", HERE / "runner" / "RemoteLogRecords.java", bootstrap, "__remote_log_metadata"))
+    run(*install.program("Transactions", bootstrap, "aborted"))
+    run(*install.program("RemoteLogRecords", bootstrap, "__remote_log_metadata", of="tools"))
     tools.tool("topics", bootstrap, *create, "--topic", "keyed", "--config", "message.timestamp.type=LogAppendTime")
     odd = 'h1:a,h2:b\tkey\tä € "quoted" \\ 😀\nh:\tkey\tNULL\n'
     parse = ["parse.key=true", "parse.headers=true", "null.marker=NULL"]

@@ -26,7 +26,7 @@ def within(limits, *test, resident=None, **env):
     """Runs a test that measures, and fails where one of its figures is over its limit."""
     lines = brokers.measured(*test, **env)
     for line in lines:
-        say("    " + line)
+        say(line)
     said, exceeded = "\n".join(lines), []
     for words, most in limits.items():
         figures = [float(number) * MS[unit] for number, unit in re.findall(words + TIME, said)]

@@ -1,10 +1,13 @@
 """What the clients need, once, into target/conformance: jars from Maven Central, packages from PyPI, kcat from Debian."""
 import csv
+import functools
 import io
 import json
 import os
 import shutil
+import threading
 import zipfile
+from contextlib import contextmanager
 
 from .shell import CACHE, HERE, Failed, run, say
 
@@ -20,6 +23,19 @@ def need(*programs):
             raise Failed(f"{program} is not installed (Debian: {debian})")
 
 
+FETCHING = threading.RLock()
+
+
+def one_at_a_time(function):
+    """Two lanes may want the same."""
+    @functools.wraps(function)
+    def locked(*args, **named):
+        with FETCHING:
+            return function(*args, **named)
+    return locked
+
+
+@one_at_a_time
 def jars(name):
     """Class path of a pom in tests/conformance/poms."""
     target, pom = CACHE / name, HERE / "poms" / f"{name}.xml"
@@ -40,22 +56,44 @@ AS_SHIPPED = ["-Xmx1G", "-Xms1G", "-server", "-XX:+UseG1GC", "-XX:MaxGCPauseMill
               "-XX:InitiatingHeapOccupancyPercent=35", "-XX:+ExplicitGCInvokesConcurrent", "-XX:MaxInlineLevel=15"]
 
 
+# What an archive of classes has in vain is loaded as without it; a tool should not seem to say so.
+QUIET = "-Xlog:cds*=off"
+
+
+def archive(name):
+    """The classes of these jars, as they are once they are loaded: to load them anew is half of what a tool costs."""
+    return CACHE / name / "classes.jsa"
+
+
+@contextmanager
+def archived(name):
+    """Options for a program that ends herein, whose classes are kept."""
+    partial = archive(name).with_suffix(".part")
+    partial.unlink(missing_ok=True)
+    yield [*LIGHT, f"-XX:ArchiveClassesAtExit={partial}", QUIET]
+    partial.rename(archive(name))
+
+
 def java(name, main, *args, machine=LIGHT):
+    classes, kept = jars(name), archive(name)
+    shared = [f"-XX:SharedArchiveFile={kept}", QUIET] if kept.exists() else []
     log = f"-Dlog4j2.configurationFile={HERE / 'poms' / 'log4j2.properties'}"
-    return ["java", *machine, log, "-cp", jars(name), main, *args]
+    return ["java", *shared, *machine, log, "-cp", classes, main, *args]
 
 
-def program(name, *args):
+@one_at_a_time
+def program(name, *args, of="clients"):
     """A Java program of the runner's own, compiled once."""
     source, classes = HERE / "runner" / f"{name}.java", CACHE / "classes"
     compiled = classes / f"{name}.class"
     if not compiled.exists() or compiled.stat().st_mtime < source.stat().st_mtime:
-        run("javac", "-cp", jars("clients"), "-d", classes, source)
-    command = java("clients", name, *args)
+        run("javac", "-cp", jars(of), "-d", classes, source)
+    command = java(of, name, *args)
     command[command.index("-cp") + 1] += f":{classes}"
     return command
 
 
+@one_at_a_time
 def kcat():
     if shutil.which("kcat"):
         return
@@ -65,6 +103,7 @@ def kcat():
     run(*sudo, "apt-get", "install", "-y", "-q", "kcat")
 
 
+@one_at_a_time
 def python():
     """The interpreter of a virtual environment that has kafka-python and the flights."""
     interpreter, complete = VENV / "bin" / "python", VENV / ".complete"
@@ -80,6 +119,7 @@ def python():
     return interpreter
 
 
+@one_at_a_time
 def flights():
     """The flights as lines of key, tab, value: the value as JSON, the key its tail number ("NA" where it has none)."""
     if FLIGHTS.exists():

@@ -6,7 +6,7 @@ import shutil
 import signal
 
 from . import brokers, install
-from .shell import CACHE, ROOT, Beside, run, wait_for
+from .shell import ROOT, Beside, run, scratch, wait_for
 
 CLUSTER = "MkU3OEVBNTcwNTJENDM2Qg"
 BROKER, CONTROLLER, BOTH = "broker", "controller", "broker,controller"
@@ -23,7 +23,7 @@ class Node:
         self.home = brokers.fresh(f"mixed-{number}")
         self.dirs = [self.home / "one", self.home / "two"]
         self.metadata = self.dirs[0] / "__cluster_metadata-0"
-        self.properties = CACHE / f"mixed-{number}.properties"
+        self.properties = scratch(f"mixed-{number}.properties")
         self.directory = base64.urlsafe_b64encode(bytes([number]) * 16).decode().rstrip("=")
         self.running, self.runs = None, []
 

@@ -3,7 +3,7 @@ import json
 
 from . import flights, tools
 from .mixed_work import Work
-from .shell import CACHE, wait_for
+from .shell import scratch, wait_for
 
 OFFSETS = "__consumer_offsets"
 # What Kafka's nodes say also of each other: a node was killed; one leads the quorum and its controller is not active yet; a leader
@@ -72,7 +72,7 @@ class Rig:
                 first = next(replica for replica in replicas if kind(replica) != kind(leader))
                 wanted = [first, *(replica for replica in replicas if replica != first)]
                 moves.append({"topic": topic, "partition": number, "replicas": wanted})
-        file = CACHE / "mixed-moves.json"
+        file = scratch("mixed-moves.json")
         file.write_text(json.dumps({"version": 1, "partitions": moves}))
         said = tools.tool("reassign-partitions", asked.bootstrap, "--reassignment-json-file", file, "--execute")
         tools.expect(said, "Successfully started partition reassignments")

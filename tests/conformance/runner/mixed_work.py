@@ -5,7 +5,7 @@ import threading
 import time
 
 from . import flights, install, tools
-from .shell import CACHE, Beside, run, wait_for
+from .shell import Beside, run, scratch, wait_for
 
 MEMBERS = 2
 KEYS = 40
@@ -22,7 +22,7 @@ class Work:
     def __init__(self, client, bootstrap, topic, stack):
         self.topic, self.bootstrap = topic, bootstrap
         produce, consume = flights.commands_amid_kills(client, bootstrap, topic, SESSION_MS)
-        self.fifo, self.sent, self.count = CACHE / f"{topic}.fifo", CACHE / f"{topic}.sent", 0
+        self.fifo, self.sent, self.count = scratch(f"{topic}.fifo"), scratch(f"{topic}.sent"), 0
         self.fifo.unlink(missing_ok=True)
         os.mkfifo(self.fifo)
         self.members = [stack.enter_context(Beside(f"{topic}-{n}", *consume)) for n in range(MEMBERS)]

@@ -2,7 +2,7 @@
 import json
 
 from . import brokers, install, tools
-from .shell import CACHE, HERE, Beside, run, wait_for
+from .shell import Beside, run, scratch, wait_for
 
 DIRS = ["a", "b", "c"]
 LINES = 30_000
@@ -13,7 +13,7 @@ THROTTLE = "replica.alter.log.dirs.io.max.bytes.per.second"
 
 def alter(broker, topic, to):
     """What Kafka's Admin says, but for where the broker is."""
-    said = run(*install.java("clients", HERE / "runner" / "AlterDirs.java", broker.bootstrap, topic, to))
+    said = run(*install.program("AlterDirs", broker.bootstrap, topic, to))
     return said.replace(str(broker.home), "HOME")
 
 
@@ -26,7 +26,7 @@ def places(bootstrap, topic):
 
 def loaded(broker, topic):
     """An idempotent producer at work, which bears it that the broker dies."""
-    flights = CACHE / "moving.tsv"
+    flights = scratch("moving.tsv")
     with open(install.flights(), encoding="utf-8") as all_flights, open(flights, "w", encoding="utf-8") as part:
         part.writelines(line for line, _ in zip(all_flights, range(LINES)))
     tools.tool("topics", broker.bootstrap, "--create", "--topic", topic, "--config", "segment.bytes=1048576")
@@ -63,7 +63,7 @@ def moved(broker, kill):
         tools.tool("configs", broker.bootstrap, *of_broker, "--delete-config", THROTTLE)
         wait_for("the move", lambda: places(broker.bootstrap, topic) == {(new, False)}, [broker])
         said.append(alter(broker, topic, broker.home / new))
-    expected = sorted(2 * (CACHE / "moving.tsv").read_text(encoding="utf-8").splitlines())
+    expected = sorted(2 * scratch("moving.tsv").read_text(encoding="utf-8").splitlines())
     kept = records(broker, topic)
     assert kept == expected, f"{len(kept)} records, not {len(expected)}"
     assert not (broker.home / old / f"{topic}-0").exists(), "the old log is still there"
@@ -75,7 +75,7 @@ def moved(broker, kill):
 
 def reassigned(broker):
     """The replica goes to the directory that a plan for kafka-reassign-partitions names; what that tool says."""
-    topic, plan = "moving", CACHE / "directories.json"
+    topic, plan = "moving", scratch("directories.json")
     ((old, _),) = places(broker.bootstrap, topic)
     new = next(name for name in DIRS if name != old)
 
@@ -99,7 +99,7 @@ def reassigned(broker):
 
 def left(broker):
     """The files of each log directory after a clean stop, and what the checkpoints among them say; in the order of what they say."""
-    order = CACHE / "delete-records.json"
+    order = scratch("delete-records.json")
     below = [{"topic": "moving", "partition": 0, "offset": 1000}]
     order.write_text(json.dumps({"partitions": below, "version": 1}))
     tools.tool("delete-records", broker.bootstrap, "--offset-json-file", order)

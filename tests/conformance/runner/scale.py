@@ -51,7 +51,7 @@ def many_partitions():
                             ("after kill -9", signal.SIGKILL, SECONDS_AFTER_KILL)]:
         figures[f"ready {what}"] = (min(again(home, count, how) for _ in range(TRIES)), most, "s")
     for what, (figure, most, unit) in figures.items():
-        say(f"    {count} partitions, {what}: {figure:.3g} {unit}, at most {most:g}")
+        say(f"{count} partitions, {what}: {figure:.3g} {unit}, at most {most:g}")
     exceeded = [what for what, (figure, most, _) in figures.items() if figure > most]
     assert not exceeded, f"too much: {', '.join(exceeded)}"
 

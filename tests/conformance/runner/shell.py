@@ -3,21 +3,41 @@ import os
 import pathlib
 import signal
 import subprocess
-import sys
+import threading
 import time
+import traceback
+from collections import deque
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 CACHE = ROOT / "target" / "conformance"
 HERE = ROOT / "tests" / "conformance"
 BEGIN = time.time()
+SAYING = threading.Lock()
 
 
 class Failed(Exception):
     pass
 
 
+class Lane(threading.local):
+    """The step that this thread runs, and where its files are: two may run at a time."""
+
+    step, files = None, CACHE
+
+
+LANE = Lane()
+
+
+def scratch(name):
+    """A file or directory of this lane's own."""
+    LANE.files.mkdir(parents=True, exist_ok=True)
+    return LANE.files / name
+
+
 def say(text):
-    print(f"[{time.time() - BEGIN:6.1f} s] {text}", flush=True)
+    told = f"{LANE.step}: {text}" if LANE.step else text
+    with SAYING:
+        print(f"[{time.time() - BEGIN:6.1f} s] {told}", flush=True)
 
 
 def run(*command, expect=0, stdin=None, env=None, limit=600):
@@ -37,8 +57,7 @@ class Beside:
     begun = []
 
     def __init__(self, name, *command, env=None):
-        CACHE.mkdir(parents=True, exist_ok=True)
-        self.out, self.log = CACHE / f"{name}.out", CACHE / f"{name}.log"
+        self.out, self.log, self.step = scratch(f"{name}.out"), scratch(f"{name}.log"), LANE.step
         with open(self.out, "wb") as out, open(self.log, "wb") as log:
             self.process = subprocess.Popen([str(part) for part in command], stdin=subprocess.DEVNULL, stdout=out,
                                             stderr=log, env={**os.environ, **(env or {})}, cwd=ROOT,
@@ -83,25 +102,58 @@ def wait_for(what, reached, beside=(), limit=120):
         time.sleep(0.1)
 
 
-def last_words(begun, told):
+def last_words(step, told):
     """Of those that a step has begun and of the one that all steps share, unless told: their files are gone when somebody reads of it."""
-    newest = {process.log: process for process in Beside.begun[:1] + Beside.begun[begun:]}
+    newest = {process.log: process for process in Beside.begun if process.step in (None, step)}
     words = [process.last_words() for process in list(newest.values())[-12:]]
     return "\n".join(text for text in words if text not in told)
 
 
-def main(steps):
-    """Runs the steps by name; all of them although one failed, and tells at the end."""
-    failed = []
-    for name, step in steps:
-        say(f"{name} ...")
-        begun = len(Beside.begun)
-        try:
-            told = step()
-            say(f"{name}: ok{', ' + told if told else ''}")
-        except (Failed, AssertionError, subprocess.SubprocessError, OSError) as error:
-            told = str(error) or repr(error)
-            say(f"{name}: FAILED\n{told}\n{last_words(begun, told)}")
-            failed.append(name)
+def succeeds(name, step):
+    LANE.step = name
+    say("...")
+    try:
+        told = step()
+        say(f"ok{', ' + told if told else ''}")
+        return True
+    except Exception as error:
+        foreseen = isinstance(error, (Failed, AssertionError, subprocess.SubprocessError, OSError))
+        told = foreseen and str(error) or traceback.format_exc()
+        say(f"FAILED\n{told}\n{last_words(name, told)}")
+        return False
+    finally:
+        LANE.step = None
+
+
+def main(alone, *lanes):
+    """
+    Runs the steps by name; all of them although one failed, and tells at the end: whether all passed. `alone`: one after the other;
+    then those of each lane, beside the other lanes. A lane that has come to its end takes over from the last one.
+    """
+    failed = [name for name, step in alone if not succeeds(name, step)]
+    queues = [deque(steps) for steps in lanes]
+
+    def work(number):
+        LANE.files = CACHE / f"lane-{number}"
+        for queue in (queues[number], queues[-1]):
+            while queue:
+                try:
+                    name, step = queue.popleft()
+                except IndexError:
+                    # Another lane was faster.
+                    break
+                if not succeeds(name, step):
+                    failed.append(name)
+
+    threads = [threading.Thread(target=work, args=[number], daemon=True) for number in range(len(lanes))]
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    except BaseException:
+        for process in Beside.begun:
+            process.process.kill()
+        raise
     say("failed: " + ", ".join(failed) if failed else "all conformance steps passed")
-    sys.exit(1 if failed else 0)
+    return not failed

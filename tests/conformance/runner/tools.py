@@ -4,7 +4,7 @@ import re
 import time
 
 from . import install
-from .shell import CACHE, run
+from .shell import run, scratch
 
 PACKAGE = "org.apache.kafka.tools."
 MAINS = {
@@ -177,7 +177,7 @@ def offsets(bootstrap):
     fullest = max(ends, key=ends.get)
     cut = ends[fullest] // 2
     order = {"partitions": [{"topic": topic, "partition": int(fullest), "offset": cut}], "version": 1}
-    file = CACHE / "delete-records.json"
+    file = scratch("delete-records.json")
     file.write_text(json.dumps(order))
     expect(tool("delete-records", bootstrap, "--offset-json-file", file), rf"partition: {topic}-{fullest}\s+low_watermark: {cut}")
     assert offsets_at(bootstrap, topic, -2)[fullest] == cut

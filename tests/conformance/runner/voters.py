@@ -5,7 +5,7 @@ import shutil
 
 from . import brokers, mixed_quorum, tools
 from .mixed_cluster import BOTH, Cluster
-from .shell import CACHE, ROOT, Beside, Failed, run, wait_for
+from .shell import ROOT, Beside, Failed, run, scratch, wait_for
 
 CLUSTER = "MkU3OEVBNTcwNTJENDM2Qg"
 OTTLA = ROOT / "target" / brokers.PROFILE / "ottla"
@@ -17,7 +17,7 @@ class Node:
     def __init__(self, number, controllers, fixed=False, format=(), **own):
         self.number, self.port = number, brokers.free_port()
         self.home = brokers.fresh(f"voters-{number}")
-        self.properties = CACHE / f"voters-{number}.properties"
+        self.properties = scratch(f"voters-{number}.properties")
         addresses = {each: f"127.0.0.1:{port}" for each, port in controllers.items()}
         quorum, first = ("bootstrap.servers", addresses[1]), ["--standalone" if number == 1 else "--no-initial-controllers"]
         if fixed:
