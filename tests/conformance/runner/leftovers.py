@@ -11,7 +11,7 @@ DIRS = ["one", "two"]
 # Old files go soon after; segments are small.
 SETTINGS = {"log_segment_bytes": 1 << 20, "log_segment_delete_delay_ms": 1000, "log_initial_task_delay_ms": 500,
             "auto_create_topics_enable": "true"}
-LINES = 10_000
+LINES = 13_000
 UNIQUE = "0123456789abcdef" * 2
 # What is not alike, by the names of files; all else is, to the byte.
 DIFFER = {

@@ -357,3 +357,21 @@ async fn another_move_is_asked_for_while_a_copy_takes_its_replicas_place() {
     while produce(&mut client, "a", 9, &batch(&["two"], 2)).await.error_code != 0 {}
     assert_eq!(read_all(&mut client).await, ["one", "two"]);
 }
+
+/// Its actor goes on in the other directory, where what it works on is.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_directory_fails_while_a_copy_takes_the_place_of_what_is_in_it() {
+    let (mut rig, held_up) = promoting().await;
+    let handle = rig.handle("a", 0);
+    rig.log_dirs.0[0].fail("a test");
+    // That it failed was seen before.
+    rig.topic_in("c", dir_id(2)).await;
+    drop(held_up);
+    rig.wait_for("it is there", || handle.log_dir().id == dir_id(1)).await;
+    rig.wait_for("it is counted", || replicas(&rig) == [0, 1, 2]).await;
+    let mut client = rig.client().await;
+    while produce(&mut client, "a", 9, &batch(&["two"], 2)).await.error_code != 0 {}
+    assert_eq!(read_all(&mut client).await, ["one", "two"]);
+    assert!(handle.address().is_alive());
+    assert_eq!(names(&rig, 1), ["a-0"]);
+}
