@@ -91,6 +91,8 @@ mod recent_tests;
 #[cfg(test)]
 mod rewrite_tests;
 #[cfg(test)]
+mod sync_tests;
+#[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod txn_index_tests;

@@ -20,6 +20,7 @@ use crate::log::Log;
 use crate::names::{CUTTING, LOG, OFFSET_INDEX, TIME_INDEX, TXN_INDEX, file_name, parse_file_name};
 use crate::recover::{Scan, Scanned, closed_end, load_index};
 use crate::segment::Segment;
+use crate::sync::SyncState;
 use crate::truncate::{remove_if_there, remove_segment_files};
 use crate::txn_index::TxnIndex;
 
@@ -420,7 +421,7 @@ impl Opening {
             producers: Producers::default(),
             snapshots: BTreeSet::new(),
             completed: Vec::new(),
-            sync_state: Arc::default(),
+            sync_state: Arc::new(SyncState::found(stored_epochs)),
             truncations: 0,
             index_lag: INDEX_LAG,
             swaps: Vec::new(),

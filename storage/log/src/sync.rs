@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use disk::{Disk, DiskError, Open};
+use model::LeaderEpoch;
 
 use crate::checkpoint::{leave_epochs, write_epochs};
 use crate::compact::SegmentSwap;
@@ -18,13 +19,30 @@ use crate::segment::Segment;
 /// What the jobs of one log share.
 #[derive(Debug, Default)]
 pub(crate) struct SyncState {
-    /// Version of the leader epochs in the checkpoint file.
-    epochs_written: Mutex<u64>,
+    epochs_written: Mutex<WrittenEpochs>,
     /// Offsets of producer snapshots that were written and not synced.
     snapshots: Mutex<Vec<i64>>,
 }
 
+/// What the checkpoint file has of the leader epochs.
+#[derive(Debug, Default)]
+struct WrittenEpochs {
+    version: u64,
+    latest: Option<LeaderEpoch>,
+}
+
 impl SyncState {
+    /// Of a log that is opened with these epochs in the file.
+    pub(crate) fn found(epochs: &LeaderEpochs) -> SyncState {
+        let latest = epochs.latest().map(|latest| latest.epoch);
+        let epochs_written = Mutex::new(WrittenEpochs { version: 0, latest });
+        SyncState { epochs_written, snapshots: Mutex::default() }
+    }
+
+    fn epochs_written(&self) -> MutexGuard<'_, WrittenEpochs> {
+        self.epochs_written.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(crate) fn unsynced_snapshots(&self) -> MutexGuard<'_, Vec<i64>> {
         self.snapshots.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -64,9 +82,9 @@ impl Log {
             .then(|| self.sync_job_for(false))
     }
 
-    /// Takes a finished job's result: the recovery point moves.
+    /// Takes a finished job's result: the recovery point moves. Unless the job was of a log whose place this one has taken.
     pub fn synced(&mut self, job: &SyncJob) {
-        if job.truncations == self.truncations {
+        if Arc::ptr_eq(&job.state, &self.sync_state) && job.truncations == self.truncations {
             self.recovery_point = self.recovery_point.max(job.end);
         }
     }
@@ -86,8 +104,23 @@ impl Log {
     }
 
     fn epochs_unsynced(&self) -> bool {
-        *self.sync_state.epochs_written.lock().unwrap_or_else(PoisonError::into_inner)
-            < self.epochs_version
+        self.sync_state.epochs_written().version < self.epochs_version
+    }
+
+    /// After a cut: what the file says of epochs that are gone would be true of what is appended there next, for a Kafka that
+    /// opens the log after a kill. Where there is no room the next sync does it.
+    pub(crate) fn forget_cut_epochs(&self) -> Result<(), DiskError> {
+        let mut written = self.sync_state.epochs_written();
+        let latest = self.epochs.latest().map(|latest| latest.epoch);
+        if written.latest <= latest {
+            return Ok(());
+        }
+        match write_epochs(&*self.disk, &self.dir, &self.epochs) {
+            Err(error) if error.may_pass() => return Ok(()),
+            done => done?,
+        }
+        *written = WrittenEpochs { version: self.epochs_version, latest };
+        Ok(())
     }
 
     /// Of the segments that reach beyond the recovery point, or were never synced.
@@ -207,11 +240,12 @@ impl SyncJob {
 
     /// Whether there was anything new to write.
     fn write_epochs(&self) -> Result<bool, DiskError> {
-        let mut written = self.state.epochs_written.lock().unwrap_or_else(PoisonError::into_inner);
-        let due = *written < self.epochs_version;
+        let mut written = self.state.epochs_written();
+        let due = written.version < self.epochs_version;
         if due {
             write_epochs(&*self.disk, &self.dir, &self.epochs)?;
-            *written = self.epochs_version;
+            let latest = self.epochs.latest().map(|latest| latest.epoch);
+            *written = WrittenEpochs { version: self.epochs_version, latest };
         } else if self.closing && self.empty {
             leave_epochs(&*self.disk, &self.dir, &self.epochs)?;
         }

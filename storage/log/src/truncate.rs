@@ -115,6 +115,7 @@ impl Log {
             // An epoch that this replica began as leader, and wrote nothing in, may be none of the new leader's.
             let end = self.end;
             self.change_epochs(|epochs| epochs.truncate_from_end(end));
+            self.forget_cut_epochs()?;
             return Ok(None);
         }
         if offset < self.segments[0].base {
@@ -213,7 +214,8 @@ impl Log {
         self.recovery_point = self.recovery_point.min(self.active.next_offset);
         self.log_start = self.log_start.min(end);
         self.change_epochs(|epochs| epochs.truncate_from_end(end));
-        remove_if_there(&*self.disk, &self.dir.join(CUTTING))
+        remove_if_there(&*self.disk, &self.dir.join(CUTTING))?;
+        self.forget_cut_epochs()
     }
 
     /// Makes durable what is left of a truncation that was cut short: what it dropped, and does not look like a remainder,
