@@ -44,6 +44,7 @@ pub struct LogDirState {
     room: AtomicU8,
     address: Address<LogDirMsg>,
     queue: JobQueue,
+    appends: JobQueue,
 }
 
 /// Whether a directory can be used.
@@ -101,6 +102,7 @@ impl LogDirState {
         LogDirState {
             id,
             queue: JobQueue::new(&absolute.to_string_lossy()),
+            appends: JobQueue::new(&absolute.to_string_lossy()),
             absolute_path: absolute.to_string_lossy().into_owned(),
             path,
             clean,
@@ -120,6 +122,11 @@ impl LogDirState {
     /// Where jobs that work on it wait: should its device hang, no others wait with them.
     pub fn queue(&self) -> &JobQueue {
         &self.queue
+    }
+
+    /// Where appends do for which files are made or opened: not behind all that takes long.
+    pub(crate) fn appends(&self) -> &JobQueue {
+        &self.appends
     }
 
     /// With logs that the last stop left for recovery.

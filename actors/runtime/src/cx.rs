@@ -200,8 +200,16 @@ impl<A: Actor> Cx<A> {
         name: &'static str,
         job: F,
     ) -> impl Future<Output = Result<T, JobLost>> + Send + use<A, T, F> {
+        self.blocking_in(self.queue.clone(), name, job)
+    }
+
+    fn blocking_in<T: Send + 'static, F: FnOnce() -> T + Send + 'static>(
+        &self,
+        queue: Option<JobQueue>,
+        name: &'static str,
+        job: F,
+    ) -> impl Future<Output = Result<T, JobLost>> + Send + use<A, T, F> {
         let (world, latch) = (self.world().clone(), self.latch.clone());
-        let queue = self.queue.clone();
         async move {
             let body = move || {
                 let result = job();
@@ -227,8 +235,39 @@ impl<A: Actor> Cx<A> {
         T: Send + 'static,
         F: FnOnce(&mut P) -> T + Send + 'static,
     {
+        self.lend_to(self.queue.clone(), name, part, job)
+    }
+
+    /// As [`Cx::lend`], to a job that waits in another queue than those of this actor do.
+    pub fn lend_in<'a, P, T, F>(
+        &self,
+        queue: &JobQueue,
+        name: &'static str,
+        part: &'a mut Lent<P>,
+        job: F,
+    ) -> impl Future<Output = Result<T, JobLost>> + Send + use<'a, A, P, T, F>
+    where
+        P: Send + 'static,
+        T: Send + 'static,
+        F: FnOnce(&mut P) -> T + Send + 'static,
+    {
+        self.lend_to(Some(queue.clone()), name, part, job)
+    }
+
+    fn lend_to<'a, P, T, F>(
+        &self,
+        queue: Option<JobQueue>,
+        name: &'static str,
+        part: &'a mut Lent<P>,
+        job: F,
+    ) -> impl Future<Output = Result<T, JobLost>> + Send + use<'a, A, P, T, F>
+    where
+        P: Send + 'static,
+        T: Send + 'static,
+        F: FnOnce(&mut P) -> T + Send + 'static,
+    {
         let running = part.take().map(|mut lent| {
-            self.blocking(name, move || {
+            self.blocking_in(queue, name, move || {
                 let result = job(&mut lent);
                 (lent, result)
             })

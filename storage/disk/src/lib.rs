@@ -244,6 +244,11 @@ pub trait DiskFile: Debug + Send + Sync + 'static {
     /// the file system cannot tell; false where the file would have to be opened first.
     fn is_resident(&self, pos: u64) -> bool;
 
+    /// Whether it is there to be used. Else it is opened first, for which it may wait until another is synced and closed.
+    fn is_open(&self) -> bool {
+        true
+    }
+
     /// Has the bytes in the page cache, as many as there are of them: blocks until the device has given them.
     fn read_in(&self, pos: u64, len: usize) -> Result<()> {
         let mut chunk = vec![0; len.min(READ_IN)];

@@ -192,6 +192,10 @@ impl<W: DiskWatch> DiskFile for WatchedFile<W> {
         self.file.is_resident(pos)
     }
 
+    fn is_open(&self) -> bool {
+        self.file.is_open()
+    }
+
     fn held_fd(&self) -> Option<HeldFd> {
         self.file.held_fd()
     }

@@ -54,9 +54,11 @@ impl Log {
         Ok(Appended { start: start.unwrap_or(end), end, rolled })
     }
 
-    /// Whether [`Log::append`] makes files for these batches, for which it may wait for the disk.
-    pub fn append_makes_files(&self, batches: &[RecordBatch], now_ms: i64) -> bool {
-        self.fitting(batches, now_ms) < batches.len() || self.is_index_behind()
+    /// Whether [`Log::append`] makes or opens files for these batches, for which it may wait for the disk.
+    pub fn append_may_wait(&self, batches: &[RecordBatch], now_ms: i64) -> bool {
+        self.fitting(batches, now_ms) < batches.len()
+            || self.is_index_behind()
+            || !self.active_segment().file.is_open()
     }
 
     /// How many of them the segment in use takes.

@@ -5,7 +5,7 @@
 //! begins at the segment's start.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -211,13 +211,14 @@ pub(crate) fn read_time_entry(bytes: &[u8], index: usize) -> TimeEntry {
 pub(crate) struct ActiveIndex {
     offsets: Words,
     times: Words,
+    /// So many offsets are in their file. Changed by who holds what follows, which may take as long as the disk.
+    offsets_written: AtomicUsize,
     written: Mutex<Written>,
 }
 
-/// How much of an index is in its files.
+/// What of an index is in its files.
 #[derive(Debug, Default)]
 struct Written {
-    offsets: usize,
     times: usize,
     files_made: bool,
     unsynced: bool,
@@ -238,13 +239,13 @@ impl ActiveIndex {
     /// All of it is in the files already, which it was just read from; `synced` by whoever closed the log.
     pub fn all_written(self, synced: bool) -> ActiveIndex {
         let written = Written {
-            offsets: self.offsets.len(),
             times: self.times.len() / 2,
             files_made: true,
             unsynced: !synced,
             retired: false,
         };
-        ActiveIndex { written: Mutex::new(written), ..self }
+        let offsets_written = AtomicUsize::new(self.offsets.len());
+        ActiveIndex { written: Mutex::new(written), offsets_written, ..self }
     }
 
     /// From now on nothing is written for it.
@@ -254,7 +255,7 @@ impl ActiveIndex {
 
     /// Whether the files lack so much that reading it again after a crash would take long.
     pub fn is_behind(&self, lag: u32) -> bool {
-        let written = self.written.lock().unwrap_or_else(PoisonError::into_inner).offsets;
+        let written = self.offsets_written.load(Ordering::Acquire);
         let position = |entries: usize| {
             entries.checked_sub(1).map_or(0, |last| unpack(self.offsets.get(last)).position)
         };
@@ -271,6 +272,7 @@ impl ActiveIndex {
             // Readers of an earlier life of this log have mapped it: they keep their file, and there is a new one.
             Err(error) if error.is_busy() => {
                 *written = Written::default();
+                self.offsets_written.store(0, Ordering::Release);
                 self.extend(&mut written, disk, dir, base)
             }
             done => done,
@@ -293,6 +295,7 @@ impl ActiveIndex {
             disk.open(&path, if new { Open::CreateNew } else { Open::ReadWrite })
         };
         let (offsets, times) = (self.offsets.len(), self.times.len() / 2);
+        let offsets_before = self.offsets_written.load(Ordering::Acquire);
         // First, for a process may die in between: a time index may be ahead of the offset index, but not behind.
         if times > written.times || new {
             let bytes = self.time_bytes(written.times);
@@ -300,12 +303,13 @@ impl ActiveIndex {
             // Of a new file without entries its name says all.
             written.unsynced |= !bytes.is_empty();
         }
-        if offsets > written.offsets || new {
-            let bytes = self.offset_bytes(written.offsets);
-            open(OFFSET_INDEX)?.write_at(&bytes, (written.offsets * OFFSET_ENTRY) as u64)?;
+        if offsets > offsets_before || new {
+            let bytes = self.offset_bytes(offsets_before);
+            open(OFFSET_INDEX)?.write_at(&bytes, (offsets_before * OFFSET_ENTRY) as u64)?;
             written.unsynced |= !bytes.is_empty();
         }
-        (written.offsets, written.times, written.files_made) = (offsets, times, true);
+        (written.times, written.files_made) = (times, true);
+        self.offsets_written.store(offsets, Ordering::Release);
         Ok(if new { IndexFiles::Made } else { IndexFiles::Extended })
     }
 
@@ -393,5 +397,24 @@ impl ClosedIndex {
             return None;
         }
         place.get_or_init(|| file).map().ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Who writes it waits for the disk, and the log's writer not for them.
+    #[test]
+    fn whether_the_files_are_behind_is_known_while_they_are_written() {
+        let index = ActiveIndex::default();
+        let writing = index.written.lock();
+        let (answer, answered) = std::sync::mpsc::channel();
+        std::thread::scope(|scope| {
+            scope.spawn(|| answer.send(index.is_behind(0)));
+            let answered = answered.recv_timeout(Duration::from_secs(10));
+            drop(writing);
+            assert_eq!(answered, Ok(false));
+        });
     }
 }

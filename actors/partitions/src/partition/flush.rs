@@ -46,7 +46,7 @@ impl PartitionActor {
             return Ok(());
         }
         let now_ms = cx.world().now().wall_ms;
-        let appended = match self.log.append_makes_files(&self.pending, now_ms) {
+        let appended = match self.log.append_may_wait(&self.pending, now_ms) {
             true => Box::pin(self.append_in_a_job(cx, now_ms)).await?,
             false => self.log.append(&self.pending, now_ms),
         };
@@ -76,7 +76,8 @@ impl PartitionActor {
         Ok(())
     }
 
-    /// A file that is made waits for the journal of its file system while that is being written, as with each sync of others.
+    /// A file that is made waits for the journal of its file system while that is being written, as with each sync of others; one
+    /// that is opened for that another is synced and closed.
     async fn append_in_a_job(
         &mut self,
         cx: &mut Cx<Self>,
@@ -87,7 +88,9 @@ impl PartitionActor {
             let appended = log.append(&batches, now_ms);
             (batches, appended)
         };
-        let (batches, appended) = cx.lend("append to a new segment", &mut self.log, append).await?;
+        let dir = self.handle.log_dir();
+        let lent = cx.lend_in(dir.appends(), "append", &mut self.log, append);
+        let (batches, appended) = lent.await?;
         self.pending = batches;
         Ok(appended)
     }

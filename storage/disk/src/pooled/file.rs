@@ -66,6 +66,12 @@ impl DiskFile for Kept {
         slot.is_ok_and(|slot| slot.file.as_ref().is_some_and(|file| file.is_resident(pos)))
     }
 
+    fn is_open(&self) -> bool {
+        self.note_use();
+        // Whoever holds the slot otherwise may wait for the device.
+        self.slot.try_read().is_ok_and(|slot| slot.file.is_some())
+    }
+
     fn held_fd(&self) -> Option<HeldFd> {
         // An error shows itself to whoever then reads instead.
         self.file().ok()?.held_fd()
