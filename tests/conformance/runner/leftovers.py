@@ -17,6 +17,7 @@ UNIQUE = "0123456789abcdef" * 2
 DIFFER = {
     r"left-torn-0/\S*index": "Kafka leaves an index that is torn as it is where its log was synced, and looks up what is left; here it is made anew",
     r"left-epochs-0/leader-epoch-checkpoint": "Kafka does not look for the epochs of batches that it had synced; here they are found in them",
+    r"left-deleted-0/leader-epoch-checkpoint": "Kafka takes where the first epoch begins from the checkpoint of log starts, which has none where a crash came before it; here it is where the log does",
     r"left-deleted-0/\d+\.snapshot": "Kafka removes that of the first segment; here it tells where transactions began whose end is in the log",
     r"left-(others|unknown|renamed)-0\.UNIQUE-stray/\S*(index|tmp)": "Kafka opens a log before it sets it aside: its last indexes are left at their full size then, "
                                                            "and a checkpoint may be left that was being written",
