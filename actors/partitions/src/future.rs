@@ -22,8 +22,8 @@ use crate::log_dirs::LogDirState;
 use crate::partition::{OpenLogError, log_config, open_log, rewrite_if_unsynced};
 use crate::partitions::PartitionsMsg;
 use crate::room::Room;
-pub(crate) use copy::finish_copy;
-use copy::{CopyError, copy_piece};
+use copy::copy_piece;
+pub(crate) use copy::{CopyError, finish_copy};
 
 /// What was copied since reaches the disk: after a crash the copy goes on from there.
 const SYNC_EVERY: u64 = 16 << 20;
@@ -146,6 +146,8 @@ pub(crate) struct FutureReplicaArgs {
     pub(crate) quota: Arc<MoveQuota>,
     pub(crate) settings: Watch<Values>,
     pub(crate) parent: Ref<PartitionsMsg>,
+    /// Why it could not take the replica's place, and waits before it is tried again.
+    pub(crate) waits: Option<String>,
 }
 
 pub(crate) enum FutureReplicaMsg {
@@ -175,10 +177,14 @@ impl Actor for FutureReplica {
     type Msg = FutureReplicaMsg;
     type Args = FutureReplicaArgs;
 
-    async fn start(cx: &mut Cx<Self>, args: FutureReplicaArgs) -> Result<Self, Failure> {
+    async fn start(cx: &mut Cx<Self>, mut args: FutureReplicaArgs) -> Result<Self, Failure> {
         cx.queue_jobs_in(&args.quota.queue);
-        let replica = FutureReplica { args, log: None, permit: None, unsynced: 0, waits: None };
-        replica.ask_for_turn(cx);
+        let waits = args.waits.take();
+        let mut replica = FutureReplica { args, log: None, permit: None, unsynced: 0, waits: None };
+        match waits {
+            Some(why) => replica.wait(cx, why),
+            None => replica.ask_for_turn(cx),
+        }
         Ok(replica)
     }
 

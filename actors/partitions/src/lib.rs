@@ -30,7 +30,7 @@ pub use log_dir::{LogDir, LogDirArgs, LogDirMsg, read_log_dir};
 pub use log_dirs::{LogDirState, LogDirs};
 pub use partition::{
     Cut, DeleteRecords, DeleteRecordsError, FollowError, FollowResult, FollowerEnd, IsrAnswer,
-    PartitionActor, PartitionArgs, PartitionMsg, Replicate, Truncate,
+    NotPromoted, PartitionActor, PartitionArgs, PartitionMsg, Replicate, Truncate,
 };
 pub use partitions::{AlterDirError, DirMoves, Partitions, PartitionsArgs, PartitionsMsg};
 #[cfg(test)]

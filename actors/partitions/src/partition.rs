@@ -42,6 +42,7 @@ use follow::Unanswered;
 pub use follow::{Cut, FollowError, FollowResult, FollowerEnd, Replicate, Truncate};
 pub use open::PartitionArgs;
 pub(crate) use open::{OpenLogError, log_config, open_log, rewrite_if_unsynced};
+pub use promote::NotPromoted;
 pub use replicate::IsrAnswer;
 pub use trim::{DeleteRecords, DeleteRecordsError};
 
@@ -95,7 +96,7 @@ pub enum PartitionMsg {
     Swapped { result: Result<Box<DeletedSegments>, Box<DiskError>> },
     /// From `partitions`: the copy of the log in another directory, which rests, takes its place. Answered when it
     /// has, or could not.
-    Promote { future: Arc<FutureLog>, reply: Box<Reply<()>> },
+    Promote { future: Arc<FutureLog>, reply: Box<Reply<Result<(), NotPromoted>>> },
     /// From a test or an operator: fail as a bug would.
     Panic { message: String },
 }
@@ -155,6 +156,8 @@ pub struct PartitionActor {
     deletions: u64,
     /// A pass of the log cleaner.
     cleaning: Option<Box<Cleaning>>,
+    /// The last one ended before its end, for retention.
+    pass_made_way: bool,
     producer_id_expiration_ms: i64,
     /// As follower: what was brought last, until it is written as safely as the topic wants.
     unanswered: Option<Box<Unanswered>>,

@@ -31,11 +31,11 @@ use crate::future::{FutureLog, MoveQuota};
 use crate::handle::{PartitionHandle, Role, Standing};
 use crate::hosted::Hosted;
 use crate::log_dirs::{LogDirState, LogDirs};
-use crate::partition::{PartitionActor, PartitionArgs, PartitionMsg};
+use crate::partition::{NotPromoted, PartitionActor, PartitionArgs, PartitionMsg};
 use leaving::Leaving;
 pub use moves::AlterDirError;
 use promotions::{AlterDirs, Promotion};
-use roles::tell;
+use roles::{led_with_followers, tell};
 
 #[derive(Clone)]
 pub struct PartitionsArgs {
@@ -78,7 +78,7 @@ pub enum PartitionsMsg {
     /// A copy of a replica has all that the replica has, or a replica that was given up is back.
     Settle { partition: TopicPartition },
     /// It has taken the replica's place, or could not.
-    Promoted { partition: TopicPartition, future: Arc<FutureLog> },
+    Promoted { partition: TopicPartition, future: Arc<FutureLog>, why_not: Option<NotPromoted> },
 }
 
 runtime::messages!(PartitionsMsg {
@@ -200,8 +200,8 @@ impl Actor for Partitions {
                 self.settle(cx, &partition).await;
                 Ok(())
             }
-            PartitionsMsg::Promoted { partition, future } => {
-                self.promoted(cx, &partition, &future).await;
+            PartitionsMsg::Promoted { partition, future, why_not } => {
+                self.promoted(cx, &partition, &future, why_not).await;
                 Ok(())
             }
         }
@@ -474,10 +474,6 @@ impl Partitions {
             }
         }
     }
-}
-
-fn led_with_followers(handle: &Arc<PartitionHandle>) -> bool {
-    !handle.followers().is_empty()
 }
 
 fn resolve(settings: &Values, image: &MetadataImage, topic: &str) -> TopicConfig {

@@ -212,7 +212,9 @@ impl State {
             Some(FaultKind::SyncLoss) => Ok(Go::Lose),
             Some(FaultKind::SyncNoRoom) => Ok(Go::Full),
             Some(FaultKind::ReadError) => Err(io::Error::other("input/output error")),
-            Some(FaultKind::NoRoom) => Err(ErrorKind::StorageFull.into()),
+            Some(FaultKind::NoRoom | FaultKind::NoRoomForName) => {
+                Err(ErrorKind::StorageFull.into())
+            }
             Some(FaultKind::Shortage) => Err(rustix::io::Errno::MFILE.into()),
         }
     }

@@ -39,6 +39,16 @@ impl Client {
         self.until_it_is_in(&to).await;
     }
 
+    async fn the_copy_waits_to_be_the_replica(mut self) {
+        let to = self.fill().await;
+        self.next_fault();
+        self.ask_to_move(0, &to).await;
+        self.until_it_is_in(&to).await;
+        let back = if to == "/a" { "/b" } else { "/a" };
+        self.ask_to_move(0, back).await;
+        self.until_it_is_in(back).await;
+    }
+
     async fn the_copy_is_not_synced(mut self) {
         let to = self.fill().await;
         self.next_fault();
@@ -191,6 +201,56 @@ fn a_copy_that_could_not_be_synced_is_written_again_before_it_is_the_replica() {
             _ => {}
         };
         let scenario: Scenario = |client| Box::pin(client.the_copy_is_not_synced());
+        run_looked_at(seed, scenario, faults, |_, _| true);
+    }
+}
+
+/// The names in a directory that have to do with the replica.
+fn names(disk: &dyn Disk, dir: &str) -> Vec<String> {
+    let names = disk.list(Path::new(dir)).expect("listed").into_iter().map(|entry| entry.name);
+    names.filter(|name| name.starts_with("t-0")).collect()
+}
+
+#[test]
+fn a_copy_that_finds_no_room_for_its_name_is_kept_and_gets_it_later() {
+    for seed in seeds().step_by(4) {
+        let faults = |world: &mut Simulation, node, fault| {
+            if fault == 1 {
+                let path_contains = "-future".to_owned();
+                let kind = FaultKind::NoRoomForName;
+                let fault = Fault { kind, path_contains, skip: 0, times: 1 };
+                world.inject(SimFault::Disk { node, fault });
+                return;
+            }
+            let disk = world.disk(node).mount();
+            let copies = ["/a", "/b"].map(|dir| names(&*disk, dir));
+            let deleted = copies.iter().flatten().filter(|name| name.ends_with("-delete"));
+            assert_eq!(deleted.count(), 0, "seed {seed}: {copies:?}");
+        };
+        let waits = |tree: &Tree, _| {
+            let named = |state: &String| state.contains("WAITS: cannot rename ");
+            tree.states("future-replica").iter().any(named)
+        };
+        let scenario: Scenario = |client| Box::pin(client.the_copy_waits_to_be_the_replica());
+        run_looked_at(seed, scenario, faults, waits);
+    }
+}
+
+/// Else it could not come back.
+#[test]
+fn what_has_moved_leaves_its_name_also_where_that_fails_at_first() {
+    for seed in seeds().step_by(4) {
+        let faults = |world: &mut Simulation, node, fault| {
+            for dir in ["/a/t-0", "/b/t-0"].into_iter().filter(|_| fault == 1) {
+                // Not its copy's names.
+                let (kind, path_contains) = (FaultKind::NoRoomForName, dir.to_owned());
+                let here = world.disk(node).mount().exists(Path::new(dir)).expect("answered");
+                let times = u64::from(here);
+                let fault = Fault { kind, path_contains, skip: 0, times };
+                world.inject(SimFault::Disk { node, fault });
+            }
+        };
+        let scenario: Scenario = |client| Box::pin(client.the_copy_waits_to_be_the_replica());
         run_looked_at(seed, scenario, faults, |_, _| true);
     }
 }

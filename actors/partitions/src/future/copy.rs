@@ -1,7 +1,6 @@
 //! The copying itself: what is there is made equal to the log, piece by piece.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use disk::{Disk, DiskError};
 use log::{AppendError, Log, LogConfig, LogView, OpenError, OpenOptions, ReadError, TruncateError};
@@ -39,12 +38,12 @@ pub(crate) enum CopyError {
 
 impl CopyError {
     /// What the disk said, where that is why.
-    pub(super) fn disk(&self) -> Option<&DiskError> {
+    pub(crate) fn disk(&self) -> Option<&DiskError> {
         match self {
             CopyError::Disk(error)
             | CopyError::Read(ReadError::Disk(error))
             | CopyError::Append(AppendError::Disk(error))
-            | CopyError::Open(OpenError::Disk(error))
+            | CopyError::Open(OpenError::Disk(error) | OpenError::Read(ReadError::Disk(error)))
             | CopyError::Truncate(
                 TruncateError::Disk(error)
                 | TruncateError::Read(ReadError::Disk(error))
@@ -140,8 +139,6 @@ pub(crate) fn finish_copy(
     let closing = log.closing()?;
     closing.run()?;
     future.finished(closing.end_offset());
-    // What it lacks is copied before it is tried again.
-    future.caught_up.store(whole, Ordering::Release);
     Ok(whole)
 }
 

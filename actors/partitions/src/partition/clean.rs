@@ -35,6 +35,8 @@ pub(super) struct Cleaning {
     aborted: bool,
     /// What is put off until then: so much of retention is to remain.
     make_room: Option<f64>,
+    /// It ends for that.
+    makes_way: bool,
     reply: Reply<PassResult>,
 }
 
@@ -70,9 +72,15 @@ impl PartitionActor {
                 // From now on offsets are missing in this log, whatever becomes of the pass.
                 self.handle.set_cleaned(to_clean.first_dirty_offset);
                 let pass = Some(Box::new(pass));
-                let (checkpointed, aborted, make_room) = (false, false, None);
-                let cleaning = Cleaning { pass, turn, checkpointed, aborted, make_room, reply };
-                self.cleaning = Some(Box::new(cleaning));
+                self.cleaning = Some(Box::new(Cleaning {
+                    pass,
+                    turn,
+                    checkpointed: false,
+                    aborted: false,
+                    make_room: None,
+                    makes_way: false,
+                    reply,
+                }));
                 self.draw_jitter(cx);
                 self.clean_on(cx);
             }
@@ -88,10 +96,14 @@ impl PartitionActor {
         self.cleaning.is_some()
     }
 
-    /// A pass ends, and then retention keeps `share`.
+    /// When a pass ends retention keeps `share`. It ends soon, unless the one before did: under load there is always something to
+    /// delete, and nothing would be compacted any more.
     pub(super) fn make_room_after_pass(&mut self, share: f64) {
         if let Some(cleaning) = &mut self.cleaning {
-            (cleaning.aborted, cleaning.make_room) = (true, Some(share));
+            cleaning.make_room = Some(share);
+            if !self.pass_made_way {
+                (cleaning.aborted, cleaning.makes_way) = (true, true);
+            }
         }
     }
 
@@ -217,6 +229,7 @@ impl PartitionActor {
         if let Some(cleaning) = self.cleaning.take() {
             cleaning.reply.send(result);
             put_off = cleaning.make_room;
+            self.pass_made_way = cleaning.makes_way;
         }
         match put_off {
             Some(share) => self.make_room(cx, share).await,

@@ -19,6 +19,25 @@ struct Compacting {
     pass: Answer<PassResult>,
 }
 
+fn begin_pass(replica: &Replica, turns: &Arc<CleanerTurns>, end: i64) -> Answer<PassResult> {
+    let turn = turns.take(0, 1, Duration::ZERO).unwrap();
+    turn.throttle().set_rate(1.0);
+    let (reply, pass) = Reply::new();
+    let to_clean = LogToClean {
+        first_dirty_offset: replica.handle.log_start_offset(),
+        first_uncleanable_offset: end,
+        checkpoint_is_invalid: false,
+        clean_bytes: 0,
+        cleanable_bytes: 1,
+        compaction_delay_ms: 0,
+    };
+    let checkpoint = replica.handle.cleaned();
+    let buffers = Buffers { dedupe_bytes: 1 << 20, load_factor: 0.9, io_bytes: 1 << 16 };
+    let asked = CleanRequest { to_clean, checkpoint, buffers, turn, reply };
+    replica.tell(PartitionMsg::Clean { asked: Box::new(asked) });
+    pass
+}
+
 impl Compacting {
     async fn start() -> Compacting {
         let replica = Replica::start().await;
@@ -37,27 +56,18 @@ impl Compacting {
             replica.append_value(&[7; 200]).get().await.unwrap().unwrap();
         }
         let turns = Arc::new(CleanerTurns::default());
-        let turn = turns.take(0, 1, Duration::ZERO).unwrap();
-        turn.throttle().set_rate(1.0);
-        let (reply, pass) = Reply::new();
-        let to_clean = LogToClean {
-            first_dirty_offset: 0,
-            first_uncleanable_offset: RECORDS,
-            checkpoint_is_invalid: false,
-            clean_bytes: 0,
-            cleanable_bytes: 1,
-            compaction_delay_ms: 0,
-        };
-        let buffers = Buffers { dedupe_bytes: 1 << 20, load_factor: 0.9, io_bytes: 1 << 16 };
-        let asked = CleanRequest { to_clean, checkpoint: None, buffers, turn, reply };
-        replica.tell(PartitionMsg::Clean { asked: Box::new(asked) });
+        let pass = begin_pass(&replica, &turns, RECORDS);
         Compacting { replica, turns, pass }
     }
 
     async fn ended(self) -> (Replica, PassResult) {
-        let ended = tokio::time::timeout(Duration::from_secs(60), self.pass.get()).await;
-        (self.replica, ended.expect("the pass goes on").unwrap())
+        (self.replica, end_of(self.pass).await)
     }
+}
+
+async fn end_of(pass: Answer<PassResult>) -> PassResult {
+    let ended = tokio::time::timeout(Duration::from_secs(60), pass.get()).await;
+    ended.expect("the pass goes on").unwrap()
 }
 
 #[tokio::test]
@@ -69,6 +79,30 @@ async fn a_pass_makes_way_for_early_retention() {
     // What came after it is answered after it.
     assert_eq!(replica.append().get().await.unwrap().unwrap().base_offset, RECORDS);
     assert_eq!(replica.handle.log_start_offset(), RECORDS);
+}
+
+/// Under load there is something to delete whenever room is looked for.
+#[tokio::test]
+async fn of_two_passes_one_comes_to_its_end_whatever_retention_wants() {
+    let Compacting { replica, turns, pass } = Compacting::start().await;
+    replica.tell(PartitionMsg::MakeRoom { share: 0.0 });
+    assert_eq!(end_of(pass).await, Err(PassFailed::Aborted));
+    for makes_way in [false, true] {
+        for _ in 0..RECORDS {
+            replica.append_value(&[7; 200]).get().await.unwrap().unwrap();
+        }
+        let (start, end) = (replica.handle.log_start_offset(), replica.handle.log_end_offset());
+        let pass = begin_pass(&replica, &turns, end);
+        replica.tell(PartitionMsg::MakeRoom { share: 0.0 });
+        replica.append().get().await.unwrap().unwrap();
+        turns.throttle.set_rate(f64::MAX);
+        let ended = end_of(pass).await;
+        assert_eq!(ended == Err(PassFailed::Aborted), makes_way, "{ended:?}");
+        assert!(ended.is_ok() != makes_way, "{ended:?}");
+        // What was put off is done then.
+        replica.append().get().await.unwrap().unwrap();
+        assert!(replica.handle.log_start_offset() > start);
+    }
 }
 
 #[tokio::test]

@@ -83,6 +83,7 @@ pub(super) async fn open(
         deleted: Map::new(),
         deletions: 0,
         cleaning: None,
+        pass_made_way: false,
         producer_id_expiration_ms,
         unanswered: None,
         hosted,

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use disk::DiskError;
 use log::{DirKind, delete_dir_name};
 use machines::partition::Event;
 use runtime::{Cx, Failure, Lent, Map, Outcome, Reply};
@@ -14,11 +15,22 @@ use super::flush::ROOM_RETRY;
 use super::open::{log_config, open_in_turn};
 use super::{PartitionActor, PartitionMsg};
 use crate::checkpoints::Checkpoint;
-use crate::future::{FutureLog, finish_copy};
+use crate::future::{CopyError, FutureLog, finish_copy};
 use crate::log_dir::LogDirMsg;
+use crate::room::Room;
 
 /// While a pass of the log cleaner ends.
 const CLEANER_PAUSE: Duration = Duration::from_millis(50);
+
+/// Why a copy has not taken its log's place.
+#[derive(Debug, PartialEq, Eq)]
+pub enum NotPromoted {
+    /// It lacks more than can be waited for: it is copied on.
+    Behind,
+    /// Also later it may.
+    ForNow(String),
+    ForGood(String),
+}
 
 impl PartitionActor {
     /// Not while the log cleaner swaps segments; it ends its pass soon.
@@ -26,47 +38,51 @@ impl PartitionActor {
         &mut self,
         cx: &mut Cx<Self>,
         future: Arc<FutureLog>,
-        reply: Box<Reply<()>>,
+        reply: Box<Reply<Result<(), NotPromoted>>>,
     ) -> Outcome {
         if self.cleaning.is_some() {
             cx.send_after(CLEANER_PAUSE, PartitionMsg::Promote { future, reply });
             return Ok(());
         }
-        if !self.handle.is_deleted() {
-            self.promote(cx, future).await?;
+        if self.handle.is_deleted() {
+            return Ok(());
         }
-        reply.send(());
+        if let Err(failure) = self.flush(cx).await {
+            reply.send(Err(NotPromoted::ForNow(failure.to_string())));
+            return Err(failure);
+        }
+        reply.send(self.promote(cx, future).await?);
         Ok(())
     }
 
     /// Where the copy cannot be brought to its end, the log stays where it is.
-    async fn promote(&mut self, cx: &mut Cx<Self>, future: Arc<FutureLog>) -> Outcome {
-        self.flush(cx).await?;
+    async fn promote(
+        &mut self,
+        cx: &mut Cx<Self>,
+        future: Arc<FutureLog>,
+    ) -> Result<Result<(), NotPromoted>, Failure> {
         let (old_dir, old_path) = (self.handle.log_dir(), self.handle.path());
         let (source, now_ms) = (self.log.view(), cx.world().now().wall_ms);
         let config = log_config(cx.world(), &self.handle, &self.config);
         let (copy, name) = (future.clone(), self.handle.dir_name());
         let hosted = self.hosted.clone();
-        let job = move || {
+        let job = move || -> Result<Option<i64>, CopyError> {
             let (disk, dir) = (copy.dir.disk(), &copy.dir.path);
             if !finish_copy(disk, &copy, &source, config, now_ms)? {
                 return Ok(None);
             }
             // Before it is the replica: what was cut off the copy would be missing from it.
             copy.dir.write_checkpoints(&hosted, &Checkpoint::ALL)?;
-            disk.rename(&copy.path, &dir.join(name))?;
-            disk.sync_dir(dir)?;
-            Ok::<_, Failure>(Some(copy.log_end_offset()))
+            let named = dir.join(name);
+            disk.rename(&copy.path, &named)?;
+            // Where it can be tried again it goes on under the name that it had.
+            disk.sync_dir(dir).inspect_err(|_| drop(disk.rename(&named, &copy.path)))?;
+            Ok(Some(copy.log_end_offset()))
         };
         let end = match cx.blocking("promote", job).await? {
             Ok(Some(end)) => end,
-            // It is copied on.
-            Ok(None) => return Ok(()),
-            Err(error) => {
-                let partition = &self.handle.topic_partition;
-                tracing::error!(%partition, %error, "the replica stays in its log directory");
-                return Ok(());
-            }
+            Ok(None) => return Ok(Err(NotPromoted::Behind)),
+            Err(error) => return Ok(Err(self.not_promoted(&future, &error))),
         };
         self.handle.promote(&future, end);
         self.step(cx, Event::Written { end })?;
@@ -81,9 +97,22 @@ impl PartitionActor {
         match cx.blocking("set aside", set_aside).await? {
             // Where the directory's actor is down, the next start removes it.
             Ok(()) => drop(old_dir.address().send_now(LogDirMsg::Remove { path: aside })),
-            Err(error) => tracing::warn!(%error, "the log that was moved is left behind"),
+            // Whoever asked for this tries again.
+            Err(error) => tracing::warn!(%error, "the log that was moved is not set aside"),
         }
-        self.go_on(cx).await
+        self.go_on(cx).await?;
+        Ok(Ok(()))
+    }
+
+    fn not_promoted(&self, future: &FutureLog, error: &CopyError) -> NotPromoted {
+        let partition = &self.handle.topic_partition;
+        tracing::error!(%partition, %error, "the replica stays in its log directory");
+        let passes = error.disk().filter(|error| error.may_pass());
+        if passes.is_some_and(DiskError::is_full) {
+            future.dir.set_room(Room::Full);
+        }
+        let why = error.to_string();
+        if passes.is_some() { NotPromoted::ForNow(why) } else { NotPromoted::ForGood(why) }
     }
 
     /// The copy ends where the log did: who waits for followers waits on, as what the machine knows stays true.

@@ -1,18 +1,19 @@
 use std::path::Path;
-use std::sync::{Arc, Barrier};
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use disk::{Crash, Disk, SimDisk, SimDiskOptions};
+use disk::{Crash, Disk, Open, PooledDisk, SimDisk, SimDiskOptions};
 use log::{Log, LogConfig, OpenOptions, RecentBatches};
 use machines::partition::{Acks, Leadership, Origin, ReplicaFetch};
 use model::settings::TopicConfig;
 use model::{LeaderEpoch, NodeId, TopicPartition, Uuid};
-use runtime::{Address, Answer, Bulkhead, Handles, Reply, Root, World, spawn_root};
+use runtime::{Address, Answer, Bulkhead, Handles, JobQueue, Reply, Root, World, spawn_root};
 use wire::batch::{BatchBuilder, RecordBatch};
 use wire::compression::Compression;
 
-use super::{Cut, PartitionActor, PartitionArgs, PartitionMsg, Replicate, Truncate};
+use super::{Cut, NotPromoted, PartitionActor, PartitionArgs, PartitionMsg, Replicate, Truncate};
 use crate::checkpoints::Offsets;
 use crate::future::FutureLog;
 use crate::handle::{Append, AppendResult, Appending, PartitionHandle};
@@ -45,6 +46,10 @@ impl Replica {
 
     async fn on(sim: SimDisk) -> Replica {
         let disk = sim.mount();
+        Replica::on_disk(sim, disk).await
+    }
+
+    async fn on_disk(sim: SimDisk, disk: Arc<dyn Disk>) -> Replica {
         let dir = log_dir(&disk, "/data");
         let (name, config) = (TopicPartition::new("orders", 0), Arc::new(TopicConfig::default()));
         let address = Address::vacant();
@@ -113,11 +118,11 @@ impl Replica {
         Arc::new(FutureLog::new(there, path, None, Offsets::default()))
     }
 
-    async fn promote(&self, future: &Arc<FutureLog>) {
+    async fn promote(&self, future: &Arc<FutureLog>) -> Result<(), NotPromoted> {
         let (reply, answer) = Reply::new();
         let (future, reply) = (future.clone(), Box::new(reply));
         self.tell(PartitionMsg::Promote { future, reply });
-        answer.get().await.unwrap();
+        answer.get().await.unwrap()
     }
 }
 
@@ -176,12 +181,12 @@ async fn a_copy_that_is_far_behind_is_copied_on_before_it_takes_the_logs_place()
     }
     let here = replica.handle.log_dir();
     let future = replica.copy();
-    replica.promote(&future).await;
+    assert_eq!(replica.promote(&future).await, Err(NotPromoted::Behind));
     assert!(Arc::ptr_eq(&replica.handle.log_dir(), &here), "16 MiB are copied at most");
     let nearer = future.log_end_offset();
     assert!((10..20).contains(&nearer), "{nearer}");
     assert_eq!(replica.append().get().await.unwrap().unwrap().base_offset, 20);
-    replica.promote(&future).await;
+    assert_eq!(replica.promote(&future).await, Ok(()));
     assert!(Arc::ptr_eq(&replica.handle.log_dir(), &future.dir));
     assert_eq!(replica.handle.log_end_offset(), 21);
 }
@@ -192,7 +197,7 @@ async fn who_waits_for_followers_waits_on_while_the_log_changes_its_directory() 
     replica.lead_of(3, &[NodeId(1), NodeId(2)]);
     let waits = replica.append_for(batch(b"value"), Acks::All);
     let future = replica.copy();
-    replica.promote(&future).await;
+    assert_eq!(replica.promote(&future).await, Ok(()));
     assert!(Arc::ptr_eq(&replica.handle.log_dir(), &future.dir));
     let fetch = ReplicaFetch {
         offset: 1,
@@ -256,29 +261,77 @@ async fn what_is_left_of_a_cut_is_durable_where_the_topic_wants_that_of_what_is_
     }
 }
 
-/// Whose files are made while others on its thread go on.
-#[tokio::test]
-async fn a_segment_is_begun_by_a_job_of_its_directory() {
+/// No job in a queue of its directory goes on until the answer is dropped.
+fn held_up(replica: &Replica, queue: fn(&LogDirState) -> &JobQueue) -> Sender<()> {
     const AT_ONCE: usize = 16;
-    let replica = Replica::start().await;
-    replica.lead(0);
-    let config = TopicConfig { segment_bytes: 200, ..TopicConfig::default() };
-    replica.tell(PartitionMsg::Configure { config: Arc::new(config) });
-    let busy = Arc::new(Barrier::new(AT_ONCE + 1));
+    let (go_on, waits) = channel::<()>();
+    let waits = Arc::new(Mutex::new(waits));
     for _ in 0..AT_ONCE {
-        let (world, dir, busy) = (replica.world.clone(), replica.handle.log_dir(), busy.clone());
+        let (world, dir, waits) = (replica.world.clone(), replica.handle.log_dir(), waits.clone());
+        let job = move || waits.lock().unwrap().recv().unwrap_err();
         let hold = async move {
-            world.blocking_in(dir.queue(), "held up", move || busy.wait()).await.unwrap();
+            world.blocking_in(queue(&dir), "held up", job).await.unwrap();
         };
         drop(replica.world.spawn(Bulkhead::Storage, hold));
     }
+    go_on
+}
+
+fn rolls_with_each_record(replica: &Replica) {
+    replica.lead(0);
+    let config = TopicConfig { segment_bytes: 200, ..TopicConfig::default() };
+    replica.tell(PartitionMsg::Configure { config: Arc::new(config) });
+}
+
+/// Whose files are made while others on its thread go on.
+#[tokio::test]
+async fn a_segment_is_begun_by_a_job_of_its_directory() {
+    let replica = Replica::start().await;
+    rolls_with_each_record(&replica);
+    let busy = held_up(&replica, LogDirState::appends);
     assert_eq!(replica.append().get().await.unwrap().unwrap().base_offset, 0);
     let begins_one = replica.append_value(&[7; 150]);
     for _ in 0..100 {
         tokio::task::yield_now().await;
     }
     assert_eq!(replica.handle.log_end_offset(), 1);
-    busy.wait();
+    drop(busy);
     assert_eq!(begins_one.get().await.unwrap().unwrap().base_offset, 1);
     assert_eq!(replica.append_value(&[7; 150]).get().await.unwrap().unwrap().base_offset, 2);
+}
+
+/// Syncs, moves and passes of the log cleaner are many, and take long.
+#[tokio::test]
+async fn a_segment_is_begun_before_what_else_its_directory_has_to_do() {
+    let replica = Replica::start().await;
+    rolls_with_each_record(&replica);
+    let busy = held_up(&replica, LogDirState::queue);
+    for offset in 0..3 {
+        let appended = replica.append_value(&[7; 150]).get();
+        let appended = tokio::time::timeout(Duration::from_secs(60), appended).await;
+        assert_eq!(appended.expect("it waits for others").unwrap().unwrap().base_offset, offset);
+    }
+    drop(busy);
+}
+
+/// Its descriptor was given to others, of which one may have to be synced first.
+#[tokio::test]
+async fn a_file_that_was_closed_is_opened_by_a_job_of_its_directory() {
+    let sim = SimDisk::new(SimDiskOptions::default());
+    let disk: Arc<dyn Disk> = Arc::new(PooledDisk::new(sim.mount(), 1));
+    let replica = Replica::on_disk(sim, disk.clone()).await;
+    replica.lead(0);
+    assert_eq!(replica.append().get().await.unwrap().unwrap().base_offset, 0);
+    // Until it has been looked at twice.
+    for _ in 0..3 {
+        drop(disk.keep(Path::new("/data/other"), Open::Create).unwrap());
+    }
+    let busy = held_up(&replica, LogDirState::appends);
+    let opens = replica.append();
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(replica.handle.log_end_offset(), 1);
+    drop(busy);
+    assert_eq!(opens.get().await.unwrap().unwrap().base_offset, 1);
 }

@@ -80,7 +80,7 @@ impl Partitions {
             && let Some(handle) = self.args.hosted.all().iter().find(|of| child_name(of) == actor)
             && let Some(future) = handle.future()
         {
-            self.copy_again(cx, handle, &future);
+            self.copy_again(cx, handle, &future, None);
         }
         Ok(())
     }

@@ -130,16 +130,23 @@ impl Partitions {
         handle.set_called_off(None);
         let future = Arc::new(FutureLog::new(dir, path, handle.cleaned(), known));
         handle.set_future(Some(future.clone()));
-        self.copy(cx, handle, future);
+        self.copy(cx, handle, future, None);
     }
 
-    fn copy(&self, cx: &mut Cx<Self>, handle: &Arc<PartitionHandle>, future: Arc<FutureLog>) {
+    fn copy(
+        &self,
+        cx: &mut Cx<Self>,
+        handle: &Arc<PartitionHandle>,
+        future: Arc<FutureLog>,
+        waits: Option<String>,
+    ) {
         let args = FutureReplicaArgs {
             handle: handle.clone(),
             future,
             quota: self.quota.clone(),
             settings: self.args.settings.clone(),
             parent: cx.me().clone(),
+            waits,
         };
         let spec = self.args.replica.clone();
         if let Err(error) = cx.spawn::<FutureReplica>(child_name(handle), spec, args) {
@@ -147,18 +154,19 @@ impl Partitions {
         }
     }
 
-    /// Goes on with a copy whose actor ended without closing it.
+    /// Goes on with a copy whose actor ended without closing it, or which did not take its replica's place: where it waits, why.
     pub(super) fn copy_again(
         &self,
         cx: &mut Cx<Self>,
         handle: &Arc<PartitionHandle>,
         future: &FutureLog,
+        waits: Option<String>,
     ) {
         let known = future.offsets(handle);
         let (dir, path) = (future.dir.clone(), future.path.clone());
         let again = Arc::new(FutureLog::new(dir, path, future.cleaned, known));
         handle.set_future(Some(again.clone()));
-        self.copy(cx, handle, again);
+        self.copy(cx, handle, again, waits);
     }
 
     /// Ends a move before its end. The copy is deleted if that is wanted; the controller is told where the replica stayed.

@@ -15,7 +15,7 @@ use super::{DirMoves, Partitions, PartitionsMsg};
 use crate::future::FutureLog;
 use crate::handle::PartitionHandle;
 use crate::log_dirs::LogDirState;
-use crate::partition::PartitionMsg;
+use crate::partition::{NotPromoted, PartitionMsg};
 
 /// A copy that takes the place of what is in `from`.
 pub(super) struct Promotion {
@@ -87,7 +87,7 @@ impl Partitions {
         let gone = cx.stop_child(&child_name(handle)).await;
         if !gone || !future.is_closed() {
             if gone {
-                self.copy_again(cx, handle, &future);
+                self.copy_again(cx, handle, &future, None);
             }
             return;
         }
@@ -96,10 +96,11 @@ impl Partitions {
         self.promoting.insert(partition.clone(), promotion);
         let (me, of) = (cx.me().clone(), future.clone());
         // Whether it did is seen by where the replica is then.
-        let sink = move |_, _: Result<(), Dropped>| {
+        let sink = move |_, answer: Result<Result<(), NotPromoted>, Dropped>| {
             let (partition, future) = (partition.clone(), of.clone());
+            let why_not = answer.ok().and_then(Result::err);
             // One that has ended starts anew with what it finds.
-            let _ = me.send_now(PartitionsMsg::Promoted { partition, future });
+            let _ = me.send_now(PartitionsMsg::Promoted { partition, future, why_not });
         };
         let reply = Box::new(Reply::to_sink(Arc::new(sink), 0));
         // Where it is down the reply is dropped, which is an answer.
@@ -111,6 +112,7 @@ impl Partitions {
         cx: &mut Cx<Self>,
         partition: &TopicPartition,
         future: &Arc<FutureLog>,
+        why_not: Option<NotPromoted>,
     ) {
         // Else the replica was removed meanwhile.
         let this = |promotion: &Promotion| Arc::ptr_eq(&promotion.future, future);
@@ -119,7 +121,7 @@ impl Partitions {
         }
         let hosted = self.args.hosted.get(&partition.topic, partition.partition);
         if let (Some(promotion), Some(handle)) = (self.promoting.remove(partition), hosted) {
-            self.settle_promotion(cx, &handle, promotion).await;
+            self.settle_promotion(cx, &handle, promotion, why_not).await;
         }
         self.alter_dirs_put_off(cx).await;
     }
@@ -129,23 +131,45 @@ impl Partitions {
         cx: &mut Cx<Self>,
         handle: &Arc<PartitionHandle>,
         promotion: Promotion,
+        why_not: Option<NotPromoted>,
     ) {
-        let (partition, to) = (&handle.topic_partition, &promotion.future.dir);
-        if promotion.is_done(handle) {
+        let (from, future) = (&promotion.from, &promotion.future);
+        let (partition, to) = (&handle.topic_partition, &future.dir);
+        let done = promotion.is_done(handle);
+        // The old log may have kept the replica's name, or a copy that is not the replica may have got it.
+        let no_longer = if done { from } else { to };
+        if no_longer.is_online() {
+            let named = no_longer.path.join(handle.dir_name());
+            self.put_aside(cx, no_longer, &named, partition, DirKind::Delete).await;
+        }
+        if done {
             tracing::info!(%partition, to = %to.path.display(), "has moved");
-            promotion.from.uncount_replica();
-        } else if !promotion.from.is_online() || !to.is_online() {
+            from.uncount_replica();
+        } else if !from.is_online() || !to.is_online() {
             self.call_off(cx, handle, false).await;
-        } else if !promotion.future.is_caught_up() {
-            self.copy_again(cx, handle, &promotion.future);
         } else {
-            handle.set_called_off(Some("the copy could not be brought to its end".to_owned()));
-            self.call_off(cx, handle, true).await;
-            // It may have had the replica's name already.
-            let named = to.path.join(handle.dir_name());
-            self.put_aside(cx, to, &named, partition, DirKind::Delete).await;
+            self.not_promoted(cx, handle, future, why_not).await;
         }
         self.stop_where_offline(cx, handle);
+    }
+
+    async fn not_promoted(
+        &mut self,
+        cx: &mut Cx<Self>,
+        handle: &Arc<PartitionHandle>,
+        future: &FutureLog,
+        why_not: Option<NotPromoted>,
+    ) {
+        let why = match why_not {
+            Some(NotPromoted::Behind) => return self.copy_again(cx, handle, future, None),
+            Some(NotPromoted::ForNow(why)) => {
+                return self.copy_again(cx, handle, future, Some(why));
+            }
+            Some(NotPromoted::ForGood(why)) => why,
+            None => "its actor ended as the copy took its place".to_owned(),
+        };
+        handle.set_called_off(Some(why));
+        self.call_off(cx, handle, true).await;
     }
 
     /// Of a replica that is removed, and whose actor has ended: what a promotion may have left beside it.

@@ -1,5 +1,6 @@
 //! What each replica is told of its role.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use machines::metadata::{MetadataDelta, MetadataImage, PartitionRegistration};
@@ -82,4 +83,8 @@ pub(super) async fn tell(handle: &PartitionHandle, role: Role) {
         }
     };
     let _ = handle.address().send(message).await;
+}
+
+pub(super) fn led_with_followers(handle: &Arc<PartitionHandle>) -> bool {
+    !handle.followers().is_empty()
 }

@@ -15,6 +15,8 @@ pub enum FaultKind {
     SyncError,
     /// A write finds no room, whatever the disk's capacity: as where other directories have disks of their own.
     NoRoom,
+    /// A new name finds no room: a directory may have to grow for it.
+    NoRoomForName,
     /// The process has no descriptor left for a file that is to be opened, or no memory for a map.
     Shortage,
     /// As [`FaultKind::SyncError`], for want of room: as where blocks are looked for only when pages are written back.
@@ -28,6 +30,7 @@ impl FaultKind {
         match self {
             FaultKind::ReadError | FaultKind::ReadFlip => op == DiskOp::Read,
             FaultKind::WriteError | FaultKind::NoRoom => op == DiskOp::Write,
+            FaultKind::NoRoomForName => op == DiskOp::Rename,
             FaultKind::Shortage => matches!(op, DiskOp::Open | DiskOp::Map),
             FaultKind::SyncLoss | FaultKind::SyncNoRoom => op == DiskOp::Sync,
             FaultKind::SyncError => matches!(op, DiskOp::Sync | DiskOp::SyncDir),
