@@ -327,6 +327,8 @@ pub(crate) struct ConnectionInfo {
     last_active: AtomicU64,
     /// Whose heartbeats come by it.
     heard: Mutex<Option<Process>>,
+    /// Batches that came too early.
+    refused: produce::RefusedBatches,
     /// The active controller takes other versions than the client was told.
     told_old_versions: AtomicBool,
 }
@@ -337,10 +339,15 @@ impl ConnectionInfo {
         peer: SocketAddr,
         now: Duration,
     ) -> ConnectionInfo {
-        let (software, last_active) = (OnceLock::new(), AtomicU64::new(0));
-        let (heard, told_old_versions) = (Mutex::default(), AtomicBool::default());
-        let info =
-            ConnectionInfo { listener, peer, software, last_active, heard, told_old_versions };
+        let info = ConnectionInfo {
+            listener,
+            peer,
+            software: OnceLock::new(),
+            last_active: AtomicU64::new(0),
+            heard: Mutex::default(),
+            refused: produce::RefusedBatches::default(),
+            told_old_versions: AtomicBool::new(false),
+        };
         info.was_active(now);
         info
     }

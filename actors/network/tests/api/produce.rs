@@ -291,6 +291,44 @@ async fn sequences_are_checked_and_retries_answered_as_before() {
     assert_eq!(rig.handle("t", 0).log_end_offset(), 4);
 }
 
+/// Else what comes again had to be refused for good, for which librdkafka's producer ends.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_sent_behind_a_refused_batch_does_not_overtake_it() {
+    let numbered = |sequence| {
+        let builder = BatchBuilder::new(Compression::NONE).producer(9, 0, sequence);
+        batch_of(builder, &["a", "b"], 1)
+    };
+    for (version, known) in [(9, true), (9, false), (13, true), (13, false)] {
+        let mut rig = Rig::start().await;
+        if known {
+            rig.topic_elsewhere("t");
+        }
+        let mut client = rig.client().await;
+        let early = produce(&mut client, "t", version, &numbered(0)).await;
+        let expected = match (known, version) {
+            (true, _) => ErrorCode::NotLeaderOrFollower,
+            (false, 13) => ErrorCode::UnknownTopicId,
+            (false, _) => ErrorCode::UnknownTopicOrPartition,
+        };
+        assert_eq!(code(&early), expected);
+        if known {
+            rig.takes_over("t").await;
+        } else {
+            rig.topic("t", 1, &[]).await;
+        }
+        let behind = produce(&mut client, "t", version, &numbered(2)).await;
+        assert_eq!(code(&behind), ErrorCode::OutOfOrderSequenceNumber);
+        for sequence in [0, 2] {
+            let response = produce(&mut client, "t", version, &numbered(sequence)).await;
+            assert_eq!(response.base_offset, i64::from(sequence), "{response:?}");
+        }
+        // Of others, and of others' partitions, nothing is known.
+        let other = BatchBuilder::new(Compression::NONE).producer(10, 0, 7);
+        let other = produce(&mut client, "t", version, &batch_of(other, &["c"], 1)).await;
+        assert_eq!(code(&other), ErrorCode::None);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn transactional_batches_need_a_transactional_id_and_a_transaction() {
     let mut rig = Rig::start().await;

@@ -308,6 +308,20 @@ impl Rig {
         id
     }
 
+    /// The only replica of such a topic is here from now on.
+    pub async fn takes_over(&mut self, name: &str) {
+        self.publish([MetadataRecord::PartitionChange(PartitionChangeRecord {
+            topic_id: topic_id(name),
+            partition_id: 0,
+            leader: NODE,
+            replicas: Some(vec![NODE]),
+            isr: Some(vec![NODE]),
+            directories: Some(vec![dir_id(0)]),
+            ..Default::default()
+        })]);
+        self.until_leading(name, 0).await;
+    }
+
     /// A topic of so many partitions, all of which another broker has.
     pub fn large_topic_elsewhere(&mut self, name: &str, partitions: i32) {
         let id = topic_id(name);

@@ -28,8 +28,16 @@ pub use replica::{ReplicaFetch, ReplicaState};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {
     Client,
+    /// A client that had sent the batch of this sequence before, which was refused and is to come again.
+    ClientBehind(i32),
     Coordinator,
     Replication,
+}
+
+impl Origin {
+    fn is_client(self) -> bool {
+        matches!(self, Origin::Client | Origin::ClientBehind(_))
+    }
 }
 
 /// How many replicas must have a batch before it is answered.
@@ -325,7 +333,7 @@ impl Partition {
         if acks == Acks::All && in_sync < required {
             return Err(AppendError::NotEnoughReplicas { in_sync, required });
         }
-        if origin == Origin::Client && batch.has_producer() {
+        if origin.is_client() && batch.has_producer() {
             if let Some(known) = self.producers.duplicate_of(batch) {
                 self.answer_duplicate(ticket, known, acks, effects);
                 return Ok(());

@@ -13,8 +13,11 @@ pub(super) fn check(
     origin: Origin,
 ) -> Result<(), AppendError> {
     let unchecked = !batch.has_producer() || (batch.control && batch.marker.is_none());
-    let Some(entry) = producers.entry(batch.producer_id).filter(|_| !unchecked) else {
+    if unchecked {
         return Ok(());
+    }
+    let Some(entry) = producers.entry(batch.producer_id) else {
+        return check_first(batch, origin);
     };
     check_epoch(entry, batch, origin)?;
     if let Some(marker) = batch.marker {
@@ -26,7 +29,7 @@ pub(super) fn check(
         }
         return Ok(());
     }
-    if origin == Origin::Client {
+    if origin.is_client() {
         check_sequence(entry, batch)?;
     }
     if entry.transaction_first_offset.is_some() && !batch.transactional {
@@ -35,6 +38,17 @@ pub(super) fn check(
         });
     }
     Ok(())
+}
+
+/// Of a producer that is not known any sequence is taken, as its records may have been deleted; but not before one that is yet to come.
+fn check_first(batch: &BatchInfo, origin: Origin) -> Result<(), AppendError> {
+    let given = batch.base_sequence;
+    match origin {
+        Origin::ClientBehind(expected) if given > expected => {
+            Err(AppendError::OutOfOrderSequence { given, expected })
+        }
+        _ => Ok(()),
+    }
 }
 
 fn check_epoch(

@@ -5,6 +5,7 @@
 //! Source: `KafkaApis.handleProduceRequest`, `ReplicaManager.appendRecords`, `UnifiedLog.append`.
 //! Not supported: transactions (a transactional batch is refused, as no transaction can have begun).
 
+mod overtaking;
 mod refusal;
 mod respond;
 
@@ -28,6 +29,8 @@ use super::leaders::{TopicRef, find};
 use super::room::Work;
 use super::{Answer, Answering, RequestContext, Staged, too_many};
 use crate::Broker;
+use overtaking::Named;
+pub(crate) use overtaking::RefusedBatches;
 use refusal::Refusal;
 
 /// The client whose name lets it write to internal topics.
@@ -88,8 +91,11 @@ impl Staged for Produce {
         } else {
             let now_ms = broker.world.now().wall_ms;
             let mut work = Work::default();
-            for (_, partition) in topics.iter_mut().flat_map(|topic| &mut topic.partitions) {
-                send(broker, &cx, &mut work, params.acks, now_ms, partition).await;
+            for topic in &mut topics {
+                for (index, partition) in &mut topic.partitions {
+                    let named = Named { topic: &topic.name, topic_id: topic.id, partition: *index };
+                    send(broker, &cx, &mut work, params.acks, now_ms, named, partition).await;
+                }
             }
         }
         // What the leaders hold of the frame has its own share in the credit: an answer that waits for those before it has none.
@@ -130,11 +136,8 @@ fn parse(broker: &Broker, cx: &RequestContext, mut request: ProduceRequest) -> V
         let partitions = Vec::with_capacity(data.partition_data.len());
         let mut topic = Topic { name: data.name, id: data.topic_id, partitions };
         for data in data.partition_data {
-            let named = match cx.version {
-                13.. => TopicRef::Id(topic.id),
-                _ => TopicRef::Name(&topic.name),
-            };
-            let parsed = parse_one(broker, cx, named, data.index, data.records);
+            let named = Named { topic: &topic.name, topic_id: topic.id, partition: data.index };
+            let parsed = parse_one(broker, cx, named, data.records);
             topic.partitions.push((data.index, parsed));
         }
         topics.push(topic);
@@ -167,11 +170,20 @@ fn merge_repeated(topics: &mut Vec<TopicProduceData>) {
 fn parse_one(
     broker: &Broker,
     cx: &RequestContext,
-    topic: TopicRef<'_>,
-    partition: i32,
+    named: Named<'_>,
     records: Option<Records>,
 ) -> Result<Stage, Refusal> {
-    let found = find(broker, topic, partition);
+    let topic = match cx.version {
+        13.. => TopicRef::Id(named.topic_id),
+        _ => TopicRef::Name(named.topic),
+    };
+    let found = find(broker, topic, named.partition);
+    let header = || BatchHeader::parse(records.as_ref()?.as_bytes()?).ok();
+    if found.is_err()
+        && let Some(header) = header()
+    {
+        cx.connection.refused.note(named, &header);
+    }
     if let Err(not_here) = found
         && not_here.is_unknown()
     {
@@ -226,12 +238,19 @@ async fn send(
     work: &mut Work,
     acks: Option<Acks>,
     now_ms: i64,
+    named: Named<'_>,
     partition: &mut Result<Stage, Refusal>,
 ) {
     let Some(acks) = acks else { return };
     match std::mem::replace(partition, Err(Refusal::Gone)) {
         Ok(Stage::Parsed { handle, batch }) => {
-            *partition = append(broker, cx, work, acks, now_ms, handle, batch).await;
+            let refused = &cx.connection.refused;
+            let header = *batch.header();
+            let origin = refused.origin(named, &header);
+            *partition = append(broker, cx, work, (acks, origin), now_ms, handle, batch).await;
+            if partition.as_ref().is_err_and(Refusal::may_pass) {
+                refused.note(named, &header);
+            }
         }
         other => *partition = other,
     }
@@ -241,7 +260,7 @@ async fn append(
     broker: &Broker,
     cx: &RequestContext,
     work: &mut Work,
-    acks: Acks,
+    (acks, origin): (Acks, Origin),
     now_ms: i64,
     handle: Arc<PartitionHandle>,
     batch: RecordBatch,
@@ -272,7 +291,7 @@ async fn append(
     let append = Append {
         batch: validated.batch,
         acks,
-        origin: Origin::Client,
+        origin,
         leader_epoch: None,
         held: Some(cx.credit.clone()),
     };

@@ -67,6 +67,18 @@ impl Refusal {
         }
     }
 
+    /// Whether the same batch may be taken when it comes again, for all that is known of it.
+    pub(super) fn may_pass(&self) -> bool {
+        matches!(
+            self,
+            Refusal::NotHere(_)
+                | Refusal::NotLeader
+                | Refusal::Offline
+                | Refusal::NoRoom
+                | Refusal::Gone
+        )
+    }
+
     /// Kafka tells where the log starts only beside errors that it found while appending.
     pub(super) fn log_start(&self) -> i64 {
         match self {
