@@ -60,6 +60,7 @@ pub struct Cluster {
 struct Member {
     id: i32,
     index: NodeIndex,
+    config: Arc<Mutex<NodeConfig>>,
     process: Arc<Process>,
 }
 
@@ -72,8 +73,12 @@ struct Process {
 
 impl Process {
     fn node(&self) -> MutexGuard<'_, Option<Arc<Node>>> {
-        self.node.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.node)
     }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Cluster {
@@ -117,9 +122,20 @@ impl Cluster {
     fn add(&mut self, host: &str, config: NodeConfig) {
         let process = Arc::<Process>::default();
         let (id, kept) = (config.node_id, process.clone());
-        let index =
-            self.world.add_node(host, move |life| serve(life, config.clone(), kept.clone()));
-        self.members.push(Member { id: id.into(), index, process });
+        let config = Arc::new(Mutex::new(config));
+        let known = config.clone();
+        let index = self
+            .world
+            .add_node(host, move |life| serve(life, locked(&known).clone(), kept.clone()));
+        self.members.push(Member { id: id.into(), index, config, process });
+    }
+
+    /// Configures a node otherwise from its next start on: with other ports, for instance.
+    pub fn configure(&mut self, id: i32, change: impl FnOnce(&mut NodeConfig)) {
+        let found = self.members.iter().find(|member| member.id == id);
+        if let Some(member) = found {
+            change(&mut locked(&member.config));
+        }
     }
 
     /// The nodes, each with its id, in the order of the file.

@@ -211,7 +211,9 @@ impl State {
             Some(FaultKind::WriteError | FaultKind::SyncError) => Ok(Go::Torn),
             Some(FaultKind::SyncLoss) => Ok(Go::Lose),
             Some(FaultKind::SyncNoRoom) => Ok(Go::Full),
-            Some(FaultKind::ReadError) => Err(io::Error::other("input/output error")),
+            Some(FaultKind::ReadError | FaultKind::Gone) => {
+                Err(io::Error::other("input/output error"))
+            }
             Some(FaultKind::NoRoom | FaultKind::NoRoomForName) => {
                 Err(ErrorKind::StorageFull.into())
             }

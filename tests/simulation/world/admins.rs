@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use model::settings::Op;
 use model::topic::CONSUMER_OFFSETS;
 use model::{ErrorCode, Uuid};
 use ottla::client::{NewTopic, Producer, ProducerConfig, ProducerRecord};
@@ -9,7 +10,11 @@ use ottla::runtime::RandomStream;
 use wire::alter_partition_reassignments_request::{ReassignablePartition, ReassignableTopic};
 use wire::delete_topics_request::DeleteTopicState;
 use wire::describe_quorum_response::{PartitionData as Quorum, ReplicaState};
-use wire::{AlterPartitionReassignmentsRequest, DeleteTopicsRequest, RemoveRaftVoterRequest};
+use wire::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
+use wire::{
+    AlterPartitionReassignmentsRequest, DeleteTopicsRequest, IncrementalAlterConfigsRequest,
+    RemoveRaftVoterRequest,
+};
 
 use super::clients::Tools;
 use super::reader::{read, records};
@@ -17,6 +22,13 @@ use super::{LIMIT, PARTITIONS, REPLICAS, TOPIC, ending};
 use crate::chance::stream;
 
 const NAMES: u64 = 8;
+/// A resource's type.
+const BROKER: i8 = 4;
+const RATES: [&str; 2] =
+    ["leader.replication.throttled.rate", "follower.replication.throttled.rate"];
+/// Of a topic: which of its replicas these rates are for.
+pub const THROTTLED: [&str; 2] =
+    ["leader.replication.throttled.replicas", "follower.replication.throttled.replicas"];
 
 /// Creates topics, writes to them and deletes them. A topic holds what was written to it, and not to one of the same name before.
 pub async fn topics(tools: Tools) {
@@ -116,6 +128,49 @@ pub async fn moves(tools: Tools) {
         let name = if random.below(3) == 0 { CONSUMER_OFFSETS } else { TOPIC };
         let partition = random.below(PARTITIONS as u64) as i32;
         move_to(&tools, name, partition, replicas).await;
+    }
+}
+
+/// Throttles replication on one node or another; at the end on none.
+pub async fn throttles(tools: Tools) {
+    let mut random = stream(tools.seed, 27);
+    let nodes = tools.shape.nodes as u64;
+    while !tools.story.is_calm() {
+        tools.sleep_ms(1000 + random.below(4000)).await;
+        let rate = [None, Some(1), Some(700), Some(5000)][random.below(4) as usize];
+        if let Err(why) = throttle(&tools, 1 + random.below(nodes), rate).await {
+            tools.life.trace.note(format_args!("not throttled: {why}"));
+        }
+    }
+    for node in 1..=nodes {
+        while let Err(why) = throttle(&tools, node, None).await {
+            tools.life.trace.note(format_args!("still throttled: {why}"));
+            tools.sleep_ms(100).await;
+        }
+    }
+}
+
+/// In bytes per second.
+async fn throttle(tools: &Tools, node: u64, rate: Option<u64>) -> Result<(), String> {
+    let connection = tools.connect(&format!("n{node}")).await.map_err(|e| e.to_string())?;
+    let config = |name: &str| AlterableConfig {
+        name: name.to_owned(),
+        config_operation: if rate.is_some() { Op::Set } else { Op::Delete } as i8,
+        value: rate.map(|rate| rate.to_string()),
+        ..Default::default()
+    };
+    let resource = AlterConfigsResource {
+        resource_type: BROKER,
+        resource_name: node.to_string(),
+        configs: RATES.map(config).into(),
+        ..Default::default()
+    };
+    let request =
+        IncrementalAlterConfigsRequest { resources: vec![resource], ..Default::default() };
+    let answer = connection.request(&request, LIMIT).await.map_err(|error| error.to_string())?;
+    match answer.responses.first().map(|found| ErrorCode::from_code(found.error_code)) {
+        Some(ErrorCode::None) => Ok(()),
+        refused => Err(format!("{refused:?}")),
     }
 }
 

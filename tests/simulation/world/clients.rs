@@ -45,7 +45,10 @@ pub async fn run(life: Life, seed: u64, shape: Shape, story: Arc<Story>) {
     let id = tools.create_replicated().await;
     let mut tasks =
         vec![tools.spawn(admins::topics(tools.clone())), tools.spawn(admins::moves(tools.clone()))];
-    if shape.dynamic {
+    if shape.throttled {
+        tasks.push(tools.spawn(admins::throttles(tools.clone())));
+    }
+    if shape.dynamic && !shape.wanders {
         tasks.push(tools.spawn(admins::voters(tools.clone())));
     }
     for number in 0..PRODUCERS {
@@ -70,7 +73,7 @@ impl Tools {
     }
 
     pub async fn connect(&self, host: &str) -> Result<Connection, RequestError> {
-        Connection::open(&self.life.world, host, 9092, &self.config).await
+        Connection::open(&self.life.world, host, self.story.port(host), &self.config).await
     }
 
     pub async fn sleep_ms(&self, ms: u64) {
@@ -81,6 +84,12 @@ impl Tools {
         let topic = || {
             let topic = NewTopic::new(TOPIC).partitions(PARTITIONS).replication_factor(REPLICAS);
             let topic = topic.config("min.insync.replicas", "2");
+            let topic = match self.shape.throttled {
+                true => {
+                    admins::THROTTLED.iter().fold(topic, |topic, name| topic.config(*name, "*"))
+                }
+                false => topic,
+            };
             if self.shape.synced { topic.config("flush.messages", "1") } else { topic }
         };
         loop {

@@ -11,12 +11,14 @@ mod story;
 #[cfg(test)]
 mod tests;
 mod trouble;
+mod wander;
 mod watch;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ottla::sim::{Cluster, FaultPlan, SimFault, SimOptions, TraceLog};
+use ottla::sim::{Cluster, FaultPlan, NodeIndex, SimFault, SimOptions, TraceLog};
 
 use crate::chance::stream;
 use story::Story;
@@ -27,6 +29,9 @@ use watch::Watch;
 /// How long things happen; then everything must come to be well.
 pub const TROUBLE: Duration = Duration::from_secs(30);
 pub const RECOVERY: Duration = Duration::from_secs(60);
+/// What is committed at the end is known to all replicas within this time.
+const QUIET: Duration = Duration::from_secs(5);
+const RESTART: Duration = Duration::from_millis(200);
 const LIMIT: Duration = Duration::from_secs(2);
 const TOPIC: &str = "replicated";
 const PARTITIONS: i32 = 2;
@@ -48,6 +53,12 @@ struct Shape {
     dynamic: bool,
     /// Nobody is taken for dead before a time is over: elections are by chance, and two may stand at once.
     patient: bool,
+    /// Each node has a second log directory, which one of them may lose.
+    directories: bool,
+    /// Nodes come back at other ports: brokers, and where the voters are kept in the log also a controller; the voters stay the same, then.
+    wanders: bool,
+    /// Replication is throttled now and then.
+    throttled: bool,
 }
 
 impl Shape {
@@ -61,6 +72,9 @@ impl Shape {
             dynamic: random.below(3) == 0,
             hasty: random.below(2) == 0,
             patient: random.below(3) == 0,
+            directories: random.below(2) == 0,
+            wanders: random.below(3) == 0,
+            throttled: random.below(2) == 0,
         }
     }
 
@@ -107,7 +121,8 @@ impl Shape {
                 3 if !self.dynamic => "roles = [\"broker\"]".to_owned(),
                 _ => format!("controller = \"{name}:9093\""),
             };
-            format!("[[node]]\nid = {id}\nlisten = \"{name}:9092\"\ndata = \"/data\"\n{role}\n")
+            let data = if self.directories { "[\"/data\", \"/more\"]" } else { "\"/data\"" };
+            format!("[[node]]\nid = {id}\nlisten = \"{name}:9092\"\ndata = {data}\n{role}\n")
         });
         format!("[settings]\n{settings}{}", nodes.collect::<String>())
     }
@@ -144,21 +159,28 @@ pub fn run(seed: u64, plan: &FaultPlan, keep_lines: bool) -> Judged {
     let mut watch = Watch::new(story.clone());
     let mut permits = Permits::new(shape);
     let mut plan = plan.0.iter().peekable();
+    let mut hurt = BTreeSet::new();
     while cluster.world.now() < TROUBLE + RECOVERY && !story.is_done() && !story.is_wrong() {
         let now = cluster.world.now();
         while let Some((_, fault)) = plan.next_if(|(at, _)| *at <= now) {
-            cluster.world.inject(permits.allow(fault, now, &watch));
+            let fault = permits.allow(fault, now, &watch);
+            if shape.wanders {
+                wander::with(&fault, shape, &mut cluster, &story);
+            }
+            if let SimFault::Disk { node, .. } = fault {
+                hurt.insert(node);
+            }
+            cluster.world.inject(fault);
         }
         if now == TROUBLE {
-            for (_, node) in cluster.members() {
-                cluster.world.disk(node).forget_plan();
-                let fault = SimFault::DiskCapacity { node, bytes: 1 << 40 };
-                cluster.world.inject(fault);
-            }
+            heal(&mut cluster, shape, &hurt);
             story.calm();
         }
         cluster.tick();
         watch.look(&mut cluster);
+    }
+    if story.is_done() {
+        come_to_rest(&mut cluster, &mut watch, &story);
     }
     let took = cluster.world.now();
     let log = cluster.finish();
@@ -168,4 +190,31 @@ pub fn run(seed: u64, plan: &FaultPlan, keep_lines: bool) -> Judged {
     }
     let (wrong, acknowledged, created, lacked) = story.judge();
     Judged { log, wrong, acknowledged, created, lacked, took }
+}
+
+/// A directory that failed alone is used again only by another process.
+fn heal(cluster: &mut Cluster, shape: Shape, hurt: &BTreeSet<NodeIndex>) {
+    for (_, node) in cluster.members() {
+        cluster.world.disk(node).forget_plan();
+        cluster.world.inject(SimFault::DiskCapacity { node, bytes: 1 << 40 });
+        if shape.directories && hurt.contains(&node) {
+            cluster.world.inject(SimFault::Kill { node, down: RESTART });
+        }
+    }
+}
+
+/// When nobody writes any more each replica in sync comes to hold and to show what its leader does.
+fn come_to_rest(cluster: &mut Cluster, watch: &mut Watch, story: &Story) {
+    let end = cluster.world.now() + QUIET;
+    let mut restless = watch.replicas();
+    while !restless.is_empty() && !story.is_wrong() {
+        restless.retain(|replica| !watch.is_level(cluster, *replica));
+        let Some(replica) = restless.first() else { return };
+        if cluster.world.now() >= end {
+            let what = watch.levels(cluster, *replica);
+            return story.wrong("PA-6", format_args!("{} replicas lag: {what}", restless.len()));
+        }
+        cluster.tick();
+        watch.look(cluster);
+    }
 }

@@ -14,9 +14,7 @@ use super::{LIMIT, PARTITIONS};
 pub async fn run(tools: Tools, name: String, id: Uuid) {
     let mut next = [0; PARTITIONS as usize];
     while !tools.story.is_calm() {
-        if let Ok(connection) =
-            Connection::open(&tools.life.world, &name, 9092, &tools.config).await
-        {
+        if let Ok(connection) = tools.connect(&name).await {
             while read_each(&tools, &connection, id, &mut next).await && !tools.story.is_calm() {
                 tools.sleep_ms(100).await;
             }

@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use model::Uuid;
 
+const PORT: u16 = 9092;
+
 /// Something that must hold did not.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wrong {
@@ -48,6 +50,8 @@ struct State {
     led: BTreeMap<i32, (i32, i64)>,
     group: Group,
     lacked: usize,
+    /// Of those nodes that are elsewhere than they were at first.
+    ports: BTreeMap<String, u16>,
     waits_for: String,
     wrong: Vec<Wrong>,
 }
@@ -140,6 +144,15 @@ impl Story {
     pub fn lacks(&self, replicas: usize) {
         let mut state = self.state();
         state.lacked = state.lacked.max(replicas);
+    }
+
+    pub fn moved(&self, host: String, port: u16) {
+        self.state().ports.insert(host, port);
+    }
+
+    /// Where clients reach a node.
+    pub fn port(&self, host: &str) -> u16 {
+        self.state().ports.get(host).copied().unwrap_or(PORT)
     }
 
     /// A leader's high watermark.

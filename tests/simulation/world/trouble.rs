@@ -33,7 +33,21 @@ pub(super) fn draw(seed: u64, shape: Shape) -> FaultPlan {
         plan.extend(faults.into_iter().map(|fault| (at, fault)));
         at += Duration::from_millis(200 + random.below(pause));
     }
+    if shape.directories {
+        plan.push(loss(seed, shape));
+        plan.sort_by_key(|(at, _)| *at);
+    }
     FaultPlan(plan)
+}
+
+/// A node loses its second directory, until all is healed; the first serves on.
+fn loss(seed: u64, shape: Shape) -> (Duration, SimFault) {
+    let mut random = stream(seed, 12);
+    let node = NodeIndex(random.below(shape.nodes as u64) as usize);
+    let (path_contains, skip) = ("/more".to_owned(), random.below(50));
+    let fault = DiskFault { kind: DiskFaultKind::Gone, path_contains, skip, times: u64::MAX };
+    let within = (TROUBLE - FIRST).as_millis() as u64;
+    (FIRST + Duration::from_millis(random.below(within)), SimFault::Disk { node, fault })
 }
 
 fn one(random: &mut RandomStream, shape: Shape) -> Vec<SimFault> {
@@ -159,6 +173,11 @@ impl Permits {
             }
             SimFault::PowerLoss { down, .. } => {
                 self.recovering_until = Some(now + *down + REGISTERS);
+                fault.clone()
+            }
+            SimFault::Disk { fault: DiskFault { kind: DiskFaultKind::Gone, .. }, .. }
+                if !recovering =>
+            {
                 fault.clone()
             }
             // Its process may end by that at any time.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use machines::metadata::{PartitionRegistration, TopicImage};
 use model::Uuid;
 use model::topic::CONSUMER_OFFSETS;
-use ottla::sim::{Cluster, HeldReplica, MetadataImage, View};
+use ottla::sim::{Cluster, HeldReplica, MetadataImage, ReplicaView, View};
 
 use super::story::Story;
 use super::{PARTITIONS, REPLICAS, TOPIC};
@@ -35,6 +35,16 @@ pub struct Watch {
     held: BTreeMap<(i32, i32), HeldReplica>,
     /// How far the metadata log was known to reach when each node was last seen down: its process registers behind that.
     down_at: BTreeMap<i32, i64>,
+}
+
+/// A replica in sync beside its leader, each as its node has it.
+#[derive(Debug)]
+struct Pair {
+    leader_epoch: i32,
+    /// All replicas are in sync.
+    is_full: bool,
+    leader: Option<ReplicaView>,
+    follower: Option<ReplicaView>,
 }
 
 impl Watch {
@@ -228,6 +238,53 @@ impl Watch {
             [TOPIC, CONSUMER_OFFSETS].into_iter().filter_map(|name| image.topics.by_name(name))
         });
         topics.flat_map(|topic| topic.partitions.values().cloned()).collect()
+    }
+
+    /// Those in sync with a leader, of all topics: topic, partition and node.
+    pub fn replicas(&self) -> Vec<(Uuid, i32, i32)> {
+        let image = self.images.last_key_value().map(|(_, image)| image);
+        let partitions =
+            image.into_iter().flat_map(|image| image.topics.iter()).flat_map(|topic| {
+                topic.partitions.iter().map(|(partition, found)| (topic.id, *partition, found))
+            });
+        let led = partitions.filter(|(_, _, found)| found.leader >= 0);
+        led.flat_map(|(id, partition, found)| found.isr.iter().map(move |on| (id, partition, *on)))
+            .collect()
+    }
+
+    /// Whether the replica has, and knows to be committed, what its leader has; or is no replica in sync any more.
+    pub fn is_level(&self, cluster: &Cluster, replica: (Uuid, i32, i32)) -> bool {
+        let Some(pair) = self.pair(cluster, replica) else { return true };
+        let Pair { leader_epoch, is_full, leader: Some(leader), follower: Some(follower) } = pair
+        else {
+            return false;
+        };
+        let committed = |of: &ReplicaView| (of.leader_epoch, of.log_end_offset, of.high_watermark);
+        leader.leads
+            && leader.leader_epoch == leader_epoch
+            && (leader.high_watermark == leader.log_end_offset || !is_full)
+            && committed(&leader) == committed(&follower)
+    }
+
+    /// For people.
+    pub fn levels(&self, cluster: &Cluster, replica: (Uuid, i32, i32)) -> String {
+        format!("{replica:?}: {:?}", self.pair(cluster, replica))
+    }
+
+    fn pair(&self, cluster: &Cluster, (topic, partition, node): (Uuid, i32, i32)) -> Option<Pair> {
+        let (_, image) = self.images.last_key_value()?;
+        let found = image.topics.partition(topic, partition)?;
+        let name = &image.topics.by_id(topic)?.name;
+        let on = |node| {
+            let replica = cluster.view(node)?.replica(name, partition);
+            replica.filter(|replica| replica.topic_id == topic)
+        };
+        (found.leader >= 0 && found.isr.contains(&node)).then(|| Pair {
+            leader_epoch: found.leader_epoch,
+            is_full: found.isr.len() == found.replicas.len(),
+            leader: on(found.leader),
+            follower: on(node),
+        })
     }
 
     /// All nodes serve and all replicas are in sync: what the metadata said before a process died is not asked.

@@ -23,6 +23,8 @@ pub enum FaultKind {
     SyncNoRoom,
     /// As [`FaultKind::SyncError`], and the kernel drops the file's unsynced pages: what is read is what the disk has.
     SyncLoss,
+    /// Whatever is asked fails, as where the device is gone.
+    Gone,
 }
 
 impl FaultKind {
@@ -34,6 +36,7 @@ impl FaultKind {
             FaultKind::Shortage => matches!(op, DiskOp::Open | DiskOp::Map),
             FaultKind::SyncLoss | FaultKind::SyncNoRoom => op == DiskOp::Sync,
             FaultKind::SyncError => matches!(op, DiskOp::Sync | DiskOp::SyncDir),
+            FaultKind::Gone => true,
         }
     }
 }
