@@ -6,7 +6,7 @@
 mod copy;
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -45,6 +45,8 @@ pub struct FutureLog {
     caught_up: AtomicBool,
     /// Its log was closed in order.
     closed: AtomicBool,
+    /// So often in a row nobody said what became of its promotion.
+    unanswered: AtomicU32,
 }
 
 impl FutureLog {
@@ -65,6 +67,7 @@ impl FutureLog {
             recovery_point: known(Checkpoint::RecoveryPoints),
             caught_up: AtomicBool::new(false),
             closed: AtomicBool::new(false),
+            unanswered: AtomicU32::new(0),
         }
     }
 
@@ -107,6 +110,14 @@ impl FutureLog {
     /// It had everything at some moment; since then it follows.
     pub(crate) fn is_caught_up(&self) -> bool {
         self.caught_up.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn unanswered(&self) -> u32 {
+        self.unanswered.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_unanswered(&self, times: u32) {
+        self.unanswered.store(times, Ordering::Release);
     }
 
     pub(crate) fn is_closed(&self) -> bool {

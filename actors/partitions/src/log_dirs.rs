@@ -40,6 +40,8 @@ pub struct LogDirState {
     cordoned: AtomicBool,
     /// A log in it that nobody stands for any more was not closed: the next start must recover.
     unclean: AtomicBool,
+    /// Its checkpoint files may still name logs that are gone.
+    outdated: AtomicBool,
     replicas: AtomicU64,
     room: AtomicU8,
     address: Address<LogDirMsg>,
@@ -113,6 +115,7 @@ impl LogDirState {
             health,
             cordoned: AtomicBool::new(false),
             unclean: AtomicBool::new(false),
+            outdated: AtomicBool::new(false),
             replicas: AtomicU64::new(0),
             room: AtomicU8::new(Room::Enough as u8),
             address: Address::vacant(),
@@ -301,6 +304,16 @@ impl LogDirState {
         self.checkpoints.retain(keep)
     }
 
+    /// A log, or a copy of one, has left it.
+    pub(crate) fn set_outdated(&self) {
+        self.outdated.store(true, Ordering::Release);
+    }
+
+    /// Until it is set again.
+    pub(crate) fn take_outdated(&self) -> bool {
+        self.outdated.swap(false, Ordering::AcqRel)
+    }
+
     /// Brings checkpoint files up to date: a job that blocks. Before recovery points the cleaner's, which alone says below which
     /// of them a log may have gaps.
     pub(crate) fn write_checkpoints(
@@ -351,6 +364,11 @@ impl LogDirState {
 
     pub(crate) fn uncount_replica(&self) {
         self.replicas.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Nobody counts on what was counted so far.
+    pub(crate) fn count_anew(&self) {
+        self.replicas.store(0, Ordering::Relaxed);
     }
 
     pub fn replicas(&self) -> u64 {

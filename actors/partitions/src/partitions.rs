@@ -112,8 +112,6 @@ pub struct Partitions {
     leaving: Map<String, Leaving>,
     /// What a predecessor hosted, until it is started anew.
     earlier: Map<(Uuid, i32), Arc<PartitionHandle>>,
-    /// Directories whose checkpoint files still name logs that are gone.
-    rewritten: Vec<Arc<LogDirState>>,
 }
 
 impl Actor for Partitions {
@@ -122,7 +120,7 @@ impl Actor for Partitions {
     type Args = PartitionsArgs;
 
     async fn start(cx: &mut Cx<Self>, args: PartitionsArgs) -> Result<Self, Failure> {
-        let earlier = found::take_over(&args.hosted);
+        let earlier = found::take_over(&args.hosted, &args.log_dirs);
         let me = cx.me().clone();
         let mut metadata = args.metadata.clone();
         let mut settings = args.settings.clone();
@@ -167,7 +165,6 @@ impl Actor for Partitions {
             put_off: Vec::new(),
             leaving: Map::new(),
             earlier,
-            rewritten: Vec::new(),
         })
     }
 
@@ -193,16 +190,14 @@ impl Actor for Partitions {
                 Ok(())
             }
             PartitionsMsg::AlterDirs { moves, held, reply } => {
-                self.alter_dirs(cx, AlterDirs { moves, held, reply }).await;
-                Ok(())
+                self.alter_dirs(cx, AlterDirs::new(moves, held, reply)).await
             }
             PartitionsMsg::Settle { partition } => {
                 self.settle(cx, &partition).await;
                 Ok(())
             }
             PartitionsMsg::Promoted { partition, future, why_not } => {
-                self.promoted(cx, &partition, &future, why_not).await;
-                Ok(())
+                self.promoted(cx, &partition, &future, why_not).await
             }
         }
     }
@@ -265,8 +260,7 @@ impl Partitions {
         self.reconfigure(&image, &delta.configs, resettled).await;
         self.applied = image;
         self.args.applied.publish(self.applied.provenance.offset);
-        self.alter_dirs_put_off(cx).await;
-        Ok(())
+        self.alter_dirs_put_off(cx).await
     }
 
     /// Ends the actors of replicas whose directory has failed. Clients are told so by the handles, which stay.

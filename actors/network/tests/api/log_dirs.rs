@@ -292,7 +292,7 @@ async fn held_up(rig: &Rig) -> Sender<()> {
 }
 
 /// A copy in the second of three directories is to take the place of the replica in the first, where no job goes on.
-async fn promoting() -> (Rig, Sender<()>) {
+pub async fn promoting() -> (Rig, Sender<()>) {
     let mut rig = Rig::with_dirs(3, &[]).await;
     rig.topic("a", 1, &[]).await;
     let mut client = rig.client().await;

@@ -19,6 +19,7 @@ mod groups_stalled;
 mod log_dirs;
 mod lookups;
 mod produce;
+mod promotions;
 mod replicas;
 mod rig;
 mod topic_settings;

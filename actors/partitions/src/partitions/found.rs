@@ -14,7 +14,7 @@ use crate::checkpoints::Checkpoint;
 use crate::handle::{PartitionHandle, Standing};
 use crate::hosted::Hosted;
 use crate::log_dir::{CLUSTER_METADATA, LogDirMsg};
-use crate::log_dirs::LogDirState;
+use crate::log_dirs::{LogDirState, LogDirs};
 
 /// The directory of a log, or of a copy of one.
 struct FoundLog {
@@ -25,13 +25,18 @@ struct FoundLog {
 }
 
 /// What a predecessor hosted. Its actors died with it, but what is known of the logs is true: they are not what the last process
-/// left any more.
-pub(super) fn take_over(hosted: &Hosted) -> Map<(Uuid, i32), Arc<PartitionHandle>> {
+/// left any more. Whatever it was amid, what it knew of that is gone.
+pub(super) fn take_over(hosted: &Hosted, dirs: &LogDirs) -> Map<(Uuid, i32), Arc<PartitionHandle>> {
     let mut earlier = Map::new();
-    for handle in hosted.all() {
-        handle.log_dir().uncount_replica();
+    let all = hosted.all();
+    for dir in &dirs.0 {
+        dir.count_anew();
+        if !all.is_empty() {
+            dir.set_outdated();
+        }
+    }
+    for handle in all {
         if let Some(future) = handle.future() {
-            future.dir.uncount_replica();
             future.dir.remember(&handle.topic_partition, future.offsets(&handle));
             handle.set_future(None);
         }
@@ -123,7 +128,7 @@ impl Partitions {
                 placed && !here.contains(log)
             };
             if dir.forget_but(|log| known.contains(log) || lost(log)) {
-                self.rewritten.push(dir);
+                dir.set_outdated();
             }
         }
         Ok(())
@@ -139,7 +144,6 @@ impl Partitions {
         let path = dir.path.join(partition_dir_name(partition));
         self.put_aside(cx, dir, &path, partition, kind).await;
         dir.recovered(partition);
-        self.rewritten.push(dir.clone());
     }
 
     /// Under a name of this kind, of which those that are to be deleted are, later. What cannot be put aside is left for the next
@@ -152,6 +156,7 @@ impl Partitions {
         partition: &TopicPartition,
         kind: DirKind,
     ) {
+        dir.set_outdated();
         let unique = cx.world().random("directory names").uuid();
         let to = dir.path.join(delete_dir_name(partition, kind, unique));
         let (in_dir, from, new) = (dir.clone(), path.to_owned(), to.clone());
@@ -182,18 +187,57 @@ impl Partitions {
     }
 
     /// Where logs have gone: else what is known of them would be taken for what is known of others of the same name.
-    pub(super) async fn rewrite_checkpoints(&mut self, cx: &mut Cx<Self>) -> Outcome {
-        let mut dirs = std::mem::take(&mut self.rewritten);
-        dirs.sort_by_key(|dir| dir.id);
-        dirs.dedup_by_key(|dir| dir.id);
-        for dir in dirs.into_iter().filter(|dir| dir.is_online()) {
+    pub(super) async fn rewrite_checkpoints(&self, cx: &mut Cx<Self>) -> Outcome {
+        let dirs: Vec<_> = self.args.log_dirs.online().cloned().collect();
+        for dir in dirs.into_iter().filter(|dir| dir.take_outdated()) {
             let (written, hosted) = (dir.clone(), self.args.hosted.clone());
             let job = move || written.write_checkpoints(&hosted, &Checkpoint::ALL);
             cx.queue_jobs_in(dir.queue());
             if let Err(error) = cx.blocking("checkpoints", job).await? {
+                dir.set_outdated();
                 dir.checkpoints_failed(&error);
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use disk::{SimDisk, SimDiskOptions};
+    use log::RecentBatches;
+    use runtime::Address;
+
+    use super::*;
+    use crate::checkpoints::Checkpoints;
+
+    #[test]
+    fn what_is_counted_and_known_of_directories_outlives_who_dies_as_a_copy_takes_its_replicas_place()
+     {
+        let disk = SimDisk::new(SimDiskOptions::default()).mount();
+        let dir = |id: u8| {
+            let (path, disk) = (PathBuf::from(format!("/{id}")), disk.clone());
+            let dir = LogDirState::new(Uuid([id; 16]), path, true, Checkpoints::default(), disk);
+            dir.count_replica();
+            Arc::new(dir)
+        };
+        let (from, to) = (dir(1), dir(2));
+        let hosted = Hosted::new(RecentBatches::new(1 << 20, 0));
+        let name = TopicPartition::new("orders", 0);
+        hosted.insert(Arc::new(PartitionHandle::new(
+            name,
+            Uuid([3; 16]),
+            Arc::default(),
+            to.clone(),
+            Address::vacant(),
+        )));
+        let dirs = LogDirs(vec![from, to]);
+        assert_eq!(take_over(&hosted, &dirs).len(), 1);
+        for dir in &dirs.0 {
+            assert_eq!(dir.replicas(), 0);
+            assert!(dir.take_outdated());
+        }
     }
 }

@@ -37,17 +37,17 @@ impl Partitions {
         }
     }
 
-    /// The controller hears of it once the log is open.
+    /// Once the log is open the controller hears of it, and a copy that waited for that takes its place.
     pub(super) fn tell_when_back(&self, cx: &mut Cx<Self>, actor: &str) {
         let Some(PartitionDir { topic_partition: partition, .. }) = PartitionDir::parse(actor)
         else {
             return;
         };
         let handle = self.args.hosted.get(&partition.topic, partition.partition);
-        let given_up = |handle: &Arc<PartitionHandle>| {
-            self.known_directory(handle) == Some(Uuid::LOST_DIRECTORY)
+        let missed = |handle: &Arc<PartitionHandle>| {
+            self.known_directory(handle) == Some(Uuid::LOST_DIRECTORY) || handle.future().is_some()
         };
-        let Some(handle) = handle.filter(given_up) else { return };
+        let Some(handle) = handle.filter(missed) else { return };
         let me = cx.me().clone();
         cx.spawn_task(async move {
             if handle.address().started().await.is_ok() {

@@ -165,6 +165,7 @@ impl Partitions {
         let known = future.offsets(handle);
         let (dir, path) = (future.dir.clone(), future.path.clone());
         let again = Arc::new(FutureLog::new(dir, path, future.cleaned, known));
+        again.set_unanswered(future.unanswered());
         handle.set_future(Some(again.clone()));
         self.copy(cx, handle, again, waits);
     }
@@ -181,6 +182,7 @@ impl Partitions {
         let name = child_name(handle);
         let gone = cx.stop_child(&name).await;
         future.dir.uncount_replica();
+        future.dir.set_outdated();
         let (dir, path) = (future.dir.clone(), future.path.clone());
         if delete && gone {
             self.put_aside(cx, &dir, &path, &handle.topic_partition, DirKind::Delete).await;

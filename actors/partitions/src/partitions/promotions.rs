@@ -3,12 +3,13 @@
 //!
 //! Source: `Partition.maybeReplaceCurrentWithFutureReplica` and what else is done under its lock.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use log::DirKind;
 use model::TopicPartition;
-use runtime::{Cx, Dropped, Held, Reply};
+use runtime::{Cx, Dropped, Held, Outcome, Reply};
 
 use super::moves::{AlterDirError, child_name};
 use super::{DirMoves, Partitions, PartitionsMsg};
@@ -16,6 +17,9 @@ use crate::future::FutureLog;
 use crate::handle::PartitionHandle;
 use crate::log_dirs::LogDirState;
 use crate::partition::{NotPromoted, PartitionMsg};
+
+/// So many promotions in a row end with the replica's actor: it may be what fails it.
+const MAX_UNANSWERED: u32 = 5;
 
 /// A copy that takes the place of what is in `from`.
 pub(super) struct Promotion {
@@ -43,36 +47,50 @@ impl Promotion {
 
 /// Moves that were asked for.
 pub(super) struct AlterDirs {
-    pub moves: Arc<DirMoves>,
-    pub held: Held,
-    pub reply: Reply<Vec<Result<(), AlterDirError>>>,
+    moves: Arc<DirMoves>,
+    /// In their order; none yet of a replica whose place a copy takes.
+    answers: Vec<Option<Result<(), AlterDirError>>>,
+    _held: Held,
+    reply: Reply<Vec<Result<(), AlterDirError>>>,
+}
+
+impl AlterDirs {
+    pub fn new(
+        moves: Arc<DirMoves>,
+        held: Held,
+        reply: Reply<Vec<Result<(), AlterDirError>>>,
+    ) -> AlterDirs {
+        let answers = vec![None; moves.values().map(BTreeMap::len).sum()];
+        AlterDirs { moves, answers, _held: held, reply }
+    }
 }
 
 impl Partitions {
-    pub(super) async fn alter_dirs(&mut self, cx: &mut Cx<Self>, asked: AlterDirs) {
-        let concerns = |promoted: &TopicPartition| {
-            let topic = asked.moves.get(&promoted.topic);
-            topic.is_some_and(|topic| topic.contains_key(&promoted.partition))
-        };
-        if self.promoting.keys().any(concerns) {
-            self.put_off.push(asked);
-            return;
-        }
-        let AlterDirs { moves, held: _held, reply } = asked;
-        let mut answers = Vec::new();
-        for (topic, partitions) in &*moves {
-            for (partition, to) in partitions {
-                answers.push(self.alter_dir(cx, topic, *partition, to).await);
+    pub(super) async fn alter_dirs(&mut self, cx: &mut Cx<Self>, mut asked: AlterDirs) -> Outcome {
+        // Before a copy of the same name is begun.
+        self.rewrite_checkpoints(cx).await?;
+        let mut answers = asked.answers.iter_mut();
+        for (topic, partitions) in &*asked.moves {
+            for ((partition, to), answer) in partitions.iter().zip(answers.by_ref()) {
+                let name = TopicPartition::new(topic.clone(), *partition);
+                if answer.is_none() && !self.promoting.contains_key(&name) {
+                    *answer = Some(self.alter_dir(cx, topic, *partition, to).await);
+                }
             }
         }
-        reply.send(answers);
+        match asked.answers.iter().cloned().collect() {
+            Some(answers) => asked.reply.send(answers),
+            None => self.put_off.push(asked),
+        }
+        Ok(())
     }
 
     /// What was asked for while a copy took its replica's place.
-    pub(super) async fn alter_dirs_put_off(&mut self, cx: &mut Cx<Self>) {
+    pub(super) async fn alter_dirs_put_off(&mut self, cx: &mut Cx<Self>) -> Outcome {
         for asked in std::mem::take(&mut self.put_off) {
-            self.alter_dirs(cx, asked).await;
+            self.alter_dirs(cx, asked).await?;
         }
+        Ok(())
     }
 
     pub(super) async fn promote(
@@ -81,7 +99,8 @@ impl Partitions {
         handle: &Arc<PartitionHandle>,
         future: Arc<FutureLog>,
     ) {
-        if self.promoting.contains_key(&handle.topic_partition) {
+        // One that is down comes back: see `tell_when_back`.
+        if self.promoting.contains_key(&handle.topic_partition) || !handle.address().is_alive() {
             return;
         }
         let gone = cx.stop_child(&child_name(handle)).await;
@@ -113,17 +132,17 @@ impl Partitions {
         partition: &TopicPartition,
         future: &Arc<FutureLog>,
         why_not: Option<NotPromoted>,
-    ) {
+    ) -> Outcome {
         // Else the replica was removed meanwhile.
         let this = |promotion: &Promotion| Arc::ptr_eq(&promotion.future, future);
         if !self.promoting.get(partition).is_some_and(this) {
-            return;
+            return Ok(());
         }
         let hosted = self.args.hosted.get(&partition.topic, partition.partition);
         if let (Some(promotion), Some(handle)) = (self.promoting.remove(partition), hosted) {
             self.settle_promotion(cx, &handle, promotion, why_not).await;
         }
-        self.alter_dirs_put_off(cx).await;
+        self.alter_dirs_put_off(cx).await
     }
 
     async fn settle_promotion(
@@ -160,7 +179,12 @@ impl Partitions {
         future: &FutureLog,
         why_not: Option<NotPromoted>,
     ) {
+        let unanswered = if why_not.is_none() { future.unanswered() + 1 } else { 0 };
+        future.set_unanswered(unanswered);
         let why = match why_not {
+            None if unanswered < MAX_UNANSWERED => {
+                return self.copy_again(cx, handle, future, None);
+            }
             Some(NotPromoted::Behind) => return self.copy_again(cx, handle, future, None),
             Some(NotPromoted::ForNow(why)) => {
                 return self.copy_again(cx, handle, future, Some(why));

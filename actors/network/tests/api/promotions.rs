@@ -1,0 +1,144 @@
+//! The end of a move, and what it leaves in both directories.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
+use std::time::Duration;
+
+use partitions::{AlterDirError, LogDir, LogDirArgs, PartitionMsg, PartitionsMsg};
+use runtime::{Reply, Root, spawn_root, watch};
+use wire::{MetadataRecord, RemoveTopicRecord};
+
+use crate::log_dirs::{alter, promoting};
+use crate::produce::produce;
+use crate::rig::{Client, LIMIT, Rig, batch, dir_id, topic_id};
+
+/// The keeper of a directory's checkpoint files, which writes them only when it ends.
+fn keeper(rig: &Rig, dir: usize) -> Root<LogDir> {
+    const NEVER: Duration = Duration::from_secs(1_000_000);
+    let args = LogDirArgs {
+        state: rig.log_dirs.0[dir].clone(),
+        hosted: rig.hosted.clone(),
+        broker_epoch: Arc::new(AtomicI64::new(-1)),
+        settings: watch(model::settings::Values::default()).1,
+        recovery_point_interval: NEVER,
+        log_start_interval: NEVER,
+        high_watermark_interval: NEVER,
+        room_interval: NEVER,
+    };
+    spawn_root::<LogDir>(&rig.world, &format!("log-dir-{dir}"), args).unwrap()
+}
+
+/// Whether the directory's files say that all of the topic, one record, is committed.
+fn knows(rig: &Rig, dir: usize) -> bool {
+    let path = rig.log_dirs.0[dir].path.join("replication-offset-checkpoint");
+    let said = std::fs::read_to_string(path).unwrap_or_default();
+    said.lines().any(|line| line == "a 0 1")
+}
+
+async fn checkpointed(rig: &Rig, dir: usize) {
+    keeper(rig, dir).stop().await;
+    assert!(knows(rig, dir));
+}
+
+async fn with_a_record(dirs: u8) -> (Rig, Client) {
+    let mut rig = Rig::with_dirs(dirs, &[]).await;
+    rig.topic("a", 1, &[]).await;
+    let mut client = rig.client().await;
+    assert_eq!(produce(&mut client, "a", 9, &batch(&["one"], 1)).await.error_code, 0);
+    (rig, client)
+}
+
+async fn moves(rig: &Rig, client: &mut Client, dir: u8) {
+    let to = rig.log_dirs.0[usize::from(dir)].absolute_path().to_owned();
+    assert_eq!(alter(client, &[(&to, "a", 0)], 2).await, [0]);
+    rig.wait_for("it is copied", || {
+        rig.assignments.take(10).get(&(topic_id("a"), 0)) == Some(&dir_id(dir))
+    })
+    .await;
+}
+
+async fn made_anew(rig: &mut Rig, dir: u8) {
+    let handle = rig.handle("a", 0);
+    let gone = RemoveTopicRecord { topic_id: topic_id("a"), ..Default::default() };
+    rig.publish([MetadataRecord::RemoveTopic(gone)]);
+    rig.wait_for("it is deleted", || handle.is_deleted()).await;
+    rig.topic_in("a", dir_id(dir)).await;
+}
+
+/// What the files say of a name would be taken for what is known of the next log that has it.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_known_any_more_where_a_log_has_moved_from() {
+    let (mut rig, mut client) = with_a_record(2).await;
+    checkpointed(&rig, 0).await;
+    let handle = rig.handle("a", 0);
+    moves(&rig, &mut client, 1).await;
+    rig.assign("a", 0, dir_id(1));
+    rig.wait_for("it is there", || handle.log_dir().id == dir_id(1)).await;
+    made_anew(&mut rig, 0).await;
+    assert!(!knows(&rig, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_known_any_more_where_a_copy_was() {
+    let (mut rig, mut client) = with_a_record(2).await;
+    moves(&rig, &mut client, 1).await;
+    checkpointed(&rig, 1).await;
+    made_anew(&mut rig, 1).await;
+    assert!(!knows(&rig, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_known_of_the_copy_before_where_another_is_begun() {
+    let (rig, mut client) = with_a_record(3).await;
+    moves(&rig, &mut client, 1).await;
+    checkpointed(&rig, 1).await;
+    moves(&rig, &mut client, 2).await;
+    moves(&rig, &mut client, 1).await;
+    assert!(!knows(&rig, 1));
+}
+
+/// Each time for longer than before.
+async fn fails(rig: &Rig, times: u32) {
+    let handle = rig.handle("a", 0);
+    let alive = || handle.address().current().map(|actor| actor.generation());
+    for _ in 0..times {
+        let message = || PartitionMsg::Panic { message: "a test".to_owned() };
+        rig.wait_for("it is up", || alive().is_some()).await;
+        let before = alive();
+        handle.address().send_now(message()).unwrap();
+        rig.wait_for("it is down", || alive() != before).await;
+    }
+}
+
+/// Its log may be moved because there is no room for more, which fails it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_waits_for_a_replica_that_is_down_to_take_its_place() {
+    let (mut rig, mut client) = with_a_record(2).await;
+    moves(&rig, &mut client, 1).await;
+    fails(&rig, 4).await;
+    rig.assign("a", 0, dir_id(1));
+    let handle = rig.handle("a", 0);
+    rig.wait_for("it is there", || handle.log_dir().id == dir_id(1)).await;
+    let taken =
+        async { while produce(&mut client, "a", 9, &batch(&["two"], 2)).await.error_code != 0 {} };
+    rig.world.timeout(LIMIT, taken).await.expect("its actor goes on");
+}
+
+/// Only what they concern waits for copies that take their replicas' places.
+#[tokio::test(flavor = "multi_thread")]
+async fn other_moves_that_are_asked_for_with_one_of_a_replica_that_is_promoted_begin_at_once() {
+    let (rig, held_up) = promoting().await;
+    let to: Arc<str> = rig.log_dirs.0[1].absolute_path().into();
+    let of = |topic: &str| (topic.to_owned(), BTreeMap::from([(0, to.clone())]));
+    let (reply, answer) = Reply::new();
+    let moves = Arc::new(BTreeMap::from(["a", "b", "c"].map(of)));
+    let asked = PartitionsMsg::AlterDirs { moves, held: Arc::new(()), reply };
+    rig.broker.partitions.send(asked).await.unwrap();
+    let other = rig.handle("b", 0);
+    rig.wait_for("it moves", || other.future().is_some()).await;
+    drop(held_up);
+    let answers = answer.get().await.unwrap();
+    assert_eq!(answers, [Ok(()), Ok(()), Err(AlterDirError::Unknown)]);
+    assert_eq!(rig.handle("a", 0).log_dir().id, dir_id(1));
+}
