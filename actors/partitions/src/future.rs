@@ -37,6 +37,8 @@ const ROOM_RETRY: Duration = Duration::from_secs(1);
 pub struct FutureLog {
     pub dir: Arc<LogDirState>,
     pub path: PathBuf,
+    /// That of all copies.
+    pub(crate) queue: JobQueue,
     /// How far the log that is copied was compacted when the copy began.
     pub(crate) cleaned: Option<i64>,
     size: AtomicU64,
@@ -54,6 +56,7 @@ impl FutureLog {
     pub(crate) fn new(
         dir: Arc<LogDirState>,
         path: PathBuf,
+        queue: JobQueue,
         cleaned: Option<i64>,
         known: Offsets,
     ) -> FutureLog {
@@ -61,6 +64,7 @@ impl FutureLog {
         FutureLog {
             dir,
             path,
+            queue,
             cleaned,
             size: AtomicU64::new(0),
             log_end: known(Checkpoint::HighWatermarks),
@@ -130,7 +134,7 @@ impl FutureLog {
 pub(crate) struct MoveQuota {
     slots: Arc<Semaphore>,
     /// Copies work on two directories at once: one that hangs holds up copies.
-    queue: JobQueue,
+    pub(crate) queue: JobQueue,
     /// When the bytes copied so far may have been.
     paid_until: Mutex<Duration>,
 }

@@ -11,6 +11,8 @@ mod flush;
 mod follow;
 mod open;
 mod promote;
+#[cfg(test)]
+mod promote_tests;
 mod replicate;
 #[cfg(test)]
 mod size_tests;
@@ -143,6 +145,8 @@ pub struct PartitionActor {
     pending_memory: Vec<runtime::Held>,
     flush_queued: bool,
     syncing: bool,
+    /// A copy waits to take its place: no other sync is begun.
+    promotion_waits: bool,
     /// In a row.
     failed_syncs: u32,
     /// What a failed sync left is still to be written again.
@@ -229,7 +233,7 @@ impl Actor for PartitionActor {
             }
             PartitionMsg::Swapped { result } => self.swapped(cx, result)?,
             PartitionMsg::Promote { future, reply } => {
-                Box::pin(self.promote_when_clean(cx, future, reply)).await?;
+                Box::pin(self.promote_when_at_rest(cx, future, reply)).await?;
             }
             PartitionMsg::Panic { message } => panic!("{message}"),
         }

@@ -169,7 +169,7 @@ fn a_directory_with_a_copy_that_is_not_closed_is_not_clean() {
     hosted.insert(handle.clone());
     assert!(dir.is_closed(&hosted));
     let path = Path::new(DIR).join("orders-0.1-future");
-    let copy = FutureLog::new(dir.clone(), path, None, Offsets::default());
+    let copy = FutureLog::new(dir.clone(), path, dir.queue().clone(), None, Offsets::default());
     handle.set_future(Some(Arc::new(copy)));
     assert!(!dir.is_closed(&hosted), "its copy is open");
 }

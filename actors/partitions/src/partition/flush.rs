@@ -129,7 +129,7 @@ impl PartitionActor {
 
     /// Begins to bring the log to the disk, unless that is under way.
     pub(super) fn sync(&mut self, cx: &mut Cx<Self>) {
-        if self.syncing || self.rewrite_due {
+        if self.syncing || self.rewrite_due || self.promotion_waits {
             return;
         }
         let Some(job) = self.log.sync_job() else { return };

@@ -76,6 +76,7 @@ pub(super) async fn open(
         pending_memory: Vec::new(),
         flush_queued: false,
         syncing: false,
+        promotion_waits: false,
         failed_syncs: 0,
         rewrite_due,
         ticked_end: -1,

@@ -19,8 +19,8 @@ use crate::future::{CopyError, FutureLog, finish_copy};
 use crate::log_dir::LogDirMsg;
 use crate::room::Room;
 
-/// While a pass of the log cleaner ends.
-const CLEANER_PAUSE: Duration = Duration::from_millis(50);
+/// While a pass of the log cleaner ends, or a sync.
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// Why a copy has not taken its log's place.
 #[derive(Debug, PartialEq, Eq)]
@@ -33,15 +33,16 @@ pub enum NotPromoted {
 }
 
 impl PartitionActor {
-    /// Not while the log cleaner swaps segments; it ends its pass soon.
-    pub(super) async fn promote_when_clean(
+    /// Not while the log cleaner swaps segments, which ends its pass soon; nor while a sync works in the directory, by names.
+    pub(super) async fn promote_when_at_rest(
         &mut self,
         cx: &mut Cx<Self>,
         future: Arc<FutureLog>,
         reply: Box<Reply<Result<(), NotPromoted>>>,
     ) -> Outcome {
-        if self.cleaning.is_some() {
-            cx.send_after(CLEANER_PAUSE, PartitionMsg::Promote { future, reply });
+        self.promotion_waits = true;
+        if self.cleaning.is_some() || self.syncing {
+            cx.send_after(PAUSE, PartitionMsg::Promote { future, reply });
             return Ok(());
         }
         if self.handle.is_deleted() {
@@ -52,6 +53,9 @@ impl PartitionActor {
             return Err(failure);
         }
         reply.send(self.promote(cx, future).await?);
+        self.promotion_waits = false;
+        // What was not begun meanwhile.
+        self.sync(cx);
         Ok(())
     }
 
@@ -79,7 +83,11 @@ impl PartitionActor {
             disk.sync_dir(dir).inspect_err(|_| drop(disk.rename(&named, &copy.path)))?;
             Ok(Some(copy.log_end_offset()))
         };
-        let end = match cx.blocking("promote", job).await? {
+        // It works on two directories at once, as a copy does.
+        cx.queue_jobs_in(&future.queue);
+        let promoted = cx.blocking("promote", job).await;
+        cx.queue_jobs_in(old_dir.queue());
+        let end = match promoted? {
             Ok(Some(end)) => end,
             Ok(None) => return Ok(Err(NotPromoted::Behind)),
             Err(error) => return Ok(Err(self.not_promoted(&future, &error))),

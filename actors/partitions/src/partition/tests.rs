@@ -33,7 +33,7 @@ fn batch(value: &[u8]) -> RecordBatch {
 }
 
 pub(super) struct Replica {
-    world: World,
+    pub world: World,
     sim: SimDisk,
     pub handle: Arc<PartitionHandle>,
     actor: Root<PartitionActor>,
@@ -49,7 +49,7 @@ impl Replica {
         Replica::on_disk(sim, disk).await
     }
 
-    async fn on_disk(sim: SimDisk, disk: Arc<dyn Disk>) -> Replica {
+    pub async fn on_disk(sim: SimDisk, disk: Arc<dyn Disk>) -> Replica {
         let dir = log_dir(&disk, "/data");
         let (name, config) = (TopicPartition::new("orders", 0), Arc::new(TopicConfig::default()));
         let address = Address::vacant();
@@ -110,12 +110,12 @@ impl Replica {
     }
 
     /// A copy in another directory, of nothing yet.
-    fn copy(&self) -> Arc<FutureLog> {
+    pub fn copy(&self) -> Arc<FutureLog> {
         let there = log_dir(&self.handle.log_dir().disk().clone(), "/other");
         let path = there.path.join("orders-0.00000000000000000000000000000001-future");
         let (disk, config) = (there.disk().clone(), LogConfig::default());
         Log::open(disk, path.clone(), config, OpenOptions::default()).unwrap().0.close().unwrap();
-        Arc::new(FutureLog::new(there, path, None, Offsets::default()))
+        Arc::new(FutureLog::new(there, path, JobQueue::new("copies"), None, Offsets::default()))
     }
 
     async fn promote(&self, future: &Arc<FutureLog>) -> Result<(), NotPromoted> {

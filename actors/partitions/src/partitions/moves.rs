@@ -128,7 +128,8 @@ impl Partitions {
         tracing::info!(partition = %handle.topic_partition, to = %path.display(), "begins to move");
         dir.count_replica();
         handle.set_called_off(None);
-        let future = Arc::new(FutureLog::new(dir, path, handle.cleaned(), known));
+        let queue = self.quota.queue.clone();
+        let future = Arc::new(FutureLog::new(dir, path, queue, handle.cleaned(), known));
         handle.set_future(Some(future.clone()));
         self.copy(cx, handle, future, None);
     }
@@ -163,8 +164,8 @@ impl Partitions {
         waits: Option<String>,
     ) {
         let known = future.offsets(handle);
-        let (dir, path) = (future.dir.clone(), future.path.clone());
-        let again = Arc::new(FutureLog::new(dir, path, future.cleaned, known));
+        let (dir, path, queue) = (future.dir.clone(), future.path.clone(), future.queue.clone());
+        let again = Arc::new(FutureLog::new(dir, path, queue, future.cleaned, known));
         again.set_unanswered(future.unanswered());
         handle.set_future(Some(again.clone()));
         self.copy(cx, handle, again, waits);
