@@ -271,6 +271,8 @@ enum Go {
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    /// The terminal was closed.
+    hangup: Signal,
 }
 
 impl Signals {
@@ -279,6 +281,7 @@ impl Signals {
         Ok(Signals {
             terminate: watch(SignalKind::terminate())?,
             interrupt: watch(SignalKind::interrupt())?,
+            hangup: watch(SignalKind::hangup())?,
         })
     }
 
@@ -287,6 +290,7 @@ impl Signals {
             biased;
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
+            _ = self.hangup.recv() => {}
         }
     }
 

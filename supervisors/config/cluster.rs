@@ -141,6 +141,10 @@ impl Reader<'_> {
         self.repeated_ids(&tables);
         let voters = tables.iter().filter(|node| node.controller).filter_map(voter);
         let voters: Vec<String> = voters.collect();
+        if !tables.iter().any(|node| node.controller) {
+            let key = "a [[node]] with the role controller".to_owned();
+            self.refuse(Place::File(self.file.to_owned()), Reason::Missing { key });
+        }
         let id = self.cluster_id(root.get("cluster"), &voters);
         let brokers = tables.iter().filter(|node| node.broker).count();
         let nodes = tables.into_iter();
@@ -156,6 +160,11 @@ impl Reader<'_> {
                 return ClusterId::FromDirectories;
             };
             self.known_keys(table, CLUSTER_KEYS);
+            if let (Some(_), Some(name)) = (table.get("id"), table.get("name")) {
+                let instead = "an id is made of it, and cluster.id is given".to_owned();
+                let (place, key) = (self.place(&name.span()), "cluster.name".to_owned());
+                self.refuse(place, Reason::NotHere { key, instead });
+            }
             if let Some(id) = table.get("id").and_then(|id| self.string("cluster.id", id)) {
                 return ClusterId::Given(id);
             }
@@ -195,13 +204,23 @@ impl Reader<'_> {
         node.data = self.strings("data", table.get("data"));
         node.rack = table.get("rack").and_then(|rack| self.string("rack", rack));
         node.settings = self.settings(table.get("settings"));
-        for (needed, has, key) in [
-            (node.broker, table.contains_key("listen"), "listen"),
-            (node.controller, table.contains_key("controller"), "controller"),
+        for (role, has_role, key, is_needed) in [
+            ("broker", node.broker, "listen", true),
+            ("broker", node.broker, "advertised", false),
+            ("controller", node.controller, "controller", true),
         ] {
-            if needed && !has {
-                let key = format!("node {}: {key} = \"HOST:PORT\"", node.id);
-                self.refuse(place.clone(), Reason::Missing { key });
+            match table.get(key) {
+                None if has_role && is_needed => {
+                    let key = format!("node {}: {key} = \"HOST:PORT\"", node.id);
+                    self.refuse(place.clone(), Reason::Missing { key });
+                }
+                Some(value) if !has_role => {
+                    let (place, key) = (self.place(&value.span()), key.to_owned());
+                    let instead =
+                        format!("node {} has not the role {role}, which it is for", node.id);
+                    self.refuse(place, Reason::NotHere { key, instead });
+                }
+                _ => {}
             }
         }
         Some(node)
@@ -282,6 +301,9 @@ impl Reader<'_> {
                 self.flatten(&format!("{name}."), inner, found);
             } else if let Some(instead) = derived_from(&name) {
                 self.refuse(place, Reason::NotHere { key: name, instead: instead.to_owned() });
+            } else if found.iter().any(|(other, ..)| *other == name) {
+                let instead = "it is given twice in this table".to_owned();
+                self.refuse(place, Reason::NotHere { key: name, instead });
             } else if let Some(text) = scalar_or_list(value.get_ref()) {
                 found.push((name, text, place));
             } else {

@@ -236,6 +236,26 @@ fn errors_in_a_cluster_name_their_lines() {
         ("controller = \"127.0.0.1:9193\"", "", "node 2: controller = \"HOST:PORT\": required"),
         ("name = \"orders\"", "name = ", "c.toml:3: is malformed"),
         ("two.example", "0.0.0.0", "is no address that others can connect to"),
+        (
+            "[\"broker\", \"controller\"]",
+            "[\"controller\"]",
+            "c.toml:17: listen: node 2 has not the role broker, which it is for\nc.toml:18: advertised: node 2",
+        ),
+        (
+            "listen = \":9094\"",
+            "listen = \":9094\"\ncontroller = \":1\"",
+            "c.toml:25: controller: node 3 has not the role controller",
+        ),
+        (
+            "{ \"log.retention.hours\" = 24 }",
+            "{ \"log.retention.hours\" = 24, log.retention.hours = 48 }",
+            "c.toml:13: log.retention.hours: it is given twice in this table",
+        ),
+        (
+            "name = \"orders\"",
+            "name = \"orders\"\nid = \"x\"",
+            "c.toml:3: cluster.name: an id is made of it, and cluster.id is given",
+        ),
     ] {
         let text = CLUSTER.replace(from, to);
         assert_ne!(text, CLUSTER);
@@ -243,6 +263,9 @@ fn errors_in_a_cluster_name_their_lines() {
         assert!(error.contains(expected), "{to}: {error}");
     }
     assert!(cluster("").unwrap_err().contains("[[node]]: required"));
+    let brokers = "[[node]]\nid = 1\nroles = [\"broker\"]\nlisten = \":1\"";
+    let error = cluster(brokers).unwrap_err();
+    assert!(error.contains("a [[node]] with the role controller: required"), "{error}");
     assert!(cluster("node = 1").unwrap_err().contains("[[node]]"));
     assert!(cluster("node = [1]").unwrap_err().contains("[[node]]"));
 }

@@ -54,7 +54,8 @@ fn get(console: &HostPort, path: &str) -> std::io::Result<String> {
 #[expect(clippy::disallowed_types, reason = "a command for people, outside of any node's world")]
 fn connect(console: &HostPort) -> std::io::Result<std::net::TcpStream> {
     let mut failed = std::io::Error::new(std::io::ErrorKind::NotFound, "it has no address");
-    for address in (console.host.as_str(), console.port).to_socket_addrs()? {
+    let host = if console.host.is_empty() { "localhost" } else { &console.host };
+    for address in (host, console.port).to_socket_addrs()? {
         match std::net::TcpStream::connect_timeout(&address, TIMEOUT) {
             Ok(stream) => return Ok(stream),
             Err(error) => failed = error,

@@ -37,6 +37,8 @@ impl Console {
     /// The address is in use, or not of this machine.
     #[expect(clippy::disallowed_types, reason = "the console is for people; simulations have none")]
     pub async fn bind(host: &str, port: u16) -> io::Result<Console> {
+        // None stands for all addresses of the machine, of both families.
+        let host = if host.is_empty() { "::" } else { host };
         Ok(Console { listener: tokio::net::TcpListener::bind((host, port)).await? })
     }
 

@@ -57,16 +57,19 @@ pub(crate) struct Directories {
 }
 
 /// The directories that can be used, and those that cannot.
-struct Claimed {
+pub(crate) struct Claimed {
     usable: Vec<PathBuf>,
     failed: Vec<(PathBuf, DiskError)>,
     locks: Vec<DiskLock>,
 }
 
 /// A directory that cannot be used is offline, and the node starts on the others; not so where it is to hold the metadata log.
-pub(crate) fn open(world: &World, config: &NodeConfig) -> Result<Directories, DirectoriesError> {
+pub(crate) fn open(
+    world: &World,
+    config: &NodeConfig,
+    claimed: Claimed,
+) -> Result<Directories, DirectoriesError> {
     let disk = world.disk();
-    let claimed = claim_all(&**disk, config)?;
     let formatted = load_or_format(world, config, &claimed)?;
     let id_of = |path: &Path| formatted.dirs.iter().find(|(p, _)| p == path).map(|(_, id)| *id);
     let read = |path: &Path, id| {
@@ -113,7 +116,8 @@ fn previous_epoch(epochs: &[i64], dirs: usize) -> i64 {
     if whole { first } else { -1 }
 }
 
-fn claim_all(disk: &dyn Disk, config: &NodeConfig) -> Result<Claimed, DirectoriesError> {
+/// Keeps other processes out of the directories; what is in them is not touched.
+pub(crate) fn claim_all(disk: &dyn Disk, config: &NodeConfig) -> Result<Claimed, DirectoriesError> {
     let mut all = config.log_dirs.clone();
     if !all.contains(&config.metadata_log_dir) {
         all.push(config.metadata_log_dir.clone());
@@ -224,6 +228,7 @@ pub(crate) fn format_for(
         voters: None,
         // Of a quorum that keeps its voters in its log, a voter is known by its directory's id as well.
         newcomer: asked == FormatAsked::Not && config.roles.controller && config.voters.len() > 1,
+        bootstrap: config.roles.controller,
         ignore_formatted: asked == FormatAsked::ForThoseThatAreNot,
         now_ms: world.now().wall_ms,
     };

@@ -18,8 +18,8 @@ use model::node_config::{Endpoint, HostPort, NodeConfig};
 use network::{Bound, ListenerSpec};
 use quorum::{LifecycleMsg, LifecycleState};
 use runtime::{
-    Actor, Address, ChildSpec, Exit, ListenOptions, Reply, Root, Seed, SupervisorMsg, World,
-    spawn_root,
+    Actor, Address, ChildSpec, Exit, GiveUp, ListenOptions, Reply, Root, Seed, SupervisorMsg,
+    World, spawn_root,
 };
 use wire::ListenerKind;
 
@@ -148,13 +148,15 @@ impl Node {
     }
 
     async fn launch(world: World, config: NodeConfig) -> Result<Node, StartError> {
-        let opening = (world.clone(), config.clone());
-        let open = move || directories::open(&opening.0, &opening.1);
-        let directories = world
-            .blocking("open directories", open)
-            .await
-            .map_err(|lost| StartError::Ended(lost.to_string()))??;
+        let lost = |lost: runtime::JobLost| StartError::Ended(lost.to_string());
+        let claiming = (world.clone(), config.clone());
+        let claim = move || directories::claim_all(&**claiming.0.disk(), &claiming.1);
+        let claimed = world.blocking("claim directories", claim).await.map_err(lost)??;
+        // Before the marks of the last clean stop are taken away: a start that finds a port in use has changed nothing.
         let bound = bind(&world, &config).await?;
+        let opening = (world.clone(), config.clone());
+        let open = move || directories::open(&opening.0, &opening.1, claimed);
+        let directories = world.blocking("open directories", open).await.map_err(lost)??;
         let name = format!("node-{}", config.node_id);
         let shared = Shared::new(&world, config, directories, bound);
         let root =
@@ -242,7 +244,8 @@ impl Node {
         self.extend_with::<A>(name, policy::extension(), args).await
     }
 
-    /// As [`Node::extend`], under a policy of one's own.
+    /// As [`Node::extend`], under a policy of one's own. Whatever that says, one that is given up is offline alone: others are not the
+    /// worse for it.
     ///
     /// # Errors
     /// As there.
@@ -252,7 +255,7 @@ impl Node {
         spec: ChildSpec,
         args: A::Args,
     ) -> Result<Address<A::Msg>, ExtendError> {
-        let (seed, address) = Seed::of::<A>(name, spec, args);
+        let (seed, address) = Seed::of::<A>(name, spec.give_up(GiveUp::Offline), args);
         let (reply, answer) = Reply::new();
         let sent = self.shared.extensions.send(SupervisorMsg::Add { seed, reply }).await;
         sent.map_err(|_| ExtendError::Stopping)?;

@@ -250,6 +250,20 @@ fn a_node_whose_metadata_log_is_not_where_it_is_to_be_says_so() {
     refused(format(&args), &[&*metadata, &*data, "--ignore-formatted"]);
 }
 
+/// What a broker knows of the cluster is what its controllers say.
+#[test]
+fn a_broker_is_formatted_without_a_snapshot_of_its_own() {
+    let place = Place::dynamic();
+    let text = fs::read_to_string(place.properties()).expect("a file");
+    let text = text.replace("broker,controller", "broker").replace(",CONTROLLER://", "\n#");
+    fs::write(place.properties(), text).expect("a file");
+    place.format(&[]).expect("it is formatted");
+    let entries = fs::read_dir(place.data()).expect("a directory");
+    let names: Vec<_> = entries.map(|entry| entry.expect("an entry").file_name()).collect();
+    assert!(names.iter().any(|name| name == "meta.properties"), "{names:?}");
+    assert!(names.iter().all(|name| name != "__cluster_metadata-0"), "{names:?}");
+}
+
 #[test]
 fn a_clusters_file_names_its_voters_and_its_cluster() {
     let home = home();

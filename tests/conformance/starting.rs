@@ -118,12 +118,19 @@ fn a_port_in_use_is_named() {
     let home = home();
     let data = home.path().join("data");
     let taken = node.address;
+    let (address, listen) = (free_address(), data.to_string_lossy().into_owned());
+    let before = ["start", "--listen", &address.to_string(), "--data", &listen].map(str::to_owned);
+    let (status, _, home) = Node::start_by(home, address, before.to_vec()).terminate();
+    assert!(status.success());
+    let marker = || fs::read_to_string(home.path().join("data/.kafka_cleanshutdown"));
+    let left = marker().expect("a clean stop's");
     // The controller's is the next.
     let beside = SocketAddr::new(taken.ip(), taken.port() - 1);
     for listen in [taken, beside] {
         let (status, said) = failing_start(&listen.to_string(), &data, &[]);
         assert!(!status.success());
         assert_refused(&said, &[&taken.to_string(), "in use"]);
+        assert_eq!(marker().ok().as_ref(), Some(&left), "the next start knows that it was clean");
     }
     let (console, data) = (taken.to_string(), data.to_string_lossy());
     let args = ["start", "--listen", &free_address().to_string(), "--data", &data];
@@ -167,6 +174,13 @@ fn the_console_is_where_it_is_told_to_be_or_nowhere() {
     let mut served = [node.address.port(), node.controller().port(), console.port()];
     served.sort_unstable();
     assert_eq!(listened_on(node.pid().expect("a process")), served);
+    let (_, _, home) = node.terminate();
+    let (address, everywhere) = (free_address(), format!(":{}", free_address().port()));
+    let listen = address.to_string();
+    let args = ["start", "--listen", &listen, "--data", &data, "--console", &everywhere];
+    let _node = Node::start_by(home, address, args.map(str::to_owned).to_vec());
+    let (status, said) = ended(&["tree", "--console", &everywhere].map(str::to_owned));
+    assert!(status.success(), "{said}");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use ottla::Node;
 use ottla::client::{ConsumerConfig, NewTopic, ProducerConfig, ProducerRecord, Start};
-use ottla::runtime::{Actor, ActorTree, Cx, Failure, Outcome, Reply, messages};
+use ottla::runtime::{Actor, ActorTree, ChildSpec, Cx, Failure, Outcome, Reply, messages};
 use shout::Shout;
 
 const LIMIT: Duration = Duration::from_secs(20);
@@ -103,6 +103,34 @@ async fn an_actor_that_panics_is_back_under_extensions_and_nothing_else_went() {
     assert_eq!(found.restarts, 1);
     assert!(found.last_failure.as_ref().is_some_and(|why| why.contains("a bug of the user's")));
     assert_eq!(others.iter().map(|room| restarts(room)).sum::<u64>(), 0, "{others:?}");
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_actor_that_is_given_up_is_offline_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::builder().quick(dir.path(), "127.0.0.1:0", &[]).start().await.unwrap();
+    let beside = node.extend::<Fragile>("beside", ()).await.unwrap();
+    let spec = ChildSpec::permanent().intensity(0, Duration::from_secs(60));
+    let fragile = node.extend_with::<Fragile>("fragile", spec, ()).await.unwrap();
+    fragile.send(FragileMsg::Fail).await.unwrap();
+    let deadline = node.world().mono() + LIMIT;
+    let children = loop {
+        let tree = node.tree().await;
+        let rooms = tree.into_iter().flat_map(|node| node.children);
+        let extensions = rooms.into_iter().find(|room| room.name == "extensions").unwrap();
+        assert_eq!(extensions.restarts, 0);
+        if extensions.children.iter().any(|child| child.status == "offline") {
+            break extensions.children;
+        }
+        assert!(node.world().mono() < deadline, "it is not given up: {extensions:?}");
+        tokio::task::yield_now().await;
+    };
+    let told: Vec<_> = children.iter().map(|child| (&*child.name, &*child.status)).collect();
+    assert_eq!(told, [("beside", "running"), ("fragile", "offline")]);
+    let (reply, answer) = Reply::new();
+    beside.send(FragileMsg::Answer(reply)).await.unwrap();
+    answer.get().await.unwrap();
     node.stop().await;
 }
 

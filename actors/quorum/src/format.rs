@@ -23,6 +23,9 @@ pub struct FormatSpec {
     pub features: BTreeMap<String, i16>,
     /// The first voters of a quorum that keeps them in its log.
     pub voters: Option<VoterSet>,
+    /// The metadata log begins with a snapshot of the features and voters: a controller's. What brokers know they fetch, as in Kafka
+    /// (`Formatter.setWriteBootstrapSnapshot`).
+    pub bootstrap: bool,
     /// Nobody asked for it by name: a voter with others may have lost what it held.
     pub newcomer: bool,
     /// Leaves formatted directories as they are, where they are this node's; nothing that a voter held is taken for lost.
@@ -146,7 +149,7 @@ pub fn format_directories(
         }
     }
     for (dir, id) in new {
-        if *dir == spec.metadata_log_dir {
+        if spec.bootstrap && *dir == spec.metadata_log_dir {
             write_bootstrap(disk, dir, spec)?;
         }
         let properties = MetaProperties {

@@ -1,7 +1,7 @@
 //! Messages, timers, replies, numbers: what one actor does with what it has.
 
 use std::cell::Cell;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -212,6 +212,35 @@ async fn what_is_sent_and_handled_is_counted_by_name() {
         text.contains("ottla_handling_seconds_count{node=\"7\",kind=\"clerk\"} 32\n"),
         "{text}"
     );
+}
+
+#[test]
+fn what_actors_count_is_counted_once_while_they_go() {
+    let registry = Registry::new(Arc::new(RealClock::new()));
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let goes = scope.spawn(|| {
+            for n in 0..100_000 {
+                let entry = registry.add(format!("clerk-{n}"), "clerk", Bulkhead::Control);
+                entry.counter("told").add(1);
+                registry.remove(&entry);
+            }
+            done.store(true, Ordering::Release);
+        });
+        let told = || {
+            let text = prometheus([("1", &registry)]);
+            let line = text.lines().find(|line| line.contains("name=\"told\"")).map(str::to_owned);
+            line.map_or(0, |line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap())
+        };
+        let mut before = 0;
+        while !done.load(Ordering::Acquire) {
+            let now = told();
+            assert!(now >= before, "{before}, then {now}");
+            before = now;
+        }
+        goes.join().unwrap();
+        assert_eq!(told(), 100_000);
+    });
 }
 
 #[tokio::test(start_paused = true)]

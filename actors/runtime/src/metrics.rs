@@ -35,6 +35,8 @@ struct RegistryState {
 struct Past {
     kinds: BTreeMap<&'static str, Totals>,
     counters: BTreeMap<(&'static str, &'static str), u64>,
+    /// How many have gone.
+    gone: u64,
 }
 
 /// Sums over incarnations that have ended.
@@ -103,6 +105,8 @@ struct EntryState {
     counters: Named<Counter>,
     gauges: Named<Gauge>,
     stuck: bool,
+    /// It is no longer there: the how manyth of [`Past::gone`] it was.
+    gone: Option<u64>,
 }
 
 /// The few numbers of one actor, by name: a list, for there are as many as actors.
@@ -183,6 +187,7 @@ impl Registry {
             counters: Named::default(),
             gauges: Named::default(),
             stuck: false,
+            gone: None,
         };
         let entry = Arc::new(Entry {
             path: path.clone(),
@@ -196,21 +201,26 @@ impl Registry {
     }
 
     pub(crate) fn remove(&self, entry: &Entry) {
-        {
-            let mut actors = lock(&self.0.actors);
-            if actors.get(&entry.path).is_some_and(|there| there.serial == entry.serial) {
-                actors.remove(&entry.path);
-            }
+        self.sum_up(entry);
+        let mut actors = lock(&self.0.actors);
+        if actors.get(&entry.path).is_some_and(|there| there.serial == entry.serial) {
+            actors.remove(&entry.path);
         }
+    }
+
+    /// Before it is taken out: who sums up finds it among those that are there or those that are gone.
+    fn sum_up(&self, entry: &Entry) {
         let state = &mut *lock(&entry.state);
         state.retire_stats();
         // The closure keeps the mailbox, and the mailbox its messages.
         state.look = None;
         let mut past = lock(&self.0.past);
-        if let Some(totals) = state.past.take() {
-            past.kinds.entry(entry.kind).or_default().add(&totals);
+        past.gone += 1;
+        state.gone = Some(past.gone);
+        if let Some(totals) = &state.past {
+            past.kinds.entry(entry.kind).or_default().add(totals);
         }
-        for (name, counter) in std::mem::take(&mut state.counters).0 {
+        for (name, counter) in &state.counters.0 {
             *past.counters.entry((entry.kind, name)).or_default() += counter.get();
         }
     }

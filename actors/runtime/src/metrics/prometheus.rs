@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
@@ -128,7 +129,9 @@ impl Sums {
     fn of(node: &str, registry: &Registry) -> Sums {
         let mut kinds: BTreeMap<&'static str, Kind> = BTreeMap::new();
         let mut numbers: BTreeMap<(&'static str, &'static str), i64> = BTreeMap::new();
-        {
+        // In this order, so that who goes meanwhile is counted once.
+        let entries = registry.entries();
+        let gone = {
             let past = lock(&registry.0.past);
             for (kind, totals) in &past.kinds {
                 kinds.entry(kind).or_default().totals.add(totals);
@@ -136,9 +139,13 @@ impl Sums {
             for (key, count) in &past.counters {
                 *numbers.entry(*key).or_default() += *count as i64;
             }
-        }
-        for entry in registry.entries() {
+            past.gone
+        };
+        for entry in entries {
             let state = lock(&entry.state);
+            if state.gone.is_some_and(|at| at <= gone) {
+                continue;
+            }
             let kind = kinds.entry(entry.kind).or_default();
             kind.actors += 1;
             kind.offline += u64::from(state.status == Status::Offline);
@@ -170,10 +177,20 @@ pub fn prometheus<'a>(nodes: impl IntoIterator<Item = (&'a str, &'a Registry)>) 
     text.0
 }
 
+/// A label's value: names of kinds, messages and numbers are also those of users' actors.
+fn escaped(value: &str) -> Cow<'_, str> {
+    match value.contains(['\\', '"', '\n']) {
+        true => value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n").into(),
+        false => value.into(),
+    }
+}
+
 /// Each kind of actor of each node, with its labels.
 fn kinds(nodes: &[Sums]) -> impl Iterator<Item = (String, &Kind)> {
     nodes.iter().flat_map(|Sums { node, kinds, .. }| {
-        kinds.iter().map(move |(kind, sums)| (format!("node=\"{node}\",kind=\"{kind}\""), sums))
+        kinds
+            .iter()
+            .map(move |(kind, sums)| (format!("node=\"{node}\",kind=\"{}\"", escaped(kind)), sums))
     })
 }
 
@@ -205,7 +222,7 @@ impl Text {
         self.head(&HANDLED);
         for (labels, sums) in kinds(nodes) {
             for (message, count) in &sums.totals.handled {
-                let labels = format!("{labels},message=\"{message}\"");
+                let labels = format!("{labels},message=\"{}\"", escaped(message));
                 self.line(HANDLED.name, &labels, count);
             }
         }
@@ -235,6 +252,7 @@ impl Text {
         self.head(&NUMBERS);
         for Sums { node, numbers, .. } in nodes {
             for ((kind, name), value) in numbers {
+                let (kind, name) = (escaped(kind), escaped(name));
                 let labels = format!("node=\"{node}\",kind=\"{kind}\",name=\"{name}\"");
                 self.line(NUMBERS.name, &labels, value);
             }
@@ -246,6 +264,7 @@ impl Text {
             self.head(family);
             for Sums { node, credits, .. } in nodes {
                 for (budget, credits) in credits {
+                    let budget = escaped(budget);
                     let labels = format!("node=\"{node}\",name=\"{budget}\"");
                     self.line(family.name, &labels, value(credits));
                 }
