@@ -434,7 +434,8 @@ impl Opening {
         log.change_epochs(|epochs| epochs.truncate_from_end(end));
         log.change_epochs(|epochs| epochs.truncate_from_start(start));
         // What the file says of a log without records is dropped each time.
-        log.epochs_version = u64::from(log.size() > 0 && *log.epochs != *stored_epochs);
+        let unwritten = log.size() > 0 && *log.epochs != *stored_epochs;
+        log.epochs_version = log.sync_state.epochs_version() + u64::from(unwritten);
         Ok(log)
     }
 

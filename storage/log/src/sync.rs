@@ -39,6 +39,11 @@ impl SyncState {
         SyncState { epochs_written, snapshots: Mutex::default() }
     }
 
+    /// Which of the log's versions the file has.
+    pub(crate) fn epochs_version(&self) -> u64 {
+        self.epochs_written().version
+    }
+
     fn epochs_written(&self) -> MutexGuard<'_, WrittenEpochs> {
         self.epochs_written.lock().unwrap_or_else(PoisonError::into_inner)
     }

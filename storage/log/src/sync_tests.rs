@@ -45,3 +45,18 @@ fn the_file_of_epochs_has_none_that_was_cut_off() {
     log.truncate_fully_and_start_at(30, 0).unwrap().remove(&*disk).unwrap();
     assert_eq!(epochs_file(&*disk), "0\n0\n");
 }
+
+/// What the checkpoint says of its start is beyond all that it has.
+#[test]
+fn a_log_that_begins_anew_as_it_is_opened_writes_its_epochs() {
+    let disk = SimDisk::new(SimDiskOptions::default()).mount();
+    let (mut log, _) = open(&disk, small(), true, 0);
+    log.append(&[batch(0, 10, 5, 0)], 0).unwrap();
+    log.sync().unwrap();
+    drop(log);
+    let options = OpenOptions { log_start_offset: 30, ..OpenOptions::default() };
+    let (mut log, _) = Log::open(disk.clone(), dir(), small(), options).unwrap();
+    log.append(&[batch(30, 10, 6, 0)], 0).unwrap();
+    log.sync().unwrap();
+    assert_eq!(epochs_file(&*disk), "0\n1\n6 30\n");
+}
