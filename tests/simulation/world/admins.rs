@@ -142,11 +142,15 @@ pub async fn throttles(tools: Tools) {
             tools.life.trace.note(format_args!("not throttled: {why}"));
         }
     }
-    for node in 1..=nodes {
-        while let Err(why) = throttle(&tools, node, None).await {
-            tools.life.trace.note(format_args!("still throttled: {why}"));
-            tools.sleep_ms(100).await;
+    // Again and again: what was not answered may be done yet.
+    while !tools.story.is_done() {
+        for node in 1..=nodes {
+            while let Err(why) = throttle(&tools, node, None).await {
+                tools.life.trace.note(format_args!("still throttled: {why}"));
+                tools.sleep_ms(100).await;
+            }
         }
+        tools.sleep_ms(5000).await;
     }
 }
 

@@ -46,7 +46,7 @@ pub async fn run(life: Life, seed: u64, shape: Shape, story: Arc<Story>) {
     let mut tasks =
         vec![tools.spawn(admins::topics(tools.clone())), tools.spawn(admins::moves(tools.clone()))];
     if shape.throttled {
-        tasks.push(tools.spawn(admins::throttles(tools.clone())));
+        drop(tools.spawn(admins::throttles(tools.clone())));
     }
     if shape.dynamic && !shape.wanders {
         tasks.push(tools.spawn(admins::voters(tools.clone())));
