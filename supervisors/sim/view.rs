@@ -19,6 +19,8 @@ pub struct QuorumView {
     pub leader: Option<i32>,
     /// Of the metadata log, as far as the node knows it; -1 before it does.
     pub high_watermark: i64,
+    /// How many vote, by the newest of the metadata log that the node has.
+    pub voters: usize,
 }
 
 /// A replica that may be looked at also when its node hosts it no more, or has ended: it is then as it was last.
@@ -45,9 +47,12 @@ impl View {
 
     pub fn quorum(&self) -> QuorumView {
         let status = self.0.shared().raft_status.get();
-        let (epoch, leader, high_watermark) =
-            (status.epoch, status.leader_id, status.high_watermark);
-        QuorumView { epoch, leader, high_watermark }
+        QuorumView {
+            epoch: status.epoch,
+            leader: status.leader_id,
+            high_watermark: status.high_watermark,
+            voters: status.voters,
+        }
     }
 
     pub fn replica(&self, topic: &str, partition: i32) -> Option<ReplicaView> {

@@ -1,7 +1,8 @@
 //! Listener: one address that clients connect to, and the parent of their connections.
 //!
 //! Supervisor: `network`. A port in use is told before the actor starts. Clients' port is open from when they are served until the
-//! actor stops: who finds nobody there turns to another broker, as with Kafka (`SocketServer`); it outlives the actor's restarts. Bound: `max.connections` and `max.connections.per.ip`, over all listeners that count together.
+//! actor stops: who finds nobody there turns to another broker, as with Kafka (`SocketServer`); it outlives the actor's restarts. Bound:
+//! `max.connections` and `max.connections.per.ip`, over all listeners that count together.
 
 use std::io;
 use std::net::SocketAddr;

@@ -408,8 +408,9 @@ impl LogDirs {
     }
 
     /// Where a replica goes: the directory that holds it already, of several that which the metadata names; else the one that
-    /// was asked for before it came, or that the metadata names; else, of those in use, the one with the fewest replicas. While a directory is offline, a replica that
-    /// belongs in none that is online may be in it: that one is the answer then, and the replica is offline with it.
+    /// was asked for before it came, or that the metadata names; else, of those in use, the one with the fewest replicas. While a directory
+    /// is offline, a replica that belongs in none that is online may be in it: that one is the answer then, and the replica is offline with
+    /// it.
     pub(crate) fn place(
         &self,
         assigned: Uuid,

@@ -115,6 +115,8 @@ pub struct RaftStatus {
     pub unfound: String,
     /// The level of `kraft.version`: 0 where the voters are fixed.
     pub kraft_version: i16,
+    /// How many vote, by the newest of the log that this node has.
+    pub voters: usize,
 }
 
 #[derive(Debug, Clone, thiserror::Error)]

@@ -168,8 +168,8 @@ struct Sender<'a> {
 }
 
 impl Sender<'_> {
-    /// For a client in the version that its request came in, else in `version` where the meaning depends on that. The answer is the reply, unless it says that this is not
-    /// the active controller.
+    /// For a client in the version that its request came in, else in `version` where the meaning depends on that. The answer is the
+    /// reply, unless it says that this is not the active controller.
     async fn exchange<R: wire::Request>(
         &self,
         request: &R,

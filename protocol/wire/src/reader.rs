@@ -109,8 +109,8 @@ impl Reader {
         Err(DecodeError::VarintTooLong)
     }
 
-    /// A length, `None` for null, which as in Kafka any negative one is. In flexible versions it is an unsigned varint, one more than the length; else `wide` tells an int32 from
-    /// an int16.
+    /// A length, `None` for null, which as in Kafka any negative one is. In flexible versions it is an unsigned varint, one more than the
+    /// length; else `wide` tells an int32 from an int16.
     pub(crate) fn length(
         &mut self,
         flexible: bool,

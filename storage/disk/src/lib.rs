@@ -154,8 +154,8 @@ pub trait Disk: Debug + Send + Sync + 'static {
     /// where it is held the error [`DiskError::is_locked`]. The file is made where it does not exist.
     fn lock(&self, path: &Path) -> Result<DiskLock>;
 
-    /// What tells one life of the kernel, one mount of the file system, and one directory, from others: as long as it stays the same, all that was written
-    /// below `dir` is there, synced or not. A copy of the directory has another. `None` where nobody can say.
+    /// What tells one life of the kernel, one mount of the file system, and one directory, from others: as long as it stays the same, all
+    /// that was written below `dir` is there, synced or not. A copy of the directory has another. `None` where nobody can say.
     fn kernel(&self, dir: &Path) -> Result<Option<String>>;
 
     /// Tells this watch of each sync of a file below `dir` that a disk makes by itself and that fails

@@ -1,8 +1,9 @@
 //! What an unclean stop may have lost: nothing where only the process ended, and the kernel went on and could write.
 //!
 //! A file in the log directory says under which kernel it was written to; another, beside it or instead, that under this kernel
-//! a sync has failed, or logs were still to be recovered. Neither needs a sync: after a power loss they are wrong either way. Kafka passes over it.
-//! Where nobody can tell lives of the kernel apart, each unclean stop is taken for the machine's, and a sync that failed for one of this life.
+//! a sync has failed, or logs were still to be recovered. Neither needs a sync: after a power loss they are wrong either way. Kafka passes
+//! over it. Where nobody can tell lives of the kernel apart, each unclean stop is taken for the machine's, and a sync that failed for one
+//! of this life.
 
 use std::path::Path;
 

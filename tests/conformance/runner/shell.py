@@ -109,18 +109,19 @@ def last_words(step, told):
     return "\n".join(text for text in words if text not in told)
 
 
-def succeeds(name, step):
+def failure(name, step):
+    """Why the step failed, if it did."""
     LANE.step = name
     say("...")
     try:
         told = step()
         say(f"ok{', ' + told if told else ''}")
-        return True
+        return None
     except Exception as error:
         foreseen = isinstance(error, (Failed, AssertionError, subprocess.SubprocessError, OSError))
         told = foreseen and str(error) or traceback.format_exc()
         say(f"FAILED\n{told}\n{last_words(name, told)}")
-        return False
+        return told
     finally:
         LANE.step = None
 
@@ -130,7 +131,14 @@ def main(alone, *lanes):
     Runs the steps by name; all of them although one failed, and tells at the end: whether all passed. `alone`: one after the other;
     then those of each lane, beside the other lanes. A lane that has come to its end takes over from the last one.
     """
-    failed = [name for name, step in alone if not succeeds(name, step)]
+    failed = {}
+
+    def judge(name, step):
+        if (why := failure(name, step)) is not None:
+            failed[name] = why
+
+    for step in alone:
+        judge(*step)
     queues = [deque(steps) for steps in lanes]
 
     def work(number):
@@ -138,12 +146,11 @@ def main(alone, *lanes):
         for queue in (queues[number], queues[-1]):
             while queue:
                 try:
-                    name, step = queue.popleft()
+                    step = queue.popleft()
                 except IndexError:
                     # Another lane was faster.
                     break
-                if not succeeds(name, step):
-                    failed.append(name)
+                judge(*step)
 
     threads = [threading.Thread(target=work, args=[number], daemon=True) for number in range(len(lanes))]
     try:
@@ -155,5 +162,9 @@ def main(alone, *lanes):
         for process in Beside.begun:
             process.process.kill()
         raise
-    say("failed: " + ", ".join(failed) if failed else "all conformance steps passed")
+    # Once more: whoever reads the end alone is to know.
+    for name, why in failed.items():
+        say(f"failed: {name}: {why[:2000]}")
+    if not failed:
+        say("all conformance steps passed")
     return not failed

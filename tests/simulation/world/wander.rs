@@ -9,12 +9,14 @@ use super::story::Story;
 const STEP: u16 = 1000;
 
 /// Half of those that a fault takes down. The first node stays where it is, as it is asked by whoever knows nobody else; and of those that
-/// vote only the last one wanders: a majority must find each other where the log says that they are, whoever of it has the longest log.
+/// vote only the last one wanders, once there are others enough: a majority must find each other where the log says that they are, whoever
+/// of it has the longest log.
 pub(super) fn with(fault: &SimFault, shape: Shape, cluster: &mut Cluster, story: &Story) {
     let (SimFault::Kill { node, down } | SimFault::PowerLoss { node, down }) = fault else {
         return;
     };
-    let may = if shape.dynamic { node.0 + 1 == shape.nodes } else { node.0 > 0 };
+    let may =
+        if shape.dynamic { node.0 + 1 == shape.nodes && voters(cluster) > 2 } else { node.0 > 0 };
     if !may || down.as_millis() % 2 == 0 {
         return;
     }
@@ -38,4 +40,10 @@ pub(super) fn with(fault: &SimFault, shape: Shape, cluster: &mut Cluster, story:
             }
         }
     });
+}
+
+/// As those know who know the fewest.
+fn voters(cluster: &Cluster) -> usize {
+    let views = cluster.members().into_iter().filter_map(|(id, _)| cluster.view(id));
+    views.map(|view| view.quorum().voters).min().unwrap_or_default()
 }

@@ -102,6 +102,7 @@ impl Raft {
             epoch: self.consensus.epoch(),
             high_watermark: self.committed,
             kraft_version: self.consensus.kraft_version(),
+            voters: self.consensus.voters().len(),
             unfound: self.search.said.clone(),
         });
     }

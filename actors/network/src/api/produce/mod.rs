@@ -178,18 +178,16 @@ fn parse_one(
         _ => TopicRef::Name(named.topic),
     };
     let found = find(broker, topic, named.partition);
-    let header = || BatchHeader::parse(records.as_ref()?.as_bytes()?).ok();
-    if found.is_err()
-        && let Some(header) = header()
-    {
-        cx.connection.refused.note(named, &header);
+    let bytes = records.as_ref().and_then(Records::as_bytes);
+    if let Err(not_here) = found {
+        if let Some(Ok(header)) = bytes.map(|bytes| BatchHeader::parse(bytes)) {
+            cx.connection.refused.note(named, &header);
+        }
+        if not_here.is_unknown() {
+            return Err(not_here.into());
+        }
     }
-    if let Err(not_here) = found
-        && not_here.is_unknown()
-    {
-        return Err(not_here.into());
-    }
-    let bytes = records.as_ref().and_then(Records::as_bytes).ok_or(Refusal::NoBatch)?;
+    let bytes = bytes.ok_or(Refusal::NoBatch)?;
     let batch = produced_batch(bytes).map_err(|error| match error {
         // What is cut off is, to Kafka, not there.
         ProduceError::Corrupt(BatchError::Truncated { .. }) => Refusal::NoBatch,

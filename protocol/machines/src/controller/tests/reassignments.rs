@@ -1,4 +1,5 @@
-//! Partitions move to other replicas. The steps are those of Kafka's `ReplicationControlManagerTest` and `PartitionReassignmentReplicasTest`.
+//! Partitions move to other replicas. The steps are those of Kafka's `ReplicationControlManagerTest` and
+//! `PartitionReassignmentReplicasTest`.
 
 use wire::alter_partition_reassignments_request::{ReassignablePartition, ReassignableTopic};
 use wire::alter_partition_request::{BrokerState, PartitionData, TopicData};
