@@ -20,6 +20,7 @@ pub fn cases() -> Vec<Case> {
     cases.extend(partition_cases());
     cases.extend(alter_cases());
     cases.extend(replace_cases());
+    cases.extend(bounds());
     cases.extend(describe_cases());
     cases.extend(delete_cases());
     cases
@@ -132,6 +133,36 @@ fn partition_cases() -> Vec<Case> {
     cases
 }
 
+/// More than 10,000 records are written for no request; a topic is one beside its partitions.
+fn bounds() -> Vec<Case> {
+    let checked = |counts: &[i32]| {
+        let named = |(at, count): (usize, &i32)| CreatableTopic {
+            num_partitions: *count,
+            ..creatable(&own(&format!("bound-{}", at.min(1))))
+        };
+        let topics = counts.iter().enumerate().map(named).collect();
+        CreateTopicsRequest { topics, validate_only: true, ..create(creatable("")) }
+    };
+    let mut cases = versions("of 9,999 partitions", move |_, _| checked(&[9_999]));
+    cases.extend(versions("of 10,000 partitions", move |_, _| checked(&[10_000])));
+    cases.extend(versions("of 10,000 and a name twice", move |_, _| checked(&[10_000, 1, 1])));
+    cases.extend(versions("of 10,001 and a name twice", move |_, _| checked(&[10_001, 1, 1])));
+    for count in [10_000, 10_001] {
+        cases.extend(versions(&format!("of {count} resources"), move |_, _| {
+            let of_one = |at| {
+                let name = own(&format!("bound-{at}"));
+                let mut one = alter(&name, "interval.ms", 0, Some("300000")).resources.remove(0);
+                one.resource_type = CLIENT_METRICS;
+                one
+            };
+            let resources = (0..count).map(of_one).collect();
+            IncrementalAlterConfigsRequest { resources, validate_only: true, ..Default::default() }
+        }));
+    }
+    cases
+}
+
+const CLIENT_METRICS: i8 = 16;
 const TOPIC: i8 = 2;
 const BROKER: i8 = 4;
 

@@ -7,6 +7,7 @@ use model::settings::{
     validate_group, validate_topic,
 };
 use model::{ErrorCode, topic};
+use wire::alter_configs_request::AlterConfigsResource as LegacyResource;
 use wire::alter_configs_response::AlterConfigsResourceResponse as LegacyOutcome;
 use wire::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
 use wire::incremental_alter_configs_response::AlterConfigsResourceResponse as Outcome;
@@ -15,7 +16,7 @@ use wire::{
     IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse, MetadataRecord,
 };
 
-use super::Controller;
+use super::{Controller, MAX_RECORDS_PER_REQUEST};
 use crate::metadata::{ConfigResource, Configs, MIN_INSYNC_REPLICAS};
 
 const CORDONED_LOG_DIRS: &str = "cordoned.log.dirs";
@@ -54,6 +55,8 @@ pub enum ConfigError {
         "When updating cordoned.log.dirs via controllers,  the new value must be a subset of the current configuration value."
     )]
     CordonedUnchecked,
+    #[error("Unable to perform excessively large batch operation.")]
+    TooManyRecords,
     #[error(transparent)]
     Alter(#[from] AlterError),
 }
@@ -75,6 +78,7 @@ impl ConfigError {
             | ConfigError::ClusterMinIsr
             | ConfigError::CordonedLogDirs
             | ConfigError::CordonedUnchecked => ErrorCode::InvalidConfig,
+            ConfigError::TooManyRecords => ErrorCode::PolicyViolation,
             ConfigError::Alter(error) => error.code(),
         }
     }
@@ -94,7 +98,7 @@ impl Controller {
             *named.entry((asked.resource_type, &asked.resource_name)).or_default() += 1;
         }
         if names_unknown_operation(request, &named) {
-            return (Vec::new(), all_unknown(request));
+            return (Vec::new(), refuse(request, ErrorCode::UnknownServerError, None));
         }
         let mut records = Vec::new();
         let mut responses = Vec::new();
@@ -116,6 +120,10 @@ impl Controller {
                 self.records_to_alter(&resource, &altered, Existence::Required)
             });
             let (error_code, error_message) = told(outcome, &mut records);
+            if records.len() > MAX_RECORDS_PER_REQUEST {
+                let (code, message) = too_many_records();
+                return (Vec::new(), refuse(request, code, Some(message)));
+            }
             responses.push(Outcome {
                 error_code,
                 error_message,
@@ -163,6 +171,9 @@ impl Controller {
                 self.records_to_alter(&resource, &altered, Existence::Required)
             });
             let (error_code, error_message) = told(outcome, &mut records);
+            if records.len() > MAX_RECORDS_PER_REQUEST {
+                return (Vec::new(), refuse_legacy(request));
+            }
             responses.push(LegacyOutcome {
                 error_code,
                 error_message,
@@ -362,16 +373,38 @@ fn names_unknown_operation(request: &IncrementalAlterConfigsRequest, named: &Cou
     request.resources.iter().filter(looked_at).any(|asked| asked.configs.iter().any(unknown))
 }
 
-fn all_unknown(request: &IncrementalAlterConfigsRequest) -> IncrementalAlterConfigsResponse {
+fn too_many_records() -> (ErrorCode, String) {
+    (ConfigError::TooManyRecords.code(), ConfigError::TooManyRecords.to_string())
+}
+
+/// The whole request; each resource is answered as often as it is named.
+fn refuse(
+    request: &IncrementalAlterConfigsRequest,
+    code: ErrorCode,
+    error_message: Option<String>,
+) -> IncrementalAlterConfigsResponse {
     let outcome = |asked: &AlterConfigsResource| Outcome {
-        error_code: ErrorCode::UnknownServerError.code(),
-        error_message: None,
+        error_code: code.code(),
+        error_message: error_message.clone(),
         resource_type: asked.resource_type,
         resource_name: asked.resource_name.clone(),
         ..Default::default()
     };
     let responses = request.resources.iter().map(outcome).collect();
     IncrementalAlterConfigsResponse { responses, ..Default::default() }
+}
+
+fn refuse_legacy(request: &AlterConfigsRequest) -> AlterConfigsResponse {
+    let (code, message) = too_many_records();
+    let outcome = |asked: &LegacyResource| LegacyOutcome {
+        error_code: code.code(),
+        error_message: Some(message.clone()),
+        resource_type: asked.resource_type,
+        resource_name: asked.resource_name.clone(),
+        ..Default::default()
+    };
+    let responses = request.resources.iter().map(outcome).collect();
+    AlterConfigsResponse { responses, ..Default::default() }
 }
 
 fn told(

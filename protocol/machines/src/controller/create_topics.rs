@@ -12,7 +12,7 @@ use super::configs::ConfigError;
 use super::placement::{PlacementError, UsableBroker, place};
 use super::random::Random;
 use super::request::Permitted;
-use super::{Controller, MAX_PARTITIONS_PER_REQUEST};
+use super::{Controller, MAX_PARTITIONS_PER_REQUEST, MAX_RECORDS_PER_REQUEST};
 use crate::metadata::{Configs, LeaderRecoveryState, PartitionRegistration};
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -25,6 +25,8 @@ pub enum CreateTopicError {
     NotAuthorized,
     #[error("Excessively large number of partitions per request.")]
     TooManyPartitions,
+    #[error("Unable to perform excessively large batch operation.")]
+    TooManyRecords,
     #[error(transparent)]
     Name(#[from] topic::TopicNameError),
     #[error("Topic '{name}' collides with existing topic: {existing}")]
@@ -67,7 +69,9 @@ impl CreateTopicError {
             | CreateTopicError::FactorAndAssignment
             | CreateTopicError::CountAndAssignment => ErrorCode::InvalidRequest,
             CreateTopicError::NotAuthorized => ErrorCode::TopicAuthorizationFailed,
-            CreateTopicError::TooManyPartitions => ErrorCode::PolicyViolation,
+            CreateTopicError::TooManyPartitions | CreateTopicError::TooManyRecords => {
+                ErrorCode::PolicyViolation
+            }
             CreateTopicError::Name(_) | CreateTopicError::Collision { .. } => {
                 ErrorCode::InvalidTopicException
             }
@@ -115,6 +119,21 @@ struct Created {
     result: CreatableTopicResult,
 }
 
+fn refused(topic: &CreatableTopic, error: &CreateTopicError) -> CreatableTopicResult {
+    CreatableTopicResult {
+        name: topic.name.clone(),
+        error_code: error.code().code(),
+        error_message: Some(error.to_string()),
+        ..Default::default()
+    }
+}
+
+/// The whole request; each topic is answered as often as it is named.
+fn refuse(request: &CreateTopicsRequest, error: &CreateTopicError) -> CreateTopicsResponse {
+    let topics = request.topics.iter().map(|topic| refused(topic, error)).collect();
+    CreateTopicsResponse { topics, ..Default::default() }
+}
+
 impl Controller {
     pub(super) fn create_topics(
         &self,
@@ -134,7 +153,9 @@ impl Controller {
                 && may_create.allows(&topic.name)
         };
         let asked = self.total_partitions(request.topics.iter().filter(may_be));
-        let too_many = asked > MAX_PARTITIONS_PER_REQUEST;
+        if asked > MAX_PARTITIONS_PER_REQUEST {
+            return (Vec::new(), refuse(request, &CreateTopicError::TooManyPartitions));
+        }
         let mut taken = BTreeSet::new();
         let mut records = Vec::new();
         let mut results = Vec::new();
@@ -147,8 +168,6 @@ impl Controller {
                 Err(CreateTopicError::MetadataTopic)
             } else if !may_create.allows(&topic.name) {
                 Err(CreateTopicError::NotAuthorized)
-            } else if too_many {
-                Err(CreateTopicError::TooManyPartitions)
             } else {
                 self.create_topic(
                     topic,
@@ -162,12 +181,10 @@ impl Controller {
                     records.extend(created.records);
                     results.push(created.result);
                 }
-                Err(error) => results.push(CreatableTopicResult {
-                    name: topic.name.clone(),
-                    error_code: error.code().code(),
-                    error_message: Some(error.to_string()),
-                    ..Default::default()
-                }),
+                Err(error) => results.push(refused(topic, &error)),
+            }
+            if records.len() > MAX_RECORDS_PER_REQUEST {
+                return (Vec::new(), refuse(request, &CreateTopicError::TooManyRecords));
             }
         }
         if request.validate_only {

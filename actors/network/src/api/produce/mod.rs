@@ -244,7 +244,10 @@ async fn send(
         Ok(Stage::Parsed { handle, batch }) => {
             let refused = &cx.connection.refused;
             let header = *batch.header();
-            let origin = refused.origin(named, &header);
+            let Some(origin) = refused.origin(named, &header) else {
+                *partition = Err(Refusal::NotLeader);
+                return;
+            };
             *partition = append(broker, cx, work, (acks, origin), now_ms, handle, batch).await;
             if partition.as_ref().is_err_and(Refusal::may_pass) {
                 refused.note(named, &header);

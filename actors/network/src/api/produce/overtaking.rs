@@ -1,6 +1,8 @@
-//! Batches that were refused for the time being, and what their producers had sent behind them. A leader takes any sequence of a producer
-//! that it does not know, as Kafka's does: what was sent behind a producer's first batch would overtake it where that came too early,
-//! and could not be written any more.
+//! Batches that were refused for the time being, and what their producers had sent behind them, which is refused alike.
+//!
+//! Kafka's leaders call that out of order, at which librdkafka before 2.3 ends its producer where the leader before had died with the batch
+//! under way (its issue 4438); and of a producer that they do not know they take any sequence: what was sent behind its first batch
+//! overtakes that, which cannot be written any more then.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -11,6 +13,9 @@ use wire::batch::BatchHeader;
 /// That a connection remembers; then the oldest is forgotten.
 const MOST: usize = 64;
 const MAX_TOPIC_NAME: usize = 249;
+/// So many are under way behind another at the most (`max.in.flight.requests.per.connection` of idempotent producers is 5). What else
+/// comes does not wait for the one that was refused.
+const MOST_BEHIND: u8 = 4;
 
 /// A partition, as its producer names it.
 #[derive(Clone, Copy)]
@@ -28,6 +33,8 @@ struct Refused {
     producer: (i64, i16),
     /// The first that is yet to come again.
     sequence: i32,
+    /// How many were refused behind it.
+    behind: u8,
 }
 
 impl Refused {
@@ -59,20 +66,23 @@ impl RefusedBatches {
         }
         let Named { topic, topic_id, partition } = named;
         let (topic, producer) = (topic.to_owned(), (header.producer_id, header.producer_epoch));
-        all.push(Refused { topic, topic_id, partition, producer, sequence });
+        all.push(Refused { topic, topic_id, partition, producer, sequence, behind: 0 });
     }
 
-    /// How the leader is to look at a batch. One that comes again is not waited for any more.
-    pub(super) fn origin(&self, named: Named<'_>, header: &BatchHeader) -> Origin {
+    /// How the leader is to look at a batch; none where it is refused as the one before it. One that comes again is not waited for any
+    /// more.
+    pub(super) fn origin(&self, named: Named<'_>, header: &BatchHeader) -> Option<Origin> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(at) = all.iter().position(|refused| refused.is_of(named, header)) else {
-            return Origin::Client;
+            return Some(Origin::Client);
         };
-        let refused = all[at].sequence;
-        if header.base_sequence > refused {
-            return Origin::ClientBehind(refused);
+        let refused = &mut all[at];
+        if header.base_sequence > refused.sequence {
+            let under_way = refused.behind < MOST_BEHIND;
+            refused.behind = refused.behind.saturating_add(1);
+            return (!under_way).then_some(Origin::ClientBehind(refused.sequence));
         }
         all.remove(at);
-        Origin::Client
+        Some(Origin::Client)
     }
 }
