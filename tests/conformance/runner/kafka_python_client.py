@@ -1,4 +1,4 @@
-"""kafka-python: BOOTSTRAP TOPIC produce FILE | BOOTSTRAP TOPIC consume SESSION-MS (until SIGTERM)."""
+"""kafka-python: BOOTSTRAP TOPIC produce FILE | BOOTSTRAP TOPIC consume SESSION-MS [AS-OF-KAFKA] (until SIGTERM)."""
 import signal
 import sys
 
@@ -28,11 +28,12 @@ class Tell(ConsumerRebalanceListener):
         print(f"assigned: {shares}", file=sys.stderr, flush=True)
 
 
-def consume(bootstrap, topic, session_ms):
+def consume(bootstrap, topic, session_ms, version=None):
     going = [True]
     signal.signal(signal.SIGTERM, lambda *_: going.clear())
     consumer = KafkaConsumer(bootstrap_servers=bootstrap, group_id=topic, auto_offset_reset="earliest",
-                             session_timeout_ms=int(session_ms))
+                             session_timeout_ms=int(session_ms),
+                             api_version=version and tuple(map(int, version.split("."))))
     consumer.subscribe([topic], listener=Tell())
     # Before it joins: the leader of a group that learns of the topic only then joins again, and if a poll ends before
     # that SyncGroup is answered, kafka-python 3.0.12 forgets that it is joining: it has no partition for ever, with any
