@@ -17,8 +17,7 @@ use crate::world::{Bulkhead, JobLost, JobQueue, Task, World};
 pub struct Cx<A: Actor> {
     me: Ref<A::Msg>,
     bulkhead: Bulkhead,
-    /// None: the node's.
-    queue: Option<JobQueue>,
+    queue: JobQueue,
     entry: Arc<Entry>,
     stop_requested: bool,
     // What thousands of resting actors do without is boxed, and made when needed.
@@ -31,10 +30,11 @@ pub struct Cx<A: Actor> {
 
 impl<A: Actor> Cx<A> {
     pub(crate) fn new(me: Ref<A::Msg>, plan: Plan, latch: Arc<Latch>) -> Cx<A> {
+        let queue = me.identity.world.queue().clone();
         Cx {
             me,
             bulkhead: plan.bulkhead,
-            queue: None,
+            queue,
             entry: plan.entry,
             stop_requested: false,
             timers: None,
@@ -176,7 +176,7 @@ impl<A: Actor> Cx<A> {
 
     /// From now on its blocking jobs wait in this queue.
     pub fn queue_jobs_in(&mut self, queue: &JobQueue) {
-        self.queue = Some(queue.clone());
+        self.queue = queue.clone();
     }
 
     /// Runs a blocking job and sends its result to this actor. The actor counts as alive until the job has ended.
@@ -200,26 +200,24 @@ impl<A: Actor> Cx<A> {
         name: &'static str,
         job: F,
     ) -> impl Future<Output = Result<T, JobLost>> + Send + use<A, T, F> {
-        self.blocking_in(self.queue.clone(), name, job)
+        self.blocking_in(&self.queue, name, job)
     }
 
-    fn blocking_in<T: Send + 'static, F: FnOnce() -> T + Send + 'static>(
+    /// As [`Cx::blocking`], for a job that waits in another queue than those of this actor do.
+    pub fn blocking_in<T: Send + 'static, F: FnOnce() -> T + Send + 'static>(
         &self,
-        queue: Option<JobQueue>,
+        queue: &JobQueue,
         name: &'static str,
         job: F,
     ) -> impl Future<Output = Result<T, JobLost>> + Send + use<A, T, F> {
-        let (world, latch) = (self.world().clone(), self.latch.clone());
+        let (world, queue, latch) = (self.world().clone(), queue.clone(), self.latch.clone());
         async move {
             let body = move || {
                 let result = job();
                 drop(latch);
                 result
             };
-            match queue {
-                Some(queue) => world.blocking_in(&queue, name, body).await,
-                None => world.blocking(name, body).await,
-            }
+            world.blocking_in(&queue, name, body).await
         }
     }
 
@@ -235,28 +233,13 @@ impl<A: Actor> Cx<A> {
         T: Send + 'static,
         F: FnOnce(&mut P) -> T + Send + 'static,
     {
-        self.lend_to(self.queue.clone(), name, part, job)
+        self.lend_in(&self.queue, name, part, job)
     }
 
-    /// As [`Cx::lend`], to a job that waits in another queue than those of this actor do.
+    /// As [`Cx::lend`], to a job that waits in another queue.
     pub fn lend_in<'a, P, T, F>(
         &self,
         queue: &JobQueue,
-        name: &'static str,
-        part: &'a mut Lent<P>,
-        job: F,
-    ) -> impl Future<Output = Result<T, JobLost>> + Send + use<'a, A, P, T, F>
-    where
-        P: Send + 'static,
-        T: Send + 'static,
-        F: FnOnce(&mut P) -> T + Send + 'static,
-    {
-        self.lend_to(Some(queue.clone()), name, part, job)
-    }
-
-    fn lend_to<'a, P, T, F>(
-        &self,
-        queue: Option<JobQueue>,
         name: &'static str,
         part: &'a mut Lent<P>,
         job: F,

@@ -181,6 +181,10 @@ impl World {
         &self.parts.handles
     }
 
+    pub(crate) fn queue(&self) -> &JobQueue {
+        &self.queue
+    }
+
     pub(crate) fn gate(&self) -> Option<&Arc<dyn Gate>> {
         self.parts.gate.as_ref()
     }

@@ -84,10 +84,7 @@ impl PartitionActor {
             Ok(Some(copy.log_end_offset()))
         };
         // It works on two directories at once, as a copy does.
-        cx.queue_jobs_in(&future.queue);
-        let promoted = cx.blocking("promote", job).await;
-        cx.queue_jobs_in(old_dir.queue());
-        let end = match promoted? {
+        let end = match cx.blocking_in(&future.queue, "promote", job).await? {
             Ok(Some(end)) => end,
             Ok(None) => return Ok(Err(NotPromoted::Behind)),
             Err(error) => return Ok(Err(self.not_promoted(&future, &error))),

@@ -82,8 +82,8 @@ impl Partitions {
         let mut looked = Vec::new();
         for dir in self.args.log_dirs.0.clone() {
             let looked_at = dir.clone();
-            cx.queue_jobs_in(dir.queue());
-            let found = cx.blocking("look at logs", move || look(&looked_at)).await?;
+            let found =
+                cx.blocking_in(dir.queue(), "look at logs", move || look(&looked_at)).await?;
             looked.push((dir, found));
         }
         let all = looked.iter().flat_map(|(_, found)| found);
@@ -172,8 +172,7 @@ impl Partitions {
                 Ok(true)
             }
         };
-        cx.queue_jobs_in(dir.queue());
-        match cx.blocking("put aside", rename).await.map_err(Failure::from) {
+        match cx.blocking_in(dir.queue(), "put aside", rename).await.map_err(Failure::from) {
             Ok(Ok(true)) if kind == DirKind::Delete => {
                 // Where the directory's actor is down, the next start removes it.
                 let _ = dir.address().send_now(LogDirMsg::Remove { path: to });
@@ -192,8 +191,7 @@ impl Partitions {
         for dir in dirs.into_iter().filter(|dir| dir.take_outdated()) {
             let (written, hosted) = (dir.clone(), self.args.hosted.clone());
             let job = move || written.write_checkpoints(&hosted, &Checkpoint::ALL);
-            cx.queue_jobs_in(dir.queue());
-            if let Err(error) = cx.blocking("checkpoints", job).await? {
+            if let Err(error) = cx.blocking_in(dir.queue(), "checkpoints", job).await? {
                 dir.set_outdated();
                 dir.checkpoints_failed(&error);
             }

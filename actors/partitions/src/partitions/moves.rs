@@ -298,8 +298,8 @@ impl Partitions {
             of.disk().rename(&path, &to)?;
             of.disk().sync_dir(&of.path)
         };
-        cx.queue_jobs_in(dir.queue());
-        let renamed = cx.blocking("adopt copy", rename).await.map_err(Failure::from);
+        let renamed =
+            cx.blocking_in(dir.queue(), "adopt copy", rename).await.map_err(Failure::from);
         if let Err(error) = renamed.and_then(|renamed| Ok(renamed?)) {
             // An empty log in its place would be taken for the replica.
             dir.fail(error);
