@@ -137,6 +137,7 @@ impl PartitionActor {
         self.log = Lent::new(log);
         // Went with the old log's directory.
         self.deleted = Map::new();
+        self.failed_syncs = 0;
         self.rewrite_due = no_room.is_some();
         if self.rewrite_due {
             cx.send_after(ROOM_RETRY, PartitionMsg::SyncDue);

@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use disk::{
-    DirEntry, Disk, DiskFile, DiskLock, Metadata, Open, Result, SimDisk, SimDiskOptions, Space,
+    DirEntry, Disk, DiskFile, DiskLock, Fault, FaultKind, Metadata, Open, Result, SimDisk,
+    SimDiskOptions, Space,
 };
 use model::settings::TopicConfig;
 use runtime::{Bulkhead, Reply};
@@ -119,6 +120,36 @@ async fn a_log_whose_sync_is_under_way_keeps_its_place_until_that_has_ended() {
     assert_eq!(disk.begun.load(Ordering::Acquire), 1, "another sync was begun");
     assert!(stayed);
     assert_eq!(from.failure(), None);
+}
+
+fn fail_syncs(sim: &SimDisk, path: &str, times: u64) {
+    let (kind, path_contains) = (FaultKind::SyncError, path.to_owned());
+    sim.plan(Fault { kind, path_contains, skip: 0, times });
+}
+
+/// It may have been moved for them.
+#[tokio::test]
+async fn syncs_that_failed_where_a_log_was_are_not_held_against_the_directory_that_it_is_in() {
+    const BORNE: u64 = 3;
+    const AT: &str = "/data/orders-0/leader-epoch-checkpoint.tmp";
+    let sim = SimDisk::new(SimDiskOptions::default());
+    let (disk, go_on) = Slow::new(sim.mount(), AT);
+    let replica = Replica::on_disk(sim.clone(), disk.clone()).await;
+    let config = Arc::new(TopicConfig { flush_messages: 1, ..TopicConfig::default() });
+    replica.tell(PartitionMsg::Configure { config });
+    replica.lead(0);
+    let first = replica.append();
+    disk.waits().await;
+    let future = replica.copy();
+    let (reply, promoted) = Reply::new();
+    replica.tell(PartitionMsg::Promote { future: future.clone(), reply: Box::new(reply) });
+    fail_syncs(&sim, AT, 1);
+    fail_syncs(&sim, "/other/orders-0/0000", BORNE);
+    drop(go_on);
+    assert_eq!(promoted.get().await.unwrap(), Ok(()));
+    assert_eq!(first.get().await.unwrap().unwrap().base_offset, 0);
+    assert_eq!(replica.append().get().await.unwrap().unwrap().base_offset, 1);
+    assert_eq!(future.dir.failure(), None);
 }
 
 /// Who waits for what is in the directory that is left.
