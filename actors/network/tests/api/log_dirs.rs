@@ -155,7 +155,7 @@ pub async fn alter(client: &mut Client, moves: &[(&str, &str, i32)], version: i1
 }
 
 /// The names under a directory that are some partition's.
-fn names(rig: &Rig, dir: usize) -> Vec<String> {
+pub fn names(rig: &Rig, dir: usize) -> Vec<String> {
     let dir = &rig.log_dirs.0[dir];
     let entries = dir.disk().list(&dir.path).unwrap();
     let names = entries.into_iter().map(|entry| entry.name);
@@ -271,7 +271,7 @@ async fn a_move_is_called_off_by_another() {
 }
 
 /// No job of the first directory goes on until the answer is dropped.
-async fn held_up(rig: &Rig) -> Sender<()> {
+pub async fn held_up(rig: &Rig) -> Sender<()> {
     const AT_ONCE: usize = 16;
     let (go_on, waits) = channel::<()>();
     let (waits, waiting) = (Arc::new(Mutex::new(waits)), Arc::new(AtomicUsize::new(0)));

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
-use partitions::{AlterDirError, LogDir, LogDirArgs, PartitionMsg, PartitionsMsg};
+use partitions::{AlterDirError, LogDir, LogDirArgs, PartitionMsg, PartitionsMsg, Standing};
 use runtime::{Reply, Root, spawn_root, watch};
 use wire::{MetadataRecord, RemoveTopicRecord};
 
-use crate::log_dirs::{alter, promoting};
+use crate::log_dirs::{alter, held_up, names, promoting};
 use crate::produce::produce;
 use crate::rig::{Client, LIMIT, Rig, batch, dir_id, topic_id};
 
@@ -43,7 +43,7 @@ async fn checkpointed(rig: &Rig, dir: usize) {
 
 async fn with_a_record(dirs: u8) -> (Rig, Client) {
     let mut rig = Rig::with_dirs(dirs, &[]).await;
-    rig.topic("a", 1, &[]).await;
+    rig.topic("a", 1, &[("retention.ms", "-1")]).await;
     let mut client = rig.client().await;
     assert_eq!(produce(&mut client, "a", 9, &batch(&["one"], 1)).await.error_code, 0);
     (rig, client)
@@ -52,6 +52,10 @@ async fn with_a_record(dirs: u8) -> (Rig, Client) {
 async fn moves(rig: &Rig, client: &mut Client, dir: u8) {
     let to = rig.log_dirs.0[usize::from(dir)].absolute_path().to_owned();
     assert_eq!(alter(client, &[(&to, "a", 0)], 2).await, [0]);
+    copied(rig, dir).await;
+}
+
+async fn copied(rig: &Rig, dir: u8) {
     rig.wait_for("it is copied", || {
         rig.assignments.take(10).get(&(topic_id("a"), 0)) == Some(&dir_id(dir))
     })
@@ -123,6 +127,55 @@ async fn a_copy_waits_for_a_replica_that_is_down_to_take_its_place() {
     let taken =
         async { while produce(&mut client, "a", 9, &batch(&["two"], 2)).await.error_code != 0 {} };
     rig.world.timeout(LIMIT, taken).await.expect("its actor goes on");
+}
+
+/// So often in a row its actor fails before it hears that its copy is to take its place.
+async fn loses_promotions(rig: &mut Rig, times: u32) {
+    let handle = rig.handle("a", 0);
+    let alive = || handle.address().current().map(|actor| actor.generation());
+    for round in 0..times {
+        let busy = held_up(rig).await;
+        let before = alive();
+        for first in [PartitionMsg::Retain, PartitionMsg::Panic { message: "a test".to_owned() }] {
+            handle.address().send_now(first).unwrap();
+        }
+        for dir in [1, 0] {
+            rig.assign("a", 0, dir_id(dir));
+            // What was said before it was made is done.
+            rig.topic_in(&format!("{round}-{dir}"), dir_id(2)).await;
+        }
+        rig.assignments.take(100);
+        drop(busy);
+        rig.wait_for("it is back", || alive().is_some_and(|now| Some(now) != before)).await;
+        rig.until("a", 0, |handle| matches!(*handle.standing(), Standing::Leader(_))).await;
+        if round + 1 < times {
+            copied(rig, 1).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_takes_its_place_although_the_replica_failed_before_it_heard_of_that() {
+    let (mut rig, mut client) = with_a_record(3).await;
+    moves(&rig, &mut client, 1).await;
+    loses_promotions(&mut rig, 4).await;
+    rig.assign("a", 0, dir_id(1));
+    let handle = rig.handle("a", 0);
+    rig.wait_for("it is there", || handle.log_dir().id == dir_id(1)).await;
+}
+
+/// It may be what fails it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_move_whose_replica_fails_each_time_is_called_off() {
+    let (mut rig, mut client) = with_a_record(3).await;
+    moves(&rig, &mut client, 1).await;
+    loses_promotions(&mut rig, 5).await;
+    let handle = rig.handle("a", 0);
+    let left =
+        || handle.future().is_none() && names(&rig, 1).iter().all(|n| n.ends_with("-delete"));
+    rig.wait_for("it is called off", left).await;
+    assert_eq!(handle.log_dir().id, dir_id(0));
+    assert_eq!(produce(&mut client, "a", 9, &batch(&["two"], 2)).await.error_code, 0);
 }
 
 /// Only what they concern waits for copies that take their replicas' places.
