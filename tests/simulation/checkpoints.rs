@@ -167,6 +167,31 @@ fn a_topic_that_is_made_anew_begins_at_0() {
     check(APART, |client, seed| Box::pin(made_anew(client, seed)));
 }
 
+/// Until the files say nothing of what had its name, as they find no room, it is not made.
+async fn made_anew_without_room(mut client: Client, _seed: u64) {
+    client.trimmed("t").await;
+    client.order(Order::Stop).await;
+    client.bounds("t").await;
+    let (kind, path_contains) = (FaultKind::NoRoom, "-offset-checkpoint".to_owned());
+    let fault = Fault { kind, path_contains, skip: 0, times: u64::MAX };
+    client.order(Order::Suffer(SimFault::Disk { node: client.broker, fault })).await;
+    client.delete("t").await;
+    client.create("t", 1).await;
+    let world = client.life.world.clone();
+    let taken = world.timeout(Duration::from_secs(20), client.produce("t", 3)).await.is_ok();
+    let kill = client.kill();
+    client.order(Order::Die(kill)).await;
+    client.order(Order::SoundDisk).await;
+    let found = client.bounds("t").await;
+    client.expect("after a kill", found, (0, if taken { 3 } else { 0 }));
+    client.produce("t", 1).await;
+}
+
+#[test]
+fn a_topic_that_is_made_anew_while_there_is_no_room_for_checkpoints_begins_at_0() {
+    check(APART, |client, seed| Box::pin(made_anew_without_room(client, seed)));
+}
+
 /// What fails is the actor over all replicas: it has to handle a message when a topic is made.
 async fn supervisor_fails(mut client: Client, _seed: u64) {
     client.create("t", 1).await;

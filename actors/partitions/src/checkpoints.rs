@@ -1,10 +1,12 @@
 //! The checkpoint files of a log directory: what they said when the node started, what they are to say, and their writing.
 //!
 //! An entry has the name of its partition, not the id of its topic: one that outlived its log would be taken for what is
-//! known of the next log of that name. So an entry goes, durably, before such a log is made.
+//! known of the next log of that name. So an entry goes, durably, before such a log is made; where there is no room for
+//! that, it waits.
 //! Source: `LogManager`, `ReplicaManager.checkpointHighWatermarks`, `LogCleanerManager.updateCheckpoints`.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use disk::{Disk, DiskError};
@@ -139,8 +141,14 @@ pub(crate) struct CheckpointFiles {
     unclaimed: Mutex<Checkpoints>,
     /// What each holds now, where that is known: as text, there may be many partitions. Held while they are written, so
     /// that none goes back to what was.
-    written: Mutex<[Option<String>; Checkpoint::ALL.len()]>,
+    written: Mutex<Written>,
+    /// So many logs, or copies, have left the directory.
+    departed: AtomicU64,
+    /// And of so many of them the files say nothing any more.
+    forgotten: AtomicU64,
 }
+
+type Written = [Option<String>; Checkpoint::ALL.len()];
 
 impl CheckpointFiles {
     pub(crate) fn new(read: Checkpoints) -> CheckpointFiles {
@@ -149,7 +157,12 @@ impl CheckpointFiles {
             .0
             .each_ref()
             .map(|entries| Some(entries).filter(|some| !some.is_empty()).map(offset_checkpoint));
-        CheckpointFiles { unclaimed: Mutex::new(read), written: Mutex::new(written) }
+        CheckpointFiles {
+            unclaimed: Mutex::new(read),
+            written: Mutex::new(written),
+            departed: AtomicU64::new(0),
+            forgotten: AtomicU64::new(0),
+        }
     }
 
     /// Held while it is looked at who stands for which log: what is claimed meanwhile is there once, or twice.
@@ -166,6 +179,35 @@ impl CheckpointFiles {
         count(&unclaimed) < before
     }
 
+    pub(crate) fn departed(&self) {
+        self.departed.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Whether the files may still name logs that are gone.
+    pub(crate) fn are_outdated(&self) -> bool {
+        self.forgotten.load(Ordering::Acquire) < self.departed.load(Ordering::Acquire)
+    }
+
+    /// Has them name such logs no more. Who finds that they do not knows that nobody is about to write so.
+    pub(crate) fn forget_departed(
+        &self,
+        disk: &dyn Disk,
+        dir: &Path,
+        now: impl FnOnce() -> Checkpoints,
+    ) -> Result<(), DiskError> {
+        let mut written = self.written();
+        let departed = self.departed.load(Ordering::Acquire);
+        if self.are_outdated() {
+            write(&mut written, disk, dir, &Checkpoint::ALL, &now())?;
+            self.forgotten.store(departed, Ordering::Release);
+        }
+        Ok(())
+    }
+
+    fn written(&self) -> MutexGuard<'_, Written> {
+        self.written.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Brings files up to date, where anything is new in them.
     pub(crate) fn write(
         &self,
@@ -174,19 +216,28 @@ impl CheckpointFiles {
         which: &[Checkpoint],
         now: impl FnOnce() -> Checkpoints,
     ) -> Result<(), DiskError> {
-        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = now();
-        for checkpoint in which {
-            let known = &mut written[*checkpoint as usize];
-            let now = offset_checkpoint(now.of(*checkpoint));
-            if known.as_ref() == Some(&now) {
-                continue;
-            }
-            *known = None;
-            // After a crash there is the old one or the new.
-            disk.replace(&dir.join(checkpoint.file_name()), now.as_bytes())?;
-            *known = Some(now);
-        }
-        Ok(())
+        let mut written = self.written();
+        write(&mut written, disk, dir, which, &now())
     }
+}
+
+fn write(
+    written: &mut Written,
+    disk: &dyn Disk,
+    dir: &Path,
+    which: &[Checkpoint],
+    now: &Checkpoints,
+) -> Result<(), DiskError> {
+    for checkpoint in which {
+        let known = &mut written[*checkpoint as usize];
+        let now = offset_checkpoint(now.of(*checkpoint));
+        if known.as_ref() == Some(&now) {
+            continue;
+        }
+        *known = None;
+        // After a crash there is the old one or the new.
+        disk.replace(&dir.join(checkpoint.file_name()), now.as_bytes())?;
+        *known = Some(now);
+    }
+    Ok(())
 }

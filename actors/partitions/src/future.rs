@@ -18,6 +18,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::checkpoints::{Checkpoint, Offsets};
 use crate::handle::PartitionHandle;
+use crate::hosted::Hosted;
 use crate::log_dirs::LogDirState;
 use crate::partition::{OpenLogError, log_config, open_log, rewrite_if_unsynced};
 use crate::partitions::PartitionsMsg;
@@ -157,6 +158,8 @@ impl MoveQuota {
 #[derive(Clone)]
 pub(crate) struct FutureReplicaArgs {
     pub(crate) handle: Arc<PartitionHandle>,
+    /// For the checkpoints of its directory.
+    pub(crate) hosted: Arc<Hosted>,
     pub(crate) future: Arc<FutureLog>,
     pub(crate) quota: Arc<MoveQuota>,
     pub(crate) settings: Watch<Values>,
@@ -325,9 +328,12 @@ impl FutureReplica {
             now_ms: cx.world().now().wall_ms,
             ..OpenOptions::default()
         };
-        let topic_id = handle.topic_id;
+        let (topic_id, hosted) = (handle.topic_id, self.args.hosted.clone());
         let job = move || {
             let (disk, path) = (future.dir.disk(), &future.path);
+            if !disk.exists(path)? {
+                future.dir.forget_departed(&hosted)?;
+            }
             let open = |options| -> Result<Log, OpenLogError> {
                 let log = open_log(disk.clone(), path.clone(), config.clone(), options, topic_id)?;
                 // What is gone of it is copied again; where there is no room, so is the waiting for some.

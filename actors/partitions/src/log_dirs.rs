@@ -40,8 +40,6 @@ pub struct LogDirState {
     cordoned: AtomicBool,
     /// A log in it that nobody stands for any more was not closed: the next start must recover.
     unclean: AtomicBool,
-    /// Its checkpoint files may still name logs that are gone.
-    outdated: AtomicBool,
     replicas: AtomicU64,
     room: AtomicU8,
     address: Address<LogDirMsg>,
@@ -115,7 +113,6 @@ impl LogDirState {
             health,
             cordoned: AtomicBool::new(false),
             unclean: AtomicBool::new(false),
-            outdated: AtomicBool::new(false),
             replicas: AtomicU64::new(0),
             room: AtomicU8::new(Room::Enough as u8),
             address: Address::vacant(),
@@ -306,12 +303,18 @@ impl LogDirState {
 
     /// A log, or a copy of one, has left it.
     pub(crate) fn set_outdated(&self) {
-        self.outdated.store(true, Ordering::Release);
+        self.checkpoints.departed();
     }
 
-    /// Until it is set again.
-    pub(crate) fn take_outdated(&self) -> bool {
-        self.outdated.swap(false, Ordering::AcqRel)
+    pub(crate) fn is_outdated(&self) -> bool {
+        self.checkpoints.are_outdated()
+    }
+
+    /// What the checkpoint files say of logs that have left would be taken for what is known of others of the same name: a job
+    /// that blocks, before one is made.
+    pub(crate) fn forget_departed(&self, hosted: &Hosted) -> Result<(), DiskError> {
+        let now = || self.offsets(hosted, &Checkpoint::ALL);
+        self.checkpoints.forget_departed(&*self.disk, &self.path, now)
     }
 
     /// Brings checkpoint files up to date: a job that blocks. Before recovery points the cleaner's, which alone says below which

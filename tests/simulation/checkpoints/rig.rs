@@ -70,6 +70,8 @@ pub enum Order {
     DieAndStopAfter(SimFault, Duration),
     /// This happens to it while it goes on.
     Suffer(SimFault),
+    /// No fault of its disk that is to come comes any more.
+    SoundDisk,
     /// It has noted a failed sync for the next process, or so many milliseconds have passed.
     WhenNoted(u32),
     /// It was told to stop and has not yet.
@@ -327,6 +329,10 @@ fn obey(world: &mut Simulation, broker: NodeIndex, script: &Script) {
         }
         Some(Order::Suffer(fault)) => {
             world.inject(fault);
+            false
+        }
+        Some(Order::SoundDisk) => {
+            world.disk(broker).forget_plan();
             false
         }
         Some(Order::WhenNoted(left)) => {

@@ -38,7 +38,7 @@ pub(super) async fn open(
     cx.queue_jobs_in(handle.log_dir().queue());
     handle.set_closed(false);
     let config = handle.config();
-    let (mut log, no_room) = open_in_turn(cx, &handle, producer_id_expiration_ms).await?;
+    let (mut log, no_room) = open_in_turn(cx, &handle, &hosted, producer_id_expiration_ms).await?;
     let rewrite_due = no_room.is_some();
     if rewrite_due {
         cx.send_after(ROOM_RETRY, PartitionMsg::SyncDue);
@@ -96,6 +96,7 @@ pub(super) async fn open(
 pub(super) async fn open_in_turn(
     cx: &mut Cx<PartitionActor>,
     handle: &PartitionHandle,
+    hosted: &Arc<Hosted>,
     producer_id_expiration_ms: i64,
 ) -> Result<(Log, Option<OpenError>), Failure> {
     let options = OpenOptions {
@@ -106,15 +107,13 @@ pub(super) async fn open_in_turn(
     let config = log_config(cx.world(), handle, &handle.config());
     let (dir, topic_id) = (handle.log_dir(), handle.topic_id);
     let log_dir = dir.clone();
-    let (path, had_it) = (handle.path(), handle.was_opened());
+    let (path, had_it, hosted) = (handle.path(), handle.was_opened(), hosted.clone());
     // What was seen of it since the process began.
     let shown = had_it && !handle.is_truncating();
     let shown = if shown { handle.log_end_offset() } else { 0 };
     let flush_messages = handle.config().flush_messages;
     let job = move || {
-        if had_it {
-            must_be_there(&dir, &path)?;
-        }
+        make_way(&dir, &path, had_it, &hosted)?;
         let log = open_log(dir.disk().clone(), path.clone(), config, options, topic_id)?;
         let (mut log, no_room) = rewrite_if_unsynced(&dir, &path, log, shown)?;
         let no_room = match no_room {
@@ -257,14 +256,22 @@ fn sync_if_due(log: &mut Log, flush_messages: i64) -> Result<Option<OpenError>, 
     }
 }
 
-/// A log that was here would be made anew, empty.
-fn must_be_there(dir: &LogDirState, path: &Path) -> Result<(), OpenLogError> {
-    if !dir.disk().exists(path)? {
+/// For a log that is yet to be made. One that was here is not made anew, empty.
+fn make_way(
+    dir: &LogDirState,
+    path: &Path,
+    had_it: bool,
+    hosted: &Hosted,
+) -> Result<(), OpenLogError> {
+    if dir.disk().exists(path)? {
+        return Ok(());
+    }
+    if had_it {
         let gone = OpenLogError::Gone(path.to_owned());
         dir.fail(&gone);
         return Err(gone);
     }
-    Ok(())
+    Ok(dir.forget_departed(hosted)?)
 }
 
 /// Why a replica's log is not opened.

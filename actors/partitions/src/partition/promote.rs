@@ -124,7 +124,7 @@ impl PartitionActor {
     async fn go_on(&mut self, cx: &mut Cx<Self>) -> Outcome {
         cx.queue_jobs_in(self.handle.log_dir().queue());
         let (mut log, no_room) =
-            open_in_turn(cx, &self.handle, self.producer_id_expiration_ms).await?;
+            open_in_turn(cx, &self.handle, &self.hosted, self.producer_id_expiration_ms).await?;
         let (end, expected) = (log.log_end_offset(), self.log.log_end_offset());
         if end != expected {
             return Err(Failure::new(format!("the copy ends at {end}, the log at {expected}")));

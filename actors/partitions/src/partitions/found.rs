@@ -10,7 +10,6 @@ use model::{TopicPartition, Uuid};
 use runtime::{Cx, Failure, Map, Outcome};
 
 use super::Partitions;
-use crate::checkpoints::Checkpoint;
 use crate::handle::{PartitionHandle, Standing};
 use crate::hosted::Hosted;
 use crate::log_dir::{CLUSTER_METADATA, LogDirMsg};
@@ -188,11 +187,11 @@ impl Partitions {
     /// Where logs have gone: else what is known of them would be taken for what is known of others of the same name.
     pub(super) async fn rewrite_checkpoints(&self, cx: &mut Cx<Self>) -> Outcome {
         let dirs: Vec<_> = self.args.log_dirs.online().cloned().collect();
-        for dir in dirs.into_iter().filter(|dir| dir.take_outdated()) {
+        for dir in dirs.into_iter().filter(|dir| dir.is_outdated()) {
             let (written, hosted) = (dir.clone(), self.args.hosted.clone());
-            let job = move || written.write_checkpoints(&hosted, &Checkpoint::ALL);
+            let job = move || written.forget_departed(&hosted);
             if let Err(error) = cx.blocking_in(dir.queue(), "checkpoints", job).await? {
-                dir.set_outdated();
+                // Who makes a log there tries it again.
                 dir.checkpoints_failed(&error);
             }
         }
@@ -235,7 +234,7 @@ mod tests {
         assert_eq!(take_over(&hosted, &dirs).len(), 1);
         for dir in &dirs.0 {
             assert_eq!(dir.replicas(), 0);
-            assert!(dir.take_outdated());
+            assert!(dir.is_outdated());
         }
     }
 }

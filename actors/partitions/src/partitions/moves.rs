@@ -143,6 +143,7 @@ impl Partitions {
     ) {
         let args = FutureReplicaArgs {
             handle: handle.clone(),
+            hosted: self.args.hosted.clone(),
             future,
             quota: self.quota.clone(),
             settings: self.args.settings.clone(),
