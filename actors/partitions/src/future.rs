@@ -39,7 +39,7 @@ pub struct FutureLog {
     pub dir: Arc<LogDirState>,
     pub path: PathBuf,
     /// That of all copies.
-    pub(crate) queue: JobQueue,
+    pub queue: JobQueue,
     /// How far the log that is copied was compacted when the copy began.
     pub(crate) cleaned: Option<i64>,
     size: AtomicU64,
@@ -236,7 +236,9 @@ impl Actor for FutureReplica {
     }
 
     async fn stop(&mut self, cx: &mut Cx<Self>) {
-        let Some(mut log) = self.log.take() else { return };
+        let Some(mut log) = self.log.take().filter(|_| !self.args.handle.is_deleted()) else {
+            return;
+        };
         let close = move || {
             let closing = log.closing()?;
             let end = closing.end_offset();

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use model::ErrorCode;
 use partitions::PartitionsMsg;
-use runtime::{Bulkhead, Reply};
+use runtime::{Bulkhead, JobQueue, Reply};
 use wire::alter_replica_log_dirs_request::{AlterReplicaLogDir, AlterReplicaLogDirTopic};
 use wire::describe_log_dirs_request::DescribableLogDirTopic;
 use wire::describe_log_dirs_response::DescribeLogDirsResult;
@@ -272,23 +272,34 @@ async fn a_move_is_called_off_by_another() {
 
 /// No job of the first directory goes on until the answer is dropped.
 pub async fn held_up(rig: &Rig) -> Sender<()> {
+    held_up_in(rig, rig.log_dirs.0[0].queue()).await
+}
+
+/// No job of this queue.
+pub async fn held_up_in(rig: &Rig, queue: &JobQueue) -> Sender<()> {
     const AT_ONCE: usize = 16;
     let (go_on, waits) = channel::<()>();
     let (waits, waiting) = (Arc::new(Mutex::new(waits)), Arc::new(AtomicUsize::new(0)));
     for _ in 0..AT_ONCE {
-        let (world, dir) = (rig.world.clone(), rig.log_dirs.0[0].clone());
+        let (world, queue) = (rig.world.clone(), queue.clone());
         let (waits, waiting) = (waits.clone(), waiting.clone());
         let job = move || {
             waiting.fetch_add(1, Ordering::AcqRel);
             waits.lock().unwrap().recv().unwrap_err();
         };
         let task = rig.world.spawn(Bulkhead::Storage, async move {
-            world.blocking_in(dir.queue(), "held up", job).await.unwrap();
+            world.blocking_in(&queue, "held up", job).await.unwrap();
         });
         drop(task);
     }
     rig.wait_for("all are busy", || waiting.load(Ordering::Acquire) == AT_ONCE).await;
     go_on
+}
+
+/// Before it takes its replica's place.
+pub async fn copy_ends(rig: &Rig) {
+    let copies = || format!("{:?}", rig.world.registry().tree()).contains("a-0.future");
+    rig.wait_for("the copy has ended", || !copies()).await;
 }
 
 /// A copy in the second of three directories is to take the place of the replica in the first, where no job goes on.
@@ -302,6 +313,7 @@ pub async fn promoting() -> (Rig, Sender<()>) {
     rig.wait_for("it is copied", || !rig.assignments.is_empty()).await;
     let held_up = held_up(&rig).await;
     rig.assign("a", 0, dir_id(1));
+    copy_ends(&rig).await;
     // What was asked for before it was made is under way.
     rig.topic_in("b", dir_id(2)).await;
     (rig, held_up)

@@ -9,7 +9,7 @@ use partitions::{AlterDirError, LogDir, LogDirArgs, PartitionMsg, PartitionsMsg,
 use runtime::{Reply, Root, spawn_root, watch};
 use wire::{MetadataRecord, RemoveTopicRecord};
 
-use crate::log_dirs::{alter, held_up, names, promoting};
+use crate::log_dirs::{alter, copy_ends, held_up, held_up_in, names, promoting};
 use crate::produce::produce;
 use crate::rig::{Client, LIMIT, Rig, batch, dir_id, topic_id};
 
@@ -129,6 +129,36 @@ async fn a_copy_waits_for_a_replica_that_is_down_to_take_its_place() {
     rig.world.timeout(LIMIT, taken).await.expect("its actor goes on");
 }
 
+/// Its directory may be slow.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_that_is_slow_to_end_before_it_takes_its_place_holds_up_no_other_partition() {
+    let (mut rig, mut client) = with_a_record(3).await;
+    moves(&rig, &mut client, 1).await;
+    let handle = rig.handle("a", 0);
+    let busy = held_up_in(&rig, &handle.future().unwrap().queue).await;
+    rig.assign("a", 0, dir_id(1));
+    let world = rig.world.clone();
+    let other = world.timeout(Duration::from_secs(5), rig.topic_in("b", dir_id(2))).await;
+    assert_eq!(produce(&mut client, "a", 9, &batch(&["two"], 2)).await.error_code, 0);
+    drop(busy);
+    other.expect("another is made meanwhile");
+    rig.wait_for("it is there", || handle.log_dir().id == dir_id(1)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_that_is_deleted_is_not_closed_first() {
+    let (mut rig, mut client) = with_a_record(3).await;
+    moves(&rig, &mut client, 1).await;
+    let busy = held_up_in(&rig, &rig.handle("a", 0).future().unwrap().queue).await;
+    let gone = RemoveTopicRecord { topic_id: topic_id("a"), ..Default::default() };
+    rig.publish([MetadataRecord::RemoveTopic(gone)]);
+    let world = rig.world.clone();
+    let other = world.timeout(Duration::from_secs(5), rig.topic_in("b", dir_id(2))).await;
+    drop(busy);
+    other.expect("another is made meanwhile");
+    assert!(names(&rig, 1).iter().all(|name| name.ends_with("-delete")));
+}
+
 /// So often in a row its actor fails before it hears that its copy is to take its place.
 async fn loses_promotions(rig: &mut Rig, times: u32) {
     let handle = rig.handle("a", 0);
@@ -141,6 +171,7 @@ async fn loses_promotions(rig: &mut Rig, times: u32) {
         }
         for dir in [1, 0] {
             rig.assign("a", 0, dir_id(dir));
+            copy_ends(rig).await;
             // What was said before it was made is done.
             rig.topic_in(&format!("{round}-{dir}"), dir_id(2)).await;
         }

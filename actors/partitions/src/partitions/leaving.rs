@@ -80,7 +80,11 @@ impl Partitions {
             && let Some(handle) = self.args.hosted.all().iter().find(|of| child_name(of) == actor)
             && let Some(future) = handle.future()
         {
-            self.copy_again(cx, handle, &future, None);
+            if future.is_closed() {
+                self.settle(cx, &handle.topic_partition).await;
+            } else {
+                self.copy_again(cx, handle, &future, None);
+            }
         }
         Ok(())
     }

@@ -103,12 +103,14 @@ impl Partitions {
         if self.promoting.contains_key(&handle.topic_partition) || !handle.address().is_alive() {
             return;
         }
-        let gone = cx.stop_child(&child_name(handle)).await;
-        if !gone || !future.is_closed() {
-            if gone {
-                self.copy_again(cx, handle, &future, None);
-            }
+        let copy = child_name(handle);
+        cx.dismiss(&copy);
+        if cx.has_child(&copy) {
+            // Its end, which may take long, brings this round again: see `left`.
             return;
+        }
+        if !future.is_closed() {
+            return self.copy_again(cx, handle, &future, None);
         }
         let partition = handle.topic_partition.clone();
         let promotion = Promotion { from: handle.log_dir(), future: future.clone() };
