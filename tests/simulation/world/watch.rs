@@ -65,17 +65,17 @@ impl Watch {
 
     pub fn look(&mut self, cluster: &mut Cluster) {
         self.story.set_now_ms(cluster.world.now().as_millis() as u64);
-        for ((_, partition), replica) in &self.held {
-            self.story.committed(*partition, replica.view().high_watermark);
+        // Where a node lives and did not run, nothing has changed.
+        let mut members = cluster.members();
+        members.retain(|(_, node)| cluster.world.has_run(*node) || !cluster.world.is_up(*node));
+        for (id, _) in &members {
+            for ((_, partition), replica) in self.held.range((*id, 0)..(*id + 1, 0)) {
+                self.story.committed(*partition, replica.view().high_watermark);
+            }
         }
-        let members = cluster.members();
         for (id, node) in members {
             match cluster.view(id) {
-                Some(view) => {
-                    if cluster.world.has_run(node) {
-                        self.look_at(id, &view);
-                    }
-                }
+                Some(view) => self.look_at(id, &view),
                 None => {
                     let known = self.images.last_key_value().map_or(-1, |(offset, _)| *offset);
                     if !cluster.world.is_up(node) {
