@@ -103,14 +103,17 @@ impl MetadataImage {
 
     /// What two images do not say alike; but for the offsets of registrations, as a snapshot has them where it ends.
     pub fn differs_in(&self, other: &MetadataImage) -> Vec<&'static str> {
-        let brokers = |image: &MetadataImage| -> Vec<BrokerRegistration> {
-            let brokers = image.brokers.values().map(|broker| BrokerRegistration::clone(broker));
-            brokers.map(|broker| BrokerRegistration { record_offset: 0, ..broker }).collect()
+        let same_broker = |one: &BrokerRegistration, other: &BrokerRegistration| {
+            let record_offset = other.record_offset;
+            one == other || BrokerRegistration { record_offset, ..one.clone() } == *other
         };
+        let mut brokers = self.brokers.values().zip(other.brokers.values());
+        let same_brokers = self.brokers.size() == other.brokers.size()
+            && brokers.all(|(one, other)| same_broker(one, other));
         let features = (self.metadata_version, &self.features);
         let parts = [
             ("features", features == (other.metadata_version, &other.features)),
-            ("brokers", brokers(self) == brokers(other)),
+            ("brokers", same_brokers),
             ("controllers", self.controllers == other.controllers),
             ("topics", self.topics == other.topics),
             ("configurations", self.configs == other.configs),

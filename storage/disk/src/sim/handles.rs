@@ -210,7 +210,8 @@ impl DiskFile for SimFile {
     fn write_vectored_at(&self, slices: &[IoSlice<'_>], pos: u64) -> Result<()> {
         self.run(DiskOp::Write, |state, go| {
             self.writable()?;
-            let bytes: Vec<u8> = slices.iter().flat_map(|slice| slice.iter().copied()).collect();
+            let mut bytes = Vec::new();
+            slices.iter().for_each(|slice| bytes.extend_from_slice(slice));
             let wanted = match go {
                 Go::Torn => &bytes[..state.random.below(bytes.len() as u64) as usize],
                 Go::Whole | Go::Flip | Go::Lose | Go::Full => &bytes[..],
