@@ -218,11 +218,15 @@ impl NodeActor {
         let image = self.shared.images.get();
         let all = image.configs.of(&ConfigResource::broker_default());
         let own = image.configs.of(&ConfigResource::broker(self.shared.node().0));
+        let before = self.shared.settings.get();
+        if before.has_dynamic(all, own) {
+            return;
+        }
         let (values, errors) = self.shared.config.values.with_dynamic(all, own);
         for error in errors {
             tracing::warn!(%error, "a dynamic setting is not used");
         }
-        if *self.shared.settings.get() != values {
+        if *before != values {
             self.shared.settings.publish(values);
         }
     }

@@ -228,6 +228,15 @@ fn dynamic_settings_that_cannot_be_used_are_left_out() {
     );
 }
 
+#[test]
+fn what_was_laid_over_the_fixed_settings_is_known_again() {
+    let given = ["5", "6"].map(|most| map(&[("max.connections", most)]));
+    let (laid, _) = values(&[]).with_dynamic(&given[0], &given[1]);
+    let known = |all: usize, own: usize| laid.has_dynamic(&given[all], &given[own]);
+    assert!(known(0, 1) && !known(0, 0) && !known(1, 1));
+    assert!(!laid.has_dynamic(&given[0], &map(&[])) && !laid.has_dynamic(&map(&[]), &given[1]));
+}
+
 fn shown(described: &[Described], name: &str) -> String {
     let entry = described.iter().find(|entry| entry.name == name).unwrap();
     let synonyms: Vec<String> = entry

@@ -94,6 +94,19 @@ impl Values {
         (Values { fixed: self.fixed.clone(), all_brokers, this_broker }, errors)
     }
 
+    /// Whether this is what the metadata log says, so that [`with_dynamic`](Self::with_dynamic) would make the same of it.
+    pub fn has_dynamic(
+        &self,
+        all_brokers: &BTreeMap<String, String>,
+        this_broker: &BTreeMap<String, String>,
+    ) -> bool {
+        let same = |layer: &Layer, given: &BTreeMap<String, String>| {
+            let known = layer.iter().map(|(name, given)| (*name, given.text.as_str()));
+            known.eq(given.iter().map(|(name, text)| (name.as_str(), text.as_str())))
+        };
+        same(&self.all_brokers, all_brokers) && same(&self.this_broker, this_broker)
+    }
+
     fn layers(&self) -> [(&Layer, ConfigSource); 3] {
         [
             (&self.this_broker, ConfigSource::DynamicBroker),
