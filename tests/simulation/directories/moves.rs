@@ -49,6 +49,21 @@ impl Client {
         self.until_it_is_in(back).await;
     }
 
+    /// Back to where it has been, with the last of these.
+    async fn it_moves_to_and_fro(mut self) {
+        self.create(false).await;
+        self.produce(0, "value").await;
+        for to in ["/a", "/b", "/a", "/b"] {
+            if to == "/a" {
+                self.next_fault();
+            }
+            self.ask_to_move(0, to).await;
+            while self.places(0).await != [(to.to_owned(), false)] {
+                self.life.world.sleep(BACKOFF).await;
+            }
+        }
+    }
+
     async fn the_copy_is_not_synced(mut self) {
         let to = self.fill().await;
         self.next_fault();
@@ -232,6 +247,33 @@ fn a_copy_that_finds_no_room_for_its_name_is_kept_and_gets_it_later() {
         let scenario: Scenario = |client| Box::pin(client.the_copy_waits_to_be_the_replica());
         // Its directory's own name, not that of a file in it.
         run_looked_at(seed, scenario, faults, |tree, _| copy_says(tree, "-future\": "));
+    }
+}
+
+/// What the files say of the one before would be taken for what is known of it.
+#[test]
+fn a_copy_is_not_begun_while_there_is_no_room_for_checkpoints_that_do_not_name_the_one_before() {
+    for seed in seeds().step_by(4) {
+        let faults = |world: &mut Simulation, node, fault| match fault {
+            2 => {
+                let path_contains = "/b/recovery-point-offset-checkpoint".to_owned();
+                let kind = FaultKind::NoRoom;
+                let fault = Fault { kind, path_contains, skip: 0, times: u64::MAX };
+                world.inject(SimFault::Disk { node, fault });
+            }
+            102 => {
+                let disk = world.disk(node).mount();
+                assert_eq!(
+                    names(&*disk, "/b").iter().filter(|n| n.ends_with("-future")).count(),
+                    0
+                );
+                world.disk(node).forget_plan();
+            }
+            _ => {}
+        };
+        let scenario: Scenario = |client| Box::pin(client.it_moves_to_and_fro());
+        let waits = |tree: &Tree, fault| fault == 1 || copy_says(tree, "-offset-checkpoint.tmp");
+        run_looked_at(seed, scenario, faults, waits);
     }
 }
 
