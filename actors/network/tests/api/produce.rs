@@ -336,6 +336,32 @@ async fn what_is_sent_behind_a_refused_batch_does_not_overtake_it() {
     }
 }
 
+/// As where the leadership went elsewhere, and came back.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_that_was_refused_and_is_written_by_another_way_holds_up_nothing() {
+    let numbered = |sequence| {
+        let builder = BatchBuilder::new(Compression::NONE).producer(9, 0, sequence);
+        batch_of(builder, &["a", "b"], 1)
+    };
+    let mut rig = Rig::start().await;
+    rig.topic_elsewhere("t");
+    let (mut client, mut other) = (rig.client().await, rig.client().await);
+    let early = produce(&mut client, "t", 9, &numbered(0)).await;
+    assert_eq!(code(&early), ErrorCode::NotLeaderOrFollower);
+    rig.takes_over("t").await;
+    for sequence in [0, 2] {
+        let response = produce(&mut other, "t", 9, &numbered(sequence)).await;
+        assert_eq!(response.base_offset, i64::from(sequence), "{response:?}");
+    }
+    // One that is there already, the next, and one that is too far ahead of it.
+    for sequence in [2, 4] {
+        let response = produce(&mut client, "t", 9, &numbered(sequence)).await;
+        assert_eq!(response.base_offset, i64::from(sequence), "{response:?}");
+    }
+    let gap = produce(&mut client, "t", 9, &numbered(8)).await;
+    assert_eq!(code(&gap), ErrorCode::OutOfOrderSequenceNumber);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn transactional_batches_need_a_transactional_id_and_a_transaction() {
     let mut rig = Rig::start().await;

@@ -29,8 +29,8 @@ use super::leaders::{TopicRef, find};
 use super::room::Work;
 use super::{Answer, Answering, RequestContext, Staged, too_many};
 use crate::Broker;
-use overtaking::Named;
 pub(crate) use overtaking::RefusedBatches;
+use overtaking::{Named, Producer, producer_of};
 use refusal::Refusal;
 
 /// The client whose name lets it write to internal topics.
@@ -55,8 +55,26 @@ struct Topic {
 }
 
 enum Stage {
-    Parsed { handle: Arc<PartitionHandle>, batch: RecordBatch },
-    Sent { handle: Arc<PartitionHandle>, answer: runtime::Answer<AppendResult>, time_ms: i64 },
+    Parsed {
+        handle: Arc<PartitionHandle>,
+        batch: RecordBatch,
+    },
+    Sent {
+        handle: Arc<PartitionHandle>,
+        answer: runtime::Answer<AppendResult>,
+        time_ms: i64,
+        /// Its producer, where it was sent behind a batch that was refused.
+        behind: Option<Producer>,
+    },
+}
+
+impl Stage {
+    fn behind(&self) -> Option<Producer> {
+        match self {
+            Stage::Parsed { .. } => None,
+            Stage::Sent { behind, .. } => *behind,
+        }
+    }
 }
 
 /// What holds for the request as a whole.
@@ -244,10 +262,7 @@ async fn send(
         Ok(Stage::Parsed { handle, batch }) => {
             let refused = &cx.connection.refused;
             let header = *batch.header();
-            let Some(origin) = refused.origin(named, &header) else {
-                *partition = Err(Refusal::NotLeader);
-                return;
-            };
+            let origin = refused.origin(named, &header);
             *partition = append(broker, cx, work, (acks, origin), now_ms, handle, batch).await;
             if partition.as_ref().is_err_and(Refusal::may_pass) {
                 refused.note(named, &header);
@@ -289,6 +304,8 @@ async fn append(
         TimestampType::CreateTime => -1,
         TimestampType::LogAppendTime => now_ms,
     };
+    let behind =
+        matches!(origin, Origin::ClientBehind(_)).then(|| producer_of(validated.batch.header()));
     let append = Append {
         batch: validated.batch,
         acks,
@@ -298,7 +315,7 @@ async fn append(
     };
     let answer =
         handle.append(append).await.map_err(|error| Refusal::Append { error, log_start })?;
-    Ok(Stage::Sent { handle, answer, time_ms })
+    Ok(Stage::Sent { handle, answer, time_ms, behind })
 }
 
 async fn validate(

@@ -1,10 +1,12 @@
-//! Batches that were refused for the time being, and what their producers had sent behind them, which is refused alike.
+//! Batches that were refused for the time being, and what their producers had sent behind them, which is refused alike where it cannot be
+//! written without them.
 //!
 //! Kafka's leaders call that out of order, at which librdkafka before 2.3 ends its producer where the leader before had died with the batch
 //! under way (its issue 4438); and of a producer that they do not know they take any sequence: what was sent behind its first batch
-//! overtakes that, which cannot be written any more then.
+//! overtakes that, which cannot be written any more then. What was refused may have come to be written elsewhere: so the leader decides
+//! whether what comes next is in order.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use machines::partition::Origin;
 use model::Uuid;
@@ -25,12 +27,15 @@ pub(super) struct Named<'a> {
     pub(super) partition: i32,
 }
 
+/// A producer's id and epoch.
+pub(super) type Producer = (i64, i16);
+
 #[derive(Debug)]
 struct Refused {
     topic: String,
     topic_id: Uuid,
     partition: i32,
-    producer: (i64, i16),
+    producer: Producer,
     /// The first that is yet to come again.
     sequence: i32,
     /// How many were refused behind it.
@@ -38,8 +43,8 @@ struct Refused {
 }
 
 impl Refused {
-    fn is_of(&self, named: Named<'_>, header: &BatchHeader) -> bool {
-        self.producer == (header.producer_id, header.producer_epoch)
+    fn is_of(&self, named: Named<'_>, producer: Producer) -> bool {
+        self.producer == producer
             && self.partition == named.partition
             && self.topic_id == named.topic_id
             && self.topic == named.topic
@@ -55,9 +60,9 @@ impl RefusedBatches {
         if !header.has_producer_id() || named.topic.len() > MAX_TOPIC_NAME {
             return;
         }
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (mut all, producer) = (self.all(), producer_of(header));
         let sequence = header.base_sequence;
-        if let Some(known) = all.iter_mut().find(|refused| refused.is_of(named, header)) {
+        if let Some(known) = all.iter_mut().find(|refused| refused.is_of(named, producer)) {
             known.sequence = known.sequence.min(sequence);
             return;
         }
@@ -65,24 +70,45 @@ impl RefusedBatches {
             all.remove(0);
         }
         let Named { topic, topic_id, partition } = named;
-        let (topic, producer) = (topic.to_owned(), (header.producer_id, header.producer_epoch));
+        let topic = topic.to_owned();
         all.push(Refused { topic, topic_id, partition, producer, sequence, behind: 0 });
     }
 
-    /// How the leader is to look at a batch; none where it is refused as the one before it. One that comes again is not waited for any
-    /// more.
-    pub(super) fn origin(&self, named: Named<'_>, header: &BatchHeader) -> Option<Origin> {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(at) = all.iter().position(|refused| refused.is_of(named, header)) else {
-            return Some(Origin::Client);
+    /// How the leader is to look at a batch. One that comes again is not waited for any more.
+    pub(super) fn origin(&self, named: Named<'_>, header: &BatchHeader) -> Origin {
+        let mut all = self.all();
+        let of = |refused: &Refused| refused.is_of(named, producer_of(header));
+        let Some(at) = all.iter().position(of) else {
+            return Origin::Client;
         };
-        let refused = &mut all[at];
-        if header.base_sequence > refused.sequence {
-            let under_way = refused.behind < MOST_BEHIND;
-            refused.behind = refused.behind.saturating_add(1);
-            return (!under_way).then_some(Origin::ClientBehind(refused.sequence));
+        let refused = all[at].sequence;
+        if header.base_sequence > refused {
+            return Origin::ClientBehind(refused);
         }
         all.remove(at);
-        Some(Origin::Client)
+        Origin::Client
     }
+
+    /// What came behind was in order, and is written.
+    pub(super) fn forget(&self, named: Named<'_>, producer: Producer) {
+        self.all().retain(|refused| !refused.is_of(named, producer));
+    }
+
+    /// Whether what came behind, and was out of order, may have been under way already.
+    pub(super) fn was_under_way(&self, named: Named<'_>, producer: Producer) -> bool {
+        let mut all = self.all();
+        let known = all.iter_mut().find(|refused| refused.is_of(named, producer));
+        known.is_some_and(|refused| {
+            refused.behind = refused.behind.saturating_add(1);
+            refused.behind <= MOST_BEHIND
+        })
+    }
+
+    fn all(&self) -> MutexGuard<'_, Vec<Refused>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+pub(super) fn producer_of(header: &BatchHeader) -> Producer {
+    (header.producer_id, header.producer_epoch)
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use machines::partition::Acks;
+use machines::partition::{Acks, AppendError};
 use model::ErrorCode;
 use partitions::{PartitionHandle, Room};
 use wire::ProduceResponse;
@@ -12,6 +12,7 @@ use wire::produce_response::{
     TopicProduceResponse,
 };
 
+use super::overtaking::{Named, Producer, RefusedBatches};
 use super::{Params, Refusal, Stage, Topic};
 use crate::Broker;
 use crate::api::leaders::{Leaders, TopicRef};
@@ -34,7 +35,14 @@ pub(super) async fn respond(
             ..Default::default()
         };
         for (index, stage) in topic.partitions {
-            let partition = match settle(&broker, params.acks, deadline, stage).await {
+            let behind = stage.as_ref().ok().and_then(Stage::behind);
+            let mut settled = settle(&broker, params.acks, deadline, stage).await;
+            if let Some(producer) = behind {
+                let (topic, topic_id) = (answered.name.as_str(), answered.topic_id);
+                let named = Named { topic, topic_id, partition: index };
+                excuse(&connection.refused, named, producer, &mut settled);
+            }
+            let partition = match settled {
                 Ok(partition) => PartitionProduceResponse { index, ..partition },
                 Err(refusal) => refused(index, &refusal),
             };
@@ -71,7 +79,7 @@ async fn settle(
     deadline: Duration,
     stage: Result<Stage, Refusal>,
 ) -> Result<PartitionProduceResponse, Refusal> {
-    let Stage::Sent { handle, answer, time_ms } = stage? else { return Err(Refusal::Gone) };
+    let Stage::Sent { handle, answer, time_ms, .. } = stage? else { return Err(Refusal::Gone) };
     let answer = if acks == Some(Acks::All) {
         let left = deadline.saturating_sub(broker.world.mono());
         broker.world.timeout(left, answer.get()).await.map_err(|_| Refusal::TimedOut)?
@@ -87,6 +95,24 @@ async fn settle(
         log_start_offset: appended.log_start_offset,
         ..Default::default()
     })
+}
+
+/// Of a batch that came behind one that was refused.
+fn excuse(
+    refused: &RefusedBatches,
+    named: Named<'_>,
+    producer: Producer,
+    settled: &mut Result<PartitionProduceResponse, Refusal>,
+) {
+    match settled {
+        Ok(_) => refused.forget(named, producer),
+        Err(Refusal::Append { error: AppendError::OutOfOrderSequence { .. }, .. })
+            if refused.was_under_way(named, producer) =>
+        {
+            *settled = Err(Refusal::NotLeader);
+        }
+        Err(_) => {}
+    }
 }
 
 /// A partition that found no room says so of its directory before it ends.
