@@ -91,8 +91,12 @@ async fn until_left(
             }
         }
     };
-    let reached = rig.world.timeout(LIMIT, reads).await;
-    assert!(reached.is_ok(), "left at last: {found:?}");
+    if rig.world.timeout(LIMIT, reads).await.is_err() {
+        let tree = rig.world.registry().look(&rig.world).await;
+        let actors: Vec<_> =
+            tree.iter().map(|actor| (&actor.path, &actor.status, &actor.state)).collect();
+        panic!("left at last: {} records, while {actors:?}", found.len());
+    }
     found
 }
 
