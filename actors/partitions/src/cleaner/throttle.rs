@@ -43,8 +43,10 @@ impl Throttle {
 
     /// Debts made at the old rate are forgiven.
     pub fn set_rate(&self, bytes_per_second: f64) {
+        // Whoever counts at the old rate is before this.
+        let mut paid_at = self.paid_at();
         self.rate.store(bytes_per_second.to_bits(), Ordering::Relaxed);
-        *self.paid_at() = Duration::ZERO;
+        *paid_at = Duration::ZERO;
     }
 
     /// At least one byte a second: less would be never.
@@ -58,8 +60,8 @@ impl Throttle {
     }
 
     pub fn used(&self, bytes: u64, now: Duration) {
-        let cost = Duration::try_from_secs_f64(bytes as f64 / self.rate()).unwrap_or(Duration::MAX);
         let mut paid_at = self.paid_at();
+        let cost = Duration::try_from_secs_f64(bytes as f64 / self.rate()).unwrap_or(Duration::MAX);
         let paid = (*paid_at).max(now).saturating_add(cost);
         *paid_at = paid.min(now.saturating_add(self.memory));
     }
