@@ -55,7 +55,7 @@ pub enum ConfigError {
         "When updating cordoned.log.dirs via controllers,  the new value must be a subset of the current configuration value."
     )]
     CordonedUnchecked,
-    #[error("Unable to perform excessively large batch operation.")]
+    #[error("{}", super::EXCESSIVE)]
     TooManyRecords,
     #[error(transparent)]
     Alter(#[from] AlterError),

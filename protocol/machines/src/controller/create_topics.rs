@@ -25,7 +25,7 @@ pub enum CreateTopicError {
     NotAuthorized,
     #[error("Excessively large number of partitions per request.")]
     TooManyPartitions,
-    #[error("Unable to perform excessively large batch operation.")]
+    #[error("{}", super::EXCESSIVE)]
     TooManyRecords,
     #[error(transparent)]
     Name(#[from] topic::TopicNameError),

@@ -37,7 +37,7 @@ pub enum ElectionError {
     PreferredNotAvailable,
     #[error("Eligible topic partition leaders are not available.")]
     NoneEligible,
-    #[error("Unable to perform excessively large batch operation.")]
+    #[error("{}", super::EXCESSIVE)]
     TooMany,
 }
 

@@ -40,6 +40,8 @@ pub use request::{ControllerReply, ControllerRequest, Permitted};
 const MAX_PARTITIONS_PER_REQUEST: i64 = 10_000;
 /// More records than this are written for no single request.
 const MAX_RECORDS_PER_REQUEST: usize = 10_000;
+/// What is said of a request that would need more.
+const EXCESSIVE: &str = "Unable to perform excessively large batch operation.";
 /// More elections than this are not written at once.
 const MAX_ELECTIONS: usize = 1_000;
 

@@ -40,7 +40,7 @@ pub enum ReassignmentError {
     Unclean { topic: String, partition: i32 },
     #[error("Invalid replica assignment: addingReplicas contains all replicas.")]
     NothingLeft,
-    #[error("Unable to perform excessively large batch operation.")]
+    #[error("{}", super::EXCESSIVE)]
     TooMany,
 }
 
