@@ -50,11 +50,11 @@ def upgraded(nodes):
     def features(*args, expect=0):
         return tools.tool("features", nodes[1].bootstrap, *args, expect=expect)
 
-    failed_to = "Could not upgrade kraft.version to {0}. The update failed for all features since the following feature had an error: "
+    failed_to = "upgrade kraft.version to {0}. The update failed for all features since the following feature had an error: "
     level = r"Feature: kraft.version\s.*FinalizedVersionLevel: {}\s"
     tools.expect(features("describe"), level.format(0))
     wrong = "Invalid update version 2 for feature kraft.version. Local controller [12] only supports versions 0-1"
-    tools.expect(features("upgrade", "--feature", "kraft.version=2", expect=1), failed_to.format(2) + wrong)
+    tools.expect(features("upgrade", "--feature", "kraft.version=2", expect=1), "Could not " + failed_to.format(2) + wrong)
     up = ["upgrade", "--feature", "kraft.version=1"]
     alone = r"Invalid upgrade of kraft.version to KRAFT_VERSION_1 because not all of the voters support it"
 
@@ -63,7 +63,7 @@ def upgraded(nodes):
             return features(*up, "--dry-run")
         except Failed as failed:
             # A voter says who it is once it follows.
-            tools.expect(str(failed), failed_to.format(1) + alone)
+            tools.expect(str(failed), "Can not " + failed_to.format(1) + alone)
             return False
 
     wait_for("both to say who they are", may_be_upgraded, nodes)
