@@ -3,6 +3,7 @@ import signal
 import sys
 
 from kafka import ConsumerRebalanceListener, KafkaConsumer, KafkaProducer
+from kafka.errors import KafkaError
 
 
 def produce(bootstrap, topic, path):
@@ -28,6 +29,18 @@ class Tell(ConsumerRebalanceListener):
         print(f"assigned: {shares}", file=sys.stderr, flush=True)
 
 
+def polled(consumer):
+    """A poll of kafka-python 3.0.12 fails, though it is to be tried again, where nobody listens when the coordinator is looked for, nor
+    when metadata are asked for because of that (`ensure_coordinator_ready_async`): a broker, of any kind, that is down."""
+    try:
+        return consumer.poll(timeout_ms=200).values()
+    except KafkaError as error:
+        if not error.retriable:
+            raise
+        print(f"again after {error}", file=sys.stderr, flush=True)
+        return []
+
+
 def consume(bootstrap, topic, session_ms, version=None):
     going = [True]
     signal.signal(signal.SIGTERM, lambda *_: going.clear())
@@ -41,7 +54,7 @@ def consume(bootstrap, topic, session_ms, version=None):
     while not consumer.partitions_for_topic(topic):
         pass
     while going:
-        for records in consumer.poll(timeout_ms=200).values():
+        for records in polled(consumer):
             for r in records:
                 sys.stdout.write(f"{r.partition}\t{r.offset}\t{r.key.decode()}\t{r.value.decode()}\n")
         sys.stdout.flush()
