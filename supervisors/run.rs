@@ -49,8 +49,18 @@ pub enum RunError {
     Signals(std::io::Error),
     #[error("node {0} ended: {1}")]
     Ended(i32, String),
-    #[error("node {0} was not waited for: its next start will recover")]
-    CutShort(i32),
+    #[error("{}", was_not_waited_for(.0))]
+    CutShort(Vec<i32>),
+}
+
+fn was_not_waited_for(nodes: &[i32]) -> String {
+    match nodes {
+        [node] => format!("node {node} was not waited for: its next start will recover"),
+        _ => {
+            let nodes = nodes.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+            format!("nodes {nodes} were not waited for: their next starts will recover")
+        }
+    }
 }
 
 /// Does what the command line says. Nodes alter these loggers when they are told to.
@@ -258,7 +268,8 @@ async fn launch(
             (finish(world, signals, launching, told).await, Go::Stop)
         }
     };
-    nodes.push(launched.ok_or(RunError::CutShort(id))??);
+    let cut_short = || RunError::CutShort([ids(nodes), vec![id]].concat());
+    nodes.push(launched.ok_or_else(cut_short)??);
     Ok(go)
 }
 
@@ -333,19 +344,23 @@ async fn first_end(nodes: &[Node]) -> RunError {
     .await
 }
 
+fn ids(nodes: &[Node]) -> Vec<i32> {
+    nodes.iter().map(|node| node.config().node_id.0).collect()
+}
+
 /// Stops the nodes, the last started first.
 async fn stop(nodes: &[Node], signals: &mut Signals) -> Result<(), RunError> {
     for node in nodes {
         // Who is too busy to hear it is told by its own stop.
         let _ = node.world().timeout(LONG_STOP, node.announce_stop()).await;
     }
-    for node in nodes.iter().rev() {
+    for (at, node) in nodes.iter().enumerate().rev() {
         let (world, id) = (node.world(), node.config().node_id);
         let stopped = finish(world, signals, node.stop(), |took| {
             let left = actors(&world.registry().tree());
             format!("node {id} is stopping: {took} s, {left} actors are still there")
         });
-        stopped.await.ok_or(RunError::CutShort(id.0))?;
+        stopped.await.ok_or_else(|| RunError::CutShort(ids(&nodes[..=at])))?;
         say(format_args!("ottla: node {id} stopped"));
     }
     Ok(())

@@ -113,7 +113,7 @@ pub fn document() -> String {
         let labels: Vec<String> = labels.iter().map(|label| format!("`{label}`")).collect();
         let _ = writeln!(text, "| `{name}` | {kind} | {unit} | {} | {help} |", labels.join(", "));
     }
-    text += "\n## Numbers of actors\n\n`ottla_actor_number{kind=\"...\",name=\"...\"}`, and `numbers` in `/tree`. Custom actors add their own.\n\n\
+    text += "\n## Numbers of actors\n\nCounters in `ottla_actor_count_total{kind=\"...\",name=\"...\"}`, gauges in `ottla_actor_number`, both in `numbers` in `/tree`. Custom actors add their own.\n\n\
         | Kind | Name | Type | Unit | Meaning |\n|---|---|---|---|---|\n";
     for Number { of, name, kind, unit, meaning } in NUMBERS {
         let _ = writeln!(text, "| `{of}` | `{name}` | {kind} | {unit} | {meaning} |");

@@ -15,7 +15,7 @@ const BATCHES: i64 = 6;
 
 fn cold_reads(console: SocketAddr) -> u64 {
     let metrics = commands::get(console, "/metrics").body;
-    let number = "ottla_actor_number{node=\"1\",kind=\"listener\",name=\"cold_reads\"} ";
+    let number = "ottla_actor_count_total{node=\"1\",kind=\"listener\",name=\"cold_reads\"} ";
     let line = metrics.lines().find_map(|line| line.strip_prefix(number));
     line.and_then(|count| count.parse().ok()).expect("the listener's number")
 }

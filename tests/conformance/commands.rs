@@ -67,13 +67,15 @@ fn assert_told_of(metrics: &str) {
         let (_, rest) = line.split_once(&format!("{name}=\""))?;
         Some(rest.split_once('"')?.0.to_owned())
     };
+    let of_actor = |line: &str, of_type: &str| {
+        let (of, name) = (label(line, "kind"), label(line, "name"));
+        format!("| `{}` | `{}` | {of_type} |", of.unwrap_or_default(), name.unwrap_or_default())
+    };
     for line in metrics.lines() {
         let row = match line.strip_prefix("# TYPE ").and_then(|family| family.split_once(' ')) {
             Some((family, kind)) => format!("| `{family}` | {kind} |"),
-            None if line.starts_with("ottla_actor_number") => {
-                let (of, name) = (label(line, "kind"), label(line, "name"));
-                format!("| `{}` | `{}` |", of.unwrap_or_default(), name.unwrap_or_default())
-            }
+            None if line.starts_with("ottla_actor_number") => of_actor(line, "gauge"),
+            None if line.starts_with("ottla_actor_count_total") => of_actor(line, "counter"),
             None if line.starts_with("ottla_credits_") => {
                 format!("| `{}` |", label(line, ",name").unwrap_or_default())
             }

@@ -55,12 +55,47 @@ fn wrong(setting: &str, test: &str, text_of: impl Fn(&str) -> String) -> Option<
         Some((before, _)) => attribute(before.trim_end().trim_end_matches("async").trim_end()),
         None => false,
     };
-    let is_named = ["\"", "=", "\\\""].iter().any(|end| text.contains(&format!("{setting}{end}")));
+    let used = used_by(function, &text);
+    let is_named = ["\"", "=", "\\\""].iter().any(|end| used.contains(&format!("{setting}{end}")));
     match (is_there, is_named) {
         (false, _) => Some(format!("{setting}: there is no test {test}")),
-        (_, false) => Some(format!("{setting}: the file of {test} does not name it")),
+        (_, false) => Some(format!("{setting}: {test} does not name it")),
         _ => None,
     }
+}
+
+/// The text of a function, and of what it uses of its file.
+fn used_by(function: &str, text: &str) -> String {
+    let mut items: BTreeMap<&str, String> = BTreeMap::new();
+    let mut name = "";
+    for line in text.lines() {
+        if line.starts_with(char::is_alphabetic) {
+            let words: Vec<_> = words(line).collect();
+            let behind = |keywords: &[&str]| {
+                let at = words.iter().position(|word| keywords.contains(word))?;
+                words.get(at + 1).copied()
+            };
+            // `impl Drop for Node` is of the node.
+            let items = ["impl", "fn", "const", "static", "struct", "enum", "def"];
+            name = behind(&["for"]).or_else(|| behind(&items)).unwrap_or(words[0]);
+        }
+        let item = items.entry(name).or_default();
+        item.push_str(line);
+        item.push('\n');
+    }
+    let (mut used, mut wanted) = (String::new(), vec![function]);
+    while let Some(name) = wanted.pop() {
+        if let Some(item) = items.remove(name) {
+            let of_this_file = words(&item).filter_map(|word| items.get_key_value(word));
+            wanted.extend(of_this_file.map(|(name, _)| *name));
+            used.push_str(&item);
+        }
+    }
+    used
+}
+
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|letter: char| !letter.is_alphanumeric() && letter != '_')
 }
 
 #[test]
@@ -80,10 +115,15 @@ fn each_honoured_setting_is_shown_from_outside() {
 
 #[test]
 fn a_test_that_is_not_there_or_shows_another_setting_is_found() {
+    let conformance = [
+        "const SET: &str =\n    \"x.y=1\";",
+        "#[test]\nfn shows() {\n    set();\n}",
+        "fn helps() {}",
+        "fn set() {\n    to(SET);\n}",
+        "#[test]\nfn beside() {\n    helps();\n}",
+    ];
     let text = |path: &str| match path {
-        "tests/conformance/a.rs" => {
-            "#[test]\nfn shows() {\n    set(\"x.y=1\");\n}\nfn helps() {}\n".to_owned()
-        }
+        "tests/conformance/a.rs" => conformance.join("\n"),
         "actors/network/tests/api/b.rs" => {
             "#[tokio::test]\nasync fn shows() { set(\"x.y\") }".to_owned()
         }
@@ -92,6 +132,7 @@ fn a_test_that_is_not_there_or_shows_another_setting_is_found() {
     let is_wrong = |test: &str| wrong("x.y", test, text).is_some();
     assert!(!is_wrong("conformance::a::shows") && !is_wrong("api::b::shows"));
     assert!(is_wrong("conformance::a::helps") && is_wrong("conformance::a::none"));
+    assert!(is_wrong("conformance::a::beside"));
     assert!(is_wrong("conformance::b::shows") && is_wrong("nowhere::a::shows"));
     assert!(is_wrong("- no") && !is_wrong("- nothing outside can tell"));
     assert!(wrong("other", "conformance::a::shows", text).is_some());

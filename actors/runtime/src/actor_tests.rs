@@ -207,7 +207,7 @@ async fn what_is_sent_and_handled_is_counted_by_name() {
             "ottla_messages_handled_total{node=\"7\",kind=\"clerk\",message=\"Note\"} 40\n"
         )
     );
-    assert!(text.contains("ottla_actor_number{node=\"7\",kind=\"clerk\",name=\"held\"} 1\n"));
+    assert!(text.contains("ottla_actor_count_total{node=\"7\",kind=\"clerk\",name=\"held\"} 1\n"));
     assert!(
         text.contains("ottla_handling_seconds_count{node=\"7\",kind=\"clerk\"} 32\n"),
         "{text}"

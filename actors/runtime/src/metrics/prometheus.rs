@@ -31,7 +31,7 @@ pub struct Family {
 pub fn families() -> impl Iterator<Item = Family> {
     let actors = GAUGES.iter().map(|(family, _)| family);
     let actors = actors.chain(COUNTERS.iter().map(|(family, _)| family));
-    let actors = actors.chain([&HANDLED, &HANDLING, &NUMBERS]);
+    let actors = actors.chain([&HANDLED, &HANDLING, &COUNTS, &NUMBERS]);
     actors.chain(CREDITS.iter().map(|(family, _)| family)).copied()
 }
 
@@ -89,9 +89,19 @@ const HANDLING: Family = family(
     "Time to handle a message, estimated from a sample.",
 );
 
+const COUNTS: Family = Family {
+    labels: &["kind", "name"],
+    ..family(
+        "ottla_actor_count_total",
+        "counter",
+        "by its name",
+        "What actors count for themselves.",
+    )
+};
+
 const NUMBERS: Family = Family {
     labels: &["kind", "name"],
-    ..family("ottla_actor_number", "gauge", "by its name", "What actors count for themselves.")
+    ..family("ottla_actor_number", "gauge", "by its name", "What actors show that comes and goes.")
 };
 
 const fn of_credits(
@@ -121,6 +131,7 @@ const CREDITS: [Series<Credits>; 3] = [
 struct Sums {
     node: String,
     kinds: BTreeMap<&'static str, Kind>,
+    counts: BTreeMap<(&'static str, &'static str), u64>,
     numbers: BTreeMap<(&'static str, &'static str), i64>,
     credits: BTreeMap<String, Credits>,
 }
@@ -128,6 +139,7 @@ struct Sums {
 impl Sums {
     fn of(node: &str, registry: &Registry) -> Sums {
         let mut kinds: BTreeMap<&'static str, Kind> = BTreeMap::new();
+        let mut counts: BTreeMap<(&'static str, &'static str), u64> = BTreeMap::new();
         let mut numbers: BTreeMap<(&'static str, &'static str), i64> = BTreeMap::new();
         // In this order, so that who goes meanwhile is counted once.
         let entries = registry.entries();
@@ -137,7 +149,7 @@ impl Sums {
                 kinds.entry(kind).or_default().totals.add(totals);
             }
             for (key, count) in &past.counters {
-                *numbers.entry(*key).or_default() += *count as i64;
+                *counts.entry(*key).or_default() += count;
             }
             past.gone
         };
@@ -155,14 +167,14 @@ impl Sums {
                 kind.depth += stats.depth();
             }
             for (name, counter) in &state.counters.0 {
-                *numbers.entry((entry.kind, name)).or_default() += counter.get() as i64;
+                *counts.entry((entry.kind, name)).or_default() += counter.get();
             }
             for (name, gauge) in &state.gauges.0 {
                 *numbers.entry((entry.kind, name)).or_default() += gauge.get();
             }
         }
         let credits = lock(&registry.0.credits).clone();
-        Sums { node: node.to_owned(), kinds, numbers, credits }
+        Sums { node: node.to_owned(), kinds, counts, numbers, credits }
     }
 }
 
@@ -172,7 +184,8 @@ pub fn prometheus<'a>(nodes: impl IntoIterator<Item = (&'a str, &'a Registry)>) 
     let nodes: Vec<Sums> = nodes.into_iter().map(|(node, its)| Sums::of(node, its)).collect();
     let mut text = Text(String::new());
     text.kinds(&nodes);
-    text.numbers(&nodes);
+    text.named(&COUNTS, &nodes, |sums| &sums.counts);
+    text.named(&NUMBERS, &nodes, |sums| &sums.numbers);
     text.credits(&nodes);
     text.0
 }
@@ -248,13 +261,18 @@ impl Text {
         }
     }
 
-    fn numbers(&mut self, nodes: &[Sums]) {
-        self.head(&NUMBERS);
-        for Sums { node, numbers, .. } in nodes {
-            for ((kind, name), value) in numbers {
-                let (kind, name) = (escaped(kind), escaped(name));
+    fn named<T: std::fmt::Display>(
+        &mut self,
+        family: &Family,
+        nodes: &[Sums],
+        of: impl Fn(&Sums) -> &BTreeMap<(&'static str, &'static str), T>,
+    ) {
+        self.head(family);
+        for sums in nodes {
+            for ((kind, name), value) in of(sums) {
+                let (node, kind, name) = (&sums.node, escaped(kind), escaped(name));
                 let labels = format!("node=\"{node}\",kind=\"{kind}\",name=\"{name}\"");
-                self.line(NUMBERS.name, &labels, value);
+                self.line(family.name, &labels, value);
             }
         }
     }

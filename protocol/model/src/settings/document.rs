@@ -32,7 +32,8 @@ Ottla takes Kafka 4.4's settings by Kafka's own names. They are given in Kafka's
 - **Scope**: `node` is read at start; `broker` can also be altered for one broker while it runs, `cluster` for one or for all of them.
 - Threads: Kafka's thread counts size the pools that do the same work here. Where none is given they are fitted to the machine's cores;
   nodes in one process share the pools, and the largest number counts. In a program of one's own the threads are that program's.
-- What is wrong is told all at once, each with its place, the allowed values and the nearest right name, before anything starts.
+- What is wrong is told before anything starts, each with its place, the allowed values and the nearest right name: first all that is wrong
+  with a file's own keys, then all settings that are wrong by themselves, then all that do not fit together.
 
 With nothing configured, `ottla start` runs node 1 as broker and controller: data in `./ottla-data`, clients on `127.0.0.1:9092`, the
 controller on the next port. Kafka's internal topics get as many replicas as there are brokers, three at most; in a `server.properties`
