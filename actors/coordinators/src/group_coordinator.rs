@@ -5,7 +5,7 @@ use std::hash::BuildHasher;
 use machines::groups::{
     GroupDecision, GroupEvent, GroupReply, GroupRequest, GroupSettings, GroupShard, GroupTimer,
 };
-use model::{Now, Replicated, Ticket};
+use model::{ErrorCode, Now, Replicated, Ticket};
 use runtime::{FixedHasher, Hosted, Shard, ShardMsg, WaitsFor};
 
 pub struct GroupCoordinator(GroupShard);
@@ -26,13 +26,16 @@ impl Hosted for GroupCoordinator {
         part_of(event.group_id())
     }
 
-    /// Groups as they are now are soft state, which Kafka shows at once too. Its heartbeats are writes.
+    /// Groups as they are now are soft state, which Kafka shows at once too, as it refuses members. Its heartbeats are writes.
     fn waits_for(reply: &GroupReply) -> WaitsFor {
+        let refused = |error| ErrorCode::from_code(error) != ErrorCode::None;
         match reply {
+            GroupReply::Join(join) if refused(join.error_code) => WaitsFor::Nothing,
+            GroupReply::Sync(sync) if refused(sync.error_code) => WaitsFor::Nothing,
             GroupReply::Join(_)
             | GroupReply::Describe(_)
             | GroupReply::List { .. }
-            | GroupReply::ListSize(_) => WaitsFor::Nothing,
+            | GroupReply::ListSize(_) => WaitsFor::Own,
             GroupReply::OffsetFetch(group) => WaitsFor::Part(part_of(&group.group_id)),
             _ => WaitsFor::Everything,
         }

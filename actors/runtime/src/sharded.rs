@@ -147,17 +147,20 @@ pub trait Hosted:
         0
     }
 
-    /// What the reply of a decision that wrote nothing waits for.
+    /// What a reply waits for.
     fn waits_for(_reply: &Self::Reply) -> WaitsFor {
         WaitsFor::Everything
     }
 }
 
-/// What must be committed before a reply may leave, of all that was decided before it.
+/// What must be committed before a reply may leave: what its own decision wrote, and of all that was decided before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WaitsFor {
     Everything,
     Part(u64),
+    /// Nothing that was decided before.
+    Own,
+    /// Not even its own decision's records.
     Nothing,
 }
 
@@ -333,11 +336,8 @@ impl<M: Hosted> Shard<M> {
             self.timer(cx, op);
         }
         self.written.add(records.len() as u64);
-        if records.is_empty() {
-            self.reply(decision.replies);
-        } else {
-            self.pending.add(records, decision.events.iter().map(M::part), decision.replies);
-        }
+        let waiting = self.reply(decision.replies, !records.is_empty());
+        self.pending.add(records, decision.events.iter().map(M::part), waiting);
         self.write(cx);
         self.release();
     }
@@ -355,17 +355,19 @@ impl<M: Hosted> Shard<M> {
         }
     }
 
-    /// The replies of a decision that wrote nothing.
-    fn reply(&mut self, replies: Vec<(Ticket, M::Reply)>) {
+    /// Lets go what waits for nothing; answers what waits.
+    fn reply(&mut self, replies: Vec<(Ticket, M::Reply)>, wrote: bool) -> Vec<(Ticket, M::Reply)> {
         let mut waiting = Vec::new();
         for (ticket, reply) in replies {
-            if self.pending.holds(M::waits_for(&reply)) {
+            let waits_for = M::waits_for(&reply);
+            let waits = wrote && waits_for != WaitsFor::Nothing || self.pending.holds(waits_for);
+            if waits {
                 waiting.push((ticket, reply));
             } else {
                 self.parked.answer(&ticket, Ok(reply));
             }
         }
-        self.pending.add(Vec::new(), std::iter::empty(), waiting);
+        waiting
     }
 
     fn write(&mut self, cx: &mut Cx<Self>) {

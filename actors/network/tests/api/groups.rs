@@ -70,7 +70,7 @@ pub fn join(group: &str, member: &str, version: i16) -> JoinGroupRequest {
 }
 
 /// Joins as clients do: from version 4 on the first answer gives the id to come back with.
-async fn joined(client: &mut Client, group: &str, version: i16) -> JoinGroupResponse {
+pub async fn joined(client: &mut Client, group: &str, version: i16) -> JoinGroupResponse {
     let first = client.call(&join(group, "", version), version).await;
     if first.error_code != ErrorCode::MemberIdRequired.code() {
         return first;
@@ -79,7 +79,11 @@ async fn joined(client: &mut Client, group: &str, version: i16) -> JoinGroupResp
     client.call(&join(group, &first.member_id, version), version).await
 }
 
-fn sync(group: &str, at: &JoinGroupResponse, parts: &[(&str, &'static str)]) -> SyncGroupRequest {
+pub fn sync(
+    group: &str,
+    at: &JoinGroupResponse,
+    parts: &[(&str, &'static str)],
+) -> SyncGroupRequest {
     let assignments = parts.iter().map(|(member, part)| SyncGroupRequestAssignment {
         member_id: (*member).into(),
         assignment: Bytes::from_static(part.as_bytes()),

@@ -10,10 +10,12 @@ use wire::batch::BatchBuilder;
 use wire::compression::{Codec, Compression};
 use wire::{
     DescribeGroupsRequest, JoinGroupResponse, ListGroupsRequest, MetadataRecord,
-    OffsetCommitRequest, PartitionChangeRecord,
+    OffsetCommitRequest, PartitionChangeRecord, SyncGroupRequest,
 };
 
-use crate::groups::{commit, committed, fetched, find, heartbeat, join, until_served};
+use crate::groups::{
+    commit, committed, fetched, find, heartbeat, join, joined, sync, until_served,
+};
 use crate::produce::produce;
 use crate::rig::{Client, LIMIT, NODE, Rig, dir_id};
 
@@ -122,6 +124,25 @@ async fn what_was_committed_is_read_while_nothing_more_is() {
     let request = DescribeGroupsRequest { groups, ..Default::default() };
     assert_eq!(client.call(&request, 6).await.groups[0].group_state, "Empty");
     joining(&rig, "earlier").await;
+}
+
+/// As by Kafka, which else would not bring members together whose heartbeats are further apart than they are given to join again.
+#[tokio::test]
+async fn members_are_refused_at_once_while_nothing_is_committed() {
+    let (mut rig, mut leader) = rig(&[("group.initial.rebalance.delay.ms", "0")]).await;
+    let first = joined(&mut leader, "g", 9).await;
+    assert_eq!(first.error_code, 0);
+    rig.stalls().await;
+    leader.send(&sync("g", &first, &[(&first.member_id, "all")]), 5).await;
+    let mut other = rig.client().await;
+    let mut told = JoinGroupResponse::default();
+    for group in ["begun by this", "g"] {
+        told = other.call(&join(group, "", 9), 9).await;
+        assert_eq!(told.error_code, ErrorCode::MemberIdRequired.code());
+    }
+    other.send(&join("g", &told.member_id, 9), 9).await;
+    let told = leader.receive::<SyncGroupRequest>(5).await;
+    assert_eq!(told.error_code, ErrorCode::RebalanceInProgress.code());
 }
 
 #[tokio::test]

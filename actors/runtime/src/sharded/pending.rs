@@ -70,7 +70,7 @@ impl<R> Pending<R> {
                 Writes::Any => true,
                 Writes::Parts(parts) => parts.contains(&part),
             }),
-            WaitsFor::Nothing => false,
+            WaitsFor::Own | WaitsFor::Nothing => false,
         }
     }
 

@@ -135,7 +135,8 @@ impl Rig {
         }
         self.log.extend(written);
         for (ticket, reply) in decision.replies {
-            assert!(self.owed.remove(&ticket), "{ticket:?} is not owed");
+            let is_recalled = matches!(&reply, GroupReply::Sync(sync) if sync.error_code != 0);
+            assert!(self.owed.remove(&ticket) || is_recalled, "{ticket:?} is not owed");
             self.answered.insert(ticket, reply);
         }
         for op in decision.timers {

@@ -139,7 +139,7 @@ impl<'a> Draft<'a> {
         if let Some(join) = member.awaiting_join {
             self.reply_join(join.ticket, responses::join_error(reply_id, error, join.version));
         }
-        if let Some(ticket) = member.awaiting_sync {
+        if let Some(ticket) = member.awaiting_sync.or(member.synced) {
             self.reply_sync(ticket, responses::sync_error(error));
         }
     }

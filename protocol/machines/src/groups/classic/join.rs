@@ -257,6 +257,7 @@ impl Draft<'_> {
             assignment: Bytes::new(),
             awaiting_join: Some(this.parked()),
             awaiting_sync: None,
+            synced: None,
             is_new: true,
             kept: this.join.kept.clone(),
             assigned_by: Kept::default(),

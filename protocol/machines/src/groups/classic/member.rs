@@ -27,6 +27,8 @@ pub struct Member {
     pub awaiting_join: Option<ParkedJoin>,
     /// The SyncGroup that waits for the leader's.
     pub awaiting_sync: Option<Ticket>,
+    /// The last one that was given its assignment: its answer may still wait for that to be committed.
+    pub synced: Option<Ticket>,
     /// Has not yet been through a rebalance: its client does not know its id and sends no heartbeats.
     pub is_new: bool,
     /// For itself and what it offers.

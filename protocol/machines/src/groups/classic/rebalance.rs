@@ -19,8 +19,10 @@ impl Draft<'_> {
     }
 
     pub fn prepare_rebalance(&mut self) {
-        if self.group.state == State::CompletingRebalance {
-            self.refuse_syncs(ErrorCode::RebalanceInProgress);
+        match self.group.state {
+            State::CompletingRebalance => self.refuse_syncs(ErrorCode::RebalanceInProgress),
+            State::Stable => self.recall_syncs(),
+            State::Empty | State::PreparingRebalance => {}
         }
         self.group.pending_syncs = RedBlackTreeSetSync::default();
         self.cancel_timer(self.sync_timer());
@@ -120,6 +122,17 @@ impl Draft<'_> {
         });
         self.restart_session(member_id);
         self.group.pending_syncs.insert_mut(member_id.clone());
+    }
+
+    /// Who was not told of its assignment yet, as that is not committed, learns at once that there is another generation to come. To
+    /// Kafka such a group is not stable yet.
+    fn recall_syncs(&mut self) {
+        let members = self.group.members.values();
+        let synced: Vec<_> = members.filter_map(|m| Some((m.id.clone(), m.synced?))).collect();
+        for (member_id, ticket) in synced {
+            self.change_member(&member_id, |member| member.synced = None);
+            self.reply_sync(ticket, responses::sync_error(ErrorCode::RebalanceInProgress));
+        }
     }
 
     /// Nobody has an assignment any more, and those who wait for one learn why.

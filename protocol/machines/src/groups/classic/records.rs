@@ -106,6 +106,7 @@ fn member_from_record(value: &wire::GroupMetadataValue, member: &MemberMetadata)
         assignment: Bytes::copy_from_slice(&member.assignment),
         awaiting_join: None,
         awaiting_sync: None,
+        synced: None,
         is_new: false,
         kept: Kept::default(),
         assigned_by: Kept::default(),

@@ -42,6 +42,7 @@ impl Draft<'_> {
         member.id = new_id.clone();
         member.awaiting_join = None;
         member.awaiting_sync = None;
+        member.synced = None;
         member.is_new = false;
         if let Some(instance_id) = &member.instance_id {
             self.group.static_members.insert_mut(instance_id.clone(), new_id.clone());

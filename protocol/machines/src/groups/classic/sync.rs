@@ -34,6 +34,7 @@ pub fn sync(
     let mut draft = Draft::new(&shard.settings, now, group.clone());
     draft.note_synced(member_id);
     if group.state == State::Stable {
+        draft.change_member(member_id, |member| member.synced = Some(ticket));
         draft.reply_sync(ticket, assigned(group, member_id));
     } else {
         draft.await_assignment(ticket, member_id);
@@ -146,6 +147,7 @@ impl Draft<'_> {
             member.assignment = assignment;
             member.assigned_by = kept.clone();
             waiting = member.awaiting_sync.take();
+            member.synced = waiting;
         });
         if let Some(ticket) = waiting {
             let response = assigned(&self.group, member_id);
