@@ -54,9 +54,11 @@ impl<R> Pending<R> {
         parts: impl Iterator<Item = u64>,
         replies: Vec<R>,
     ) {
-        let log = if records.is_empty() { InLog::Nothing } else { InLog::Unsent(records) };
+        let (log, mut parts) = match records.is_empty() {
+            true => (InLog::Nothing, Vec::new()),
+            false => (InLog::Unsent(records), parts.collect()),
+        };
         if !(replies.is_empty() && matches!(log, InLog::Nothing)) {
-            let mut parts: Vec<u64> = parts.collect();
             parts.dedup();
             self.queue.push_back(Decided { replies, log, writes: Writes::Parts(parts) });
         }

@@ -21,7 +21,11 @@ struct Added(u64);
 
 /// What the log has no place for.
 const UNWRITABLE: u64 = 1 << 40;
+/// What is not written, from this number on.
+const SOFT: u64 = 1 << 30;
 const PEEKED: u64 = 1 << 50;
+/// A reply that waits for its own decision's records alone.
+const OWN: u64 = PEEKED - 1;
 
 #[derive(Debug, PartialEq, thiserror::Error)]
 #[error("too large")]
@@ -32,6 +36,8 @@ enum SumRequest {
     Get,
     /// Answered with a number that says what it waits for.
     Peek(u64),
+    /// Adds the first, unless that is 0, and answers the second.
+    AddAndTell(u64, u64),
     AddLater(u64),
 }
 
@@ -48,6 +54,10 @@ impl Replicated for Sum {
             }
             SumRequest::Get => Decision::reply(ticket, self.0),
             SumRequest::Peek(part) => Decision::reply(ticket, PEEKED + part),
+            SumRequest::AddAndTell(0, told) => Decision::reply(ticket, told),
+            SumRequest::AddAndTell(n, told) => {
+                Decision { events: vec![Added(n)], ..Decision::reply(ticket, told) }
+            }
             SumRequest::AddLater(n) => Decision {
                 timers: vec![TimerOp::Set { timer: n, after: Duration::from_secs(n) }],
                 ..Decision::reply(ticket, self.0)
@@ -64,7 +74,7 @@ impl Replicated for Sum {
     }
 
     fn replay(&mut self, event: &Added) {
-        self.0 += event.0;
+        self.0 += event.0 % SOFT;
     }
 }
 
@@ -74,6 +84,9 @@ impl Persist for Added {
     fn encode(&self) -> Result<Option<StoredRecord>, TooLarge> {
         if self.0 >= UNWRITABLE {
             return Err(TooLarge);
+        }
+        if self.0 >= SOFT {
+            return Ok(None);
         }
         let value = Some(Bytes::copy_from_slice(&self.0.to_be_bytes()));
         Ok(Some(StoredRecord { key: Bytes::new(), value }))
@@ -89,11 +102,12 @@ impl Hosted for Sum {
     const KIND: &'static str = "sum";
 
     fn part(event: &Added) -> u64 {
-        event.0
+        event.0 % SOFT
     }
 
     fn waits_for(reply: &u64) -> WaitsFor {
         match reply.checked_sub(PEEKED) {
+            None if *reply == OWN => WaitsFor::Own,
             None => WaitsFor::Everything,
             Some(0) => WaitsFor::Nothing,
             Some(part) => WaitsFor::Part(part),
@@ -214,7 +228,7 @@ fn shard(log: &Arc<TestLog>) -> (World, Root<Shard<Sum>>) {
         log: log.clone() as Arc<dyn ShardLog>,
         epoch: LeaderEpoch(1),
         machine: Arc::new(Sum::default),
-        max_parked: 3,
+        max_parked: 5,
     };
     let root = spawn_root::<Shard<Sum>>(&world, "sum", args).unwrap();
     (world, root)
@@ -366,13 +380,19 @@ async fn replies_wait_for_no_more_than_they_tell_of() {
     log.state().commits = false;
     let add = begin(&root, SumRequest::Add(5));
     let peek = begin(&root, SumRequest::Peek(5));
+    // It waits, but nothing of it is written.
+    let _soft = begin(&root, SumRequest::Add(SOFT + 7));
     for other in [0, 7] {
         assert_eq!(ask(&root, SumRequest::Peek(other)).await, Ok(PEEKED + other));
     }
-    let mut both = std::pin::pin!(async { (add.get().await, peek.get().await) });
-    assert!(world.timeout(LIMIT, both.as_mut()).await.is_err());
+    for (adds, told) in [(0, OWN), (0, PEEKED), (3, PEEKED)] {
+        assert_eq!(ask(&root, SumRequest::AddAndTell(adds, told)).await, Ok(told));
+    }
+    let own = begin(&root, SumRequest::AddAndTell(3, OWN));
+    let mut all = std::pin::pin!(async { (add.get().await, peek.get().await, own.get().await) });
+    assert!(world.timeout(LIMIT, all.as_mut()).await.is_err());
     log.commit_all();
-    assert_eq!(both.await, (Ok(Ok(5)), Ok(Ok(PEEKED + 5))));
+    assert_eq!(all.await, (Ok(Ok(5)), Ok(Ok(PEEKED + 5)), Ok(Ok(OWN))));
 }
 
 #[tokio::test(start_paused = true)]
@@ -421,7 +441,7 @@ async fn parked_replies_are_bounded() {
     let (world, root) = shard(&log);
     settle(&world).await;
     log.state().commits = false;
-    let parked = [1, 1, 1].map(|n| begin(&root, SumRequest::Add(n)));
+    let parked = [1; 5].map(|n| begin(&root, SumRequest::Add(n)));
     assert_eq!(ask(&root, SumRequest::Add(1)).await, Err(Refused::Overloaded));
     settle(&world).await;
     log.commit_all();

@@ -28,6 +28,8 @@ pub struct Rig {
     pub timers: BTreeMap<GroupTimer, Duration>,
     answered: BTreeMap<Ticket, GroupReply>,
     owed: BTreeSet<Ticket>,
+    /// Syncs with an assignment, whose answers may be replaced by a refusal while it is not committed.
+    assigned: BTreeSet<Ticket>,
     tickets: u64,
     pub rebalance_timeout_ms: i32,
 }
@@ -111,6 +113,7 @@ impl Rig {
             timers: BTreeMap::new(),
             answered: BTreeMap::new(),
             owed: BTreeSet::new(),
+            assigned: BTreeSet::new(),
             tickets: 0,
             rebalance_timeout_ms: REBALANCE_MS,
         }
@@ -135,8 +138,14 @@ impl Rig {
         }
         self.log.extend(written);
         for (ticket, reply) in decision.replies {
-            let is_recalled = matches!(&reply, GroupReply::Sync(sync) if sync.error_code != 0);
+            let sync =
+                if let GroupReply::Sync(sync) = &reply { Some(sync.error_code) } else { None };
+            let is_refusal = sync.is_some_and(|error| error != 0);
+            let is_recalled = is_refusal && self.assigned.remove(&ticket);
             assert!(self.owed.remove(&ticket) || is_recalled, "{ticket:?} is not owed");
+            if sync == Some(0) {
+                self.assigned.insert(ticket);
+            }
             self.answered.insert(ticket, reply);
         }
         for op in decision.timers {
@@ -181,6 +190,7 @@ impl Rig {
     /// The coordinator moved: soft state is gone, and with it the replies that were owed.
     pub fn fail_over(&mut self) {
         self.owed.clear();
+        self.assigned.clear();
         self.shard = self.replayed();
         self.timers.clear();
         let decision = self.shard.on_loaded(self.now);
@@ -417,6 +427,9 @@ fn check_group(group: &ClassicGroup) {
         }
         if member.awaiting_sync.is_some() {
             assert_eq!(group.state, State::CompletingRebalance);
+        }
+        if member.synced.is_some() {
+            assert_eq!(group.state, State::Stable);
         }
     }
     assert_eq!(group.supported, supported);

@@ -27,10 +27,6 @@ pub fn sync(
         }
     };
     let member_id: &str = &request.member_id;
-    if group.state == State::Stable && !group.pending_syncs.contains(member_id) {
-        // Asked again: nothing changes.
-        return Decision::reply(ticket, GroupReply::Sync(assigned(group, member_id)));
-    }
     let mut draft = Draft::new(&shard.settings, now, group.clone());
     draft.note_synced(member_id);
     if group.state == State::Stable {
