@@ -47,6 +47,9 @@ fn one_seed_gives_one_stream() {
     let (_, uuid, below, zero) = draw(1);
     assert_eq!((uuid.0[6] >> 4, uuid.0[8] >> 6), (4, 2));
     assert!(below < 10 && zero == 0);
+    // A dash would read as an option on a command line.
+    let mut random = RandomStream::from_seed([1; 32]);
+    assert!((0..1000).all(|_| !random.uuid().to_string().contains('-')));
 }
 
 #[test]

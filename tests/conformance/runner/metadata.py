@@ -11,6 +11,18 @@ def shell(file, *command, expect=0):
     return run(*tools.command("metadata-shell", "--snapshot", file, *command), expect=expect, limit=180)
 
 
+def tree(file):
+    """Kafka's shell waits until records are applied, and not until its own picture of them is: it may show that of no record."""
+    told = []
+
+    def is_told():
+        told.append(shell(file, "tree", "/image"))
+        return "offset -1, epoch -1" not in told[-1]
+
+    wait_for("the shell to show what it has read", is_told)
+    return told[-1]
+
+
 def shown():
     brokers.build()
     format = ["--feature", f"metadata.version={LEVEL}"]
@@ -25,7 +37,7 @@ def shown():
         tools.expect(shell(log, "ls", "/", expect=1), "Unable to lock")
         wait_for("a snapshot", lambda: len(list(metadata.glob("*.checkpoint"))) > 1, [running])
     for file in (log, max(metadata.glob("*.checkpoint"))):
-        said = shell(file, "tree", "/image")
+        said = tree(file)
         # A name, and below it what it holds.
         tools.expect(said, rf"^ +{TOPIC}:", r"retention\.ms:\s+12345$", rf"metadataVersion:\s+Optional\[{NAME}\]",
                      r"brokers:\s+1:\s+BrokerRegistration\(id=1, ", r"controllers:\s+1:\s+ControllerRegistration\(id=1, ",

@@ -44,12 +44,10 @@ impl RandomStream {
         (self.next_u64() >> 11) as f64 / (1u64 << 53) as f64
     }
 
-    /// A version 4 UUID, as Kafka draws topic, directory and member ids.
+    /// As Kafka draws cluster, topic, directory and member ids.
     pub fn uuid(&mut self) -> model::Uuid {
         let mut bytes = [0; 16];
         self.fill(&mut bytes);
-        bytes[6] = bytes[6] & 0x0f | 0x40;
-        bytes[8] = bytes[8] & 0x3f | 0x80;
-        model::Uuid(bytes)
+        model::Uuid::random(bytes)
     }
 }
