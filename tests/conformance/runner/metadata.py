@@ -1,4 +1,6 @@
 """Our metadata log and its snapshots in Kafka's metadata shell."""
+import subprocess
+
 from . import brokers, tools, voters
 from .shell import run, wait_for
 
@@ -7,20 +9,28 @@ LEVEL, NAME = 30, "4.3-IV0"
 TOPIC, PARTITIONS = "shown", 50
 
 
-def shell(file, *command, expect=0):
-    return run(*tools.command("metadata-shell", "--snapshot", file, *command), expect=expect, limit=180)
+def shell(file, *command, expect=0, limit=180):
+    return run(*tools.command("metadata-shell", "--snapshot", file, *command), expect=expect, limit=limit)
 
 
 def tree(file):
-    """Kafka's shell waits until records are applied, and not until its own picture of them is: it may show that of no record."""
+    """Kafka's shell waits until records are applied, and not until its own picture of them is: it may show that of no record. And it waits
+    for ever where it comes to the end of a snapshot later than its loader to that of the records."""
     told = []
 
     def is_told():
-        told.append(shell(file, "tree", "/image"))
+        try:
+            told.append(shell(file, "tree", "/image", limit=30))
+        except subprocess.TimeoutExpired:
+            return False
         return "offset -1, epoch -1" not in told[-1]
 
     wait_for("the shell to show what it has read", is_told)
     return told[-1]
+
+
+def newest(metadata):
+    return max(metadata.glob("*.checkpoint"))
 
 
 def shown():
@@ -35,8 +45,8 @@ def shown():
         tools.tool("topics", running.bootstrap, "--create", "--topic", TOPIC, "--partitions", PARTITIONS,
                    "--replication-factor", 1, "--config", "retention.ms=12345")
         tools.expect(shell(log, "ls", "/", expect=1), "Unable to lock")
-        wait_for("a snapshot", lambda: len(list(metadata.glob("*.checkpoint"))) > 1, [running])
-    for file in (log, max(metadata.glob("*.checkpoint"))):
+        wait_for("a snapshot of the topic", lambda: b"retention.ms" in newest(metadata).read_bytes(), [running])
+    for file in (log, newest(metadata)):
         said = tree(file)
         # A name, and below it what it holds.
         tools.expect(said, rf"^ +{TOPIC}:", r"retention\.ms:\s+12345$", rf"metadataVersion:\s+Optional\[{NAME}\]",

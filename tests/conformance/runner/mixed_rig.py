@@ -65,6 +65,7 @@ class Rig:
 
     def led_by_the_other_kind(self):
         """Each partition's leadership goes from Ottla to Kafka, or from Kafka to Ottla, by Kafka's tools."""
+        self.all_in_sync()
         asked, kind, moves = self.any_alive(), lambda id: self.made.nodes[id].kind, []
         told = self.made.partitions(asked)
         for topic in self.replicated:
@@ -79,6 +80,7 @@ class Rig:
         self.preferred()
 
     def preferred(self):
+        self.all_in_sync()
         preferred = ["--election-type", "preferred", "--all-topic-partitions"]
         # It may find all led so already.
         tools.expect(tools.tool("leader-election", self.any_alive().bootstrap, *preferred), "Success|Valid replica already elected")

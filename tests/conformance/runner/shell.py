@@ -64,7 +64,7 @@ class Beside:
                                             start_new_session=True)
         Beside.begun.append(self)
 
-    def end(self, limit=20):
+    def end(self, limit=60):
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         try:

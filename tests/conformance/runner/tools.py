@@ -160,7 +160,7 @@ def produce_and_consume(bootstrap):
     assert [line for line in out.splitlines() if line.startswith("key")] == lines.splitlines() * 5, out[-2000:]
     perf = ["--topic", topic, "--num-records", 20000, "--record-size", 1000, "--throughput", -1]
     expect(tool("producer-perf-test", bootstrap, *perf), "20000 records sent")
-    expect(tool("consumer-perf-test", bootstrap, "--topic", topic, "--num-records", 20000), r"\d+\.\d+, 2\d{4},")
+    expect(tool("consumer-perf-test", bootstrap, "--topic", topic, "--num-records", 20000, "--timeout", 60000), r"\d+\.\d+, 2\d{4},")
     expect(tool("verifiable-producer", bootstrap, "--topic", topic, "--max-messages", 100), '"acked":100')
     tool("topics", bootstrap, "--delete", "--topic", topic)
 

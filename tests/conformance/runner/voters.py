@@ -70,14 +70,15 @@ def upgraded(nodes):
     tools.expect(features("describe"), level.format(0))
     for _ in range(2):
         tools.expect(features(*up), "kraft.version was upgraded to 1.")
-    tools.expect(features("describe"), level.format(1))
+    wait_for("the node that is asked to know of it", lambda: re.search(level.format(1), features("describe")), nodes)
     down = "Invalid update version 0 for feature kraft.version. Can't downgrade the version of this feature."
     tools.expect(features("downgrade", "--feature", "kraft.version=0", expect=1), down)
 
 
 def changed(fixed=False):
     controllers = {number: brokers.free_port() for number in (1, 2)}
-    one, two = (Node(number, controllers, fixed) for number in (1, 2))
+    # A change of voters that two disks are slow to write is not given up.
+    one, two = (Node(number, controllers, fixed, controller_quorum_request_timeout_ms=30_000) for number in (1, 2))
     with contextlib.ExitStack() as stack:
         nodes = [stack.enter_context(node.start()) for node in (one, two)]
         wait_for("both to serve", lambda: brokers.serves(one.port) and brokers.serves(two.port), nodes)
