@@ -1,7 +1,8 @@
 //! Hosts a replicated machine: one actor per partition of a log topic, on the node that leads the partition.
 //!
 //! The shard loads by replaying the log; then each request is decided, its events replayed at once, its records appended,
-//! and its replies let go when all that was written so far is committed, unless they wait for less. A failed append takes the shard back to its log.
+//! and its replies let go when all that was written so far is committed, unless they wait for less. A failed append takes
+//! the shard back to its log.
 
 mod pending;
 #[cfg(test)]
