@@ -6,7 +6,7 @@ use crate::manifest::{Crate, workspace};
 /// Folder, and the workspace's crates it may use. Within the middle row, coordinators and quorum may lead to partitions,
 /// whose logs they keep their records in, and partitions and quorum to the client, by which they reach other nodes; nothing else
 /// beside them.
-const ARROWS: [(&str, &str); 13] = [
+const ARROWS: [(&str, &str); 14] = [
     ("protocol/model", ""),
     ("protocol/wire", "model"),
     ("protocol/machines", "model wire"),
@@ -23,6 +23,7 @@ const ARROWS: [(&str, &str); 13] = [
         "model wire machines disk log runtime client partitions coordinators quorum network",
     ),
     ("tests/bench", "wire"),
+    ("tests/rdkafka", ""),
 ];
 
 /// protocol/ is pure: from outside it takes data structures, checksums and codecs, nothing that runs, waits or does IO.
