@@ -4,6 +4,11 @@ use std::fmt::Write;
 
 use runtime::ActorTree;
 
+/// What a mailbox holds when work comes in bursts, too.
+const MANY_WAITING: u64 = 100;
+const BUSY: f64 = 0.01;
+const SLOW_MICROS: u64 = 100_000;
+
 /// Draws a tree: a line per actor, with what it does, how much, and how it failed.
 pub fn draw(forest: &[ActorTree]) -> String {
     let mut out = String::new();
@@ -33,21 +38,52 @@ fn line(out: &mut String, lead: &str, actor: &ActorTree) {
     if !actor.state.is_empty() {
         let _ = write!(text, "  {}", actor.state);
     }
-    let _ = write!(text, "  {} handled", actor.handled);
+    text += &numbers(actor);
+    out.push_str(text.trim_end());
+    out.push('\n');
+}
+
+/// What it did; what is usual of all the rest is left out.
+fn numbers(actor: &ActorTree) -> String {
+    let mut text = format!("  {} handled", actor.handled);
     if actor.mailbox_depth > 0 {
         let _ = write!(text, ", {} waiting", actor.mailbox_depth);
     }
+    if actor.mailbox_high >= MANY_WAITING {
+        let _ = write!(text, ", once {} waited", actor.mailbox_high);
+    }
+    if actor.credits > 0 {
+        let _ = write!(text, ", {} bytes of credits", actor.credits);
+    }
+    if actor.busy_share_recent >= BUSY {
+        let _ = write!(text, ", {:.0} % busy", actor.busy_share_recent * 100.0);
+    }
+    if actor.max_micros >= SLOW_MICROS {
+        let _ = write!(text, ", slowest {} ms", actor.max_micros / 1000);
+    }
     if actor.restarts > 0 {
         let _ = write!(text, ", {} restarts", actor.restarts);
+        let _ = write!(text, ", up for {}", lasted(actor.age_ms));
     }
     if actor.stuck {
-        let _ = write!(text, ", STUCK in {}", actor.in_hand.as_deref().unwrap_or("a handler"));
+        let hand = actor.in_hand.as_deref().unwrap_or("a handler");
+        let _ = write!(text, ", STUCK in {hand} for {}", lasted(actor.in_hand_ms));
     }
     if let Some(failure) = &actor.last_failure {
-        let _ = write!(text, ", last failure: {failure}");
+        let ago = actor.last_failure_ago_ms.map(|ago| format!(" ({} ago)", lasted(ago)));
+        let _ = write!(text, ", last failure{}: {failure}", ago.unwrap_or_default());
     }
-    out.push_str(text.trim_end());
-    out.push('\n');
+    text
+}
+
+/// In the largest unit of which there are two.
+fn lasted(ms: u64) -> String {
+    match ms {
+        0..2_000 => format!("{ms} ms"),
+        2_000..120_000 => format!("{} s", ms / 1000),
+        120_000..7_200_000 => format!("{} min", ms / 60_000),
+        _ => format!("{} h", ms / 3_600_000),
+    }
 }
 
 #[cfg(test)]
@@ -70,13 +106,20 @@ mod tests {
         failed.status = "restarting".into();
         failed.restarts = 2;
         failed.last_failure = Some("panicked: boom".into());
-        let tree = actor("node", vec![actor("a", vec![failed]), actor("b", vec![])]);
+        failed.last_failure_ago_ms = Some(7_200_000);
+        failed.age_ms = 119_999;
+        let mut busy = actor("b", vec![]);
+        (busy.mailbox_high, busy.mailbox_depth, busy.credits) = (100, 3, 4096);
+        (busy.busy_share_recent, busy.max_micros) = (0.126, 100_999);
+        let tree = actor("node", vec![actor("a", vec![failed]), busy, actor("c", vec![])]);
         assert_eq!(
             draw(&[tree]),
             "node  0 handled\n\
              ├─ a  0 handled\n\
-             │  └─ orders-3 [RESTARTING]  0 handled, 2 restarts, last failure: panicked: boom\n\
-             └─ b  0 handled\n"
+             │  └─ orders-3 [RESTARTING]  0 handled, 2 restarts, up for 119 s, \
+             last failure (2 h ago): panicked: boom\n\
+             ├─ b  0 handled, 3 waiting, once 100 waited, 4096 bytes of credits, 13 % busy, slowest 100 ms\n\
+             └─ c  0 handled\n"
         );
     }
 }

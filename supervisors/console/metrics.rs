@@ -101,8 +101,29 @@ const PREFACE: &str = "\
 
 What `/metrics` on the console (`127.0.0.1:8080`, `--console HOST:PORT|off`) tells Prometheus, in its text format. Each line has the label
 `node`, the id of the node: the nodes of a process share one exposition. `kind` is a kind of actor, as `ottla tree` and `/tree` show
-them in parentheses; the actors of a kind are summed, so that the number of lines does not grow with partitions or connections. What
-each of them shows for itself is in `/tree`. Counters begin at 0 with the process; what actors counted that are gone stays counted.
+them in parentheses; the actors of a kind are summed (of what has \"most\" or \"longest\" in its meaning, the largest counts), so that the number of lines
+does not grow with partitions or connections. What each of them shows for itself is in `/tree`, last section. Counters begin at 0 with the process; what actors counted that are gone stays counted.
+";
+
+const TREE: &str = "
+## Actors
+
+What `/tree` has of each actor, whatever its kind; `ottla tree` draws what is unusual of it.
+
+| Name | Meaning |
+|---|---|
+| `path`, `name`, `kind`, `bulkhead`, `children` | Its place in the tree, what it is, on which threads it runs, and what it supervises. |
+| `status`, `state` | running, restarting or offline; its state in one line. |
+| `generation`, `age_ms`, `place_age_ms` | The how manyth incarnation it is, how long this one has lived, and how long ago the first one began. |
+| `restarts`, `restarted` | How often it was restarted; the last eight, the newest last, with generation, how long ago, and the cause. |
+| `last_failure`, `last_failure_ago_ms`, `backtrace` | The last failure with all its causes, and the calls that led to it where it was a panic. |
+| `mailbox_depth`, `mailbox_high` | Messages that wait, and the most that ever waited. |
+| `credits` | Bytes of budgets that it has taken and that are not given back yet, wherever the request is that they are for. |
+| `handled`, `messages` | Messages handled, and how many of each name. |
+| `in_hand`, `in_hand_ms`, `stuck` | The message that is being handled, for how long, and whether that is for too long. |
+| `busy_micros`, `busy_share`, `busy_share_recent` | How long it had a message in hand, and what share that is of its age and of the last 10 to 20 s. |
+| `p50_micros`, `p99_micros`, `max_micros` | Handling times. One message in 16 is timed; while it is slow, each. Of the others those are seen that take longer than two ticks of the kernel's coarse clock (a tick is 1 to 10 ms), less one tick. |
+| `numbers` | Its own numbers, above. |
 ";
 
 /// The whole document. A test holds docs/METRICS.md to it.
@@ -122,5 +143,6 @@ pub fn document() -> String {
     for Budget { name, meaning } in BUDGETS {
         let _ = writeln!(text, "| `{name}` | {meaning} |");
     }
+    text += TREE;
     text
 }

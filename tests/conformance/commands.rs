@@ -30,7 +30,7 @@ pub fn get(console: SocketAddr, path: &str) -> Page {
     Page { head: head.to_owned(), body: body.to_owned() }
 }
 
-fn tree(console: SocketAddr) -> String {
+pub fn tree(console: SocketAddr) -> String {
     let (status, drawn) = ended(&words(&["tree", "--console", &console.to_string()]));
     assert!(status.success(), "{drawn}");
     drawn

@@ -32,6 +32,7 @@ mod loggers;
 mod metadata_log;
 mod named;
 mod node;
+mod observed;
 mod one_process;
 mod raw;
 mod replication;

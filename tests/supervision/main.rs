@@ -60,6 +60,12 @@ async fn a_panic_in_one_partition_loses_nothing_and_shows_in_the_tree() {
     let partition = find(&forest, "orders-2").expect("it is in the tree");
     assert!((1..=failed).contains(&partition.restarts), "{failed} failures: {partition:?}");
     assert!(partition.last_failure.as_deref().is_some_and(|cause| cause.contains("injected")));
+    assert_eq!(partition.restarted.len() as u64, partition.restarts);
+    assert!(partition.restarted.iter().all(|one| one.cause.contains("injected")), "{partition:?}");
+    let trace = partition.backtrace.as_deref().expect("it panicked");
+    assert!(trace.contains("actors/partitions/src") && trace.len() < 5000, "{trace}");
+    assert!(partition.age_ms <= partition.last_failure_ago_ms.unwrap());
+    assert!(partition.last_failure_ago_ms.unwrap() < partition.place_age_ms, "{partition:?}");
     for other in ["orders-0", "orders-1", "orders-3", "raft", "controller"] {
         assert_eq!(find(&forest, other).map(|actor| actor.restarts), Some(0), "{other}");
     }

@@ -1,16 +1,18 @@
-//! What a message costs through the kit, beside ractor bare: `cargo run --release -p ottla-runtime --example send_cost`.
-//! With `kit` or `ractor` behind it, that one alone on one thread, for a profiler.
+//! What a message costs through the kit, beside the kit where it counts and times nothing, and beside ractor bare:
+//! `cargo run --release -p ottla-runtime --example send_cost`. With `kit`, `uncounted` or `ractor` behind it, that one alone on one
+//! thread, for a profiler.
 #![expect(
     clippy::disallowed_types,
     clippy::disallowed_methods,
     reason = "measures what the kit wraps"
 )]
 
+use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ottla_runtime::{
-    Actor, Bulkhead, Cx, Failure, Handles, Outcome, Reply, World, messages, spawn_root,
+    Actor, Bulkhead, Cx, Failure, Handles, Message, Outcome, Reply, World, messages, spawn_root,
 };
 
 const MESSAGES: u64 = 1_000_000;
@@ -29,19 +31,43 @@ fn add(n: u64) -> SumMsg {
     SumMsg::Add { n, _rest: [n; 7] }
 }
 
-struct Sum(u64);
+/// The same, of which the kit counts and times none.
+struct Uncounted(SumMsg);
 
-impl Actor for Sum {
+impl Message for Uncounted {
+    const NAMES: &'static [&'static str] = SumMsg::NAMES;
+    const COUNTED: bool = false;
+
+    fn index(&self) -> usize {
+        self.0.index()
+    }
+}
+
+impl From<SumMsg> for Uncounted {
+    fn from(msg: SumMsg) -> Uncounted {
+        Uncounted(msg)
+    }
+}
+
+impl From<Uncounted> for SumMsg {
+    fn from(msg: Uncounted) -> SumMsg {
+        msg.0
+    }
+}
+
+struct Sum<M>(u64, PhantomData<fn(M)>);
+
+impl<M: Message + Into<SumMsg>> Actor for Sum<M> {
     const KIND: &'static str = "sum";
-    type Msg = SumMsg;
+    type Msg = M;
     type Args = ();
 
     async fn start(_cx: &mut Cx<Self>, _args: ()) -> Result<Self, Failure> {
-        Ok(Sum(0))
+        Ok(Sum(0, PhantomData))
     }
 
-    async fn handle(&mut self, _cx: &mut Cx<Self>, msg: SumMsg) -> Outcome {
-        match msg {
+    async fn handle(&mut self, _cx: &mut Cx<Self>, msg: M) -> Outcome {
+        match msg.into() {
             SumMsg::Add { n, .. } => self.0 += n,
             SumMsg::Get(reply) => reply.send(self.0),
         }
@@ -83,17 +109,17 @@ fn per_message(from: Instant) -> f64 {
     from.elapsed().as_nanos() as f64 / MESSAGES as f64
 }
 
-async fn through_the_kit(world: World) -> f64 {
-    let root = spawn_root::<Sum>(&world, "sum", ()).expect("spawns");
+async fn through_the_kit<M: Message + From<SumMsg> + Into<SumMsg>>(world: World) -> f64 {
+    let root = spawn_root::<Sum<M>>(&world, "sum", ()).expect("spawns");
     root.started().await.expect("starts");
     let (me, from) = (root.me().clone(), Instant::now());
     for n in 0..MESSAGES {
-        me.send(add(n)).await.expect("alive");
+        me.send(add(n).into()).await.expect("alive");
         if n % 256 == 0 {
             tokio::task::yield_now().await;
         }
     }
-    me.ask(LIMIT, SumMsg::Get).await.expect("answers");
+    me.ask(LIMIT, |reply| SumMsg::Get(reply).into()).await.expect("answers");
     let cost = per_message(from);
     root.stop().await;
     cost
@@ -124,7 +150,7 @@ fn median(mut costs: Vec<f64>) -> f64 {
 fn measure(name: &str, runtime: &tokio::runtime::Runtime) {
     let disk = Arc::new(disk::RealDisk::new());
     let world = World::real(Handles::shared(runtime.handle().clone()), disk);
-    let (mut kit, mut bare) = (Vec::new(), Vec::new());
+    let (mut kit, mut uncounted, mut bare) = (Vec::new(), Vec::new(), Vec::new());
     let only = std::env::args().nth(1);
     let wanted = |which| only.as_deref().is_none_or(|only| only == which);
     let on = world.handles().get(Bulkhead::Network).clone();
@@ -132,12 +158,21 @@ fn measure(name: &str, runtime: &tokio::runtime::Runtime) {
         if wanted("ractor") {
             bare.push(runtime.block_on(on.spawn(through_ractor())).expect("runs"));
         }
+        if wanted("uncounted") {
+            let run = on.spawn(through_the_kit::<Uncounted>(world.clone()));
+            uncounted.push(runtime.block_on(run).expect("runs"));
+        }
         if wanted("kit") {
-            kit.push(runtime.block_on(on.spawn(through_the_kit(world.clone()))).expect("runs"));
+            let run = on.spawn(through_the_kit::<SumMsg>(world.clone()));
+            kit.push(runtime.block_on(run).expect("runs"));
         }
     }
-    let (kit, bare) = (median(kit), median(bare));
-    println!("{name}: ractor {bare:.0} ns, kit {kit:.0} ns, {:+.0} ns per message", kit - bare);
+    let (kit, uncounted, bare) = (median(kit), median(uncounted), median(bare));
+    let (metrics, all) = (kit - uncounted, kit - bare);
+    println!(
+        "{name}: ractor {bare:.0} ns, kit without metrics {uncounted:.0} ns, kit {kit:.0} ns: \
+         {metrics:+.0} ns for metrics, {all:+.0} ns for all of the kit, per message"
+    );
 }
 
 fn main() {

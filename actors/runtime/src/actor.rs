@@ -1,13 +1,19 @@
 use std::fmt;
 use std::future::Future;
+use std::sync::Arc;
 
 use crate::cx::Cx;
+use crate::panics::Panicked;
 use crate::policy::ChildEvent;
 
 /// What an actor understands. Implemented by [`messages!`](crate::messages).
 pub trait Message: Send + 'static {
     /// The names of all messages, for the counters.
     const NAMES: &'static [&'static str];
+
+    /// Whether these are counted and timed. Always; what that costs is measured beside an actor that has none of it.
+    #[doc(hidden)]
+    const COUNTED: bool = true;
 
     /// Which of [`NAMES`](Self::NAMES) this one is.
     fn index(&self) -> usize;
@@ -75,8 +81,8 @@ pub trait Actor: Sized + Send + 'static {
 pub struct Failure {
     pub kind: FailureKind,
     pub message: String,
-    /// Where it panicked.
-    pub location: Option<String>,
+    /// Where it panicked; also where that of a child brought it down.
+    pub panicked: Option<Arc<Panicked>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,19 +101,19 @@ pub enum FailureKind {
 
 impl Failure {
     pub fn new(message: impl Into<String>) -> Failure {
-        Failure { kind: FailureKind::Error, message: message.into(), location: None }
+        Failure::of_kind(FailureKind::Error, message)
     }
 
     pub(crate) fn of_kind(kind: FailureKind, message: impl Into<String>) -> Failure {
-        Failure { kind, message: message.into(), location: None }
+        Failure { kind, message: message.into(), panicked: None }
     }
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (&self.kind, &self.location) {
-            (FailureKind::Panic, Some(location)) => {
-                write!(f, "panicked at {location}: {}", self.message)
+        match (&self.kind, &self.panicked) {
+            (FailureKind::Panic, Some(panicked)) => {
+                write!(f, "panicked at {}: {}", panicked.location, self.message)
             }
             (FailureKind::Panic, None) => write!(f, "panicked: {}", self.message),
             _ => f.write_str(&self.message),

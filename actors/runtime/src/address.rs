@@ -2,7 +2,6 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -107,11 +106,13 @@ impl<M: Message> Ref<M> {
 
     /// [`send`](Self::send) for where nothing can be awaited (a `Drop`, a callback): no scheduling point.
     pub fn send_now(&self, message: M) -> Result<(), Dead<M>> {
-        let sent = &self.identity.stats.sent;
-        sent.0.fetch_add(1, Ordering::Relaxed);
+        let stats = &self.identity.stats;
+        if M::COUNTED {
+            stats.sent();
+        }
         match self.mailbox.send_message(Envelope::Message(message)) {
             Err(ractor::MessagingErr::SendErr(Envelope::Message(message))) => {
-                sent.0.fetch_sub(1, Ordering::Relaxed);
+                stats.unsent();
                 Err(Dead(message))
             }
             // The type is right by construction, so no other error exists.

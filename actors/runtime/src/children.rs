@@ -305,7 +305,7 @@ impl Children {
             FailureKind::Lacking => (failed.lacks.note(now, intensity).0, false),
             _ => failed.failures.note(now, intensity),
         };
-        child.entry.failed(&cause);
+        child.entry.failed(now, &cause);
         if too_many {
             let event = self.give_up(key, failures, cause)?;
             let again = match self.strategy {
@@ -387,6 +387,7 @@ impl Children {
         }
         child.due = true;
         child.entry.set_status(Status::Restarting);
+        child.entry.goes_with(cause);
         Ok(Some(child.event(ChildChange::Restarting { cause: cause.clone(), after })))
     }
 
@@ -435,7 +436,7 @@ impl Child {
         match self.seed.spec.give_up {
             GiveUp::Offline => Ok(self.event(ChildChange::Offline { cause })),
             GiveUp::Escalate => {
-                Err(Failure { message: parents, kind: FailureKind::Error, location: None })
+                Err(Failure { message: parents, kind: FailureKind::Error, ..cause })
             }
         }
     }

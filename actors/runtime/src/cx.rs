@@ -5,9 +5,10 @@ use std::time::Duration;
 use crate::actor::{Actor, Failure, Message};
 use crate::address::{Address, ParentMailbox, Ref};
 use crate::children::{Children, Seed};
+use crate::credits::Credits;
 use crate::lent::Lent;
 use crate::lifecycle::{Exit, Latch, Lifecycle};
-use crate::metrics::{Counter, Entry, Gauge, Stats};
+use crate::metrics::{Counter, Entry, Gauge, Stats, Taken};
 use crate::policy::{ChildEvent, ChildSpec, SpawnError, Strategy};
 use crate::shell::{Envelope, Plan};
 use crate::timers::{Fired, TimerId, Timers};
@@ -275,6 +276,11 @@ impl<A: Actor> Cx<A> {
         self.entry.gauge(name)
     }
 
+    /// The same budget; what is taken of it this way is shown as held by this actor, until it is given back.
+    pub fn credits(&self, of: &Credits) -> Credits {
+        of.counted_in(&self.entry.credits())
+    }
+
     pub(crate) fn lifecycle(&self) -> &Lifecycle {
         &self.latch.lifecycle
     }
@@ -283,17 +289,15 @@ impl<A: Actor> Cx<A> {
         &self.me.identity.stats
     }
 
-    /// A message is taken in hand; when that was, if this one is timed.
-    pub(crate) fn begin(&self, message: &A::Msg) -> Option<Duration> {
-        let timed = self.stats().begin(message.index());
-        timed.then(|| self.world().mono())
+    /// A message is taken in hand.
+    pub(crate) fn begin(&self, message: &A::Msg) -> Option<Taken> {
+        A::Msg::COUNTED.then(|| self.stats().take(message.index(), self.world().clock()))
     }
 
-    pub(crate) fn end(&self, before: Option<Duration>) {
-        if let Some(before) = before {
-            self.stats().took(self.world().mono().saturating_sub(before));
+    pub(crate) fn end(&self, taken: Option<Taken>) {
+        if let Some(taken) = taken {
+            self.stats().end(taken, self.world().clock());
         }
-        self.stats().end();
     }
 
     pub(crate) fn entry(&self) -> &Entry {

@@ -60,6 +60,8 @@ mod world;
 #[cfg(test)]
 mod actor_tests;
 #[cfg(test)]
+mod metrics_tests;
+#[cfg(test)]
 mod parts_tests;
 #[cfg(test)]
 mod supervision_tests;
@@ -77,9 +79,11 @@ pub use lifecycle::{Exit, Phase};
 pub use loggers::{LogLevel, Loggers, NoLogLevel};
 pub use map::{FastMap, FixedHasher, Map};
 pub use metrics::{
-    ActorTree, Counter, Family, Gauge, MessageCount, Registry, Watchdog, families, prometheus,
+    ActorTree, Counter, Family, Gauge, MessageCount, Registry, Restarted, Watchdog, families,
+    prometheus,
 };
 pub use model::{Decision, DecisionOf, Now, Persist, Replicated, StoredRecord, Ticket, TimerOp};
+pub use panics::Panicked;
 pub use policy::{
     Backoff, ChangeHook, ChildChange, ChildEvent, ChildSpec, GiveUp, Intensity, Restart,
     SpawnError, Strategy,

@@ -3,21 +3,24 @@
 mod prometheus;
 mod stats;
 mod tree;
+mod trouble;
 mod watchdog;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use crate::actor::Failure;
 use crate::credits::Credits;
 use crate::world::{Bulkhead, Clock};
 
 pub use prometheus::{Family, families, prometheus};
-pub(crate) use stats::Stats;
 use stats::{HISTOGRAM_BUCKETS, bucket_limit_micros};
-pub use tree::{ActorTree, MessageCount};
+pub(crate) use stats::{Stats, Taken};
+pub use tree::{ActorTree, MessageCount, Restarted};
+use trouble::Trouble;
 pub use watchdog::Watchdog;
 
 #[derive(Clone)]
@@ -44,6 +47,9 @@ struct Past {
 pub(crate) struct Totals {
     handled: BTreeMap<&'static str, u64>,
     busy_micros: u64,
+    max_micros: u64,
+    /// The deepest mailbox.
+    high: u64,
     histogram: [u64; HISTOGRAM_BUCKETS],
     restarts: u64,
     failures: u64,
@@ -55,6 +61,8 @@ impl Totals {
             *self.handled.entry(name).or_default() += count;
         }
         self.busy_micros += other.busy_micros;
+        self.max_micros = self.max_micros.max(other.max_micros);
+        self.high = self.high.max(other.high);
         self.restarts += other.restarts;
         self.failures += other.failures;
         for (sum, more) in self.histogram.iter_mut().zip(other.histogram) {
@@ -87,6 +95,7 @@ pub(crate) struct Entry {
     bulkhead: Bulkhead,
     /// Tells entries of one path apart.
     serial: u64,
+    since: Duration,
     state: Mutex<EntryState>,
 }
 
@@ -96,7 +105,8 @@ struct EntryState {
     stats: Option<Arc<Stats>>,
     /// Of the incarnations before this one, once there are any.
     past: Option<Box<Totals>>,
-    last_failure: Option<Box<Failure>>,
+    trouble: Option<Box<Trouble>>,
+    credits: Option<Gauge>,
     state_line: String,
     looks: u64,
     /// A look lies in the mailbox: one is enough for all who ask meanwhile.
@@ -154,6 +164,10 @@ impl Gauge {
     pub fn get(&self) -> i64 {
         self.0.load(Ordering::Relaxed)
     }
+
+    pub(crate) fn id(&self) -> *const AtomicI64 {
+        Arc::as_ptr(&self.0)
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -179,7 +193,8 @@ impl Registry {
             generation: 0,
             stats: None,
             past: None,
-            last_failure: None,
+            trouble: None,
+            credits: None,
             state_line: String::new(),
             looks: 0,
             is_asked: false,
@@ -194,6 +209,7 @@ impl Registry {
             kind,
             bulkhead,
             serial,
+            since: self.0.clock.mono(),
             state: Mutex::new(state),
         });
         actors.insert(path, entry.clone());
@@ -247,8 +263,13 @@ impl Entry {
     }
 
     /// A new incarnation counts from zero; what the one before counted is kept.
-    pub(crate) fn begin(&self, generation: u64, names: &'static [&'static str]) -> Arc<Stats> {
-        let stats = Arc::new(Stats::new(names));
+    pub(crate) fn begin(
+        &self,
+        generation: u64,
+        names: &'static &'static [&'static str],
+        now: Duration,
+    ) -> Arc<Stats> {
+        let stats = Arc::new(Stats::new(names, now));
         let mut state = lock(&self.state);
         state.retire_stats();
         state.stats = Some(stats.clone());
@@ -256,6 +277,7 @@ impl Entry {
         state.stuck = false;
         if generation > 1 {
             state.past().restarts += 1;
+            state.trouble.get_or_insert_default().restarted(generation, now);
         }
         stats
     }
@@ -264,11 +286,20 @@ impl Entry {
         lock(&self.state).status = status;
     }
 
-    pub(crate) fn failed(&self, cause: &Failure) {
+    pub(crate) fn failed(&self, now: Duration, cause: &Failure) {
         let mut state = lock(&self.state);
         state.past().failures += 1;
-        state.last_failure = Some(Box::new(cause.clone()));
+        state.trouble.get_or_insert_default().failed(now, cause);
         state.look = None;
+    }
+
+    /// It is restarted as a sibling failed.
+    pub(crate) fn goes_with(&self, cause: &Failure) {
+        lock(&self.state).trouble.get_or_insert_default().goes_with(cause);
+    }
+
+    pub(crate) fn credits(&self) -> Gauge {
+        lock(&self.state).credits.get_or_insert_default().clone()
     }
 
     pub(crate) fn set_look(&self, look: Box<dyn Fn() -> bool + Send>) {

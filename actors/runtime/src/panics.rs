@@ -1,11 +1,13 @@
 //! Panics of actors and jobs: caught, kept with their place, and not printed a second time.
 
 use std::any::Any;
+use std::backtrace::Backtrace;
 use std::cell::{Cell, RefCell};
+use std::fmt;
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, UnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::sync::{Arc, Once};
+use std::sync::{Arc, Mutex, Once, PoisonError};
 use std::task::{Context, Poll};
 
 use crate::actor::{Failure, FailureKind};
@@ -13,8 +15,92 @@ use crate::actor::{Failure, FailureKind};
 thread_local! {
     static CATCHING: Cell<bool> = const { Cell::new(false) };
     static RUNNING: RefCell<Option<Arc<str>>> = const { RefCell::new(None) };
-    static PLACE: RefCell<Option<String>> = const { RefCell::new(None) };
+    static PLACE: RefCell<Option<Arc<Panicked>>> = const { RefCell::new(None) };
     static WATCHED: RefCell<Option<Vec<String>>> = const { RefCell::new(None) };
+}
+
+/// A longer one is cut off.
+const MOST_TRACE: usize = 4096;
+
+/// Where a panic was, and by which way it came there.
+pub struct Panicked {
+    pub location: String,
+    trace: Mutex<Trace>,
+}
+
+enum Trace {
+    /// Its names are looked up when somebody asks: that takes long, and much memory meanwhile.
+    Raw(Box<Backtrace>),
+    Text(Arc<str>),
+}
+
+impl Panicked {
+    fn now(location: String) -> Panicked {
+        Panicked { location, trace: Mutex::new(Trace::Raw(Box::new(Backtrace::force_capture()))) }
+    }
+
+    /// The calls that led to the panic, the innermost first, from inside of the actor. For a thread that may be held up: the first
+    /// one of a process takes up to seconds.
+    pub fn backtrace(&self) -> Arc<str> {
+        let mut trace = self.trace.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Trace::Raw(raw) = &*trace {
+            *trace = Trace::Text(own_part(&raw.to_string()).into());
+        }
+        let Trace::Text(text) = &*trace else { return "".into() };
+        text.clone()
+    }
+
+    /// The same, where somebody has asked before.
+    pub(crate) fn known_backtrace(&self) -> Option<Arc<str>> {
+        match &*self.trace.lock().unwrap_or_else(PoisonError::into_inner) {
+            Trace::Raw(_) => None,
+            Trace::Text(text) => Some(text.clone()),
+        }
+    }
+}
+
+impl PartialEq for Panicked {
+    fn eq(&self, other: &Panicked) -> bool {
+        self.location == other.location
+    }
+}
+
+impl Eq for Panicked {}
+
+impl fmt::Debug for Panicked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.location)
+    }
+}
+
+/// Without what the panic itself called, and what called the actor.
+fn own_part(trace: &str) -> String {
+    let lines: Vec<&str> = trace.lines().collect();
+    let panics = |line: &str| {
+        ["core::panicking::", "std::panicking::", "rust_begin_unwind", "__rustc::"]
+            .iter()
+            .any(|name| line.contains(name))
+    };
+    let is_frame = |line: &&str| !line.trim_start().starts_with("at ");
+    let catches = |line: &str| {
+        ["panics::catch_", "catch_unwind", "do_call", "__rust_try"]
+            .iter()
+            .any(|name| line.contains(name))
+    };
+    let lines = &lines[..lines.iter().position(|line| catches(line)).unwrap_or(lines.len())];
+    let inner = lines.iter().rposition(|line| panics(line));
+    let own = &lines[inner.map_or(0, |at| at + 1)..];
+    let own = &own[own.iter().position(is_frame).unwrap_or(0)..];
+    let mut text = String::new();
+    for line in own {
+        if text.len() + line.len() >= MOST_TRACE {
+            text.push_str("...\n");
+            break;
+        }
+        text.push_str(line);
+        text.push('\n');
+    }
+    text
 }
 
 /// What panicked on this thread since the last call, wherever it was caught; the first call begins to look. The simulator's.
@@ -35,7 +121,7 @@ pub(crate) fn install_hook() {
                 }
             });
             if CATCHING.get() {
-                PLACE.set(info.location().map(ToString::to_string));
+                PLACE.set(info.location().map(|place| Arc::new(Panicked::now(place.to_string()))));
             } else {
                 before(info);
             }
@@ -51,7 +137,7 @@ pub(crate) fn catch<T>(body: impl FnOnce() -> T + UnwindSafe) -> Result<T, Failu
     result.map_err(|payload| Failure {
         kind: FailureKind::Panic,
         message: text(&*payload),
-        location: PLACE.take(),
+        panicked: PLACE.take(),
     })
 }
 

@@ -73,7 +73,7 @@ struct Shell<A>(PhantomData<fn() -> A>);
 /// Spawns one incarnation. Its mailbox is open at once; it starts on its own task.
 pub(crate) fn spawn<A: Actor>(plan: Plan, args: A::Args) -> Option<Ref<A::Msg>> {
     let lifecycle = Arc::new(Lifecycle::default());
-    let stats = plan.entry.begin(plan.generation, A::Msg::NAMES);
+    let stats = plan.entry.begin(plan.generation, &A::Msg::NAMES, plan.world.mono());
     let identity = Arc::new(Identity {
         path: plan.entry.path().clone(),
         generation: plan.generation,

@@ -101,6 +101,10 @@ impl World {
         self.parts.clock.mono()
     }
 
+    pub(crate) fn clock(&self) -> &dyn Clock {
+        &*self.parts.clock
+    }
+
     pub async fn sleep(&self, delay: Duration) {
         self.parts.clock.alarm(delay);
         tokio::time::sleep(delay).await;

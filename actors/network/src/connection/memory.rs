@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 
-use runtime::{BoxFuture, Credit, Credits};
+use runtime::{Actor, BoxFuture, Credit, Credits, Cx};
 
 use super::frames::{FIRST_READ, READ_SIZE};
 
@@ -26,6 +26,11 @@ impl RequestMemory {
             beyond: Credits::new(1),
             waiting: Arc::default(),
         }
+    }
+
+    /// The same, of which this actor is shown to hold what is taken this way.
+    pub(crate) fn of<A: Actor>(&self, cx: &Cx<A>) -> RequestMemory {
+        RequestMemory { bytes: cx.credits(&self.bytes), ..self.clone() }
     }
 
     pub(crate) fn held(&self) -> Held {

@@ -62,8 +62,9 @@ impl Actor for Connection {
     async fn start(cx: &mut Cx<Self>, args: ConnectionArgs) -> Result<Self, Failure> {
         let stream = args.stream.lock().unwrap_or_else(PoisonError::into_inner).take();
         let stream = stream.ok_or_else(|| Failure::new("the stream was handed over before"))?;
-        let serving =
-            Serving { world: cx.world().clone(), stream, requests: cx.counter("requests"), args };
+        let memory = args.broker.memory.of(cx);
+        let (world, requests) = (cx.world().clone(), cx.counter("requests"));
+        let serving = Serving { world, stream, requests, memory, args };
         let ended = EndNotice { me: cx.me().clone(), why: None };
         let info = serving.args.info.clone();
         cx.spawn_task(async move {
@@ -124,6 +125,8 @@ struct Serving {
     world: World,
     stream: NetStream,
     requests: Counter,
+    /// The node's, what is taken of it being shown as this connection's.
+    memory: RequestMemory,
     args: ConnectionArgs,
 }
 
@@ -167,7 +170,7 @@ impl Serving {
     async fn run(mut self) -> Result<(), End> {
         let broker = self.args.broker.clone();
         let world = self.world.clone();
-        let mut flow = Flow::new(&broker);
+        let mut flow = Flow::new(&broker, &self.memory);
         let mut now = world.mono();
         let mut patience = Patience::new(now, broker.limits.max_idle);
         let info = self.args.info.clone();
@@ -248,10 +251,10 @@ impl Serving {
 }
 
 impl Flow {
-    fn new(broker: &Broker) -> Flow {
+    fn new(broker: &Broker, memory: &RequestMemory) -> Flow {
         let input = Input {
             frames: FrameBuffer::new(broker.limits.max_request_bytes),
-            held: broker.memory.held(),
+            held: memory.held(),
             whole: None,
             next: None,
             ended: false,

@@ -2,7 +2,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use super::{Registry, Status, Totals, bucket_limit_micros, lock};
+use super::{Gauge, Registry, Status, Totals, bucket_limit_micros, lock};
 use crate::credits::Credits;
 
 /// Sums over the actors of one kind: the number of series does not grow with partitions or connections.
@@ -12,6 +12,7 @@ struct Kind {
     offline: u64,
     stuck: u64,
     depth: u64,
+    credits: i64,
     totals: Totals,
 }
 
@@ -47,7 +48,7 @@ const fn family(
 /// A family, and its value for one of those that it is told of.
 type Series<T> = (Family, fn(&T) -> u64);
 
-const GAUGES: [Series<Kind>; 4] = [
+const GAUGES: [Series<Kind>; 7] = [
     (family("ottla_actors", "gauge", "actors", "Actors of this kind."), |k| k.actors),
     (family("ottla_actors_offline", "gauge", "actors", "Actors that were given up."), |k| {
         k.offline
@@ -58,6 +59,33 @@ const GAUGES: [Series<Kind>; 4] = [
     (
         family("ottla_mailbox_depth", "gauge", "messages", "Messages sent and not yet handled."),
         |k| k.depth,
+    ),
+    (
+        family(
+            "ottla_mailbox_high",
+            "gauge",
+            "messages",
+            "The most messages that ever waited for one actor.",
+        ),
+        |k| k.totals.high,
+    ),
+    (
+        family(
+            "ottla_handling_max_micros",
+            "gauge",
+            "microseconds",
+            "The longest time that one message took.",
+        ),
+        |k| k.totals.max_micros,
+    ),
+    (
+        family(
+            "ottla_actor_credits",
+            "gauge",
+            "bytes",
+            "What actors have taken of budgets, and not given back.",
+        ),
+        |k| k.credits.max(0).cast_unsigned(),
     ),
 ];
 
@@ -166,6 +194,7 @@ impl Sums {
             if let Some(stats) = state.stats.as_ref().filter(|_| state.status == Status::Running) {
                 kind.depth += stats.depth();
             }
+            kind.credits += state.credits.as_ref().map_or(0, Gauge::get);
             for (name, counter) in &state.counters.0 {
                 *counts.entry((entry.kind, name)).or_default() += counter.get();
             }

@@ -1,8 +1,9 @@
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
-use super::Totals;
+use super::{Totals, lock};
+use crate::world::Clock;
 
 /// Bucket `i` counts handlings of less than 2^i microseconds; the last one all longer ones.
 pub const HISTOGRAM_BUCKETS: usize = 26;
@@ -10,32 +11,59 @@ pub const HISTOGRAM_BUCKETS: usize = 26;
 /// One in this many messages is timed; all while the last timed one was slow.
 const SAMPLE: u64 = 16;
 const SLOW: Duration = Duration::from_millis(1);
+/// What is recent: between this and twice as long, where somebody looks often enough.
+const RECENT: Duration = Duration::from_secs(10);
 
-/// Senders write to it: kept on a cache line of its own.
-#[repr(align(64))]
-#[derive(Debug, Default)]
-pub(crate) struct Sent(pub(crate) AtomicU64);
-
-/// One incarnation's numbers. All but `sent` have a single writer, the actor.
+/// One incarnation's numbers. Of the second line the actor is the only writer.
 #[derive(Debug)]
 pub(crate) struct Stats {
-    pub(crate) sent: Sent,
+    shared: Shared,
     handled: AtomicU64,
-    names: &'static [&'static str],
+    names: &'static &'static [&'static str],
+    /// Most that waited when one was taken in hand, that one included.
+    high: AtomicU32,
+    max_micros: AtomicU32,
+    /// When the message in hand was taken, in milliseconds.
+    taken_ms: AtomicU32,
     /// Index + 1 of the message in hand; 0 when idle.
     in_hand: AtomicU8,
     slow: AtomicBool,
-    /// Index + 1 of each of the first messages, none of which is timed.
+    /// Index + 1 of each of the first messages, none of which is timed exactly.
     first: [AtomicU8; SAMPLE as usize - 1],
     /// Once there were more: most actors of a kind that there are thousands of handle a few and rest.
     more: OnceLock<Box<More>>,
 }
 
+/// Senders write to it: kept on a cache line of its own, with what is seldom touched.
+#[repr(align(64))]
+#[derive(Debug)]
+struct Shared {
+    sent: AtomicU64,
+    busy_nanos: AtomicU64,
+    /// When the incarnation began.
+    began: Duration,
+}
+
 #[derive(Debug)]
 struct More {
     by_name: Box<[AtomicU64]>,
-    busy_nanos: AtomicU64,
     histogram: [AtomicU64; HISTOGRAM_BUCKETS],
+    /// How long it had been busy when that was last noted, and the time before.
+    noted: Mutex<[Noted; 2]>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Noted {
+    at: Duration,
+    busy: Duration,
+}
+
+/// A message is in hand.
+#[derive(Clone, Copy)]
+pub(crate) struct Taken {
+    /// On the coarse clock.
+    at: Duration,
+    exactly: Option<Duration>,
 }
 
 pub fn bucket_limit_micros(bucket: usize) -> u64 {
@@ -49,12 +77,21 @@ fn bump(counter: &AtomicU64, by: u64) -> u64 {
     value
 }
 
+fn raise(mark: &AtomicU32, to: u64) {
+    if to > u64::from(mark.load(Relaxed)) {
+        mark.store(u32::try_from(to).unwrap_or(u32::MAX), Relaxed);
+    }
+}
+
 impl Stats {
-    pub(crate) fn new(names: &'static [&'static str]) -> Stats {
+    pub(crate) fn new(names: &'static &'static [&'static str], began: Duration) -> Stats {
         Stats {
-            sent: Sent::default(),
+            shared: Shared { sent: AtomicU64::new(0), busy_nanos: AtomicU64::new(0), began },
             handled: AtomicU64::new(0),
             names,
+            high: AtomicU32::new(0),
+            max_micros: AtomicU32::new(0),
+            taken_ms: AtomicU32::new(0),
             in_hand: AtomicU8::new(0),
             slow: AtomicBool::new(false),
             first: Default::default(),
@@ -66,14 +103,25 @@ impl Stats {
         self.more.get_or_init(|| {
             Box::new(More {
                 by_name: self.names.iter().map(|_| AtomicU64::new(0)).collect(),
-                busy_nanos: AtomicU64::new(0),
                 histogram: Default::default(),
+                noted: Mutex::new([Noted { at: self.began(), busy: Duration::ZERO }; 2]),
             })
         })
     }
 
-    /// A message is taken in hand; whether to time it.
-    pub(crate) fn begin(&self, index: usize) -> bool {
+    /// A message is on its way into the mailbox.
+    pub(crate) fn sent(&self) {
+        self.shared.sent.fetch_add(1, Relaxed);
+    }
+
+    /// It did not get there.
+    pub(crate) fn unsent(&self) {
+        self.shared.sent.fetch_sub(1, Relaxed);
+    }
+
+    /// A message is taken in hand.
+    pub(crate) fn take(&self, index: usize, clock: &dyn Clock) -> Taken {
+        raise(&self.high, self.depth());
         let handled = bump(&self.handled, 1);
         debug_assert!(index < self.names.len() && self.names.len() < usize::from(u8::MAX));
         let in_hand = index as u8 + 1;
@@ -85,39 +133,64 @@ impl Stats {
                 }
             }
         }
+        let at = clock.coarse();
+        self.taken_ms.store(at.as_millis() as u32, Relaxed);
         self.in_hand.store(in_hand, Relaxed);
-        handled.is_multiple_of(SAMPLE) || self.slow.load(Relaxed)
+        let is_timed = handled.is_multiple_of(SAMPLE) || self.slow.load(Relaxed);
+        Taken { at, exactly: is_timed.then(|| clock.mono()) }
     }
 
-    pub(crate) fn took(&self, time: Duration) {
-        let slow = time >= SLOW;
-        // Where every message is timed each stands for itself, else for its share.
-        let all_timed = self.slow.load(Relaxed);
-        self.slow.store(slow, Relaxed);
-        let weight = if slow || all_timed { 1 } else { SAMPLE };
-        let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-        let more = self.more();
-        bump(&more.busy_nanos, nanos.saturating_mul(weight));
-        let bucket = (u64::BITS - (nanos / 1000).leading_zeros()) as usize;
-        bump(&more.histogram[bucket.min(HISTOGRAM_BUCKETS - 1)], weight);
-    }
-
-    pub(crate) fn end(&self) {
+    /// It is handled.
+    pub(crate) fn end(&self, taken: Taken, clock: &dyn Clock) {
+        match taken.exactly {
+            Some(before) => {
+                let time = clock.mono().saturating_sub(before);
+                let is_slow = time >= SLOW;
+                // Where every message is timed each stands for itself, else for its share.
+                let all_timed = self.slow.load(Relaxed);
+                self.slow.store(is_slow, Relaxed);
+                self.took(time, if is_slow || all_timed { 1 } else { SAMPLE });
+            }
+            None => {
+                // It took at least this: a tick may have passed just after it was taken.
+                let time = clock.coarse().saturating_sub(taken.at).saturating_sub(clock.tick());
+                if time >= SLOW {
+                    self.slow.store(true, Relaxed);
+                    self.took(time, 1);
+                }
+            }
+        }
         self.in_hand.store(0, Relaxed);
+    }
+
+    /// As many messages as `weight` says took this long.
+    fn took(&self, time: Duration, weight: u64) {
+        let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        raise(&self.max_micros, nanos / 1000);
+        bump(&self.shared.busy_nanos, nanos.saturating_mul(weight));
+        let bucket = (u64::BITS - (nanos / 1000).leading_zeros()) as usize;
+        // Thousands that have handled a few, slowly as they started, do without.
+        if self.more.get().is_some() || self.handled() >= SAMPLE {
+            bump(&self.more().histogram[bucket.min(HISTOGRAM_BUCKETS - 1)], weight);
+        }
     }
 
     /// A message from the actor's own timer, which was never sent.
     pub(crate) fn count_own(&self) {
-        self.sent.0.fetch_add(1, Relaxed);
+        self.sent();
     }
 
     pub(crate) fn depth(&self) -> u64 {
         let handled = self.handled.load(Relaxed);
-        self.sent.0.load(Relaxed).saturating_sub(handled)
+        self.shared.sent.load(Relaxed).saturating_sub(handled)
     }
 
     pub(crate) fn handled(&self) -> u64 {
         self.handled.load(Relaxed)
+    }
+
+    pub(crate) fn began(&self) -> Duration {
+        self.shared.began
     }
 
     pub(crate) fn in_hand(&self) -> Option<&'static str> {
@@ -125,8 +198,52 @@ impl Stats {
         self.names.get(usize::from(index)).copied()
     }
 
+    /// How long it has had the message that is in hand.
+    pub(crate) fn in_hand_for(&self, clock: &dyn Clock) -> Duration {
+        let now_ms = clock.coarse().as_millis() as u32;
+        let taken_ms = self.taken_ms.load(Relaxed);
+        match self.in_hand() {
+            // Who is ahead has taken it since.
+            Some(_) if now_ms.wrapping_sub(taken_ms) < u32::MAX / 2 => {
+                Duration::from_millis(now_ms.wrapping_sub(taken_ms).into())
+            }
+            _ => Duration::ZERO,
+        }
+    }
+
+    fn busy(&self, clock: &dyn Clock) -> Duration {
+        Duration::from_nanos(self.shared.busy_nanos.load(Relaxed)) + self.in_hand_for(clock)
+    }
+
+    /// Of its age, and recently, how much of the time it had a message in hand.
+    pub(crate) fn busy_shares(&self, clock: &dyn Clock) -> (f64, f64) {
+        let now = Noted { at: clock.mono(), busy: self.busy(clock) };
+        let since = |then: Noted| {
+            let (over, busy) = (now.at.saturating_sub(then.at), now.busy.saturating_sub(then.busy));
+            let share = busy.as_secs_f64() / over.as_secs_f64().max(1e-9);
+            (share.min(1.0) * 10_000.0).round() / 10_000.0
+        };
+        let all = since(Noted { at: self.began(), busy: Duration::ZERO });
+        (all, self.more.get().map_or(all, |more| since(lock(&more.noted)[0])))
+    }
+
+    /// Whoever looks now and then calls it, so that it is known what is recent.
+    pub(crate) fn note(&self, clock: &dyn Clock) {
+        let Some(more) = self.more.get() else { return };
+        let mut noted = lock(&more.noted);
+        let at = clock.mono();
+        if at.saturating_sub(noted[1].at) >= RECENT {
+            *noted = [noted[1], Noted { at, busy: self.busy(clock) }];
+        }
+    }
+
     pub(crate) fn totals(&self) -> Totals {
-        let mut totals = Totals::default();
+        let mut totals = Totals {
+            busy_micros: self.shared.busy_nanos.load(Relaxed) / 1000,
+            max_micros: self.max_micros.load(Relaxed).into(),
+            high: self.depth().max(self.high.load(Relaxed).into()),
+            ..Totals::default()
+        };
         totals.handled.extend(self.names.iter().map(|name| (*name, 0)));
         let mut count = |index: usize, more: u64| {
             let name = self.names.get(index).and_then(|name| totals.handled.get_mut(name));
@@ -139,7 +256,6 @@ impl Stats {
         }
         if let Some(more) = self.more.get() {
             more.by_name.iter().enumerate().for_each(|(i, n)| count(i, n.load(Relaxed)));
-            totals.busy_micros = more.busy_nanos.load(Relaxed) / 1000;
             totals.histogram = std::array::from_fn(|bucket| more.histogram[bucket].load(Relaxed));
         }
         totals

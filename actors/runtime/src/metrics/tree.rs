@@ -1,13 +1,17 @@
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Entry, Registry, Status, bucket_limit_micros, lock};
-use crate::world::World;
+use super::trouble::cut;
+use super::{Entry, Gauge, Registry, Status, bucket_limit_micros, lock};
+use crate::panics::Panicked;
+use crate::world::{Clock, World};
 
 /// One actor and those below it, as it was when somebody looked.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct ActorTree {
     pub name: String,
     pub path: String,
@@ -16,18 +20,36 @@ pub struct ActorTree {
     pub status: String,
     pub bulkhead: String,
     pub generation: u64,
+    /// How long ago this incarnation began, and the first one at this place.
+    pub age_ms: u64,
+    pub place_age_ms: u64,
     pub restarts: u64,
+    /// The last of them, the newest last.
+    pub restarted: Vec<Restarted>,
     pub last_failure: Option<String>,
+    pub last_failure_ago_ms: Option<u64>,
+    /// Of the last failure, where it was a panic.
+    pub backtrace: Option<String>,
     pub state: String,
     pub mailbox_depth: u64,
+    /// The most that ever waited.
+    pub mailbox_high: u64,
+    /// What it has taken of budgets, and not given back.
+    pub credits: i64,
     pub handled: u64,
     pub messages: Vec<MessageCount>,
     pub in_hand: Option<String>,
+    pub in_hand_ms: u64,
     pub stuck: bool,
     pub busy_micros: u64,
+    /// How much of its time it had a message in hand: of its age, and of the last 10 to 20 s.
+    pub busy_share: f64,
+    pub busy_share_recent: f64,
     /// Upper bounds, estimated from a sample.
     pub p50_micros: u64,
     pub p99_micros: u64,
+    /// Of those timed; of all others each that took long enough to be seen by the ticks of the machine's coarse clock.
+    pub max_micros: u64,
     pub numbers: BTreeMap<String, i64>,
     pub children: Vec<ActorTree>,
 }
@@ -36,6 +58,14 @@ pub struct ActorTree {
 pub struct MessageCount {
     pub name: String,
     pub handled: u64,
+}
+
+/// A new incarnation, and why there had to be one.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Restarted {
+    pub generation: u64,
+    pub ago_ms: u64,
+    pub cause: String,
 }
 
 /// How long a look waits for actors that are busy; theirs is the line from before.
@@ -55,6 +85,12 @@ impl Registry {
             }
         };
         let _ = world.timeout(LOOK_LIMIT, answers).await;
+        let untold: Vec<_> = self.entries().iter().filter_map(|e| e.untold_panic()).collect();
+        if !untold.is_empty() {
+            let tell = move || untold.iter().for_each(|panicked| drop(panicked.backtrace()));
+            // One that is lost is one that is not shown.
+            let _ = world.blocking("backtraces", tell).await;
+        }
         self.tree()
     }
 
@@ -69,7 +105,7 @@ impl Registry {
             while above.last().is_some_and(|parent| !is_below(&entry.path, &parent.path)) {
                 fold(&mut above, &mut roots);
             }
-            above.push(entry.snapshot());
+            above.push(entry.snapshot(&*self.0.clock));
         }
         while !above.is_empty() {
             fold(&mut above, &mut roots);
@@ -99,14 +135,24 @@ impl Entry {
         is_asked.then_some(state.looks)
     }
 
-    fn snapshot(&self) -> ActorTree {
+    fn snapshot(&self, clock: &dyn Clock) -> ActorTree {
         let state = lock(&self.state);
-        let totals = state.totals();
+        let (totals, now) = (state.totals(), clock.mono());
+        let ms = |since: Duration| now.saturating_sub(since).as_millis() as u64;
         let live = (state.status == Status::Running).then_some(state.stats.as_ref()).flatten();
+        if let Some(stats) = live {
+            stats.note(clock);
+        }
         let counters = state.counters.0.iter().map(|(name, counter)| {
             (name.to_string(), i64::try_from(counter.get()).unwrap_or(i64::MAX))
         });
         let gauges = state.gauges.0.iter().map(|(name, gauge)| (name.to_string(), gauge.get()));
+        let shares = live.map(|stats| stats.busy_shares(clock));
+        let (busy_share, busy_share_recent) = shares.unwrap_or_default();
+        let in_hand = live.map(|stats| stats.in_hand_for(clock)).unwrap_or_default();
+        let trouble = state.trouble.as_deref();
+        let last = trouble.and_then(|trouble| trouble.last.as_ref());
+        let panicked = last.and_then(|(_, failure)| failure.panicked.as_ref());
         ActorTree {
             name: self.path.rsplit('/').next().unwrap_or_default().to_owned(),
             path: self.path.to_string(),
@@ -114,10 +160,17 @@ impl Entry {
             status: state.status.name().to_owned(),
             bulkhead: self.bulkhead.name().to_owned(),
             generation: state.generation,
+            age_ms: live.map_or(0, |stats| ms(stats.began())),
+            place_age_ms: ms(self.since),
             restarts: totals.restarts,
-            last_failure: state.last_failure.as_ref().map(ToString::to_string),
+            restarted: trouble.map(|trouble| trouble.restarts(now)).unwrap_or_default(),
+            last_failure: last.map(|(_, failure)| cut(failure.to_string())),
+            last_failure_ago_ms: last.map(|(at, _)| ms(*at)),
+            backtrace: panicked.and_then(|panicked| Some(panicked.known_backtrace()?.to_string())),
             state: state.state_line.clone(),
             mailbox_depth: live.map_or(0, |stats| stats.depth()),
+            mailbox_high: totals.high,
+            credits: state.credits.as_ref().map_or(0, Gauge::get),
             handled: totals.handled.values().sum(),
             messages: totals
                 .handled
@@ -125,13 +178,24 @@ impl Entry {
                 .map(|(name, handled)| MessageCount { name: name.to_string(), handled: *handled })
                 .collect(),
             in_hand: live.and_then(|stats| stats.in_hand()).map(str::to_owned),
+            in_hand_ms: in_hand.as_millis() as u64,
             stuck: state.stuck,
             busy_micros: totals.busy_micros,
+            busy_share,
+            busy_share_recent,
             p50_micros: quantile(&totals.histogram, 0.5),
             p99_micros: quantile(&totals.histogram, 0.99),
+            max_micros: totals.max_micros.max(in_hand.as_micros() as u64),
             numbers: counters.chain(gauges).collect(),
             children: Vec::new(),
         }
+    }
+
+    /// Where it panicked last, where nobody has asked for the way there yet.
+    fn untold_panic(&self) -> Option<Arc<Panicked>> {
+        let state = lock(&self.state);
+        let (_, failure) = state.trouble.as_ref()?.last.as_ref()?;
+        failure.panicked.clone().filter(|panicked| panicked.known_backtrace().is_none())
     }
 }
 

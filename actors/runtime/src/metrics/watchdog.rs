@@ -26,6 +26,9 @@ impl Watchdog {
         for entry in self.registry.entries() {
             let mut state = lock(&entry.state);
             let stats = state.stats.clone().filter(|_| state.status == Status::Running);
+            if let Some(stats) = &stats {
+                stats.note(&*self.registry.0.clock);
+            }
             let Some((message, handled)) =
                 stats.and_then(|stats| Some((stats.in_hand()?, stats.handled())))
             else {

@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use model::Now;
+use rustix::time::{ClockId, Timespec, clock_getres, clock_gettime};
 
 /// The two clocks of a node. Sleeping is tokio's: virtual in simulation, where each node's runtime is paused.
 pub trait Clock: Send + Sync + 'static {
@@ -8,6 +9,15 @@ pub trait Clock: Send + Sync + 'static {
     fn mono(&self) -> Duration;
     /// Unix milliseconds; may jump.
     fn wall_ms(&self) -> i64;
+
+    /// Shows time since some moment in steps of [`tick`](Self::tick), for a fraction of what `mono` costs.
+    fn coarse(&self) -> Duration {
+        self.mono()
+    }
+
+    fn tick(&self) -> Duration {
+        Duration::ZERO
+    }
 
     /// Somebody is to be woken after this time: a simulated node at rest is run then.
     fn alarm(&self, _after: Duration) {}
@@ -26,12 +36,22 @@ pub struct TimedOut;
 #[derive(Debug)]
 pub struct RealClock {
     start: tokio::time::Instant,
+    coarse_start: Duration,
+    tick: Duration,
 }
 
 impl RealClock {
     pub fn new() -> RealClock {
-        RealClock { start: tokio::time::Instant::now() }
+        RealClock {
+            start: tokio::time::Instant::now(),
+            coarse_start: of(clock_gettime(ClockId::MonotonicCoarse)),
+            tick: of(clock_getres(ClockId::MonotonicCoarse)),
+        }
     }
+}
+
+fn of(time: Timespec) -> Duration {
+    Duration::new(time.tv_sec.cast_unsigned(), time.tv_nsec as u32)
 }
 
 impl Default for RealClock {
@@ -43,6 +63,14 @@ impl Default for RealClock {
 impl Clock for RealClock {
     fn mono(&self) -> Duration {
         self.start.elapsed()
+    }
+
+    fn coarse(&self) -> Duration {
+        of(clock_gettime(ClockId::MonotonicCoarse)).saturating_sub(self.coarse_start)
+    }
+
+    fn tick(&self) -> Duration {
+        self.tick
     }
 
     #[expect(clippy::disallowed_types, reason = "the real clock itself")]
