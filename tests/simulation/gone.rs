@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ottla::client::{ClientConfig, Connection};
+use ottla::runtime::ListenOptions;
 use ottla::sim::{Cluster, Life, LinkOptions, NodeIndex, SimFault, SimOptions};
 use wire::create_topics_request::CreatableTopic;
 use wire::metadata_request::MetadataRequestTopic;
@@ -21,6 +22,8 @@ const SESSION: Duration = Duration::from_secs(9);
 /// Of a session some may have passed when the broker is last heard of, and it ends by a look once in an eighth of it.
 const HEARTBEAT: Duration = Duration::from_secs(2);
 const DOWN: Duration = Duration::from_secs(20);
+/// Longer than one that begins to serve is looked for at first.
+const LATE: Duration = Duration::from_secs(6);
 
 /// Which brokers are not fenced, by what a node says.
 #[derive(Default, Clone)]
@@ -55,9 +58,13 @@ struct Watched {
 
 impl Watched {
     fn start(seed: u64) -> Watched {
+        Watched::start_of(seed, &file())
+    }
+
+    fn start_of(seed: u64, file: &str) -> Watched {
         let link = LinkOptions { loss_one_in: 0, ..LinkOptions::default() };
         let options = SimOptions { link, ..SimOptions::seed(seed) };
-        let mut cluster = Cluster::new(options, &file()).expect("a cluster's file");
+        let mut cluster = Cluster::new(options, file).expect("a cluster's file");
         let seen: Vec<Seen> = NODES.iter().map(|_| Seen::default()).collect();
         for (name, seen) in NODES.into_iter().zip(&seen) {
             let seen = seen.clone();
@@ -123,6 +130,28 @@ fn a_broker_that_dies_is_fenced_at_once_also_with_the_controller() {
             watched.until_all_serve();
         }
     }
+}
+
+/// Where broker 4 says that it is reached: something before it, which begins to listen later, and lives as long.
+async fn listen_late(life: Life) {
+    life.world.sleep(LATE).await;
+    let options = ListenOptions::default();
+    let listener = life.world.net().listen("late", 9092, options).await.expect("a listener");
+    while listener.accept().await.is_ok() {}
+}
+
+#[test]
+fn one_that_is_reached_only_later_is_fenced_at_once_too() {
+    let last = "listen = \"n4:9092\"\n";
+    let mut watched =
+        Watched::start_of(3, &file().replace(last, &format!("{last}advertised = \"late:9092\"\n")));
+    let late = watched.cluster.world.add_node("late", listen_late);
+    watched.cluster.run_for(2 * LATE);
+    for node in [NodeIndex(3), late] {
+        watched.cluster.world.inject(SimFault::Kill { node, down: DOWN });
+    }
+    let took = watched.until_fenced(3, 2 * SESSION);
+    assert!(took < AT_ONCE, "{took:?}");
 }
 
 #[test]

@@ -83,16 +83,17 @@ pub enum ControllerMsg {
     Timer(ControllerTimer),
     /// A connection ended on which this broker's heartbeats came.
     ContactLost(Process),
-    /// This is where a broker is reached.
-    Reached {
+    /// Whether a broker was reached where it listens, or not yet.
+    Greeted {
         process: Process,
         address: HostPort,
+        reached: bool,
     },
     /// Nothing listens any more where this broker was.
     Gone(Process),
 }
 
-runtime::messages!(ControllerMsg { Request, Raft, Appended, Timer, ContactLost, Reached, Gone });
+runtime::messages!(ControllerMsg { Request, Raft, Appended, Timer, ContactLost, Greeted, Gone });
 
 /// A reply that waits for the metadata log.
 struct Waiting {
@@ -147,7 +148,9 @@ impl Actor for ControllerActor {
             ControllerMsg::Raft(event) => self.follow(cx, event).await?,
             ControllerMsg::Appended(result) => self.appended(result)?,
             ControllerMsg::ContactLost(process) => self.look_for(cx, process),
-            ControllerMsg::Reached { process, address } => self.reach.reached(&process, address),
+            ControllerMsg::Greeted { process, address, reached } => {
+                self.greeted(cx, process, address, reached);
+            }
             ControllerMsg::Gone(process) => self.gone(cx, process).await?,
             ControllerMsg::Timer(timer) => {
                 self.timers.remove(&timer);

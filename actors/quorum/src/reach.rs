@@ -20,6 +20,8 @@ pub struct Process {
 /// The end of a process closes its connections and its listeners one after the other, the listeners maybe last, and one that begins to
 /// serve opens them maybe after that is known: it is looked for after pauses of so many milliseconds.
 const LOOKS: [u64; 9] = [0, 10, 20, 40, 80, 160, 320, 640, 1280];
+/// Who was not reached at first is looked for so often, all its life: it may have begun to listen since.
+const AGAIN: [u64; 1] = [5000];
 /// Who takes longer is neither here nor gone.
 const CONNECT: Duration = Duration::from_secs(1);
 
@@ -45,12 +47,10 @@ impl Reach {
         greet
     }
 
-    pub(crate) fn reached(&mut self, process: &Process, address: HostPort) {
-        if let Some((epoch, addresses)) = self.known.get_mut(&process.broker_id)
-            && *epoch == process.broker_epoch
-        {
-            addresses.push(address);
-        }
+    /// Where it was reached in its present life; `None` where that is over.
+    pub(crate) fn reached(&mut self, process: &Process) -> Option<&mut Vec<HostPort>> {
+        let (epoch, addresses) = self.known.get_mut(&process.broker_id)?;
+        (*epoch == process.broker_epoch).then_some(addresses)
     }
 
     /// Where to look for it; nowhere, where nothing would prove it gone.
@@ -81,10 +81,11 @@ fn addresses(broker: &BrokerRegistration) -> Vec<HostPort> {
     broker.listeners.iter().map(address).collect()
 }
 
-/// Whether the listener can be reached.
-pub(crate) async fn greet(world: &World, address: &HostPort) -> bool {
-    for pause in LOOKS.map(Duration::from_millis) {
-        world.sleep(pause).await;
+/// Whether the listener can be reached, `again` where it could not before.
+pub(crate) async fn greet(world: &World, address: &HostPort, again: bool) -> bool {
+    let pauses = if again { &AGAIN[..] } else { &LOOKS[..] };
+    for pause in pauses {
+        world.sleep(Duration::from_millis(*pause)).await;
         if connect(world, address).await.is_ok() {
             return true;
         }

@@ -1,6 +1,7 @@
 //! Brokers whose processes are gone are fenced at once, long before their sessions end.
 
 use machines::controller::ControllerRequest;
+use model::node_config::HostPort;
 use model::{Replicated, Ticket};
 use runtime::{Cx, Outcome};
 use wire::MetadataRecord;
@@ -16,14 +17,31 @@ impl ControllerActor {
         }
         for (process, addresses) in self.reach.ungreeted(self.committed.image()) {
             for address in addresses {
-                let (world, me, process) = (cx.world().clone(), cx.me().clone(), process.clone());
-                cx.spawn_task(async move {
-                    if reach::greet(&world, &address).await {
-                        // One that has ended greets anew.
-                        let _ = me.send(ControllerMsg::Reached { process, address }).await;
-                    }
-                });
+                Self::look_at(cx, process.clone(), address, false);
             }
+        }
+    }
+
+    fn look_at(cx: &mut Cx<Self>, process: Process, address: HostPort, again: bool) {
+        let (world, me) = (cx.world().clone(), cx.me().clone());
+        cx.spawn_task(async move {
+            let reached = reach::greet(&world, &address, again).await;
+            // One that has ended greets anew.
+            let _ = me.send(ControllerMsg::Greeted { process, address, reached }).await;
+        });
+    }
+
+    pub(super) fn greeted(
+        &mut self,
+        cx: &mut Cx<Self>,
+        process: Process,
+        address: HostPort,
+        reached: bool,
+    ) {
+        match self.reach.reached(&process) {
+            Some(addresses) if reached => addresses.push(address),
+            Some(_) => Self::look_at(cx, process, address, true),
+            None => {}
         }
     }
 
