@@ -25,7 +25,7 @@ fn what_kafka_has_written_is_read_and_written_alike() {
     for (name, version, bytes) in lines() {
         let message = messages.iter().find(|(schema, _)| schema.name == name);
         let (_, recode) = message.unwrap_or_else(|| panic!("{name} is not known"));
-        assert_eq!(recode(bytes.clone(), version), Ok(Ok(bytes)), "{name} v{version}");
+        assert_eq!(recode(bytes.clone(), version, version), Ok(Ok(bytes)), "{name} v{version}");
     }
 }
 

@@ -4,6 +4,7 @@
 #![allow(clippy::disallowed_methods)]
 
 mod counting;
+mod defaults;
 mod framing;
 mod golden;
 mod grammar;
@@ -23,26 +24,49 @@ use ottla_wire::{DecodeError, EncodeError, Message, Reader, Writer};
 
 include!(concat!(env!("OUT_DIR"), "/every_message.rs"));
 
-/// Decodes all of the bytes and encodes what came out.
-type Recode = fn(Bytes, i16) -> Result<Result<Bytes, EncodeError>, DecodeError>;
+/// Decodes all of the bytes in one version, and encodes what came out in another.
+type Recode = fn(Bytes, i16, i16) -> Result<Result<Bytes, EncodeError>, DecodeError>;
 
 fn recode<M: Message>(
     bytes: Bytes,
-    version: i16,
+    from: i16,
+    to: i16,
 ) -> Result<Result<Bytes, EncodeError>, DecodeError> {
     let mut r = Reader::new(bytes);
-    let message = M::decode(&mut r, version)?;
+    let message = M::decode(&mut r, from)?;
     r.finish()?;
+    Ok(encode(&message, to))
+}
+
+fn encode<M: Message>(message: &M, version: i16) -> Result<Bytes, EncodeError> {
     let mut w = Writer::new();
-    let encoded = message.encode(&mut w, version);
-    Ok(encoded.map(|()| w.into_bytes().expect("all bytes are at hand")))
+    message.encode(&mut w, version)?;
+    Ok(w.into_bytes().expect("all bytes are at hand"))
 }
 
-macro_rules! recoders {
-    ($($name:ident),*) => { &[$((stringify!($name), recode::<ottla_wire::$name>)),*] };
+type Blank = fn(i16) -> Option<Bytes>;
+
+fn encode_blank<M: Message + Default>(version: i16) -> Option<Bytes> {
+    encode(&M::default(), version).ok()
 }
 
-const RECODERS: &[(&str, Recode)] = every_message!(recoders);
+macro_rules! codecs {
+    ($($name:ident),*) => {
+        &[$((stringify!($name), recode::<ottla_wire::$name>, encode_blank::<ottla_wire::$name>)),*]
+    };
+}
+
+const CODECS: &[(&str, Recode, Blank)] = every_message!(codecs);
+
+fn codec(name: &str) -> (Recode, Blank) {
+    let found = CODECS.iter().find(|(other, ..)| *other == name);
+    found.map(|(_, recode, blank)| (*recode, *blank)).expect("generated")
+}
+
+/// The message as it is by default, where it can be said so.
+fn blank(name: &str, version: i16) -> Option<Bytes> {
+    codec(name).1(version)
+}
 
 fn package() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -60,7 +84,5 @@ fn load_notation() -> Vec<notation::Schema> {
 fn live_messages() -> Vec<(notation::Schema, Recode)> {
     let mut schemas = load_notation();
     schemas.retain(|schema| !schema.valid.is_empty());
-    let recoder =
-        |name: &str| RECODERS.iter().find(|(other, _)| *other == name).expect("generated").1;
-    schemas.into_iter().map(|schema| (schema.clone(), recoder(&schema.name))).collect()
+    schemas.into_iter().map(|schema| (schema.clone(), codec(&schema.name).0)).collect()
 }

@@ -18,7 +18,7 @@ fn damaged_messages_take_no_more_memory_than_their_size_allows() {
                 damage(&mut bytes, &mut random);
                 let allowed = bytes.len() * 100 + (200 << 10);
                 let bytes = Bytes::from(bytes);
-                let (_, peak) = peak_of(|| recode(bytes, version));
+                let (_, peak) = peak_of(|| recode(bytes, version, version));
                 assert!(peak <= allowed, "{} v{version}, seed {seed}: {peak} bytes", schema.name);
             }
         }

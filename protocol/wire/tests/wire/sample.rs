@@ -180,7 +180,7 @@ fn in_place(field: &Field, version: i16) -> bool {
     field.versions.contains(version) && !field.tagged.contains(version)
 }
 
-fn width(ty: &Type) -> usize {
+pub fn width(ty: &Type) -> usize {
     match ty {
         Type::Int8 => 1,
         Type::Int16 | Type::Uint16 => 2,
@@ -191,7 +191,7 @@ fn width(ty: &Type) -> usize {
     }
 }
 
-fn sized(length: usize, wide: bool, flexible: bool, content: Vec<u8>) -> Vec<u8> {
+pub fn sized(length: usize, wide: bool, flexible: bool, content: Vec<u8>) -> Vec<u8> {
     let prefix = match (flexible, wide) {
         (true, _) => uvarint(length as u64 + 1),
         (false, true) => (length as i32).to_be_bytes().to_vec(),
@@ -200,7 +200,7 @@ fn sized(length: usize, wide: bool, flexible: bool, content: Vec<u8>) -> Vec<u8>
     [prefix, content].concat()
 }
 
-fn uvarint(mut value: u64) -> Vec<u8> {
+pub fn uvarint(mut value: u64) -> Vec<u8> {
     let mut out = Vec::new();
     while value >= 0x80 {
         out.push(value as u8 | 0x80);
