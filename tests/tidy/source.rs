@@ -9,7 +9,7 @@ pub struct Source {
     pub code: String,
 }
 
-/// All Rust files of the repository, in order of path.
+/// All Rust files of the repository that are its own, in order of path: vendor/ is as others wrote it.
 pub fn all() -> Vec<Source> {
     let mut paths = Vec::new();
     for dir in ["protocol", "storage", "actors", "supervisors", "tests", "examples", "fuzz"] {

@@ -340,11 +340,7 @@ impl Actor for Raft {
             args,
             dir,
         };
-        cx.every(clean::INTERVAL, || RaftMsg::Clean);
-        cx.every(search::INTERVAL, || RaftMsg::LookForLeader);
-        if raft.args.may_vote {
-            cx.every(raft.args.fetch_timeout.max(MILLISECOND), || RaftMsg::LookAtVoters);
-        }
+        raft.keep_looking(cx);
         raft.step(cx, opened.start).await?;
         raft.fetch_if_due(cx)?;
         Ok(raft)
@@ -380,6 +376,14 @@ impl Actor for Raft {
 }
 
 impl Raft {
+    fn keep_looking(&self, cx: &mut Cx<Self>) {
+        cx.every(clean::INTERVAL, || RaftMsg::Clean);
+        cx.every(search::INTERVAL, || RaftMsg::LookForLeader);
+        if self.args.may_vote {
+            cx.every(self.args.fetch_timeout.max(MILLISECOND), || RaftMsg::LookAtVoters);
+        }
+    }
+
     async fn take(&mut self, cx: &mut Cx<Self>, msg: RaftMsg) -> Outcome {
         match msg {
             RaftMsg::Subscribe { sink } => {

@@ -195,70 +195,34 @@ impl Sender<'_> {
     async fn send(&self, request: &ControllerRequest) -> Sent {
         use ControllerReply as Reply;
         use ControllerRequest as Ask;
+        macro_rules! exchange {
+            ($request:ident, $version:expr, $reply:ident) => {
+                self.exchange($request, $version, Reply::$reply, |r| elsewhere(r.error_code)).await
+            };
+        }
         match request {
             Ask::RegisterBroker { request, version, .. } => {
-                self.exchange(request, Some(*version), Reply::RegisterBroker, |r| {
-                    elsewhere(r.error_code)
-                })
-                .await
+                exchange!(request, Some(*version), RegisterBroker)
             }
-            Ask::BrokerHeartbeat(request) => {
-                self.exchange(request, None, Reply::BrokerHeartbeat, |r| elsewhere(r.error_code))
-                    .await
-            }
-            Ask::UnregisterBroker(request) => {
-                self.exchange(request, None, Reply::UnregisterBroker, |r| elsewhere(r.error_code))
-                    .await
-            }
-            Ask::RegisterController(request) => {
-                self.exchange(request, None, Reply::RegisterController, |r| elsewhere(r.error_code))
-                    .await
-            }
-            Ask::UnregisterController(request) => {
-                self.exchange(request, None, Reply::UnregisterController, |r| {
-                    elsewhere(r.error_code)
-                })
-                .await
-            }
-            Ask::AllocateProducerIds(request) => {
-                self.exchange(request, None, Reply::AllocateProducerIds, |r| {
-                    elsewhere(r.error_code)
-                })
-                .await
-            }
+            Ask::BrokerHeartbeat(request) => exchange!(request, None, BrokerHeartbeat),
+            Ask::UnregisterBroker(request) => exchange!(request, None, UnregisterBroker),
+            Ask::RegisterController(request) => exchange!(request, None, RegisterController),
+            Ask::UnregisterController(request) => exchange!(request, None, UnregisterController),
+            Ask::AllocateProducerIds(request) => exchange!(request, None, AllocateProducerIds),
             Ask::AlterPartition { request, version } => {
-                self.exchange(request, Some(*version), Reply::AlterPartition, |r| {
-                    elsewhere(r.error_code)
-                })
-                .await
+                exchange!(request, Some(*version), AlterPartition)
             }
             Ask::AlterPartitionReassignments(request) => {
-                self.exchange(request, None, Reply::AlterPartitionReassignments, |r| {
-                    elsewhere(r.error_code)
-                })
-                .await
+                exchange!(request, None, AlterPartitionReassignments)
             }
             Ask::ListPartitionReassignments(request) => {
-                self.exchange(request, None, Reply::ListPartitionReassignments, |r| {
-                    elsewhere(r.error_code)
-                })
-                .await
+                exchange!(request, None, ListPartitionReassignments)
             }
-            Ask::ElectLeaders(request) => {
-                self.exchange(request, None, Reply::ElectLeaders, |r| elsewhere(r.error_code)).await
-            }
+            Ask::ElectLeaders(request) => exchange!(request, None, ElectLeaders),
             Ask::UpdateFeatures { request, version, .. } => {
-                self.exchange(request, Some(*version), Reply::UpdateFeatures, |r| {
-                    elsewhere(r.error_code)
-                })
-                .await
+                exchange!(request, Some(*version), UpdateFeatures)
             }
-            Ask::AssignReplicasToDirs(request) => {
-                self.exchange(request, None, Reply::AssignReplicasToDirs, |r| {
-                    elsewhere(r.error_code)
-                })
-                .await
-            }
+            Ask::AssignReplicasToDirs(request) => exchange!(request, None, AssignReplicasToDirs),
             lists => self.send_list(lists).await,
         }
     }

@@ -113,8 +113,7 @@ impl Controller {
         now: Now,
         request: ControllerRequest,
     ) -> (Vec<ControllerEvent>, ControllerReply) {
-        use ControllerReply as Reply;
-        use ControllerRequest as Ask;
+        use {ControllerReply as Reply, ControllerRequest as Ask};
         match request {
             Ask::RegisterBroker { request, version, kraft_version } => with(
                 self.register_broker(now, &request, version, kraft_version),
