@@ -61,6 +61,18 @@ pub(crate) struct Claimed {
     usable: Vec<PathBuf>,
     failed: Vec<(PathBuf, DiskError)>,
     locks: Vec<DiskLock>,
+    /// Lock files that were not there before.
+    made: Vec<PathBuf>,
+}
+
+impl Claimed {
+    /// What turns out to be another's is left as it was.
+    fn give_back(&self, disk: &dyn Disk) {
+        for lock in &self.made {
+            // One that stays behind does no harm.
+            let _ = disk.remove_file(lock);
+        }
+    }
 }
 
 /// A directory that cannot be used is offline, and the node starts on the others; not so where it is to hold the metadata log.
@@ -70,7 +82,8 @@ pub(crate) fn open(
     claimed: Claimed,
 ) -> Result<Directories, DirectoriesError> {
     let disk = world.disk();
-    let formatted = load_or_format(world, config, &claimed)?;
+    let formatted = load_or_format(world, config, &claimed);
+    let formatted = formatted.inspect_err(|_| claimed.give_back(&**disk))?;
     let id_of = |path: &Path| formatted.dirs.iter().find(|(p, _)| p == path).map(|(_, id)| *id);
     let read = |path: &Path, id| {
         let threads = config.logs.recovery_threads_per_dir;
@@ -122,12 +135,16 @@ pub(crate) fn claim_all(disk: &dyn Disk, config: &NodeConfig) -> Result<Claimed,
     if !all.contains(&config.metadata_log_dir) {
         all.push(config.metadata_log_dir.clone());
     }
-    let mut claimed = Claimed { usable: Vec::new(), failed: Vec::new(), locks: Vec::new() };
+    let mut claimed =
+        Claimed { usable: Vec::new(), failed: Vec::new(), locks: Vec::new(), made: Vec::new() };
     for dir in all {
-        match claim(disk, &dir) {
+        let path = dir.join(".lock");
+        let is_made = disk.exists(&path).is_ok_and(|exists| !exists);
+        match claim(disk, &dir, &path) {
             Ok(lock) => {
                 claimed.locks.push(lock);
                 claimed.usable.push(dir);
+                claimed.made.extend(is_made.then_some(path));
             }
             Err(error) if error.is_locked() => return Err(DirectoriesError::Locked(dir)),
             Err(source) if dir == config.metadata_log_dir => {
@@ -139,10 +156,10 @@ pub(crate) fn claim_all(disk: &dyn Disk, config: &NodeConfig) -> Result<Claimed,
     Ok(claimed)
 }
 
-fn claim(disk: &dyn Disk, dir: &Path) -> Result<DiskLock, DiskError> {
+fn claim(disk: &dyn Disk, dir: &Path, lock: &Path) -> Result<DiskLock, DiskError> {
     disk.create_dir_all(dir)?;
     disk.list(dir)?;
-    let lock = disk.lock(&dir.join(".lock"))?;
+    let lock = disk.lock(lock)?;
     match MetaProperties::read(disk, dir) {
         Err(MetaPropertiesError::Disk(error)) => Err(error),
         // What it says is judged later.
@@ -173,7 +190,6 @@ fn load_or_format(
         ClusterId::Given(id) | ClusterId::Derived(id) => id.clone(),
         ClusterId::FromDirectories => world.random("cluster id").uuid().to_string(),
     };
-    tracing::info!(cluster_id, "formatting new directories");
     let voters = match config.roles.controller && config.voters.is_empty() {
         // It is to find those whom it joins.
         true if config.quorum.auto_join => FirstVoters::Others,
@@ -182,7 +198,10 @@ fn load_or_format(
         true => FirstVoters::Standalone,
         false => FirstVoters::Unsaid,
     };
-    format_for(world, config, cluster_id, &BTreeMap::new(), &voters, FormatAsked::Not)
+    let features = BTreeMap::new();
+    let formatted = format_for(world, config, cluster_id, &features, &voters, FormatAsked::Not)?;
+    tracing::info!(cluster_id = formatted.cluster_id, "formatted new directories");
+    Ok(formatted)
 }
 
 /// Who wants directories to be formatted.

@@ -148,6 +148,11 @@ impl Node {
     }
 
     async fn launch(world: World, config: NodeConfig) -> Result<Node, StartError> {
+        for name in config.values.not_honoured() {
+            tracing::warn!(
+                "{name}: not honoured yet; it is taken as it has Kafka's default, and changes nothing"
+            );
+        }
         let lost = |lost: runtime::JobLost| StartError::Ended(lost.to_string());
         let claiming = (world.clone(), config.clone());
         let claim = move || directories::claim_all(&**claiming.0.disk(), &claiming.1);

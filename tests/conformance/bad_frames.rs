@@ -4,6 +4,10 @@ use crate::node::Node;
 use crate::raw::{Answer, Bytes, Connection, frame};
 use crate::requests::{self, API_VERSIONS, METADATA, PRODUCE, produce_body};
 use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+/// A build that is not optimised, among other tests on two cores, takes some milliseconds; clients' patience is 10 s.
+const NOTICED: Duration = Duration::from_secs(2);
 
 /// Another client, which must be served whatever the bad one does.
 pub struct Bystander {
@@ -22,8 +26,9 @@ impl Bystander {
         bystander
     }
 
-    /// On the connection held since before, and on a new one.
+    /// On the connection held since before, and on a new one; each answer within [`NOTICED`].
     pub fn assert_served(&mut self) {
+        let begin = Instant::now();
         let record = crate::batch::of(&[b"I am served"]).bytes();
         let first = requests::produce(&mut self.connection, &self.topic, 0, &record);
         assert_eq!(first.error, 0, "produce on a connection held");
@@ -32,6 +37,8 @@ impl Bystander {
         assert_eq!((second.error, second.base_offset), (0, first.base_offset + 1));
         let (error, records) = requests::fetch(&mut fresh, &self.topic, second.base_offset);
         assert_eq!((error, records.len()), (0, record.len()), "fetch on a new connection");
+        let took = begin.elapsed();
+        assert!(took < NOTICED, "it notices: three answers took {took:?}");
     }
 
     /// How often this one is answered before any of those is, who have asked before.

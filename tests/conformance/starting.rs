@@ -8,6 +8,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use std::fs::{self, Permissions};
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -27,7 +28,7 @@ fn a_node_with_nothing_there_soon_takes_its_first_record() {
     const LIMIT: Duration = Duration::from_secs(20);
     let begin = Instant::now();
     let test = "a_node_with_nothing_there_soon_takes_its_first_record";
-    let Some(node) = Node::start_own(test) else { return };
+    let Some(mut node) = Node::start_own(test) else { return };
     let served = begin.elapsed();
     let idle = node.resident();
     let mut connection = node.connect();
@@ -44,6 +45,10 @@ fn a_node_with_nothing_there_soon_takes_its_first_record() {
         }
     }
     let taken = begin.elapsed();
+    let said = node.said();
+    let told = said.split_once(" after ").and_then(|(_, told)| told.split_once(" ms"));
+    let told: Option<u128> = told.and_then(|(ms, _)| ms.parse().ok());
+    assert!(told.is_some_and(|ms| (1..=taken.as_millis()).contains(&ms)), "{taken:?}: {said}");
     let mebibytes = |bytes: Option<u64>| bytes.map_or(0.0, |bytes| bytes as f64 / 1_048_576.0);
     let (idle, now) = (mebibytes(idle), mebibytes(node.resident()));
     eprintln!(
@@ -215,6 +220,28 @@ fn a_foreign_data_directory_is_named_and_left_alone() {
     assert_refused(&said, &["meta.properties", "77"]);
     let kept = fs::read_to_string(data.join("meta.properties")).expect("it is still there");
     assert_eq!(kept, foreign);
+    assert_eq!(names(&data), ["meta.properties"]);
+}
+
+fn names(dir: &Path) -> Vec<String> {
+    let entries = fs::read_dir(dir).expect("a directory").flatten();
+    let mut names: Vec<_> =
+        entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn a_directory_that_holds_something_else_is_named_and_left_alone() {
+    let home = home();
+    let data = home.path().join("data");
+    fs::create_dir(&data).expect("a directory");
+    fs::write(data.join("diary.txt"), "dear diary").expect("a file");
+    let (status, said) = failing_start(&free_address().to_string(), &data, &[]);
+    assert!(!status.success());
+    assert_refused(&said, &[&data.to_string_lossy(), "diary.txt"]);
+    assert!(!said.contains("formatt"), "nothing was formatted:\n{said}");
+    assert_eq!(names(&data), ["diary.txt"]);
 }
 
 /// Kafka refuses each that is not formatted; an empty one is taken here.
@@ -234,7 +261,7 @@ fn a_foreign_directory_beside_the_nodes_own_is_named_and_left_alone() {
     let (status, said) = failing_start(&free_address().to_string(), &data, &more);
     assert!(!status.success());
     assert_refused(&said, &[&foreign.to_string_lossy(), "diary.txt", "not empty"]);
-    assert!(!foreign.join("meta.properties").exists(), "it is not made the node's");
+    assert_eq!(names(&foreign), ["diary.txt"], "it is not made the node's");
 }
 
 #[test]
@@ -282,12 +309,23 @@ fn a_broker_that_cannot_register_gives_up() {
 }
 
 #[test]
+fn defaults_that_nothing_goes_by_are_said_to_change_nothing() {
+    let test = "defaults_that_nothing_goes_by_are_said_to_change_nothing";
+    let given = ["queued.max.requests=500", "group.coordinator.rebalance.protocols=classic"];
+    let Some(node) = Node::start_own_with(test, &given) else { return };
+    let (_, said, _) = node.terminate();
+    assert!(said.contains("queued.max.requests: not honoured yet"), "{said}");
+    assert!(!said.contains("rebalance.protocols"), "{said}");
+}
+
+#[test]
 fn settings_that_are_not_honoured_are_named() {
     let home = home();
     for setting in [
         "queued.max.requests=100",
         "controller.socket.timeout.ms=10000",
         "controller.quorum.append.linger.ms=5",
+        "group.coordinator.rebalance.protocols=classic,consumer,streams",
     ] {
         let more = ["--set", setting];
         let data = home.path().join("data");

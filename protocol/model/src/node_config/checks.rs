@@ -55,6 +55,20 @@ pub(super) fn replica_selector(values: &Values) -> Result<(), SettingError> {
     }
 }
 
+/// Who spells out Kafka's default asks for protocols that are not served yet.
+pub(super) fn group_protocols(values: &Values) -> Result<(), SettingError> {
+    let setting = "group.coordinator.rebalance.protocols";
+    let protocols = values.list(setting);
+    if !values.is_given(setting) || protocols == ["classic"] {
+        return Ok(());
+    }
+    let reason = match protocols.iter().any(|protocol| protocol == "classic") {
+        true => "only classic is served yet; give that, or leave the setting out",
+        false => "Disabling the 'classic' protocol is not supported.",
+    };
+    Err(SettingError::invalid(setting, &protocols.join(","), reason))
+}
+
 const PROTOCOLS: [&str; 4] = ["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"];
 
 /// Everything that does not fit, at once.

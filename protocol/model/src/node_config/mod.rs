@@ -91,6 +91,7 @@ impl NodeConfig {
         }
         checks::protocols(&values, &controller_listener_names)?;
         checks::replica_selector(&values)?;
+        checks::group_protocols(&values)?;
         let listeners = Endpoint::parse_list("listeners", values.list("listeners"))?;
         let advertised = advertise(&values, &listeners, machine)?;
         let (advertised_controller, advertised) = advertised

@@ -102,6 +102,11 @@ fn kafkas_own_replica_selector_is_taken() {
 }
 
 #[test]
+fn the_one_protocol_of_groups_that_is_served_is_taken() {
+    read(&[("group.coordinator.rebalance.protocols", "classic")]).unwrap();
+}
+
+#[test]
 fn what_does_not_fit_is_refused() {
     for (given, expected) in [
         (vec![("node.id", "-")], "node.id: required"),
@@ -124,6 +129,11 @@ fn what_does_not_fit_is_refused() {
         (vec![("controller.listener.names", "-")], "controller.listener.names: required"),
         (vec![("inter.broker.listener.name", "Y")], "inter.broker.listener.name=Y"),
         (vec![("advertised.listeners", "Y://h:1")], "inter.broker.listener.name=PLAINTEXT"),
+        (
+            vec![("group.coordinator.rebalance.protocols", "classic,consumer,streams")],
+            "only classic is served yet",
+        ),
+        (vec![("group.coordinator.rebalance.protocols", "consumer")], "is not supported"),
         (vec![("queued.max.request.bytes", "5")], "queued.max.request.bytes=5 must be"),
         (vec![("offsets.topic.compression.codec", "5")], "must be 0 (none), 1 (gzip)"),
         (vec![("offsets.topic.segment.bytes", "1048575")], "must be 1048576 or more"),

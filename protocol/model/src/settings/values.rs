@@ -6,7 +6,7 @@ use super::describe::{ConfigSource, UNITS};
 use super::error::SettingError;
 use super::tables::REMOVED;
 use super::value::Value;
-use super::{BROKER, Resource, listener_base, value};
+use super::{BROKER, Honoured, Resource, listener_base, value};
 
 /// A value that was given, with the text it was given as.
 #[derive(Debug, Clone, PartialEq)]
@@ -153,6 +153,14 @@ impl Values {
     /// What the node was started with, as text.
     pub fn fixed(&self) -> impl Iterator<Item = (&'static str, &str)> {
         self.fixed.iter().map(|(name, given)| (*name, given.text.as_str()))
+    }
+
+    /// Those that are given and not honoured: with Kafka's default, or they would have been refused.
+    pub fn not_honoured(&self) -> impl Iterator<Item = &'static str> {
+        let honoured = |name: &str| {
+            Resource::Broker.setting(name).is_some_and(|known| known.honoured != Honoured::No)
+        };
+        self.fixed().map(|(name, _)| name).filter(move |name| !honoured(name))
     }
 }
 

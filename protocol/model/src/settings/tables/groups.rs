@@ -14,8 +14,8 @@ pub(super) const GROUPS: Area = Area {
             "How long an empty classic group waits for more members before its first rebalance.";
         Int "group.max.size" = "2147483647", AtLeast(1), Node + honoured:
             "The most members of a classic group.";
-        List "group.coordinator.rebalance.protocols" = "classic,consumer,streams", OneOf(&["consumer", "classic", "share", "streams"]), Node:
-            "The group protocols this broker serves.";
+        List "group.coordinator.rebalance.protocols" = "classic,consumer,streams", OneOf(&["consumer", "classic", "share", "streams"]), Node + honoured:
+            "The group protocols this broker serves. It serves classic alone yet: where this is given it must say so.";
         Int "group.coordinator.threads" = "4", AtLeast(1), Node:
             "Threads of the group coordinator.";
         Int "group.coordinator.background.threads" = "2", AtLeast(1), Node:
