@@ -57,6 +57,11 @@ const LIES: &[(&str, Change)] = &[
     ("with the broker's time", |b| sealed(b, ATTRIBUTES, &0x08i16.to_be_bytes())),
     ("with a bit that means nothing", |b| sealed(b, ATTRIBUTES, &0x80i16.to_be_bytes())),
     ("of a producer without a sequence", |b| sealed(b, PRODUCER_ID, &77i64.to_be_bytes())),
+    ("of a codec that is none", |b| sealed(b, ATTRIBUTES, &5i16.to_be_bytes())),
+    ("said to be gzip", |b| sealed(b, ATTRIBUTES, &1i16.to_be_bytes())),
+    ("said to be snappy", |b| sealed(b, ATTRIBUTES, &2i16.to_be_bytes())),
+    ("said to be lz4", |b| sealed(b, ATTRIBUTES, &3i16.to_be_bytes())),
+    ("said to be zstd", |b| sealed(b, ATTRIBUTES, &4i16.to_be_bytes())),
     ("from long ago", |b| sealed(b, BASE_TIMESTAMP, &0i64.to_be_bytes())),
     ("from years ahead", |b| {
         sealed(b, BASE_TIMESTAMP, &4_000_000_000_000i64.to_be_bytes());

@@ -80,6 +80,9 @@ pub enum ProduceError {
     /// INVALID_RECORD, of the batch as a whole.
     #[error("{0}")]
     Invalid(BatchError),
+    /// UNKNOWN_SERVER_ERROR: its checksum holds, and it cannot be decompressed.
+    #[error("{0}")]
+    Undecodable(BatchError),
     /// MESSAGE_TOO_LARGE.
     #[error("the record batch size of {size} bytes exceeds the maximum of {max}")]
     TooLarge { size: usize, max: usize },
@@ -94,7 +97,7 @@ pub enum ProduceError {
 impl ProduceError {
     /// It is whole, but more than is allowed when decompressed.
     pub fn grows_too_large(&self) -> bool {
-        let ProduceError::Corrupt(BatchError::Compression(error)) = self else { return false };
+        let ProduceError::Undecodable(BatchError::Compression(error)) = self else { return false };
         matches!(error, CompressionError::TooLarge { .. })
     }
 }
@@ -104,13 +107,14 @@ impl From<BatchError> for ProduceError {
         match error {
             BatchError::LegacyMagic(_)
             | BatchError::InvalidHeader(_)
-            | BatchError::InvalidRecord(_)
-            | BatchError::UnknownCodec(_) => ProduceError::Invalid(error),
+            | BatchError::InvalidRecord(_) => ProduceError::Invalid(error),
+            BatchError::UnknownCodec(_) | BatchError::Compression(_) => {
+                ProduceError::Undecodable(error)
+            }
             BatchError::Truncated { .. }
             | BatchError::InvalidLength(_)
             | BatchError::UnknownMagic(_)
-            | BatchError::Crc { .. }
-            | BatchError::Compression(_) => ProduceError::Corrupt(error),
+            | BatchError::Crc { .. } => ProduceError::Corrupt(error),
         }
     }
 }

@@ -90,6 +90,7 @@ impl Refusal {
                 error: AppendError::NotLeader | AppendError::FencedLeaderEpoch { .. },
                 ..
             } => -1,
+            Refusal::Batch { error, .. } if error.grows_too_large() => -1,
             Refusal::Batch { log_start, .. } | Refusal::Append { log_start, .. } => *log_start,
             _ => -1,
         }
@@ -136,10 +137,7 @@ fn batch_code(error: &ProduceError) -> ErrorCode {
     match error {
         // A bomb is whole, but larger than what is taken.
         error if error.grows_too_large() => ErrorCode::MessageTooLarge,
-        // The checksum holds: sent again it would be the same. Kafka says UNKNOWN_SERVER_ERROR, as final to a client.
-        ProduceError::Corrupt(BatchError::Compression(_) | BatchError::UnknownCodec(_)) => {
-            ErrorCode::InvalidRecord
-        }
+        ProduceError::Undecodable(_) => ErrorCode::UnknownServerError,
         ProduceError::Corrupt(_) => ErrorCode::CorruptMessage,
         ProduceError::Invalid(_) | ProduceError::InvalidRecords(_) => ErrorCode::InvalidRecord,
         ProduceError::TooLarge { .. } => ErrorCode::MessageTooLarge,
