@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -11,6 +10,8 @@ use axum::serve::Listener;
 use runtime::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::oneshot;
+
+use super::guard::Arrived;
 
 /// Enough for a browser, who scrapes metrics and who draws the tree. One more takes the place of the oldest.
 const MOST: usize = 16;
@@ -37,10 +38,10 @@ impl Few {
 
 impl Listener for Few {
     type Io = Short;
-    type Addr = SocketAddr;
+    type Addr = Arrived;
 
-    async fn accept(&mut self) -> (Short, SocketAddr) {
-        let (stream, peer) = Listener::accept(&mut self.listener).await;
+    async fn accept(&mut self) -> (Short, Arrived) {
+        let (stream, _) = Listener::accept(&mut self.listener).await;
         self.open.retain(|open| !open.is_closed());
         if self.open.len() >= MOST {
             self.open.pop_front();
@@ -48,11 +49,12 @@ impl Listener for Few {
         let (open, replaced) = oneshot::channel();
         self.open.push_back(open);
         let over = Box::pin(async move { drop(tokio::time::timeout(LONGEST, replaced).await) });
-        (Short { stream, over: Some(over) }, peer)
+        let arrived = Arrived(stream.local_addr().ok());
+        (Short { stream, over: Some(over) }, arrived)
     }
 
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
+    fn local_addr(&self) -> io::Result<Arrived> {
+        self.listener.local_addr().map(|address| Arrived(Some(address)))
     }
 }
 

@@ -44,7 +44,9 @@ fn get(console: &HostPort, path: &str) -> std::io::Result<String> {
     let mut stream = connect(console)?;
     stream.set_read_timeout(Some(TIMEOUT))?;
     stream.set_write_timeout(Some(TIMEOUT))?;
-    write!(stream, "GET {path} HTTP/1.0\r\nHost: {console}\r\n\r\n")?;
+    // By its address: a console takes no other name for its own.
+    let address = stream.peer_addr()?;
+    write!(stream, "GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n")?;
     let mut answer = String::new();
     stream.take(MAX_ANSWER).read_to_string(&mut answer)?;
     Ok(answer)

@@ -3,6 +3,7 @@
 mod connections;
 mod draw;
 mod fetch;
+mod guard;
 pub mod metrics;
 
 use std::io;
@@ -11,6 +12,7 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
+use axum::middleware::from_fn_with_state;
 use axum::response::IntoResponse;
 use axum::routing::get;
 use axum::{Json, Router};
@@ -22,6 +24,7 @@ use crate::node::Node;
 use connections::Few;
 pub use draw::draw;
 pub use fetch::{FetchError, fetch_tree};
+use guard::Arrived;
 
 /// The console's address, bound: `/metrics` for Prometheus, `/tree` as JSON.
 pub struct Console {
@@ -30,6 +33,8 @@ pub struct Console {
         reason = "the console is for people; simulations have none"
     )]
     listener: tokio::net::TcpListener,
+    /// What it was told to listen on.
+    host: Arc<str>,
 }
 
 impl Console {
@@ -38,8 +43,9 @@ impl Console {
     #[expect(clippy::disallowed_types, reason = "the console is for people; simulations have none")]
     pub async fn bind(host: &str, port: u16) -> io::Result<Console> {
         // None stands for all addresses of the machine, of both families.
-        let host = if host.is_empty() { "::" } else { host };
-        Ok(Console { listener: tokio::net::TcpListener::bind((host, port)).await? })
+        let at = if host.is_empty() { "::" } else { host };
+        let listener = tokio::net::TcpListener::bind((at, port)).await?;
+        Ok(Console { listener, host: host.into() })
     }
 
     /// # Errors
@@ -60,7 +66,9 @@ impl Console {
         let router = Router::new()
             .route("/metrics", get(expose))
             .route("/tree", get(tree))
-            .with_state(Arc::new(shown));
+            .layer(from_fn_with_state(self.host, guard::refuse_foreign))
+            .with_state(Arc::new(shown))
+            .into_make_service_with_connect_info::<Arrived>();
         async move { axum::serve(Few::of(listening(listener?)?), router).await }
     }
 }

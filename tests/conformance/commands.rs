@@ -20,10 +20,13 @@ pub struct Page {
 }
 
 pub fn get(console: SocketAddr, path: &str) -> Page {
+    get_with(console, path, &format!("Host: {console}"))
+}
+
+fn get_with(console: SocketAddr, path: &str, headers: &str) -> Page {
     let mut stream = TcpStream::connect(console).expect("the console");
     stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a socket");
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: {console}\r\nConnection: close\r\n\r\n")
-        .expect("sent");
+    write!(stream, "GET {path} HTTP/1.1\r\n{headers}\r\nConnection: close\r\n\r\n").expect("sent");
     let mut answer = String::new();
     stream.read_to_string(&mut answer).expect("an answer");
     let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
@@ -57,6 +60,28 @@ fn assert_shown(console: SocketAddr) {
     );
     assert_told_of(&page.body);
     assert!(get(console, "/nothing").head.contains("404"));
+    assert_for_nobody_elses_pages(console);
+}
+
+/// A page of another site can make a browser ask, by a name that leads to this machine, but not as somebody else.
+fn assert_for_nobody_elses_pages(console: SocketAddr) {
+    let port = console.port();
+    for own in
+        [format!("Host: localhost:{port}"), format!("Host: {console}\r\nOrigin: http://{console}")]
+    {
+        assert!(get_with(console, "/tree", &own).head.contains("200 OK"), "{own}");
+    }
+    for path in ["/tree", "/metrics", "/nothing"] {
+        for (header, other) in [
+            ("host", format!("Host: a.example:{port}")),
+            ("origin", format!("Host: {console}\r\nOrigin: http://a.example:{port}")),
+            ("origin", format!("Host: {console}\r\nOrigin: null")),
+        ] {
+            let page = get_with(console, path, &other);
+            assert_refused(&page.head, &["403 Forbidden"]);
+            assert_refused(&page.body, &[&format!("{header} is foreign")]);
+        }
+    }
 }
 
 /// docs/METRICS.md tells of everything that is shown.

@@ -1,0 +1,119 @@
+//! Whom the console answers. Any page that a browser on this machine shows can make it ask here, by a name of the page's own that leads
+//! to this machine; it names itself by `Host` and `Origin`, which it cannot change.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use axum::extract::connect_info::Connected;
+use axum::extract::{ConnectInfo, Request, State};
+use axum::http::header::{HOST, ORIGIN};
+use axum::http::{HeaderMap, HeaderName, StatusCode};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use axum::serve::IncomingStream;
+
+use super::connections::Few;
+
+/// Where somebody arrived; none where the connection has ended since.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Arrived(pub(super) Option<SocketAddr>);
+
+impl Connected<IncomingStream<'_, Few>> for Arrived {
+    fn connect_info(stream: IncomingStream<'_, Few>) -> Arrived {
+        *stream.remote_addr()
+    }
+}
+
+/// Refuses what a page of elsewhere asks for. `own` is the host that the console was given.
+pub(super) async fn refuse_foreign(
+    State(own): State<Arc<str>>,
+    ConnectInfo(arrived): ConnectInfo<Arrived>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let here = arrived.0.is_none_or(|local| local.ip().to_canonical().is_loopback());
+    match foreign(here, &own, request.headers()) {
+        Some(header) => {
+            let why = format!("the console is not asked by others: {header} is foreign to it\n");
+            (StatusCode::FORBIDDEN, why).into_response()
+        }
+        None => next.run(request).await,
+    }
+}
+
+/// The header that names somebody else. Who does not come over this machine's loopback may use any name of the console that leads there.
+fn foreign(here: bool, own: &str, headers: &HeaderMap) -> Option<HeaderName> {
+    let hosts = || headers.get_all(HOST).iter().map(|host| host.to_str().unwrap_or_default());
+    let is_known = |host: &str| !here || is_own(host, own);
+    if !hosts().all(is_known) {
+        return Some(HOST);
+    }
+    let is_same = |origin: &str| {
+        let site = origin.strip_prefix("http://");
+        site.is_some_and(|site| hosts().any(|host| host == site))
+    };
+    let mut origins = headers.get_all(ORIGIN).iter();
+    let all_same = origins.all(|origin| is_same(origin.to_str().unwrap_or_default()));
+    (!all_same).then_some(ORIGIN)
+}
+
+fn is_own(host: &str, own: &str) -> bool {
+    let name = match host.strip_prefix('[') {
+        Some(ipv6) => ipv6.split(']').next().unwrap_or_default(),
+        None => host.split(':').next().unwrap_or_default(),
+    };
+    let is_loopback = |address: IpAddr| address.to_canonical().is_loopback();
+    name.eq_ignore_ascii_case("localhost")
+        || (!own.is_empty() && name.eq_ignore_ascii_case(own))
+        || name.parse().is_ok_and(is_loopback)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(here: bool, given: &[(HeaderName, &'static str)]) -> Option<HeaderName> {
+        let mut headers = HeaderMap::new();
+        for (name, value) in given {
+            headers.append(name, axum::http::HeaderValue::from_static(value));
+        }
+        foreign(here, "kafka-1", &headers)
+    }
+
+    #[test]
+    fn names_that_lead_to_this_machine_are_not_taken_for_it() {
+        for own in
+            ["localhost:80", "LOCALHOST", "127.0.0.1:80", "127.1.2.3", "[::1]:80", "kafka-1:80"]
+        {
+            assert_eq!(refused(true, &[(HOST, own)]), None, "{own}");
+        }
+        for other in [
+            "a.example",
+            "localhost.a.example",
+            "127.0.0.1.a.example",
+            "10.0.0.1:80",
+            "",
+            "[",
+            "[::2]",
+        ] {
+            assert_eq!(refused(true, &[(HOST, other)]), Some(HOST), "{other}");
+            assert_eq!(refused(true, &[(HOST, "localhost"), (HOST, other)]), Some(HOST), "{other}");
+            assert_eq!(refused(false, &[(HOST, other)]), None, "{other}");
+        }
+        assert_eq!(refused(true, &[]), None, "no browser leaves it out");
+    }
+
+    #[test]
+    fn an_origin_is_the_console_itself_or_foreign() {
+        for here in [true, false] {
+            let of = |origin| refused(here, &[(HOST, "localhost:80"), (ORIGIN, origin)]);
+            assert_eq!(of("http://localhost:80"), None);
+            for other in
+                ["http://a.example", "http://localhost:81", "https://localhost:80", "null", ""]
+            {
+                assert_eq!(of(other), Some(ORIGIN), "{other}");
+            }
+        }
+        assert_eq!(refused(true, &[(ORIGIN, "http://localhost")]), Some(ORIGIN));
+    }
+}
