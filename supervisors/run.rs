@@ -12,7 +12,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::cli::{self, Cli, Command};
 use crate::config::{self, ConfigErrors};
-use crate::console::{Console, FetchError, draw, fetch_tree};
+use crate::console::{self, Console, FetchError, draw, fetch_tree};
 use crate::dump_log::{self, DumpError};
 use crate::lines;
 use crate::node::{self, DirectoriesError, FormatAsked, Node, StartError, format_for};
@@ -69,6 +69,7 @@ pub fn run(cli: Cli, loggers: &Loggers) -> ExitCode {
         Command::Start(start) => start_nodes(&start, loggers),
         Command::Format(format) => format_node(&format),
         Command::Tree(tree) => show_tree(&tree),
+        Command::Fault(fault) => set_fault(&fault),
         Command::DumpLog(dump) => dump_log(&dump),
     };
     match done {
@@ -115,6 +116,12 @@ fn show_tree(tree: &cli::Tree) -> Result<(), RunError> {
     let drawn = draw(&fetch_tree(&tree.console)?);
     // Who has seen enough closes the pipe.
     let _ = std::io::stdout().write_all(drawn.as_bytes());
+    Ok(())
+}
+
+fn set_fault(fault: &cli::Fault) -> Result<(), RunError> {
+    let (actor, what) = fault.what.parts();
+    say(format_args!("{}", console::set_fault(&fault.console, actor, what)?));
     Ok(())
 }
 

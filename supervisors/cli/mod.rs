@@ -10,10 +10,12 @@ use crate::config::Source;
 use crate::node::FirstVoters;
 
 mod dump_log;
+mod fault;
 #[cfg(test)]
 mod tests;
 
 pub use dump_log::DumpLog;
+pub use fault::{Fault, What};
 
 /// Apache Kafka 4.4 as a tree of supervised actors.
 #[derive(Debug, Clone, PartialEq, Parser)]
@@ -31,6 +33,8 @@ pub enum Command {
     Format(Format),
     /// Show the tree of a running node
     Tree(Tree),
+    /// Let something befall an actor of a running node, to see what it leads to
+    Fault(Fault),
     /// Show what the files of a log hold, line for line as kafka-dump-log does
     DumpLog(DumpLog),
 }

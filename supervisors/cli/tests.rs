@@ -60,6 +60,19 @@ fn format_and_tree() {
 }
 
 #[test]
+fn faults() {
+    let fault = |line: &str| match parse(line) {
+        Ok(Command::Fault(fault)) => (fault.what.parts().1, fault.console.port),
+        other => panic!("{line}: {other:?}"),
+    };
+    assert_eq!(fault("fault kill raft --console h:1"), (runtime::Fault::Kill, 1));
+    let paused = runtime::Fault::Pause { for_ms: 120_000 };
+    assert_eq!(fault("fault pause raft --for 2m").0, paused);
+    let delayed = runtime::Fault::Delay { by_ms: 20, for_ms: 5000 };
+    assert_eq!(fault("fault --console h:1 delay raft --by 20ms --for 5s"), (delayed, 1));
+}
+
+#[test]
 fn dump_log_takes_what_kafkas_tool_takes() {
     let options = |line: &str| match parse(&format!("dump-log {line}")) {
         Ok(Command::DumpLog(dump)) => dump.options(),
@@ -112,6 +125,12 @@ fn what_makes_no_sense_is_refused_and_named() {
         ("format --config c --cluster-id x", "--node"),
         ("format --properties p --config c --node 1 --cluster-id x", "cannot be used with"),
         ("format --properties p --cluster-id x --feature f=-1", "NAME=LEVEL"),
+        ("fault pause", "<ACTOR>"),
+        ("fault pause raft --for 11m", "600 s at most"),
+        ("fault pause raft --for 0s", "a time is expected"),
+        ("fault delay raft", "--by"),
+        ("fault delay raft --by 20", "20ms, 5s or 2m"),
+        ("fault pase raft", "pause"),
     ] {
         let error = parse(line).unwrap_err();
         assert!(error.contains(expected), "{line}: {error}");

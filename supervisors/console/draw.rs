@@ -69,6 +69,9 @@ fn numbers(actor: &ActorTree) -> String {
         let hand = actor.in_hand.as_deref().unwrap_or("a handler");
         let _ = write!(text, ", STUCK in {hand} for {}", lasted(actor.in_hand_ms));
     }
+    if let Some(fault) = &actor.fault {
+        let _ = write!(text, ", FAULT set: {fault}");
+    }
     if let Some(failure) = &actor.last_failure {
         let ago = actor.last_failure_ago_ms.map(|ago| format!(" ({} ago)", lasted(ago)));
         let _ = write!(text, ", last failure{}: {failure}", ago.unwrap_or_default());

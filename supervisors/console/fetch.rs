@@ -5,7 +5,7 @@ use std::net::ToSocketAddrs;
 use std::time::Duration;
 
 use model::node_config::HostPort;
-use runtime::ActorTree;
+use runtime::{ActorTree, Fault, SetFault};
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// A tree of some hundred thousand actors.
@@ -19,6 +19,8 @@ pub enum FetchError {
     Io { address: String, source: std::io::Error },
     #[error("{address} does not answer as a console does: {answer}")]
     Answer { address: String, answer: String },
+    #[error("{0}")]
+    Refused(String),
     #[error("{address} sent a tree that cannot be read: {source}")]
     Json { address: String, source: serde_json::Error },
 }
@@ -29,7 +31,7 @@ pub enum FetchError {
 /// Nobody answers there, or somebody else.
 pub fn fetch_tree(console: &HostPort) -> Result<Vec<ActorTree>, FetchError> {
     let address = console.to_string();
-    let answer = get(console, "/tree")
+    let answer = ask(console, "GET /tree", "")
         .map_err(|source| FetchError::Io { address: address.clone(), source })?;
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
     if !head.starts_with("HTTP/1.0 200") && !head.starts_with("HTTP/1.1 200") {
@@ -39,14 +41,39 @@ pub fn fetch_tree(console: &HostPort) -> Result<Vec<ActorTree>, FetchError> {
     serde_json::from_str(body).map_err(|source| FetchError::Json { address, source })
 }
 
+/// Lets a fault befall an actor; which one that is.
+///
+/// # Errors
+/// Nobody answers there, or it is refused.
+pub fn set_fault(console: &HostPort, actor: String, fault: Fault) -> Result<String, FetchError> {
+    let address = console.to_string();
+    let asked = serde_json::to_string(&SetFault { actor, fault });
+    let answer =
+        asked.map_err(std::io::Error::from).and_then(|asked| ask(console, "POST /fault", &asked));
+    let answer = answer.map_err(|source| FetchError::Io { address: address.clone(), source })?;
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+    let mut words = head.split_whitespace();
+    match (words.next(), words.next()) {
+        (Some("HTTP/1.0" | "HTTP/1.1"), Some("200")) => Ok(body.trim_end().to_owned()),
+        (Some("HTTP/1.0" | "HTTP/1.1"), Some("403" | "404" | "409")) if !body.is_empty() => {
+            Err(FetchError::Refused(body.trim_end().to_owned()))
+        }
+        _ => {
+            let answer = head.lines().next().unwrap_or_default().to_owned();
+            Err(FetchError::Answer { address, answer })
+        }
+    }
+}
+
 /// HTTP/1.0, so that the answer ends with the connection and is not chunked.
-fn get(console: &HostPort, path: &str) -> std::io::Result<String> {
+fn ask(console: &HostPort, what: &str, body: &str) -> std::io::Result<String> {
     let mut stream = connect(console)?;
     stream.set_read_timeout(Some(TIMEOUT))?;
     stream.set_write_timeout(Some(TIMEOUT))?;
     // By its address: a console takes no other name for its own.
     let address = stream.peer_addr()?;
-    write!(stream, "GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n")?;
+    let about = format!("Content-Type: application/json\r\nContent-Length: {}", body.len());
+    write!(stream, "{what} HTTP/1.0\r\nHost: {address}\r\n{about}\r\n\r\n{body}")?;
     let mut answer = String::new();
     stream.take(MAX_ANSWER).read_to_string(&mut answer)?;
     Ok(answer)

@@ -18,6 +18,13 @@ use super::connections::Few;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Arrived(pub(super) Option<SocketAddr>);
 
+impl Arrived {
+    /// Over this machine's loopback.
+    pub(super) fn is_here(self) -> bool {
+        self.0.is_some_and(|local| local.ip().to_canonical().is_loopback())
+    }
+}
+
 impl Connected<IncomingStream<'_, Few>> for Arrived {
     fn connect_info(stream: IncomingStream<'_, Few>) -> Arrived {
         *stream.remote_addr()
@@ -31,8 +38,7 @@ pub(super) async fn refuse_foreign(
     request: Request,
     next: Next,
 ) -> Response {
-    let here = arrived.0.is_none_or(|local| local.ip().to_canonical().is_loopback());
-    match foreign(here, &own, request.headers()) {
+    match foreign(arrived.0.is_none() || arrived.is_here(), &own, request.headers()) {
         Some(header) => {
             let why = format!("the console is not asked by others: {header} is foreign to it\n");
             (StatusCode::FORBIDDEN, why).into_response()

@@ -123,6 +123,7 @@ What `/tree` has of each actor, whatever its kind; `ottla tree` draws what is un
 | `in_hand`, `in_hand_ms`, `stuck` | The message that is being handled, for how long, and whether that is for too long. |
 | `busy_micros`, `busy_share`, `busy_share_recent` | How long it had a message in hand, and what share that is of its age and of the last 10 to 20 s. |
 | `p50_micros`, `p99_micros`, `max_micros` | Handling times. One message in 16 is timed; while it is slow, each. Of the others those are seen that take longer than two ticks of the kernel's coarse clock (a tick is 1 to 10 ms), less one tick. |
+| `fault` | What somebody has set on purpose (`ottla fault`). |
 | `numbers` | Its own numbers, above. |
 ";
 

@@ -2,6 +2,7 @@
 
 mod connections;
 mod draw;
+mod faults;
 mod fetch;
 mod guard;
 pub mod metrics;
@@ -14,7 +15,7 @@ use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::middleware::from_fn_with_state;
 use axum::response::IntoResponse;
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use runtime::{ActorTree, World, prometheus};
 use tokio::sync::Semaphore;
@@ -23,7 +24,7 @@ use crate::node::Node;
 
 use connections::Few;
 pub use draw::draw;
-pub use fetch::{FetchError, fetch_tree};
+pub use fetch::{FetchError, fetch_tree, set_fault};
 use guard::Arrived;
 
 /// The console's address, bound: `/metrics` for Prometheus, `/tree` as JSON.
@@ -59,13 +60,16 @@ impl Console {
     /// # Errors
     /// The socket is gone.
     pub fn serve(self, nodes: &[&Node]) -> impl Future<Output = io::Result<()>> + use<> {
+        let allow_faults =
+            nodes.iter().map(|n| n.config().values.boolean("ottla.faults.enable")).collect();
         let nodes = nodes.iter().map(|n| (n.config().node_id.to_string(), n.world().clone()));
-        let shown = Shown { worlds: nodes.collect(), looking: Semaphore::new(1) };
+        let shown = Shown { worlds: nodes.collect(), allow_faults, looking: Semaphore::new(1) };
         // It goes to the runtime that serves.
         let listener = self.listener.into_std();
         let router = Router::new()
             .route("/metrics", get(expose))
             .route("/tree", get(tree))
+            .route("/fault", post(faults::set))
             .layer(from_fn_with_state(self.host, guard::refuse_foreign))
             .with_state(Arc::new(shown))
             .into_make_service_with_connect_info::<Arrived>();
@@ -81,6 +85,8 @@ fn listening(socket: std::net::TcpListener) -> io::Result<tokio::net::TcpListene
 struct Shown {
     /// Each node's world, by the node's id.
     worlds: Vec<(String, World)>,
+    /// Of each.
+    allow_faults: Vec<bool>,
     /// One look at a time, however many ask: each goes through all actors.
     looking: Semaphore,
 }

@@ -2,9 +2,9 @@
 
 use crate::batch;
 use crate::commands::{get, is_foreign, tree, words};
-use crate::node::{Node, free_address};
+use crate::node::{Node, ended, free_address};
 use crate::requests::{create_topic, produce};
-use crate::starting::home;
+use crate::starting::{assert_refused, home};
 use serde_json::Value;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -78,4 +78,77 @@ fn each_actor_shows_its_age_its_work_and_what_it_holds() {
     assert!(tree(console).contains(" bytes of credits"));
     drop(connection);
     until(console, "network", |network| find(network, "connection").is_none());
+}
+
+fn fault(console: SocketAddr, args: &[&str]) -> Result<String, String> {
+    let (status, said) =
+        ended(&words(&[&["fault"], args, &["--console", &console.to_string()]].concat()));
+    if status.success() { Ok(said) } else { Err(said) }
+}
+
+#[test]
+fn faults_befall_the_actor_that_is_named_where_the_node_allows_it() {
+    if is_foreign("faults_befall_the_actor_that_is_named_where_the_node_allows_it") {
+        return;
+    }
+    let (node, console) = start(&[]);
+    let said = fault(console, &["kill", "controller"]).expect_err("it was not asked for");
+    assert_refused(&said, &["node 1", "ottla.faults.enable=true"]);
+    drop(node);
+
+    let (node, console) = start(&["ottla.faults.enable=true"]);
+    let mut connection = node.connect();
+    create_topic(&mut connection, "orders", 2);
+    let records = batch::of(&[b"an order"]).bytes();
+    let mut write = || produce(&mut connection, "orders", 0, &records).error;
+    assert_eq!(write(), 0);
+    let of = |name: &str| until(console, name, |actor| actor["status"] == "running");
+
+    assert_refused(&fault(console, &["kill", "order-0"]).unwrap_err(), &["mean", "orders-0"]);
+    let below = fault(console, &["kill", "node-1/partitions/orders-1/x"]).unwrap_err();
+    assert_refused(&below, &["there is no actor"]);
+
+    assert!(fault(console, &["fail", "partitions/orders-0", "--message", "salted"]).is_ok());
+    write();
+    let failed = until(console, "orders-0", |actor| actor["restarts"] == 1);
+    assert_eq!(failed["last_failure"], "salted");
+
+    assert_eq!(
+        fault(console, &["kill", "orders-0"]).unwrap().trim(),
+        "node-1/partitions/orders-0 of node 1"
+    );
+    let killed = until(console, "orders-0", |actor| actor["restarts"] == 2);
+    assert_refused(&killed["restarted"].to_string(), &["salted", "killed"]);
+    assert_eq!(of("orders-1")["restarts"], 0);
+    let begun = Instant::now();
+    while write() != 0 {
+        assert!(begun.elapsed() < LIMIT, "it does not come back");
+    }
+
+    assert_pauses(&node, console, &records);
+    assert!(fault(console, &["delay", "orders-0", "--by", "150ms"]).is_ok());
+    let begun = Instant::now();
+    assert_eq!(write(), 0);
+    assert!(begun.elapsed() >= Duration::from_millis(150));
+    assert!(fault(console, &["resume", "orders-0"]).is_ok());
+}
+
+/// What is sent to one that is paused waits, until it is resumed or the time is over.
+fn assert_pauses(node: &Node, console: SocketAddr, records: &[u8]) {
+    for (lasts, resumed) in [("600s", true), ("300ms", false)] {
+        assert!(fault(console, &["pause", "orders-0", "--for", lasts]).is_ok());
+        let mut waits = node.connect();
+        let writes = std::thread::spawn({
+            let records = records.to_vec();
+            move || produce(&mut waits, "orders", 0, &records).error
+        });
+        if resumed {
+            assert_refused(&tree(console), &["FAULT set: paused for"]);
+            until(console, "orders-0", |actor| number(actor, "mailbox_depth") > 0);
+            assert!(!writes.is_finished());
+            assert!(fault(console, &["resume", "orders-0"]).is_ok());
+        }
+        assert_eq!(writes.join().expect("an answer"), 0);
+        until(console, "orders-0", |actor| actor["fault"].is_null());
+    }
 }

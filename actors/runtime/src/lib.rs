@@ -40,6 +40,7 @@ mod children;
 mod credits;
 mod cx;
 mod directory;
+mod fault;
 mod lent;
 mod lifecycle;
 mod loggers;
@@ -74,13 +75,14 @@ pub use children::Seed;
 pub use credits::{Credit, Credits, Held};
 pub use cx::Cx;
 pub use directory::Directory;
+pub use fault::{Fault, LONGEST_FAULT, SetFault};
 pub use lent::Lent;
 pub use lifecycle::{Exit, Phase};
 pub use loggers::{LogLevel, Loggers, NoLogLevel};
 pub use map::{FastMap, FixedHasher, Map};
 pub use metrics::{
-    ActorTree, Counter, Family, Gauge, MessageCount, Registry, Restarted, Watchdog, families,
-    prometheus,
+    ActorTree, Counter, Family, Gauge, MessageCount, NoSuchActor, Registry, Restarted, Watchdog,
+    families, prometheus,
 };
 pub use model::{Decision, DecisionOf, Now, Persist, Replicated, StoredRecord, Ticket, TimerOp};
 pub use panics::Panicked;

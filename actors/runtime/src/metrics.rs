@@ -1,5 +1,6 @@
 //! What every actor shows of itself. One registry per node: names mean nothing beyond it.
 
+mod named;
 mod prometheus;
 mod stats;
 mod tree;
@@ -14,8 +15,10 @@ use std::time::Duration;
 
 use crate::actor::Failure;
 use crate::credits::Credits;
+use crate::shell::Asked;
 use crate::world::{Bulkhead, Clock};
 
+pub use named::NoSuchActor;
 pub use prometheus::{Family, families, prometheus};
 use stats::{HISTOGRAM_BUCKETS, bucket_limit_micros};
 pub(crate) use stats::{Stats, Taken};
@@ -111,7 +114,7 @@ struct EntryState {
     looks: u64,
     /// A look lies in the mailbox: one is enough for all who ask meanwhile.
     is_asked: bool,
-    look: Option<Box<dyn Fn() -> bool + Send>>,
+    hands: Option<Box<dyn Asked>>,
     counters: Named<Counter>,
     gauges: Named<Gauge>,
     stuck: bool,
@@ -170,7 +173,7 @@ impl Gauge {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -198,7 +201,7 @@ impl Registry {
             state_line: String::new(),
             looks: 0,
             is_asked: false,
-            look: None,
+            hands: None,
             counters: Named::default(),
             gauges: Named::default(),
             stuck: false,
@@ -229,7 +232,7 @@ impl Registry {
         let state = &mut *lock(&entry.state);
         state.retire_stats();
         // The closure keeps the mailbox, and the mailbox its messages.
-        state.look = None;
+        state.hands = None;
         let mut past = lock(&self.0.past);
         past.gone += 1;
         state.gone = Some(past.gone);
@@ -290,7 +293,7 @@ impl Entry {
         let mut state = lock(&self.state);
         state.past().failures += 1;
         state.trouble.get_or_insert_default().failed(now, cause);
-        state.look = None;
+        state.hands = None;
     }
 
     /// It is restarted as a sibling failed.
@@ -302,9 +305,9 @@ impl Entry {
         lock(&self.state).credits.get_or_insert_default().clone()
     }
 
-    pub(crate) fn set_look(&self, look: Box<dyn Fn() -> bool + Send>) {
+    pub(crate) fn set_hands(&self, hands: Box<dyn Asked>) {
         let mut state = lock(&self.state);
-        state.look = Some(look);
+        state.hands = Some(hands);
         state.is_asked = false;
     }
 

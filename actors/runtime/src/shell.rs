@@ -95,8 +95,7 @@ pub(crate) fn spawn<A: Actor>(plan: Plan, args: A::Args) -> Option<Ref<A::Msg>> 
         let _on = handle.enter();
         spawn_now(birth)?
     };
-    let look = mailbox.clone();
-    entry.set_look(Box::new(move || look.send_message(Envelope::Look).is_ok()));
+    entry.set_hands(Box::new(Hands(mailbox.clone())));
     Some(Ref { mailbox, identity })
 }
 
@@ -190,9 +189,9 @@ impl<A: Actor> Running<A> {
         mailbox: Mailbox<A::Msg>,
         envelope: Envelope<A::Msg>,
     ) -> Result<(), ractor::ActorProcessingErr> {
-        let simulated = self.cx.world().gate().is_some();
+        let plain = self.cx.world().gate().is_none() && !self.cx.stats().is_faulted();
         let handled = match (envelope, &mut self.state) {
-            (Envelope::Message(message), State::Alive(actor)) if !simulated => {
+            (Envelope::Message(message), State::Alive(actor)) if plain => {
                 let before = self.cx.begin(&message);
                 let handled = {
                     let mut handling = pin!(actor.handle(&mut self.cx, message));
@@ -214,6 +213,11 @@ impl<A: Actor> Running<A> {
             // A panic that the simulator plans comes out of here.
             let passing = gate.pass(self.name(), GatePoint::Handle);
             panics::catch_async(self.name().as_ref(), pin!(passing)).await?;
+        }
+        if self.cx.stats().is_faulted() {
+            let is_message = matches!(envelope, Envelope::Message(_) | Envelope::Timer(_));
+            let me = self.cx.me().identity.clone();
+            me.stats.befall(&me.world, is_message).await?;
         }
         match envelope {
             Envelope::Message(message) => self.deliver(message).await,
@@ -317,6 +321,25 @@ impl<M: Message> Control for Ref<M> {
 
     fn kill(&self) {
         self.mailbox.kill();
+    }
+}
+
+/// What is asked of an actor through its place in the tree.
+pub(crate) trait Asked: Send {
+    /// For its state line; whether anybody will answer.
+    fn look(&self) -> bool;
+    fn kill(&self);
+}
+
+struct Hands<M: Message>(Mailbox<M>);
+
+impl<M: Message> Asked for Hands<M> {
+    fn look(&self) -> bool {
+        self.0.send_message(Envelope::Look).is_ok()
+    }
+
+    fn kill(&self) {
+        self.0.kill();
     }
 }
 

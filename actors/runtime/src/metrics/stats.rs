@@ -1,9 +1,14 @@
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicBool, AtomicU8, AtomicU32, AtomicU64,
+    Ordering::{Relaxed, SeqCst},
+};
 use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
 use super::{Totals, lock};
-use crate::world::Clock;
+use crate::actor::Outcome;
+use crate::fault::{Fault, Faults};
+use crate::world::{Clock, World};
 
 /// Bucket `i` counts handlings of less than 2^i microseconds; the last one all longer ones.
 pub const HISTOGRAM_BUCKETS: usize = 26;
@@ -28,6 +33,8 @@ pub(crate) struct Stats {
     /// Index + 1 of the message in hand; 0 when idle.
     in_hand: AtomicU8,
     slow: AtomicBool,
+    /// Some of its faults may be set.
+    faulted: AtomicBool,
     /// Index + 1 of each of the first messages, none of which is timed exactly.
     first: [AtomicU8; SAMPLE as usize - 1],
     /// Once there were more: most actors of a kind that there are thousands of handle a few and rest.
@@ -42,6 +49,7 @@ struct Shared {
     busy_nanos: AtomicU64,
     /// When the incarnation began.
     began: Duration,
+    faults: OnceLock<Box<Faults>>,
 }
 
 #[derive(Debug)]
@@ -86,7 +94,12 @@ fn raise(mark: &AtomicU32, to: u64) {
 impl Stats {
     pub(crate) fn new(names: &'static &'static [&'static str], began: Duration) -> Stats {
         Stats {
-            shared: Shared { sent: AtomicU64::new(0), busy_nanos: AtomicU64::new(0), began },
+            shared: Shared {
+                sent: AtomicU64::new(0),
+                busy_nanos: AtomicU64::new(0),
+                began,
+                faults: OnceLock::new(),
+            },
             handled: AtomicU64::new(0),
             names,
             high: AtomicU32::new(0),
@@ -94,6 +107,7 @@ impl Stats {
             taken_ms: AtomicU32::new(0),
             in_hand: AtomicU8::new(0),
             slow: AtomicBool::new(false),
+            faulted: AtomicBool::new(false),
             first: Default::default(),
             more: OnceLock::new(),
         }
@@ -187,6 +201,29 @@ impl Stats {
 
     pub(crate) fn handled(&self) -> u64 {
         self.handled.load(Relaxed)
+    }
+
+    pub(crate) fn is_faulted(&self) -> bool {
+        self.faulted.load(Relaxed)
+    }
+
+    pub(crate) fn fault(&self, fault: Fault, now: Duration) {
+        self.shared.faults.get_or_init(Box::default).set(fault, now);
+        self.faulted.store(true, Relaxed);
+    }
+
+    /// What is to befall it, in words.
+    pub(crate) fn faults(&self, now: Duration) -> Option<String> {
+        self.shared.faults.get()?.told(now)
+    }
+
+    pub(crate) async fn befall(&self, world: &World, is_message: bool) -> Outcome {
+        let Some(faults) = self.shared.faults.get() else { return Ok(()) };
+        let befell = faults.befall(world, is_message).await;
+        // In this order: one may be set meanwhile.
+        self.faulted.store(false, SeqCst);
+        self.faulted.fetch_or(faults.told(world.mono()).is_some(), SeqCst);
+        befell
     }
 
     pub(crate) fn began(&self) -> Duration {

@@ -50,6 +50,8 @@ pub struct ActorTree {
     pub p99_micros: u64,
     /// Of those timed; of all others each that took long enough to be seen by the ticks of the machine's coarse clock.
     pub max_micros: u64,
+    /// What somebody has set on purpose.
+    pub fault: Option<String>,
     pub numbers: BTreeMap<String, i64>,
     pub children: Vec<ActorTree>,
 }
@@ -129,8 +131,8 @@ impl Entry {
     /// Asks for the state line; the number of lines seen so far, or `None` where nobody would answer.
     fn ask(&self) -> Option<u64> {
         let mut state = lock(&self.state);
-        let look = state.look.as_ref()?;
-        let is_asked = state.is_asked || look();
+        let hands = state.hands.as_ref()?;
+        let is_asked = state.is_asked || hands.look();
         state.is_asked = is_asked;
         is_asked.then_some(state.looks)
     }
@@ -186,6 +188,7 @@ impl Entry {
             p50_micros: quantile(&totals.histogram, 0.5),
             p99_micros: quantile(&totals.histogram, 0.99),
             max_micros: totals.max_micros.max(in_hand.as_micros() as u64),
+            fault: live.and_then(|stats| stats.faults(now)),
             numbers: counters.chain(gauges).collect(),
             children: Vec::new(),
         }
