@@ -12,8 +12,12 @@ use machines::metadata::{FeatureError, KRAFT_VERSION, MetadataVersion, initial_f
 use model::Uuid;
 use model::node_config::{ClusterId, NodeConfig};
 use partitions::{Checkpoints, LogDirState, LogDirs, read_log_dir};
-use quorum::{FormatError, FormatSpec, Formatted, format_directories, load_directories};
+use quorum::{
+    FormatError, FormatSpec, Formatted, SnapshotError, format_directories, load_directories,
+    read_bootstrap,
+};
 use runtime::World;
+use wire::MetadataRecord;
 
 use super::first_voters::{self, FirstVoters};
 
@@ -38,6 +42,8 @@ pub enum DirectoriesError {
     NoController,
     #[error("--initial-controllers: {given}: ID@HOST:PORT:DIRECTORY-ID,... is expected: {reason}")]
     InitialControllers { given: String, reason: &'static str },
+    #[error("{dir}: {source}", dir = .dir.display())]
+    Bootstrap { dir: PathBuf, source: SnapshotError },
     #[error("{dir} is in use by another process", dir = .0.display())]
     Locked(PathBuf),
     #[error("{dir} is to hold the metadata log and cannot be used: {source}", dir = .dir.display())]
@@ -52,6 +58,8 @@ pub(crate) struct Directories {
     pub(crate) log_dirs: LogDirs,
     /// The one with the metadata log, which may be one of them.
     pub(crate) metadata_dir: Arc<LogDirState>,
+    /// What a metadata log begins with whose first snapshot does not say it.
+    pub(crate) bootstrap: Vec<MetadataRecord>,
     pub(crate) previous_broker_epoch: i64,
     pub(crate) locks: Arc<Vec<DiskLock>>,
 }
@@ -84,6 +92,9 @@ pub(crate) fn open(
     let disk = world.disk();
     let formatted = load_or_format(world, config, &claimed);
     let formatted = formatted.inspect_err(|_| claimed.give_back(&**disk))?;
+    let dir = &config.metadata_log_dir;
+    let unread = |source| DirectoriesError::Bootstrap { dir: dir.clone(), source };
+    let bootstrap = read_bootstrap(&**disk, dir).map_err(unread)?;
     let id_of = |path: &Path| formatted.dirs.iter().find(|(p, _)| p == path).map(|(_, id)| *id);
     let read = |path: &Path, id| {
         let threads = config.logs.recovery_threads_per_dir;
@@ -118,6 +129,7 @@ pub(crate) fn open(
         previous_broker_epoch: previous_epoch(&epochs, states.len()),
         log_dirs: LogDirs(states),
         metadata_dir,
+        bootstrap,
         locks: Arc::new(claimed.locks),
     })
 }

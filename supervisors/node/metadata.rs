@@ -29,7 +29,7 @@ pub(super) fn members(cx: &Cx<NodeActor>, shared: &Shared) -> Vec<Seed> {
             cluster_id: shared.cluster_id.clone(),
             quorum_ids: quorum_ids(config),
             settings: config.values.clone(),
-            bootstrap: Vec::new(),
+            bootstrap: shared.directories.bootstrap.clone(),
         },
         raft: shared.raft.clone(),
         fast_failover: quorum.fast_failover,

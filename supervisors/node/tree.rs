@@ -25,7 +25,7 @@ use runtime::{
     Actor, Address, Cx, Failure, Outcome, Publisher, Seed, Strategy, Supervisor, SupervisorArgs,
     SupervisorMsg, Watchdog, World,
 };
-use wire::ListenerKind;
+use wire::{ListenerKind, MetadataRecord};
 
 use super::directories::Directories;
 use super::{metadata, policy, producer_ids};
@@ -72,6 +72,7 @@ pub(crate) struct Shared {
 /// What was found in the directories.
 pub(crate) struct DirectoryFacts {
     pub(super) metadata_dir: Arc<LogDirState>,
+    pub(super) bootstrap: Vec<MetadataRecord>,
     pub(super) previous_broker_epoch: i64,
     _locks: Arc<Vec<DiskLock>>,
 }
@@ -90,6 +91,7 @@ impl Shared {
             log_dirs: directories.log_dirs,
             directories: Arc::new(DirectoryFacts {
                 metadata_dir: directories.metadata_dir,
+                bootstrap: directories.bootstrap,
                 previous_broker_epoch: directories.previous_broker_epoch,
                 _locks: directories.locks,
             }),

@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
-const CLUSTER: &str = "4L6g3nShT-eMCtK--X86sw";
+pub const CLUSTER: &str = "4L6g3nShT-eMCtK--X86sw";
 
 /// A controller and broker whose voters are `voters`, its data in `data` of a home of its own.
 pub struct Place {
@@ -20,7 +20,7 @@ pub struct Place {
 }
 
 impl Place {
-    fn new(voters: &str) -> Place {
+    pub fn new(voters: &str) -> Place {
         Place::of(1, voters)
     }
 
@@ -44,11 +44,11 @@ impl Place {
         Place::new("controller.quorum.bootstrap.servers=127.0.0.1:PORT")
     }
 
-    fn properties(&self) -> String {
+    pub fn properties(&self) -> String {
         self.home.path().join("server.properties").to_string_lossy().into_owned()
     }
 
-    fn data(&self) -> PathBuf {
+    pub fn data(&self) -> PathBuf {
         self.home.path().join("data")
     }
 
@@ -63,13 +63,13 @@ impl Place {
     }
 }
 
-fn format(args: &[&str]) -> Result<String, String> {
+pub fn format(args: &[&str]) -> Result<String, String> {
     let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
     let (status, said) = ended(&args);
     if status.success() { Ok(said) } else { Err(said) }
 }
 
-fn refused(said: Result<String, String>, names: &[&str]) {
+pub fn refused(said: Result<String, String>, names: &[&str]) {
     assert_refused(&said.expect_err("it is refused"), names);
 }
 
@@ -86,7 +86,7 @@ pub fn uvarint(body: &mut Body) -> usize {
 }
 
 /// The finalized features that ApiVersions tells of, by name.
-fn finalized(connection: &mut Connection) -> BTreeMap<String, i16> {
+pub fn finalized(connection: &mut Connection) -> BTreeMap<String, i16> {
     features(connection, 2).into_iter().map(|(name, (max, _))| (name, max)).collect()
 }
 

@@ -11,6 +11,7 @@ mod bad_batches;
 mod bad_frames;
 mod bad_text;
 mod batch;
+mod bootstrap;
 mod clients;
 mod cluster;
 mod cold;

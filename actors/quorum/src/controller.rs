@@ -303,7 +303,11 @@ impl ControllerActor {
 
     async fn follow(&mut self, cx: &mut Cx<Self>, event: RaftEvent) -> Outcome {
         match event {
-            RaftEvent::Bootstrap { records } => self.bootstrap = records.to_vec(),
+            // That of a directory from before Kafka 4.4 names voters and no more.
+            RaftEvent::Bootstrap { records } if records.is_empty() => {}
+            RaftEvent::Bootstrap { records } => {
+                self.bootstrap = snapshot::versioned("the first snapshot", records.to_vec())?;
+            }
             RaftEvent::Snapshot { offset, epoch, records, .. } => {
                 self.committed = MetadataLoader::default();
                 for record in records.iter() {

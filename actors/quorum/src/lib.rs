@@ -36,4 +36,4 @@ pub use raft::{
 pub use reach::Process;
 pub use registrar::{Registrar, RegistrarArgs, RegistrarMsg};
 pub use rpc::{OtherResponse, QuorumRequest, QuorumResponse};
-pub use snapshot::SnapshotError;
+pub use snapshot::{SnapshotError, read_bootstrap};

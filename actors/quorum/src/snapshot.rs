@@ -1,17 +1,24 @@
 //! Snapshots of the metadata log: `%020d-%010d.checkpoint`.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use disk::{Disk, DiskError, Open};
 use machines::consensus::{ControlRecord, OffsetAndEpoch, VoterSet};
-use machines::metadata::{MetadataVersion, record_version};
+use machines::metadata::{
+    METADATA_VERSION, MetadataVersion, bootstrap_records, level_among, record_version,
+};
 use wire::batch::{BatchBuilder, batches};
 use wire::compression::Compression;
 use wire::{EncodeError, MetadataRecord};
 
 use crate::files::{RecordsError, control_batch, decode_record, parse_control};
 
+/// In a directory that was formatted before Kafka 4.4, beside its metadata log.
+const BOOTSTRAP: &str = "bootstrap.checkpoint";
+/// Of levels of features, and credentials that were named on a command line.
+const MAX_BOOTSTRAP: usize = 8 << 20;
 const SUFFIX: &str = ".checkpoint";
 const DELETED: &str = ".deleted";
 /// Of a snapshot that was being written, by Kafka and here, or was given up.
@@ -33,6 +40,10 @@ pub enum SnapshotError {
     Cut { name: String },
     #[error("{name} does not begin with a snapshot's header")]
     Headless { name: String },
+    #[error("{name} sets no level of metadata.version")]
+    Unversioned { name: String },
+    #[error("{name} holds records of more than {max} bytes")]
+    Inflated { name: String, max: usize },
     #[error("{name} would have {bytes} bytes, more than the {MAX_SNAPSHOT} that are read")]
     TooLarge { name: String, bytes: usize },
     #[error("{0}")]
@@ -142,22 +153,54 @@ pub(crate) fn read(
     dir: &Path,
     id: OffsetAndEpoch,
 ) -> Result<Snapshot, SnapshotError> {
-    read_file(disk, &path(dir, id))
+    read_file(disk, &path(dir, id), MAX_SNAPSHOT)
 }
 
-/// One that may have another name yet.
-pub(crate) fn read_file(disk: &dyn Disk, path: &Path) -> Result<Snapshot, SnapshotError> {
+/// What the first leader writes to an empty metadata log, unless the snapshot that it begins with has records of its own (Kafka's
+/// `BootstrapMetadata.fromDirectory`).
+///
+/// # Errors
+/// `bootstrap.checkpoint` is there, and is not whole, too large, or sets no metadata.version.
+pub fn read_bootstrap(disk: &dyn Disk, dir: &Path) -> Result<Vec<MetadataRecord>, SnapshotError> {
+    let path = dir.join(BOOTSTRAP);
+    if !disk.exists(&path)? {
+        return Ok(bootstrap_records(&BTreeMap::new()));
+    }
+    versioned(BOOTSTRAP, read_file(disk, &path, MAX_BOOTSTRAP)?.records)
+}
+
+/// Nothing can be written to a metadata log that has no metadata.version.
+pub(crate) fn versioned(
+    name: &str,
+    records: Vec<MetadataRecord>,
+) -> Result<Vec<MetadataRecord>, SnapshotError> {
+    match level_among(&records, METADATA_VERSION) {
+        Some(_) => Ok(records),
+        None => Err(SnapshotError::Unversioned { name: name.to_owned() }),
+    }
+}
+
+/// One that may have another name yet; `max` bounds its bytes, and those of its records.
+pub(crate) fn read_file(
+    disk: &dyn Disk,
+    path: &Path,
+    max: usize,
+) -> Result<Snapshot, SnapshotError> {
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let bytes = Bytes::from(disk.read(path, MAX_SNAPSHOT)?);
+    let bytes = Bytes::from(disk.read(path, max)?);
+    let mut left = max;
     let failed = |source| SnapshotError::Records { name: name.clone(), source };
     let mut snapshot = Snapshot::default();
     let mut ended = false;
     for batch in batches(bytes) {
         let batch = batch.map_err(|error| failed(error.into()))?;
         batch.verify_crc().map_err(|error| failed(error.into()))?;
-        let records = batch.records(MAX_SNAPSHOT).map_err(|error| failed(error.into()))?;
+        let records = batch.records(max).map_err(|error| failed(error.into()))?;
         for (offset, record) in (batch.header().base_offset..).zip(records) {
             let record = record.map_err(|error| failed(error.into()))?;
+            let size = record.value.as_ref().map_or(0, Bytes::len);
+            let inflated = || SnapshotError::Inflated { name: name.clone(), max };
+            left = left.checked_sub(size).ok_or_else(inflated)?;
             if !batch.header().is_control() {
                 snapshot.records.push(decode_record(offset, record).map_err(failed)?);
                 continue;
@@ -269,6 +312,7 @@ mod tests {
     use super::*;
     use disk::RealDisk;
     use wire::TopicRecord;
+    use wire::compression::Codec;
 
     fn topic(name: String) -> MetadataRecord {
         MetadataRecord::Topic(TopicRecord { name, ..Default::default() })
@@ -290,6 +334,45 @@ mod tests {
         let whole = disk.read(&path, MAX_SNAPSHOT).unwrap();
         disk.replace(&path, &whole[..whole.len() - 10]).unwrap();
         assert!(matches!(read(&disk, dir.path(), id), Err(SnapshotError::Cut { .. })));
+    }
+
+    /// Writes records as the content of this file, and answers what is read of it.
+    fn bootstrap_of(records: &[MetadataRecord]) -> Result<Vec<MetadataRecord>, SnapshotError> {
+        let (dir, disk) = (tempfile::tempdir().unwrap(), RealDisk::new());
+        let head = ControlRecord::snapshot_head(7, 0, None);
+        let id = OffsetAndEpoch::EMPTY;
+        write(&disk, dir.path(), id, &head, records, MetadataVersion::LATEST, 7).unwrap();
+        disk.rename(&path(dir.path(), id), &dir.path().join(BOOTSTRAP)).unwrap();
+        read_bootstrap(&disk, dir.path())
+    }
+
+    #[test]
+    fn what_a_new_cluster_begins_with_is_read_or_is_its_newest_metadata_version() {
+        let (dir, disk) = (tempfile::tempdir().unwrap(), RealDisk::new());
+        let newest = bootstrap_records(&BTreeMap::new());
+        assert_eq!(read_bootstrap(&disk, dir.path()).unwrap(), newest);
+        let old = BTreeMap::from([(METADATA_VERSION.to_owned(), 25)]);
+        let said = [bootstrap_records(&old), vec![topic("more".to_owned())]].concat();
+        assert_eq!(bootstrap_of(&said).unwrap(), said);
+    }
+
+    #[test]
+    fn what_no_cluster_can_begin_with_is_refused() {
+        let unversioned = bootstrap_of(&[topic("t".to_owned())]);
+        assert!(matches!(unversioned, Err(SnapshotError::Unversioned { .. })), "{unversioned:?}");
+        let (dir, disk) = (tempfile::tempdir().unwrap(), RealDisk::new());
+        let file = dir.path().join(BOOTSTRAP);
+        // Each batch may be as large as that; the file is a thousandth of it.
+        let mut builder = BatchBuilder::new(Compression::of(Codec::Zstd));
+        let value = encoded(&topic("t".repeat(30_000)), MetadataVersion::LATEST).unwrap();
+        let most = MAX_BOOTSTRAP / value.len() * 3 / 4;
+        (0..most).for_each(|_| builder.append(7, None, Some(&value), &[]));
+        disk.replace(&file, &builder.build().unwrap().to_bytes().repeat(2)).unwrap();
+        let inflated = read_bootstrap(&disk, dir.path());
+        assert!(matches!(inflated, Err(SnapshotError::Inflated { .. })), "{inflated:?}");
+        disk.replace(&file, &vec![0; MAX_BOOTSTRAP + 1]).unwrap();
+        let large = read_bootstrap(&disk, dir.path());
+        assert!(matches!(large, Err(SnapshotError::Disk(_))), "{large:?}");
     }
 
     #[test]

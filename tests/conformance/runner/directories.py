@@ -4,7 +4,7 @@ import shutil
 import signal
 
 from . import brokers, dump_log, install, tools
-from .shell import run, scratch, wait_for
+from .shell import ROOT, run, scratch, wait_for
 
 CODECS = ["none", "gzip", "snappy", "lz4", "zstd"]
 # The tool takes what a later segment begins with for a gap behind offset -1.
@@ -192,3 +192,35 @@ def there_and_back():
             same(before, kafka)
             same(committed, kafka, "read_committed")
     return ", ".join(told)
+
+
+def levels(kind, command, port, home):
+    """Of the features, as a node on this directory has them."""
+    with brokers.started(kind, command, port, home) as broker:
+        said = tools.tool("features", broker.bootstrap, "describe")
+        create(broker, "first", 1)
+    return dict(re.findall(r"^Feature: (\S+)\s.*FinalizedVersionLevel: (\S+)", said, re.M))
+
+
+def formatted_before():
+    """By the tool of Kafka 4.3.1, which leaves a bootstrap.checkpoint: Ottla begins there as a Kafka 4.4 does on a copy."""
+    brokers.build()
+    old, scram = ["--release-version", "4.0"], ["--add-scram", "SCRAM-SHA-256=[name=alice,password=alice-secret]"]
+    for quorum, first in [("voters", old), ("bootstrap.servers", ["--standalone", *old]), ("bootstrap.servers", ["--standalone", *scram])]:
+        home, port, properties = brokers.fresh("formatted-before"), brokers.free_port(), scratch("formatted-before.properties")
+        voter = f"{'1@' if quorum == 'voters' else ''}127.0.0.1:{port + 1}"
+
+        def on(home):
+            settings = {"process.roles": "broker,controller", "node.id": 1, f"controller.quorum.{quorum}": voter, "log.dirs": home,
+                        "listeners": f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{port + 1}",
+                        "controller.listener.names": "CONTROLLER", "offsets.topic.replication.factor": 1}
+            properties.write_text("".join(f"{key}={value}\n" for key, value in settings.items()))
+            return properties
+
+        run(*install.java("tools", "kafka.tools.StorageTool"), "format", "-t", "4L6g3nShT-eMCtK--X86sw", "-c", on(home), *first)
+        assert (home / "bootstrap.checkpoint").exists(), "the tool leaves none"
+        copy = copied(home, "formatted-before-copy")
+        theirs = levels("kafka", install.java("server", "kafka.Kafka", on(copy)), port, copy)
+        ottla = [ROOT / "target" / brokers.PROFILE / "ottla", "start", "--console", "off", "--properties", on(home)]
+        ours = levels("ottla", ottla, port, home)
+        assert theirs == ours and ("4.0-IV3" in ours["metadata.version"]) == (old[0] in first), f"{first}: {theirs} of Kafka, {ours}"

@@ -7,7 +7,8 @@ use std::time::Duration;
 use disk::{SimDisk, SimDiskOptions};
 use machines::controller::{ControllerConfig, ControllerReply, ControllerRequest};
 use machines::metadata::{
-    MetadataImage, MetadataVersion, bootstrap_records, initial_feature_levels,
+    METADATA_VERSION, MetadataImage, MetadataVersion, bootstrap_records, initial_feature_levels,
+    level_among,
 };
 use model::settings::Values;
 use runtime::{
@@ -160,6 +161,23 @@ impl Scene {
         let begun = self.sent().await;
         assert_eq!((begun.epoch, begun.base_offset), (epoch, 0));
         self.tell(self.append(begun));
+    }
+}
+
+/// Of what directories from before Kafka 4.4 are formatted with, the first snapshot says the voters and `bootstrap.checkpoint` the rest.
+#[tokio::test]
+async fn a_new_cluster_begins_with_what_its_first_snapshot_says_or_else_its_directory() {
+    let level = |level| {
+        let levels = BTreeMap::from([(METADATA_VERSION.to_owned(), level)]);
+        bootstrap_records(&levels)
+    };
+    for (said, expected) in [(Vec::new(), 33), (level(30), 30)] {
+        let mut scene = Scene::new().await;
+        scene.tell(RaftEvent::Bootstrap { records: Arc::new(said) });
+        scene.tell(RaftEvent::Leading { epoch: 1 });
+        let begun = scene.sent().await.records;
+        assert_eq!(level_among(&begun, METADATA_VERSION), Some(expected), "{begun:?}");
+        scene.house.stop().await;
     }
 }
 

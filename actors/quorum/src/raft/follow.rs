@@ -387,7 +387,7 @@ impl Raft {
             fetch.file.sync_all()?;
             drop(fetch.file);
             // What is not one is found before anything is given up for it: the newest snapshot is what the node starts with.
-            let said = snapshot::read_file(&*disk, &fetch.path)?;
+            let said = snapshot::read_file(&*disk, &fetch.path, snapshot::MAX_SNAPSHOT)?;
             disk.rename(&fetch.path, &snapshot::path(&dir, id))?;
             disk.sync_dir(&dir)?;
             log.truncate_fully_and_start_at(id.offset, now_ms)?.remove(&*disk)?;

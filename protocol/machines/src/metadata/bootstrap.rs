@@ -75,6 +75,14 @@ pub fn bootstrap_records(levels: &BTreeMap<String, i16>) -> Vec<MetadataRecord> 
     records
 }
 
+/// The level that these records set a feature to.
+pub fn level_among(records: &[MetadataRecord], feature: &str) -> Option<i16> {
+    records.iter().rev().find_map(|record| match record {
+        MetadataRecord::FeatureLevel(r) if r.name == feature => Some(r.feature_level),
+        _ => None,
+    })
+}
+
 /// The content of `00000000000000000000-0000000000.checkpoint`: a control batch, a data batch, a control batch.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BootstrapSnapshot {
@@ -103,12 +111,7 @@ pub fn activation_records(
     bootstrap: &[MetadataRecord],
     min_insync_replicas: i32,
 ) -> Vec<MetadataRecord> {
-    let level = |wanted: &str| {
-        bootstrap.iter().find_map(|record| match record {
-            MetadataRecord::FeatureLevel(r) if r.name == wanted => Some(r.feature_level),
-            _ => None,
-        })
-    };
+    let level = |wanted: &str| level_among(bootstrap, wanted);
     let version = level(METADATA_VERSION).map_or(MetadataVersion::LATEST, MetadataVersion);
     let mut records = Vec::new();
     if version.transactions() {

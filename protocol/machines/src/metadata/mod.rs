@@ -18,7 +18,7 @@ mod tests;
 
 pub use bootstrap::{
     BootstrapSnapshot, MIN_INSYNC_REPLICAS, activation_records, bootstrap_records,
-    bootstrap_snapshot, initial_feature_levels, meta_properties,
+    bootstrap_snapshot, initial_feature_levels, level_among, meta_properties,
 };
 pub use brokers::{BrokerRegistration, ControllerRegistration, Endpoint};
 pub use configs::{ConfigResource, Configs, ConfigsImage};
