@@ -56,6 +56,8 @@ pub struct Start {
     pub config: Option<PathBuf>,
     /// The one node of the file to run
     #[arg(long, value_name = "ID", requires = "config")]
+    // Beside what keeps the file away clap asks for it no more.
+    #[arg(conflicts_with_all = ["properties", "data", "listen"])]
     pub node: Option<i32>,
     /// Kafka's server.properties
     #[arg(long, value_name = "FILE")]
@@ -92,7 +94,7 @@ pub struct Format {
     #[arg(long, value_name = "FILE", requires = "node")]
     pub config: Option<PathBuf>,
     /// The node of the file whose directories are formatted
-    #[arg(long, value_name = "ID", requires = "config")]
+    #[arg(long, value_name = "ID", requires = "config", conflicts_with = "properties")]
     pub node: Option<i32>,
     /// The cluster the directories will belong to; a cluster's file says it itself
     #[arg(long, value_name = "ID", required_unless_present = "config")]

@@ -114,6 +114,9 @@ fn what_makes_no_sense_is_refused_and_named() {
         ("start --console on", "or: off"),
         ("start --node 1", "--config"),
         ("start --node x --config c", "invalid digit"),
+        ("start --node 1 --properties p", "cannot be used with '--properties"),
+        ("start --node 1 --data d", "cannot be used with '--data"),
+        ("start --node 1 --listen h:1", "cannot be used with '--listen"),
         ("start --config c --properties p", "cannot be used with"),
         ("start --config c --data d", "cannot be used with"),
         ("start --properties p --listen h:1", "cannot be used with"),
@@ -131,6 +134,7 @@ fn what_makes_no_sense_is_refused_and_named() {
         ("fault delay raft", "--by"),
         ("fault delay raft --by 20", "20ms, 5s or 2m"),
         ("fault pase raft", "pause"),
+        ("format --properties p --cluster-id x --node 7", "cannot be used with"),
     ] {
         let error = parse(line).unwrap_err();
         assert!(error.contains(expected), "{line}: {error}");
