@@ -266,7 +266,7 @@ async fn launch(
     let own = node::real_world(world.handles().clone(), count);
     let own = own.with_loggers(world.loggers().clone());
     let id = config.node_id.0;
-    let mut launching = std::pin::pin!(Node::builder_in(own).node_config(config).launch());
+    let mut launching = std::pin::pin!(Node::launch(own, config));
     let (launched, go) = tokio::select! {
         biased;
         launched = launching.as_mut() => (Some(launched), Go::On),
@@ -405,4 +405,61 @@ async fn finish<T>(
 
 fn actors(trees: &[ActorTree]) -> usize {
     trees.iter().map(|tree| 1 + actors(&tree.children)).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use runtime::Bulkhead;
+
+    use super::*;
+
+    fn config(set: &[(&str, &str)]) -> NodeConfig {
+        let source = config::Source::Nothing {
+            data: "data".into(),
+            listen: model::node_config::HostPort::new("127.0.0.1", 0),
+        };
+        let set: Vec<_> = set.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        config::load(&source, &set, "machine").unwrap().remove(0)
+    }
+
+    #[test]
+    fn as_many_jobs_of_a_queue_run_at_a_time_as_background_threads_says() {
+        for threads in [1, 3] {
+            let config = config(&[("background.threads", &threads.to_string())]);
+            let (bulkheads, world) = real_world(sizes(&[config])).unwrap();
+            let ran = Arc::new(AtomicBool::new(false));
+            bulkheads.block_on(async {
+                let (begun, mut begins) = tokio::sync::mpsc::unbounded_channel();
+                let mut held = Vec::new();
+                for _ in 0..threads {
+                    let (hold, until) = std::sync::mpsc::channel::<()>();
+                    let (own, begun) = (world.clone(), begun.clone());
+                    let job = move || {
+                        begun.send(()).unwrap();
+                        assert!(until.recv().is_err());
+                    };
+                    let run = async move { own.blocking("held", job).await.unwrap() };
+                    held.push((hold, world.spawn(Bulkhead::Control, run)));
+                    begins.recv().await.unwrap();
+                }
+                let more = ran.clone();
+                tokio::select! {
+                    biased;
+                    _ = world.blocking("more", move || more.store(true, Ordering::Relaxed)) => {}
+                    () = std::future::ready(()) => {}
+                }
+                for (hold, run) in held {
+                    drop(hold);
+                    run.join().await;
+                }
+                // Whatever began to run before has done so.
+                world.blocking("last", || ()).await.unwrap();
+            });
+            bulkheads.shutdown(THREADS_END);
+            assert!(!ran.load(Ordering::Relaxed), "beside {threads}");
+        }
+    }
 }

@@ -32,6 +32,10 @@ use tree::{NodeActor, Shared};
 /// How long the controller may take to let a broker go.
 const CONTROLLED_SHUTDOWN: Duration = Duration::from_secs(30);
 
+/// Of the threads of `ottla start`.
+const OF_THE_PROGRAM: [&str; 4] =
+    ["num.network.threads", "num.io.threads", "ottla.control.threads", "background.threads"];
+
 /// How long the other voters may take to know that this node leads the metadata log no more.
 const STAND_DOWN: Duration = Duration::from_secs(1);
 
@@ -114,6 +118,12 @@ impl NodeBuilder {
     /// As [`NodeBuilder::start`], but for what happens after its actors began.
     pub async fn launch(self) -> Result<Node, StartError> {
         let config = self.config?.ok_or(StartError::Nothing)?;
+        for setting in OF_THE_PROGRAM.iter().filter(|setting| config.values.is_given(setting)) {
+            tracing::warn!(
+                setting,
+                "not used: the threads are those of the program that the node is in"
+            );
+        }
         Node::launch(self.world, config).await
     }
 }
@@ -147,7 +157,7 @@ impl Node {
         NodeBuilder { world, config: Ok(None) }
     }
 
-    async fn launch(world: World, config: NodeConfig) -> Result<Node, StartError> {
+    pub(crate) async fn launch(world: World, config: NodeConfig) -> Result<Node, StartError> {
         for name in config.values.not_honoured() {
             tracing::warn!(
                 "{name}: not honoured yet; it is taken as it has Kafka's default, and changes nothing"

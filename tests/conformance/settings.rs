@@ -208,23 +208,14 @@ fn the_metadata_log_gives_up_what_is_old() {
 #[test]
 fn threads_are_as_many_as_are_asked_for() {
     let test = "threads_are_as_many_as_are_asked_for";
-    let settings = [
-        "num.network.threads=9",
-        "num.io.threads=6",
-        "ottla.control.threads=3",
-        "background.threads=1",
-    ];
+    let settings = ["num.network.threads=9", "num.io.threads=6", "ottla.control.threads=3"];
     let Some(node) = Node::start_own_with(test, &settings) else { return };
     let pid = node.pid().expect("a process of the test's own");
     let tasks = || fs::read_dir(format!("/proc/{pid}/task")).expect("/proc").flatten();
     let names = || tasks().filter_map(|task| fs::read_to_string(task.path().join("comm")).ok());
     let count = |wanted: &str| names().filter(|name| name.trim_end() == wanted).count();
-    // What blocks is one at a time of the log directory, of the metadata log, and of the rest; each may begin while the thread of the
-    // one before is not idle yet, and so have another one.
-    let all = [("ottla-network", 9, 1), ("ottla-storage", 6, 6), ("ottla-control", 3, 1)];
-    for (name, threads, blocking) in all {
-        let found = count(name);
-        assert!((threads..=threads + blocking).contains(&found), "{found} threads of {name}");
+    for (name, threads) in [("ottla-network", 9), ("ottla-storage", 6), ("ottla-control", 3)] {
+        assert_eq!(count(name), threads, "threads of {name}");
     }
 }
 

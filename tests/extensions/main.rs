@@ -4,6 +4,8 @@
 #[path = "../../examples/shout.rs"]
 mod shout;
 
+use std::io;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ottla::Node;
@@ -144,4 +146,43 @@ async fn an_address_that_is_none_is_named() {
         assert!(error.starts_with(&format!("listen={listen}: ")), "{error}");
     }
     assert!(!data.exists());
+}
+
+/// What is logged.
+#[derive(Clone, Default)]
+struct Said(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Said {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn settings_of_threads_that_are_the_programs_own_are_named() {
+    let (said, dir) = (Said::default(), tempfile::tempdir().unwrap());
+    let writer = said.clone();
+    let log = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone());
+    let _logged = tracing::subscriber::set_default(log.finish());
+    let given = [
+        ("num.network.threads", "2"),
+        ("num.io.threads", "2"),
+        ("ottla.control.threads", "2"),
+        ("background.threads", "2"),
+    ];
+    for set in [&given[..], &[]] {
+        let node = Node::builder().quick(dir.path(), "127.0.0.1:0", set).start().await.unwrap();
+        node.stop().await;
+        let bytes = std::mem::take(&mut *said.0.lock().unwrap());
+        let text = String::from_utf8(bytes).unwrap();
+        let warned = text.lines().filter(|line| line.contains("WARN") && line.contains("not used"));
+        let warned: Vec<_> = warned.collect();
+        assert_eq!(warned.len(), set.len(), "{text}");
+        let is_named = |(name, _): &(&str, _)| warned.iter().any(|line| line.contains(name));
+        assert!(set.iter().all(is_named), "{warned:?}");
+    }
 }

@@ -61,6 +61,8 @@ mod world;
 #[cfg(test)]
 mod actor_tests;
 #[cfg(test)]
+mod bulkhead_tests;
+#[cfg(test)]
 mod metrics_tests;
 #[cfg(test)]
 mod parts_tests;

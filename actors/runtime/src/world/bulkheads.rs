@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Handle, Runtime};
@@ -124,10 +125,16 @@ impl Bulkheads {
     }
 }
 
-fn runtime(name: &str, threads: usize) -> io::Result<Runtime> {
+fn runtime(name: &'static str, threads: usize) -> io::Result<Runtime> {
+    let begun = AtomicUsize::new(0);
+    // The workers begin with the runtime; all others run what blocks.
+    let name = move || match begun.fetch_add(1, Ordering::Relaxed) {
+        of_workers if of_workers < threads => format!("ottla-{name}"),
+        _ => format!("ottla-{name}-jobs"),
+    };
     Builder::new_multi_thread()
         .worker_threads(threads)
-        .thread_name(format!("ottla-{name}"))
+        .thread_name_fn(name)
         // Their queues bound them: tokio starts one more whenever none is idle yet, and each costs memory of its own.
         .max_blocking_threads(MOST_BLOCKING)
         .enable_all()

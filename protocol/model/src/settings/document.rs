@@ -31,7 +31,8 @@ Ottla takes Kafka 4.4's settings by Kafka's own names. They are given in Kafka's
 - A name that Kafka does not know is refused, with the nearest right name. (Kafka passes such names on to plugins without a word.)
 - **Scope**: `node` is read at start; `broker` can also be altered for one broker while it runs, `cluster` for one or for all of them.
 - Threads: Kafka's thread counts size the pools that do the same work here. Where none is given they are fitted to the machine's cores;
-  nodes in one process share the pools, and the largest number counts. In a program of one's own the threads are that program's.
+  nodes in one process share the pools, and the largest number counts. In a program of one's own the threads are that program's,
+  and a warning names such a setting that is given.
 - What is wrong is told before anything starts, each with its place, the allowed values and the nearest right name: first all that is wrong
   with a file's own keys, then all settings that are wrong by themselves, then all that do not fit together.
 
