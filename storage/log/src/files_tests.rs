@@ -2,11 +2,13 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use disk::{Disk, SimDisk, SimDiskOptions};
 use model::producers::{ProducerEntry, Producers, RememberedBatch};
 use model::{BrokerEpoch, NodeId, ProducerEpoch, ProducerId, TopicPartition, Uuid};
 
 use crate::producer_snapshot::{encode_producer_snapshot, write_producer_snapshot};
+use crate::testing::{check_indexes, dir, open};
 use crate::*;
 
 fn disk_with_dir() -> Arc<dyn Disk> {
@@ -95,6 +97,43 @@ fn meta_properties_name_the_directory() {
     for broken in ["", "version=1\n", "version=1\ncluster.id=x\nnode.id=-3\n", "version=7\n"] {
         put(&disk, META_PROPERTIES_FILE, broken);
         assert!(MetaProperties::read(&*disk, dir).is_err(), "{broken:?}");
+    }
+}
+
+/// Eight batches that Kafka 4.4.0 wrote with an `index.interval.bytes` of 100, and the indexes beside them after a clean stop.
+#[test]
+fn indexes_are_kafkas_to_the_byte() {
+    const LOG: &[u8] = include_bytes!("../tests/data/kafka-4.4.0-segment.log");
+    const OFFSETS: &[u8] = include_bytes!("../tests/data/kafka-4.4.0-segment.index");
+    const TIMES: &[u8] = include_bytes!("../tests/data/kafka-4.4.0-segment.timeindex");
+    let config = || LogConfig { index_interval_bytes: 100, ..LogConfig::default() };
+    let file = |suffix| dir().join(format!("00000000000000000000.{suffix}"));
+    let all: Result<Vec<_>, _> = wire::batch::batches(Bytes::from_static(LOG)).collect();
+    let all = all.unwrap();
+    let ours = disk_with_dir();
+    let (mut log, _) = open(&ours, config(), true, 0);
+    for batch in &all {
+        log.append(std::slice::from_ref(batch), 0).unwrap();
+    }
+    log.close().unwrap();
+    let read = |suffix| ours.read(&file(suffix), 1 << 20).unwrap();
+    assert_eq!((&*read("log"), &*read("index"), &*read("timeindex")), (LOG, OFFSETS, TIMES));
+
+    let theirs = disk_with_dir();
+    theirs.create_dir_all(&dir()).unwrap();
+    for (suffix, bytes) in [("log", LOG), ("index", OFFSETS), ("timeindex", TIMES)] {
+        theirs.replace(&file(suffix), bytes).unwrap();
+    }
+    let (log, _) = open(&theirs, config(), true, all.len() as i64);
+    check_indexes(&log);
+    for batch in &all {
+        let header = batch.header();
+        let found = log.view().offset_for_timestamp(header.max_timestamp).unwrap().unwrap();
+        assert_eq!(found.offset, header.base_offset);
+        assert_eq!(
+            log.view().read(header.base_offset, 1, true, i64::MAX).unwrap().first_batch,
+            Some(*header)
+        );
     }
 }
 
