@@ -2,6 +2,7 @@
 #![allow(clippy::disallowed_methods, reason = "this test reads the repository, not a node's world")]
 
 mod arrows;
+mod dependencies;
 mod fuzz;
 mod honoured;
 mod invariants;
