@@ -229,6 +229,27 @@ pub fn the_notation_says_what_kafkas_definitions_say() {
     assert!(found.is_empty(), "{} differences:\n{}", found.len(), found.join("\n"));
 }
 
+/// Of the test above in a process of its own, where the definitions are not.
+#[test]
+fn where_kafkas_definitions_are_not_is_said_and_fails_where_they_are_demanded() {
+    let program = std::env::current_exe().expect("this program");
+    for (demand, passes, words) in
+        [("0", true, "SKIPPED: Kafka's"), ("1", false, "but is demanded")]
+    {
+        let run = std::process::Command::new(&program)
+            .args(["--exact", "schemas::the_notation_says_what_kafkas_definitions_say"])
+            .env("OTTLA_SCHEMAS", "/nowhere")
+            .env("OTTLA_DEMAND_SCHEMAS", demand)
+            .output()
+            .expect("it runs");
+        let said = [run.stdout, run.stderr].concat();
+        let said = String::from_utf8_lossy(&said);
+        assert_eq!(run.status.success(), passes, "{said}");
+        assert!(said.contains(words) && said.contains("/nowhere"), "{said}");
+        assert!(said.contains("running 1 test"), "{said}");
+    }
+}
+
 #[test]
 fn a_change_of_any_attribute_is_a_difference() {
     let ours = load_notation();
