@@ -25,6 +25,7 @@ mod seeds;
 mod settings;
 mod silence;
 mod stopping;
+mod stuck;
 mod twins;
 mod wiped;
 mod wire_client;
