@@ -43,7 +43,7 @@ pub enum DirectoriesError {
     #[error("--initial-controllers: {given}: ID@HOST:PORT:DIRECTORY-ID,... is expected: {reason}")]
     InitialControllers { given: String, reason: &'static str },
     #[error("{dir}: {source}", dir = .dir.display())]
-    Bootstrap { dir: PathBuf, source: SnapshotError },
+    Bootstrap { dir: PathBuf, source: Box<SnapshotError> },
     #[error("{dir} is in use by another process", dir = .0.display())]
     Locked(PathBuf),
     #[error("{dir} is to hold the metadata log and cannot be used: {source}", dir = .dir.display())]
@@ -93,7 +93,8 @@ pub(crate) fn open(
     let formatted = load_or_format(world, config, &claimed);
     let formatted = formatted.inspect_err(|_| claimed.give_back(&**disk))?;
     let dir = &config.metadata_log_dir;
-    let unread = |source| DirectoriesError::Bootstrap { dir: dir.clone(), source };
+    let unread =
+        |source| DirectoriesError::Bootstrap { dir: dir.clone(), source: Box::new(source) };
     let bootstrap = read_bootstrap(&**disk, dir).map_err(unread)?;
     let id_of = |path: &Path| formatted.dirs.iter().find(|(p, _)| p == path).map(|(_, id)| *id);
     let read = |path: &Path, id| {

@@ -77,7 +77,7 @@ fn a_file_that_cannot_be_read_is_named_and_nothing_is_written() {
         (headless, "footer"),
         (&[], "footer"),
         (&[0xff; 400], "record batch"),
-        (&vec![0; 9 << 20], "too large"),
+        (&vec![0; 9 << 20], "8388608 at most"),
     ] {
         let place = formatted(Some(bytes));
         let args = ["start", "--properties", &place.properties(), "--console", "off"];

@@ -154,7 +154,7 @@ struct Said(Arc<Mutex<Vec<u8>>>);
 
 impl io::Write for Said {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
+        self.0.lock().expect("no writer panicked").write(bytes)
     }
 
     fn flush(&mut self) -> io::Result<()> {
