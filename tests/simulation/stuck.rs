@@ -45,13 +45,14 @@ fn stuck(forest: &[ActorTree]) -> Vec<String> {
 
 async fn watched(life: Life, seen: Arc<Mutex<Vec<Vec<String>>>>) {
     let builder = Node::builder_in(life.world.clone());
-    let node = builder.quick("/data", &format!("{NAME}:{PORT}"), &[]).start().await.unwrap();
-    let sleeper = node.extend::<Sleeper>("sleeper", ()).await.unwrap();
-    sleeper.send(SleeperMsg::Sleep(Duration::from_secs(20))).await.unwrap();
+    let node =
+        builder.quick("/data", &format!("{NAME}:{PORT}"), &[]).start().await.expect("it serves");
+    let sleeper = node.extend::<Sleeper>("sleeper", ()).await.expect("an extension");
+    sleeper.send(SleeperMsg::Sleep(Duration::from_secs(20))).await.expect("it is there");
     // Ten seconds are too long, and it looks once a second.
     for seconds in [8, 5, 10] {
         life.world.sleep(Duration::from_secs(seconds)).await;
-        seen.lock().unwrap().push(stuck(&life.world.registry().tree()));
+        seen.lock().expect("nobody panics").push(stuck(&life.world.registry().tree()));
     }
 }
 
