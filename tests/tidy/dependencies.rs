@@ -19,10 +19,16 @@ fn taken() -> BTreeSet<String> {
     let text = std::fs::read_to_string(crate::root().join("Cargo.toml")).expect("Cargo.toml");
     let manifest: Table = text.parse().expect("TOML");
     let workspace = manifest["workspace"]["dependencies"].as_table().expect("a table");
-    let is_own = |name: &str| workspace.get(name).is_some_and(|value| value.get("path").is_some());
-    let used = crate::manifest::workspace().into_iter().flat_map(|found| found.dependencies);
-    let used = used.map(|dependency| dependency.name).filter(|name| name != "ottla");
-    used.chain(workspace.keys().cloned()).filter(|name| !is_own(name)).collect()
+    let path_of = |name: &str| workspace.get(name)?.get("path")?.as_str();
+    let mut taken: BTreeSet<String> = workspace.keys().cloned().collect();
+    taken.retain(|name| path_of(name).is_none());
+    for found in crate::manifest::workspace() {
+        let names = found.dependencies.into_iter().map(|dependency| dependency.name);
+        // A wrapper has the name of what it wraps.
+        taken.extend(names.filter(|name| path_of(name).is_none_or(|path| path == found.dir)));
+    }
+    taken.remove("ottla");
+    taken
 }
 
 #[test]
