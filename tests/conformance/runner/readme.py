@@ -84,7 +84,7 @@ def ends_in_order(node, line):
 
 
 def commands():
-    install.kcat()
+    install.from_debian(kcat="kcat")
     brokers.build("--bins", "--examples")
     lines = [line for line in blocks()[0] if not line.startswith(NOT_RUN)]
     kinds = {kind: [line for line in lines if re.match(pattern, line)] for kind, pattern in KINDS.items()}

@@ -1,4 +1,5 @@
 """Processes: those that must succeed, those that run beside, and the words that tell how far the run is."""
+import contextlib
 import os
 import pathlib
 import signal
@@ -41,10 +42,12 @@ def say(text):
 
 
 def run(*command, expect=0, stdin=None, env=None, limit=600):
-    """Runs to its end and answers all it said; `expect` is the exit status it must have, None for any but 0."""
+    """Runs to its end and answers all it said; `expect` is the exit status it must have, None for any but 0. `stdin`: text, or a file's path."""
     command = [str(part) for part in command]
-    done = subprocess.run(command, input=stdin, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                          env={**os.environ, **(env or {})}, timeout=limit, cwd=ROOT)
+    with open(stdin, "rb") if isinstance(stdin, pathlib.Path) else contextlib.nullcontext() as file:
+        given = {"stdin": file} if file else {"input": stdin}
+        done = subprocess.run(command, **given, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                              env={**os.environ, **(env or {})}, timeout=limit, cwd=ROOT)
     wrong = done.returncode == 0 if expect is None else done.returncode != expect
     if wrong:
         raise Failed(f"exit status {done.returncode} of: {' '.join(command)}\n{done.stdout[-4000:]}")
