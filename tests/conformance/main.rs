@@ -6,6 +6,7 @@
     reason = "these tests are the world outside of the node"
 )]
 
+mod actors;
 mod amplification;
 mod bad_batches;
 mod bad_frames;

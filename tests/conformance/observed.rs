@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 const LIMIT: Duration = Duration::from_secs(30);
 
-fn start(settings: &[&str]) -> (Node, SocketAddr) {
+pub fn start(settings: &[&str]) -> (Node, SocketAddr) {
     let (home, address, console) = (home(), free_address(), free_address());
     let (data, at) = (home.path().join("data"), console.to_string());
     let (data, listen) = (data.to_string_lossy().into_owned(), address.to_string());
@@ -20,7 +20,7 @@ fn start(settings: &[&str]) -> (Node, SocketAddr) {
     (Node::start_by(home, address, args), console)
 }
 
-fn find<'a>(tree: &'a Value, name: &str) -> Option<&'a Value> {
+pub fn find<'a>(tree: &'a Value, name: &str) -> Option<&'a Value> {
     if tree["name"] == name || tree["kind"] == name {
         return Some(tree);
     }
@@ -28,12 +28,15 @@ fn find<'a>(tree: &'a Value, name: &str) -> Option<&'a Value> {
     below.iter().find_map(|actor| find(actor, name))
 }
 
+pub fn forest(console: SocketAddr) -> Value {
+    serde_json::from_str(&get(console, "/tree").body).expect("JSON")
+}
+
 /// The first actor of this name or kind of which this holds.
-fn until(console: SocketAddr, name: &str, holds: impl Fn(&Value) -> bool) -> Value {
+pub fn until(console: SocketAddr, name: &str, holds: impl Fn(&Value) -> bool) -> Value {
     let begun = Instant::now();
     loop {
-        let page = get(console, "/tree").body;
-        let shown: Value = serde_json::from_str(&page).expect("JSON");
+        let shown = forest(console);
         match find(&shown, name) {
             Some(actor) if holds(actor) => return actor.clone(),
             found => assert!(begun.elapsed() < LIMIT, "{name}: {found:?}"),
@@ -80,7 +83,7 @@ fn each_actor_shows_its_age_its_work_and_what_it_holds() {
     until(console, "network", |network| find(network, "connection").is_none());
 }
 
-fn fault(console: SocketAddr, args: &[&str]) -> Result<String, String> {
+pub fn fault(console: SocketAddr, args: &[&str]) -> Result<String, String> {
     let (status, said) =
         ended(&words(&[&["fault"], args, &["--console", &console.to_string()]].concat()));
     if status.success() { Ok(said) } else { Err(said) }

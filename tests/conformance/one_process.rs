@@ -5,6 +5,7 @@ use crate::cluster::{NODES, cluster_file};
 use crate::commands::{get, is_foreign, words};
 use crate::flights::{self, digest};
 use crate::node::{self, Node, free_address};
+use crate::observed::fault;
 use crate::raw::{Bytes, Connection};
 use crate::requests;
 use rdkafka::consumer::Consumer;
@@ -66,6 +67,28 @@ fn without_a_number_all_nodes_of_the_file_are_in_one_process() {
         ["ottla: node 3 stopped", "ottla: node 2 stopped", "ottla: node 1 stopped"]
     );
     assert_closed_in_order(&home);
+}
+
+#[test]
+fn a_stop_that_is_cut_short_names_all_that_were_not_waited_for() {
+    if is_foreign("a_stop_that_is_cut_short_names_all_that_were_not_waited_for") {
+        return;
+    }
+    let _turn = node::turn();
+    let (home, addresses) = (TempDir::new().expect("a temporary directory"), addresses());
+    let (file, console) =
+        (cluster_file(&home, &addresses, &["\"ottla.faults.enable\" = true"]), free_address());
+    let own = TempDir::new().expect("a temporary directory");
+    let args = ["start", "--config", &file.to_string_lossy(), "--console", &console.to_string()];
+    let mut node = Node::start_by(own, addresses[0].0, words(&args));
+    node.wait_to_hear(&format!("is ready on {} after ", addresses[2].0));
+    // The nodes stop one after the other, the last first.
+    fault(console, &["pause", "node-3/partitions", "--for", "600s"]).expect("it is there");
+    node.ask_to_stop();
+    node.wait_to_hear("ottla: node 3 is stopping: ");
+    node.ask_to_stop();
+    let (status, said) = node.wait_for_its_end();
+    assert!(!status.success() && said.contains("nodes 1, 2, 3 were not"), "{status}: {said}");
 }
 
 /// Node 1 would wait for a quorum for ever.
