@@ -4,6 +4,7 @@ pub mod cli;
 pub mod config;
 pub mod console;
 pub mod dump_log;
+pub mod durable;
 mod lines;
 pub mod logging;
 mod node;

@@ -5,6 +5,7 @@ mod first_voters;
 mod metadata;
 mod policy;
 mod producer_ids;
+mod shards;
 mod tree;
 
 use std::net::SocketAddr;
@@ -13,10 +14,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use coordinators::{DurableTopic, Registration};
 use machines::metadata::MetadataVersion;
 use model::node_config::{Endpoint, HostPort, NodeConfig};
 use network::{Bound, ListenerSpec};
 use quorum::{LifecycleMsg, LifecycleState};
+use runtime::durable::Durable;
 use runtime::{
     Actor, Address, ChildSpec, Exit, GiveUp, ListenOptions, Reply, Root, Seed, SupervisorMsg,
     World, spawn_root,
@@ -54,6 +57,8 @@ pub enum StartError {
     Name,
     #[error("no configuration was given")]
     Nothing,
+    #[error("a durable actor cannot be on the topic {topic:?}: {reason}")]
+    Durable { topic: String, reason: String },
 }
 
 /// Why an extension was not added.
@@ -69,6 +74,7 @@ pub enum ExtendError {
 pub struct NodeBuilder {
     world: World,
     config: Result<Option<NodeConfig>, ConfigErrors>,
+    durables: Vec<Arc<dyn Registration>>,
 }
 
 impl NodeBuilder {
@@ -102,6 +108,17 @@ impl NodeBuilder {
         self
     }
 
+    /// Registers a durable actor on a topic, which is created when it is first asked. All nodes of a cluster register the same.
+    pub fn durable<D: Durable>(self, topic: &str, durable: D) -> Self {
+        self.durable_on(topic, DurableTopic::default(), durable)
+    }
+
+    /// As [`NodeBuilder::durable`], on a topic with settings of one's own.
+    pub fn durable_on<D: Durable>(mut self, topic: &str, on: DurableTopic, durable: D) -> Self {
+        self.durables.push(coordinators::register(topic, durable, on));
+        self
+    }
+
     /// Starts the node and waits until it serves.
     ///
     /// # Errors
@@ -124,7 +141,8 @@ impl NodeBuilder {
                 "not used: the threads are those of the program that the node is in"
             );
         }
-        Node::launch(self.world, config).await
+        shards::check(&self.durables)?;
+        Node::launch(self.world, config, &self.durables).await
     }
 }
 
@@ -154,10 +172,14 @@ impl Node {
 
     /// Builds a node in a world: on runtimes of one's own, or a simulated one.
     pub fn builder_in(world: World) -> NodeBuilder {
-        NodeBuilder { world, config: Ok(None) }
+        NodeBuilder { world, config: Ok(None), durables: Vec::new() }
     }
 
-    pub(crate) async fn launch(world: World, config: NodeConfig) -> Result<Node, StartError> {
+    pub(crate) async fn launch(
+        world: World,
+        config: NodeConfig,
+        durables: &[Arc<dyn Registration>],
+    ) -> Result<Node, StartError> {
         for name in config.values.not_honoured() {
             tracing::warn!(
                 "{name}: not honoured yet; it is taken as it has Kafka's default, and changes nothing"
@@ -173,7 +195,7 @@ impl Node {
         let open = move || directories::open(&opening.0, &opening.1, claimed);
         let directories = world.blocking("open directories", open).await.map_err(lost)??;
         let name = format!("node-{}", config.node_id);
-        let shared = Shared::new(&world, config, directories, bound);
+        let shared = Shared::new(&world, config, directories, bound, durables);
         let root =
             spawn_root::<NodeActor>(&world, &name, shared.clone()).ok_or(StartError::Name)?;
         Ok(Node { world, shared, root })
@@ -218,13 +240,8 @@ impl Node {
     /// and Kafka's tools with `--bootstrap-controller`.
     pub fn bootstrap(&self) -> SocketAddr {
         let all = &self.shared.bound;
-        let address = self.for_clients().or(all.first()).map(Bound::address);
+        let address = self.shared.for_clients().or(all.first()).map(Bound::address);
         address.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)))
-    }
-
-    fn for_clients(&self) -> Option<&Bound> {
-        let config = &self.shared.config;
-        self.shared.bound.iter().find(|bound| !config.is_controller_listener(bound.name()))
     }
 
     pub fn cluster_id(&self) -> &str {
@@ -244,7 +261,18 @@ impl Node {
     /// # Errors
     /// The node has no listener for clients.
     pub fn client(&self) -> Result<client::Client, client::BootstrapError> {
-        client::Client::new(&self.world, self.for_clients().map(|b| b.address().to_string()))
+        self.shared.client(&self.world)
+    }
+
+    /// The durable actors on a topic, whichever nodes own them.
+    ///
+    /// # Errors
+    /// The node has no listener for clients.
+    pub fn durable<D: Durable>(
+        &self,
+        topic: &str,
+    ) -> Result<client::DurableRef<D>, client::BootstrapError> {
+        Ok(self.client()?.durable(topic).beside(self.shared.local_owners()))
     }
 
     /// Spawns an actor of one's own under `extensions`: restarted when it fails, shown in the tree, stopped before the network.

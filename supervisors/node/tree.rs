@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
-use coordinators::{Coordinators, CoordinatorsArgs, Groups};
+use coordinators::{Coordinators, Durables, Groups, Registration};
 use disk::DiskLock;
 use log::RecentBatches;
 use machines::metadata::{ConfigResource, MetadataImage};
@@ -28,7 +28,7 @@ use runtime::{
 use wire::{ListenerKind, MetadataRecord};
 
 use super::directories::Directories;
-use super::{metadata, policy, producer_ids};
+use super::{metadata, policy, producer_ids, shards};
 
 /// A handler that takes longer is reported.
 const STUCK: Duration = Duration::from_secs(10);
@@ -66,6 +66,8 @@ pub(crate) struct Shared {
     pub(crate) lifecycle: Address<LifecycleMsg>,
     pub(crate) partitions: Address<PartitionsMsg>,
     pub(crate) extensions: Address<SupervisorMsg>,
+    pub(crate) teller: Address<shards::TellerMsg>,
+    pub(crate) durables: Durables,
     pub(crate) bound: Vec<Bound>,
 }
 
@@ -83,8 +85,11 @@ impl Shared {
         config: NodeConfig,
         directories: Directories,
         bound: Vec<Bound>,
+        durables: &[Arc<dyn Registration>],
     ) -> Shared {
         let publisher = |offset| Arc::new(runtime::watch(offset).0);
+        let (images, teller) =
+            (Arc::new(runtime::watch(MetadataImage::default()).0), Address::vacant());
         let recent = RecentBatches::new(config.logs.recent_bytes, READ_BUFFER);
         Shared {
             cluster_id: directories.cluster_id,
@@ -98,7 +103,9 @@ impl Shared {
             hosted: Arc::new(Hosted::new(recent)),
             assignments: Arc::default(),
             isr_changes: Arc::default(),
-            images: Arc::new(runtime::watch(MetadataImage::default()).0),
+            durables: shards::durables(world, config.node_id, &images, &teller, durables),
+            images,
+            teller,
             followed: Arc::new(runtime::watch(MetadataImage::default()).0),
             incarnation: world.random("incarnation").uuid(),
             settings: Arc::new(runtime::watch(config.values.clone()).0),
@@ -326,8 +333,8 @@ fn branches(cx: &Cx<NodeActor>, shared: &Shared) -> Vec<Seed> {
         let args = SupervisorArgs { strategy, children };
         Seed::of::<Supervisor>(name, policy::branch(), args).0
     };
-    let groups = groups(cx, shared);
-    let coordinators = coordinators_args(shared, groups.clone());
+    let groups = shards::groups(cx, shared);
+    let coordinators = shards::coordinators_args(shared, groups.clone());
     let extensions = SupervisorArgs { strategy: Strategy::OneForOne, children: Vec::new() };
     let quorum = supervisor("quorum", Strategy::RestForOne, metadata::members(cx, shared));
     let network = supervisor("network", Strategy::OneForOne, network_members(cx, shared, groups));
@@ -338,15 +345,19 @@ fn branches(cx: &Cx<NodeActor>, shared: &Shared) -> Vec<Seed> {
         return vec![quorum, network, extensions];
     }
     let (args, at) = (partitions_args(shared), &shared.partitions);
-    vec![
+    let mut branches = vec![
         supervisor("storage", Strategy::OneForOne, storage(shared)),
         quorum,
         Seed::at::<Partitions>("partitions", branch(), args, at),
         Seed::of::<Replication>("replication", branch(), replication_args(shared)).0,
         Seed::of::<Coordinators>("coordinators", branch(), coordinators).0,
-        network,
-        extensions,
-    ]
+    ];
+    let durables = shards::durable_members(shared);
+    if !durables.is_empty() {
+        branches.push(supervisor("durables", Strategy::OneForOne, durables));
+    }
+    branches.extend([network, extensions]);
+    branches
 }
 
 fn storage(shared: &Shared) -> Vec<Seed> {
@@ -418,23 +429,6 @@ fn replication_args(shared: &Shared) -> ReplicationArgs {
     }
 }
 
-fn groups(cx: &Cx<NodeActor>, shared: &Shared) -> Groups {
-    let timeout_ms = shared.config.groups.commit_timeout_ms;
-    let timeout = Duration::from_millis(u64::try_from(timeout_ms).unwrap_or(0));
-    Groups::new(cx.world().clone(), shared.node(), shared.images.subscribe(), timeout)
-}
-
-fn coordinators_args(shared: &Shared, groups: Groups) -> CoordinatorsArgs {
-    CoordinatorsArgs {
-        hosted: shared.hosted.clone(),
-        metadata: shared.followed.subscribe(),
-        applied: shared.applied.subscribe(),
-        config: shared.config.groups.clone(),
-        groups,
-        shard: policy::coordinator(),
-    }
-}
-
 fn network_members(cx: &Cx<NodeActor>, shared: &Shared, groups: Groups) -> Vec<Seed> {
     let network = &shared.config.network;
     let positive = |n: i32| usize::try_from(n).unwrap_or(0);
@@ -465,6 +459,7 @@ fn network_members(cx: &Cx<NodeActor>, shared: &Shared, groups: Groups) -> Vec<S
         log_dirs: shared.log_dirs.clone(),
         partitions: shared.partitions.clone(),
         groups,
+        durables: shared.durables.clone(),
         controller: shared.controller_handle(cx.world()).for_clients(),
         producer_id_blocks: producer_ids::blocks(
             shared.node(),

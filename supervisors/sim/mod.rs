@@ -45,8 +45,8 @@ pub use machines::metadata::MetadataImage;
 pub use runtime::sim::*;
 pub use view::{HeldReplica, QuorumView, ReplicaView, View};
 
-use crate::Node;
 use crate::config::{self, ConfigErrors};
+use crate::{Node, NodeBuilder};
 
 /// How long whoever starts processes anew takes to do so.
 const RESTART: Duration = Duration::from_millis(200);
@@ -55,7 +55,10 @@ const RESTART: Duration = Duration::from_millis(200);
 pub struct Cluster {
     pub world: Simulation,
     members: Vec<Member>,
+    build: Build,
 }
+
+type Build = Arc<dyn Fn(NodeBuilder) -> NodeBuilder + Send + Sync>;
 
 struct Member {
     id: i32,
@@ -89,7 +92,7 @@ impl Cluster {
     /// What is wrong with the file.
     pub fn new(options: SimOptions, file: &str) -> Result<Cluster, ConfigErrors> {
         let configs = config::from_cluster("cluster.toml", file, None, &[], "machine")?;
-        Ok(Cluster::of(options, configs))
+        Ok(Cluster::of(options, configs, Arc::new(|builder| builder)))
     }
 
     /// The same, but the voters are kept in the metadata log (KIP-853): the first of the controllers is the only one at first, and the
@@ -107,11 +110,24 @@ impl Cluster {
             voters.retain(|voter| Some(config.node_id) != first || Some(voter.id) == first);
             config.bootstrap_servers = voters.into_iter().map(|voter| voter.address).collect();
         }
-        Ok(Cluster::of(options, configs))
+        Ok(Cluster::of(options, configs, Arc::new(|builder| builder)))
     }
 
-    fn of(options: SimOptions, configs: Vec<NodeConfig>) -> Cluster {
-        let mut cluster = Cluster { world: Simulation::new(options), members: Vec::new() };
+    /// The nodes of a cluster's TOML file, each built as the function says: with durable actors, for instance.
+    ///
+    /// # Errors
+    /// What is wrong with the file.
+    pub fn built(
+        options: SimOptions,
+        file: &str,
+        build: impl Fn(NodeBuilder) -> NodeBuilder + Send + Sync + 'static,
+    ) -> Result<Cluster, ConfigErrors> {
+        let configs = config::from_cluster("cluster.toml", file, None, &[], "machine")?;
+        Ok(Cluster::of(options, configs, Arc::new(build)))
+    }
+
+    fn of(options: SimOptions, configs: Vec<NodeConfig>, build: Build) -> Cluster {
+        let mut cluster = Cluster { world: Simulation::new(options), members: Vec::new(), build };
         for config in configs {
             let host = config.listeners.first().map(|listener| listener.address.host.clone());
             cluster.add(&host.unwrap_or_default(), config);
@@ -123,10 +139,11 @@ impl Cluster {
         let process = Arc::<Process>::default();
         let (id, kept) = (config.node_id, process.clone());
         let config = Arc::new(Mutex::new(config));
-        let known = config.clone();
-        let index = self
-            .world
-            .add_node(host, move |life| serve(life, locked(&known).clone(), kept.clone()));
+        let (known, build) = (config.clone(), self.build.clone());
+        let index = self.world.add_node(host, move |life| {
+            let builder = Node::builder_in(life.world.clone());
+            serve(life, build(builder.node_config(locked(&known).clone())), kept.clone())
+        });
         self.members.push(Member { id: id.into(), index, config, process });
     }
 
@@ -186,9 +203,8 @@ impl Cluster {
 }
 
 /// A node's process: to its end, or until it is told to stop.
-async fn serve(life: Life, config: NodeConfig, process: Arc<Process>) {
-    let launched = Node::builder_in(life.world.clone()).node_config(config).launch().await;
-    match launched.map(Arc::new) {
+async fn serve(life: Life, builder: NodeBuilder, process: Arc<Process>) {
+    match builder.launch().await.map(Arc::new) {
         Ok(node) => {
             *process.node() = Some(node.clone());
             tokio::select! {

@@ -4,6 +4,12 @@
 #[path = "../../examples/shout.rs"]
 mod shout;
 
+#[expect(dead_code, reason = "the example's own main is not run here")]
+#[path = "../../examples/counter.rs"]
+mod counter;
+
+mod durable;
+
 use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

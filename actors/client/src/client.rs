@@ -5,12 +5,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use model::node_config::HostPort;
+use runtime::durable::Durable;
 use runtime::{Map, RandomStream, World};
 use wire::Request;
 
 use crate::admin::Admin;
 use crate::connection::Connection;
 use crate::consumer::{Consumer, ConsumerConfig};
+use crate::durable::{self, Asks, DurableRef};
 use crate::error::RequestError;
 use crate::metadata::{MetadataCache, MetadataError, TopicMetadata};
 use crate::producer::{Producer, ProducerConfig};
@@ -82,6 +84,10 @@ pub(crate) struct Shared {
     pub(crate) bootstrap: Vec<HostPort>,
     pub(crate) metadata: MetadataCache,
     connections: Connections,
+    /// To the owners of durable actors.
+    pub(crate) owners: Connections,
+    /// Names the commands of this client.
+    pub(crate) asks: Asks,
     random: Mutex<RandomStream>,
 }
 
@@ -126,6 +132,8 @@ impl Client {
         Ok(Client(Arc::new(Shared {
             world: world.clone(),
             connections: Connections::default(),
+            owners: Connections::of(durable::to_owners(&config)),
+            asks: Asks::new(world),
             random: Mutex::new(world.random("client")),
             metadata: MetadataCache::default(),
             config,
@@ -146,6 +154,11 @@ impl Client {
     /// Creates, deletes and describes.
     pub fn admin(&self) -> Admin {
         Admin::new(self)
+    }
+
+    /// The durable actors on a topic, whichever nodes own them.
+    pub fn durable<D: Durable>(&self, topic: &str) -> DurableRef<D> {
+        DurableRef::new(self, topic)
     }
 
     pub fn config(&self) -> &ClientConfig {
@@ -249,9 +262,15 @@ type Slot = Arc<tokio::sync::Mutex<Option<Connection>>>;
 #[derive(Default)]
 pub(crate) struct Connections {
     slots: Mutex<Map<String, Slot>>,
+    /// Where it is not the client's.
+    config: Option<ClientConfig>,
 }
 
 impl Connections {
+    pub(crate) fn of(config: ClientConfig) -> Connections {
+        Connections { slots: Mutex::default(), config: Some(config) }
+    }
+
     /// The connection to an address; made anew where it ended. Those who want the same one wait for it together.
     pub(crate) async fn get(
         &self,
@@ -268,8 +287,8 @@ impl Connections {
         }
         *slot = None;
         let shared = &client.0;
-        let opened =
-            Connection::open(&shared.world, &address.host, address.port, &shared.config).await?;
+        let config = self.config.as_ref().unwrap_or(&shared.config);
+        let opened = Connection::open(&shared.world, &address.host, address.port, config).await?;
         Ok(slot.insert(opened).clone())
     }
 }

@@ -130,7 +130,9 @@ impl Connection {
 
     /// The version that is wanted, or the newest, where both sides speak it.
     fn common<R: Request>(&self, wanted: Option<i16>) -> Result<i16, RequestError> {
-        let versions = self.0.versions.get(&R::KEY);
+        // Nobody is told of what is private: who asks for it knows that it is served.
+        let private = R::KEY.is_private().then(|| R::KEY.versions());
+        let versions = self.0.versions.get(&R::KEY).copied().or(private);
         let found = versions.filter(|versions| wanted.is_none_or(|v| versions.contains(v)));
         found.map(|versions| wanted.unwrap_or(versions.max)).ok_or_else(|| {
             RequestError::Unsupported { address: self.0.address.clone(), api: R::KEY }

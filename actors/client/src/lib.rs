@@ -1,4 +1,4 @@
-//! A Kafka client: connections, producer, consumer, admin.
+//! A Kafka client: connections, producer, consumer, admin; and the way to durable actors.
 //!
 //! A [`Client`] knows the cluster; what it makes ([`Producer`], [`Consumer`], [`Admin`]) has connections of its own, so that
 //! a fetch that waits for records delays nothing else. All goes over the node's [`World`](runtime::World): it runs in
@@ -27,10 +27,10 @@ mod admin;
 mod client;
 mod connection;
 mod consumer;
+mod durable;
 mod error;
 mod feed;
 mod metadata;
-mod murmur2;
 mod offsets;
 mod producer;
 
@@ -38,10 +38,11 @@ pub use admin::{Admin, AdminError, ClusterDescription, ConfigEntry, CreatedTopic
 pub use client::{BootstrapError, Client, ClientConfig};
 pub use connection::{Connection, Origin};
 pub use consumer::{ConsumeError, Consumer, ConsumerConfig, PartitionRecords, Reset, Start};
+pub use durable::{Asker, DurableError, DurableRef, LocalOwners};
 pub use error::{Refused, RequestError};
 pub use feed::Fed;
 pub use metadata::{MetadataError, PartitionMetadata, TopicMetadata};
-pub use murmur2::{murmur2, partition_for_key};
+pub use model::{murmur2, partition_for_key};
 pub use producer::{
     Acks, Delivered, Deliveries, Delivery, ProduceError, Producer, ProducerConfig, ProducerRecord,
 };

@@ -125,7 +125,8 @@ impl MetadataCache {
     ) -> Result<Arc<TopicMetadata>, MetadataError> {
         let mut tries = client.tries();
         loop {
-            let error = match self.topic_once(client, name).await {
+            let create = client.config().create_topics;
+            let error = match self.topic_once(client, name, create).await {
                 Ok(topic) => return Ok(topic),
                 Err(error) => error,
             };
@@ -139,10 +140,12 @@ impl MetadataCache {
         }
     }
 
-    async fn topic_once(
+    /// Asked for once, where it is not known.
+    pub(crate) async fn topic_once(
         &self,
         client: &Client,
         name: &str,
+        create: bool,
     ) -> Result<Arc<TopicMetadata>, MetadataError> {
         if let Some(topic) = self.cached(client, name) {
             return Ok(topic);
@@ -154,7 +157,7 @@ impl MetadataCache {
         let topic = MetadataRequestTopic { name: Some(name.to_owned()), ..Default::default() };
         let request = MetadataRequest {
             topics: Some(vec![topic]),
-            allow_auto_topic_creation: client.config().create_topics,
+            allow_auto_topic_creation: create,
             ..MetadataRequest::default()
         };
         let response = client.ask_any(&request).await?;

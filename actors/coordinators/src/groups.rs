@@ -7,9 +7,10 @@ use machines::groups::{GroupReply, GroupRequest};
 use machines::metadata::MetadataImage;
 use model::topic::CONSUMER_OFFSETS;
 use model::{ErrorCode, NodeId, Uuid, coordinator_partition};
-use runtime::{Address, Answer, Directory, Held, Map, RandomStream, Refused, Reply, Watch, World};
+use runtime::{Answer, Held, Map, RandomStream, Refused, Reply, Watch, World};
 
-use crate::group_coordinator::GroupShardMsg;
+use crate::group_coordinator::{GroupCoordinator, GroupShardMsg};
+use crate::hosting::Shards;
 
 /// Cheap to clone.
 #[derive(Clone)]
@@ -24,9 +25,7 @@ struct Inner {
     metadata: Watch<MetadataImage>,
     /// `offsets.commit.timeout.ms`: how long what a request writes may take to be committed.
     timeout: Duration,
-    shards: Directory<i32, Address<GroupShardMsg>>,
-    /// Those that were given up.
-    failed: Directory<i32, ()>,
+    shards: Shards<GroupCoordinator>,
     member_uuids: Mutex<RandomStream>,
 }
 
@@ -40,17 +39,13 @@ impl Groups {
         timeout: Duration,
     ) -> Groups {
         let member_uuids = Mutex::new(world.random("group members"));
-        let (shards, failed) = Default::default();
-        let inner = Inner { world, node, metadata, timeout, shards, failed, member_uuids };
+        let shards = Shards::default();
+        let inner = Inner { world, node, metadata, timeout, shards, member_uuids };
         Groups { inner: Arc::new(inner), held: None }
     }
 
-    pub(crate) fn shards(&self) -> &Directory<i32, Address<GroupShardMsg>> {
+    pub(crate) fn shards(&self) -> &Shards<GroupCoordinator> {
         &self.inner.shards
-    }
-
-    pub(crate) fn failed(&self) -> &Directory<i32, ()> {
-        &self.inner.failed
     }
 
     /// The same for the requests of a peer: what it asks keeps its credit until a coordinator has decided, also where
@@ -112,7 +107,7 @@ impl Groups {
 
     /// Asks every coordinator of this node.
     pub async fn ask_all(&self, request: GroupRequest) -> Vec<GroupReply> {
-        let shards = self.inner.shards.entries();
+        let shards = self.inner.shards.all();
         let requests = shards.into_iter().map(|(partition, _)| (partition, request.clone()));
         self.ask_partitions(requests.collect()).await
     }
@@ -144,7 +139,7 @@ impl Groups {
     }
 
     async fn send(&self, partition: i32, request: GroupRequest) -> Result<Owed, ErrorCode> {
-        let Some(shard) = self.inner.shards.get(&partition) else {
+        let Some(shard) = self.inner.shards.get(partition) else {
             return Err(self.not_here(partition));
         };
         let (reply, answer) = Reply::new();
@@ -157,7 +152,7 @@ impl Groups {
 
     /// A coordinator that the metadata puts here is about to load, unless it cannot.
     fn not_here(&self, partition: i32) -> ErrorCode {
-        if self.inner.failed.get(&partition).is_some() {
+        if self.inner.shards.failure(partition).is_some() {
             return ErrorCode::NotCoordinator;
         }
         let image = self.inner.metadata.get();

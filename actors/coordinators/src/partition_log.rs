@@ -1,11 +1,10 @@
-//! A partition of an internal topic as the log of a shard.
+//! A partition of a topic as the log of a shard.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use machines::partition::{Acks, Origin};
-use model::node_config::GroupsConfig;
 use model::settings::TimestampType;
 use model::{ErrorCode, LeaderEpoch, StoredRecord};
 use partitions::{
@@ -21,16 +20,16 @@ use wire::batch::{
 };
 use wire::compression::{Codec, Compression};
 
-/// A batch of a coordinator's topic decompresses to no more than this.
+/// A batch of the topic decompresses to no more than this.
 const MAX_BATCH_BYTES: usize = 256 << 20;
 
 /// Outlives the shard's restarts, so that a shard that loads anew waits for what its predecessor was still writing.
 pub struct PartitionLog {
     handle: Arc<PartitionHandle>,
     world: World,
-    /// `offsets.load.buffer.size`
+    /// Of one read while loading.
     read_bytes: usize,
-    /// `offsets.topic.compression.codec`, which the topic's own `compression.type` outweighs
+    /// The topic's own `compression.type` outweighs it.
     compression: Compression,
     in_flight: Arc<InFlight>,
     open: Arc<Mutex<OpenTransactions>>,
@@ -62,16 +61,22 @@ impl InFlight {
 }
 
 impl PartitionLog {
-    pub fn new(handle: Arc<PartitionHandle>, world: World, config: &GroupsConfig) -> PartitionLog {
+    pub fn new(
+        handle: Arc<PartitionHandle>,
+        world: World,
+        read_bytes: usize,
+        compression: Compression,
+    ) -> PartitionLog {
         let (in_flight, open) = Default::default();
-        let read_bytes = usize::try_from(config.load_buffer_bytes).unwrap_or(1);
-        let codec = u8::try_from(config.compression_codec).ok().and_then(Codec::from_id);
-        let compression = codec.map_or(Compression::NONE, Compression::of);
         PartitionLog { handle, world, read_bytes, compression, in_flight, open }
     }
 
     fn readable(&self) -> Result<Readable, ErrorCode> {
         self.handle.readable(None, ReadFrom::Leader).map_err(|error| error.code())
+    }
+
+    pub(crate) fn handle(&self) -> &Arc<PartitionHandle> {
+        &self.handle
     }
 
     fn compression(&self) -> Compression {
@@ -259,7 +264,7 @@ fn read_batch(
     Ok(())
 }
 
-/// Its own copy: slices of what was read would keep all of it. Records without a key are none of a coordinator's.
+/// Its own copy: slices of what was read would keep all of it. Records without a key are none of a shard's.
 fn stored(record: Record) -> Option<StoredRecord> {
     let copy = |bytes: Bytes| Bytes::copy_from_slice(&bytes);
     Some(StoredRecord { key: copy(record.key?), value: record.value.map(copy) })

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use coordinators::Groups;
+use coordinators::{Durables, Groups};
 use machines::fetch_session::FetchSessions;
 use machines::metadata::MetadataImage;
 use model::NodeId;
@@ -59,6 +59,7 @@ pub struct BrokerParts {
     /// For a broker the active controller, wherever that is; for a controller itself.
     pub controller: ControllerHandle,
     pub groups: Groups,
+    pub durables: Durables,
     /// Asks the controller for this broker's next block of producer ids.
     pub producer_id_blocks: AllocateBlock,
 }

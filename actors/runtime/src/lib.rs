@@ -40,6 +40,7 @@ mod children;
 mod credits;
 mod cx;
 mod directory;
+pub mod durable;
 mod fault;
 mod lent;
 mod lifecycle;
@@ -95,8 +96,8 @@ pub use policy::{
 pub use reply::{Answer, Dropped, Full, Parked, Reply, ReplySink};
 pub use root::{Root, spawn_root};
 pub use sharded::{
-    AppendReply, Chunk, Hosted, Own, Refused, Shard, ShardArgs, ShardLog, ShardMsg, ShardReply,
-    WaitsFor,
+    AppendReply, Chunk, Hosted, Outside, Own, Refused, Shard, ShardArgs, ShardLog, ShardMsg,
+    ShardReply, WaitsFor,
 };
 pub use supervisor::{Supervisor, SupervisorArgs, SupervisorMsg};
 pub use timers::TimerId;

@@ -7,6 +7,8 @@
 mod pending;
 #[cfg(test)]
 mod shard_tests;
+#[cfg(test)]
+pub(crate) mod test_log;
 
 use std::fmt;
 use std::sync::Arc;
@@ -83,19 +85,24 @@ pub enum Refused {
 
 pub type ShardReply<M> = Reply<Result<<M as Replicated>::Reply, Refused>>;
 
-pub struct ShardArgs<M> {
+pub struct ShardArgs<M: Replicated> {
     pub log: Arc<dyn ShardLog>,
     pub epoch: LeaderEpoch,
     /// The machine before its first record.
     pub machine: Arc<dyn Fn() -> M + Send + Sync>,
     /// How many replies may wait at a time.
     pub max_parked: usize,
+    /// Takes what is replied to [`Ticket::OUTSIDE`].
+    pub outside: Outside<M>,
 }
 
-impl<M> Clone for ShardArgs<M> {
+pub type Outside<M> = Arc<dyn Fn(<M as Replicated>::Reply) + Send + Sync>;
+
+impl<M: Replicated> Clone for ShardArgs<M> {
     fn clone(&self) -> Self {
-        let (log, machine) = (self.log.clone(), self.machine.clone());
-        ShardArgs { log, epoch: self.epoch, machine, max_parked: self.max_parked }
+        let (log, machine, outside) =
+            (self.log.clone(), self.machine.clone(), self.outside.clone());
+        ShardArgs { log, epoch: self.epoch, machine, max_parked: self.max_parked, outside }
     }
 }
 
@@ -152,6 +159,16 @@ pub trait Hosted:
     fn waits_for(_reply: &Self::Reply) -> WaitsFor {
         WaitsFor::Everything
     }
+
+    /// Why it cannot go on from what it has loaded.
+    fn check(&self) -> Result<(), String> {
+        Ok(())
+    }
+
+    /// What there is to tell of it in the tree.
+    fn state_line(&self) -> String {
+        String::new()
+    }
 }
 
 /// What must be committed before a reply may leave: what its own decision wrote, and of all that was decided before it.
@@ -181,6 +198,7 @@ pub struct Shard<M: Hosted> {
     loads: u64,
     timers: Map<M::Timer, TimerId>,
     written: Counter,
+    replayed: Counter,
     parked_now: Gauge,
 }
 
@@ -205,6 +223,7 @@ impl<M: Hosted> Actor for Shard<M> {
             loads: 0,
             timers: Map::new(),
             written: cx.counter("records_written"),
+            replayed: cx.counter("records_replayed"),
             parked_now: cx.gauge("replies_parked"),
             args,
         };
@@ -248,10 +267,11 @@ impl<M: Hosted> Actor for Shard<M> {
     fn state_line(&self) -> String {
         let epoch = self.args.epoch;
         let (parked, pending) = (self.parked.len(), self.pending.len());
-        format!(
-            "{:?}, epoch {epoch:?}, {parked} replies parked, {pending} decisions not committed",
-            self.phase
-        )
+        let (phase, machine) = (self.phase, self.machine.state_line());
+        let told = format!(
+            "{phase:?}, epoch {epoch:?}, {parked} replies parked, {pending} decisions not committed"
+        );
+        if machine.is_empty() { told } else { format!("{told}, {machine}") }
     }
 }
 
@@ -283,6 +303,7 @@ impl<M: Hosted> Shard<M> {
             return Ok(());
         }
         let chunk = chunk.map_err(|code| Failure::new(format!("reading its log: {code:?}")))?;
+        self.replayed.add(chunk.records.len() as u64);
         for record in &chunk.records {
             if let Some(event) = M::Event::decode(record)? {
                 self.machine.replay(&event);
@@ -296,6 +317,7 @@ impl<M: Hosted> Shard<M> {
         } else if chunk.next < end {
             return Err(Failure::new(format!("its log ends at {from}, not at {end}")));
         } else {
+            self.machine.check().map_err(Failure::new)?;
             self.phase = ShardPhase::Active;
             // What was loaded may not be committed yet; no reply tells of it before.
             self.pending.hold_until(end);
@@ -365,10 +387,17 @@ impl<M: Hosted> Shard<M> {
             if waits {
                 waiting.push((ticket, reply));
             } else {
-                self.parked.answer(&ticket, Ok(reply));
+                self.let_go(&ticket, reply);
             }
         }
         waiting
+    }
+
+    fn let_go(&mut self, ticket: &Ticket, reply: M::Reply) {
+        match *ticket {
+            Ticket::OUTSIDE => (self.args.outside)(reply),
+            _ => drop(self.parked.answer(ticket, Ok(reply))),
+        }
     }
 
     fn write(&mut self, cx: &mut Cx<Self>) {
@@ -414,7 +443,7 @@ impl<M: Hosted> Shard<M> {
         let high_watermark = self.args.log.high_watermark();
         while let Some(replies) = self.pending.next_committed(high_watermark) {
             for (ticket, reply) in replies {
-                self.parked.answer(&ticket, Ok(reply));
+                self.let_go(&ticket, reply);
             }
         }
         self.parked_now.set(self.parked.len() as i64);

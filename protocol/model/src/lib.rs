@@ -3,6 +3,7 @@
 mod error_code;
 mod hash;
 mod ids;
+mod murmur2;
 pub mod node_config;
 mod now;
 pub mod producers;
@@ -17,6 +18,7 @@ pub use ids::{
     BrokerEpoch, LeaderEpoch, NodeId, ParseTopicPartitionError, ProducerEpoch, ProducerId,
     TopicIdPartition, TopicPartition,
 };
+pub use murmur2::{murmur2, partition_for_key};
 pub use node_config::NodeConfig;
 pub use now::Now;
 pub use replicated::{Decision, DecisionOf, Persist, Replicated, StoredRecord, Ticket, TimerOp};

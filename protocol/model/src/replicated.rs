@@ -14,6 +14,11 @@ use crate::Now;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ticket(pub u64);
 
+impl Ticket {
+    /// Nobody's: what is replied to it goes to whoever takes what leaves the machine unasked, when a reply would be let go.
+    pub const OUTSIDE: Ticket = Ticket(u64::MAX);
+}
+
 pub trait Replicated {
     type Request;
     type Reply;

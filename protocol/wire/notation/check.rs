@@ -2,6 +2,9 @@
 
 use super::{Field, Schema, Type};
 
+/// Far from Kafka's.
+const FIRST_PRIVATE: i16 = 20_000;
+
 pub fn check(schema: &Schema) -> Result<(), String> {
     let all = schema.all_structs();
     for (index, one) in all.iter().enumerate() {
@@ -12,6 +15,9 @@ pub fn check(schema: &Schema) -> Result<(), String> {
         if reaches(schema, one.fields, one.name, all.len()) {
             return Err(format!("struct {} holds itself", one.name));
         }
+    }
+    if schema.api_key.is_some_and(|key| (key >= FIRST_PRIVATE) != schema.private) {
+        return Err(format!("keys from {FIRST_PRIVATE} on, and no others, are private"));
     }
     if schema.kind == super::Kind::Metadata && schema.area.is_none() {
         return Err("belongs to no area".to_owned());

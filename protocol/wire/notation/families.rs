@@ -33,7 +33,7 @@ pub fn api_keys(schemas: &[&Schema]) -> String {
             .collect();
         let _ = writeln!(
             lines,
-            "{} = {}: {}, {}; {}..={}; {}; [{}]; {}, {};",
+            "{} = {}: {}, {}; {}..={}; {}; {}; [{}]; {}, {};",
             request.name.trim_end_matches("Request"),
             request.api_key.unwrap_or_default(),
             request.name,
@@ -41,6 +41,7 @@ pub fn api_keys(schemas: &[&Schema]) -> String {
             request.valid.min,
             request.valid.max,
             request.unstable,
+            request.private,
             listeners.join(", "),
             flexible(request),
             flexible(response),

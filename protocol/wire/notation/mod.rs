@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! area NAME                                               the records of this file form one family, enumerated under NAME
-//! KIND [API KEY] NAME VERSIONS flexible VERSIONS [unstable] [deprecated VERSIONS] [on LISTENER ...]
+//! KIND [API KEY] NAME VERSIONS flexible VERSIONS [unstable] [private] [deprecated VERSIONS] [on LISTENER ...]
 //!     NAME: TYPE[?[NULLABLE VERSIONS]] VERSIONS [tag N [in VERSIONS]] [key] [ignorable] [zerocopy] [flexible VERSIONS] [= DEFAULT] [@ENTITY]
 //!         ...                                             the fields of the struct that is the field's type
 //!     struct NAME VERSIONS                                a struct that several fields of the schema use
@@ -11,7 +11,8 @@
 //! ```
 //!
 //! Versions are `3`, `3-5`, `3+` or `none`. `?` alone: nullable in all versions of the field. `#` at the start of a line begins a comment;
-//! what stands directly above a schema or a field becomes its documentation.
+//! what stands directly above a schema or a field becomes its documentation. A `private` schema is Ottla's own: Kafka has none of it, and
+//! clients are not told of it.
 
 mod check;
 mod parse;
@@ -161,6 +162,7 @@ pub struct Schema {
     pub valid: Versions,
     pub flexible: Versions,
     pub unstable: bool,
+    pub private: bool,
     pub deprecated: Versions,
     pub listeners: Vec<String>,
     pub fields: Vec<Field>,

@@ -92,6 +92,7 @@ fn schema_line(line: &Line<'_>) -> Result<Schema, String> {
         valid: Versions::parse(words.next().ok_or("the versions are missing")?)?,
         flexible: Versions::NONE,
         unstable: false,
+        private: false,
         deprecated: Versions::NONE,
         listeners: Vec::new(),
         fields: Vec::new(),
@@ -104,6 +105,7 @@ fn schema_line(line: &Line<'_>) -> Result<Schema, String> {
             "flexible" => schema.flexible = Versions::parse(words.next().unwrap_or_default())?,
             "deprecated" => schema.deprecated = Versions::parse(words.next().unwrap_or_default())?,
             "unstable" => schema.unstable = true,
+            "private" => schema.private = true,
             "on" => schema.listeners = words.by_ref().map(str::to_owned).collect(),
             other => return Err(format!("`{other}` says nothing about a schema")),
         }

@@ -15,6 +15,7 @@ pub(crate) struct ApiInfo {
     pub(crate) name: &'static str,
     pub(crate) versions: VersionRange,
     pub(crate) unstable: bool,
+    pub(crate) private: bool,
     pub(crate) listeners: &'static [ListenerKind],
     pub(crate) request_flexible: i16,
     pub(crate) response_flexible: i16,
@@ -48,6 +49,11 @@ impl ApiKey {
         let VersionRange { min, max } = self.versions();
         let max = if self.latest_version_unstable() { max - 1 } else { max };
         (min <= max).then_some(VersionRange { min, max })
+    }
+
+    /// Whether it is Ottla's own: Kafka has none of it, and nobody is told that it is served.
+    pub fn is_private(self) -> bool {
+        self.info().private
     }
 
     pub fn listeners(self) -> &'static [ListenerKind] {

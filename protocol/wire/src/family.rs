@@ -1,9 +1,9 @@
 //! What the generated code calls to declare the API keys and the records of each log.
 
-/// `Name = key: Request, Response; versions; unstable; [listeners]; first flexible version of request, response;`
+/// `Name = key: Request, Response; versions; unstable; private; [listeners]; first flexible version of request, response;`
 macro_rules! api_keys {
     ($($name:ident = $key:literal: $request:ident, $response:ident; $min:literal..=$max:literal; $unstable:literal;
-       [$($listener:ident),*]; $request_flexible:literal, $response_flexible:literal;)*) => {
+       $private:literal; [$($listener:ident),*]; $request_flexible:literal, $response_flexible:literal;)*) => {
         /// An RPC.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[repr(i16)]
@@ -21,6 +21,7 @@ macro_rules! api_keys {
                         name: stringify!($name),
                         versions: VersionRange::new($min, $max),
                         unstable: $unstable,
+                        private: $private,
                         listeners: &[$(ListenerKind::$listener),*],
                         request_flexible: $request_flexible,
                         response_flexible: $response_flexible,

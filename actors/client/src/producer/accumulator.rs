@@ -9,7 +9,7 @@ use wire::batch::increment_sequence;
 
 use super::batch::{Batch, Stamp};
 use super::{ProduceError, ProducerConfig, ProducerRecord, Teller};
-use crate::murmur2::partition_for_key;
+use model::partition_for_key;
 
 #[derive(Default)]
 pub(super) struct Accumulator {

@@ -38,7 +38,7 @@ impl Api for ApiVersions {
         let listener = &cx.connection.listener;
         let api_keys = SERVED
             .iter()
-            .filter(|key| key.listeners().contains(&listener.kind))
+            .filter(|key| !key.is_private() && key.listeners().contains(&listener.kind))
             .filter_map(|key| advertised(*key, listener.unstable_versions))
             .filter_map(|version| taken(&broker, version))
             .collect();

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use coordinators::DurableTopic;
 use machines::controller::{ControllerReply, ControllerRequest, Permitted};
 use model::settings::Values;
 use model::topic::{CONSUMER_OFFSETS, SHARE_GROUP_STATE, TRANSACTION_STATE, validate_topic_name};
@@ -65,7 +66,7 @@ pub(super) async fn create_topics(
     let creatable = names.iter().copied().filter(|name| validate_topic_name(name).is_ok());
     let asked = broker.under_way.ask(creatable);
     let topics: Vec<CreatableTopic> =
-        asked.names.iter().map(|name| creatable_topic(name, &settings)).collect();
+        asked.names.iter().map(|name| creatable_topic(broker, name, &settings)).collect();
     if topics.is_empty() {
         return;
     }
@@ -108,7 +109,15 @@ fn log_failure<'a>(names: impl ExactSizeIterator<Item = &'a str> + Clone, why: &
     tracing::debug!(names = ?names.collect::<Vec<_>>(), "topics were not created");
 }
 
-fn creatable_topic(name: &str, settings: &Values) -> CreatableTopic {
+fn creatable_topic(broker: &Broker, name: &str, settings: &Values) -> CreatableTopic {
+    if let Some(durable) = broker.durables.topic(name) {
+        let configs = DurableTopic::CONFIGS.iter();
+        return CreatableTopic {
+            num_partitions: i32::from(durable.partitions),
+            configs: configs.map(|(name, value)| config(name, (*value).to_owned())).collect(),
+            ..plain_topic(name, settings)
+        };
+    }
     // Where the topic's settings are, and what else is set for it.
     let (prefix, configs) = match name {
         CONSUMER_OFFSETS => ("offsets.topic", OFFSETS_CONFIGS),

@@ -7,6 +7,7 @@ mod alter_partition;
 mod alter_partition_reassignments;
 mod alter_replica_log_dirs;
 mod api_versions;
+mod ask_durable;
 mod assign_replicas_to_dirs;
 pub(crate) mod auto_create;
 mod begin_quorum_epoch;
@@ -224,6 +225,7 @@ table! {
     RemoveRaftVoter => remove_raft_voter::RemoveRaftVoter,
     UpdateRaftVoter => update_raft_voter::UpdateRaftVoter,
     UnregisterController => unregister_controller::UnregisterController,
+    AskDurable => ask_durable::AskDurable,
 }
 
 /// Begins a request. What must happen in the order of requests has happened when this returns.
@@ -491,6 +493,6 @@ impl Request {
     }
 
     pub(crate) fn may_overlap(&self) -> bool {
-        self.cx.key == ApiKey::Produce
+        matches!(self.cx.key, ApiKey::Produce | ApiKey::AskDurable)
     }
 }

@@ -226,7 +226,7 @@ impl Serving {
         }
     }
 
-    /// Begins every request that may run: Produce requests overlap each other, all others run alone. Whether any began.
+    /// Begins every request that may run: Produce requests, and those to durable actors, overlap each other, all others run alone. Whether any began.
     async fn begin_requests(&mut self, flow: &mut Flow) -> Result<bool, End> {
         let mut began = false;
         while flow.responses.len() < PIPELINED {

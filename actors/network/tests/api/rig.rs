@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use coordinators::{Coordinators, CoordinatorsArgs, Groups};
+use coordinators::{Coordinators, CoordinatorsArgs, Durables, GroupHost, Groups};
 use disk::{Disk, RealDisk};
 use log::RecentBatches;
 use machines::metadata::{MetadataImage, MetadataVersion};
@@ -167,8 +167,7 @@ impl Rig {
             hosted: hosted.clone(),
             metadata: image.clone(),
             applied: applied.clone(),
-            config: GroupsConfig::new(&values.get()),
-            groups: groups.clone(),
+            host: GroupHost { config: GroupsConfig::new(&values.get()), groups: groups.clone() },
             shard: ChildSpec::transient().give_up(GiveUp::Offline),
         };
         let coordinators = spawn_root::<Coordinators>(&world, "coordinators", args).unwrap();
@@ -190,6 +189,7 @@ impl Rig {
             log_dirs: log_dirs.clone(),
             partitions: moves,
             groups,
+            durables: Durables::default(),
             controller: ControllerHandle::new(asked),
             producer_id_blocks: producer_ids(),
         });

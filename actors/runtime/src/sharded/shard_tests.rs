@@ -1,6 +1,6 @@
 //! A machine that adds numbers, hosted on a log that a test drives.
 
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,9 +9,10 @@ use model::{
     TimerOp,
 };
 
+use super::test_log::TestLog;
 use super::*;
 use crate::supervision_tests::world;
-use crate::{Answer, AskError, Pulse, Reply, Root, World, spawn_root};
+use crate::{Answer, AskError, Reply, Root, World, spawn_root};
 
 #[derive(Default)]
 struct Sum(u64);
@@ -115,112 +116,11 @@ impl Hosted for Sum {
     }
 }
 
-#[derive(Default)]
-struct TestLog {
-    state: Mutex<TestLogState>,
-    changed: Pulse,
-}
-
-#[derive(Default)]
-struct TestLogState {
-    records: Vec<StoredRecord>,
-    high_watermark: i64,
-    epoch: Option<LeaderEpoch>,
-    /// Commits at once.
-    commits: bool,
-    max_batch_bytes: usize,
-    /// Takes more than that.
-    compresses: bool,
-    refuses: Option<ErrorCode>,
-    /// Sizes of the appends, and answers that are held back.
-    appends: Vec<usize>,
-    held: Option<Vec<(i64, AppendReply)>>,
-}
-
-impl TestLog {
-    fn led(records: &[u64]) -> Arc<TestLog> {
-        let log = Arc::new(TestLog::default());
-        let mut state = log.state();
-        state.epoch = Some(LeaderEpoch(1));
-        state.commits = true;
-        state.max_batch_bytes = usize::MAX;
-        state.records = records.iter().filter_map(|n| Added(*n).encode().unwrap()).collect();
-        state.high_watermark = records.len() as i64;
-        drop(state);
-        log
-    }
-
-    fn state(&self) -> MutexGuard<'_, TestLogState> {
-        self.state.lock().unwrap()
-    }
-
-    fn change(&self, change: impl FnOnce(&mut TestLogState)) {
-        change(&mut self.state());
-        self.changed.publish();
-    }
-
-    fn commit_all(&self) {
-        self.change(|state| state.high_watermark = state.records.len() as i64);
-    }
-}
-
-impl ShardLog for TestLog {
-    fn append(&self, epoch: LeaderEpoch, records: Vec<StoredRecord>, reply: AppendReply) {
-        let mut state = self.state();
-        assert_eq!(state.epoch, Some(epoch));
-        if let Some(code) = state.refuses {
-            return reply.send(Err(code));
-        }
-        state.appends.push(records.len());
-        state.records.extend(records);
-        let end = state.records.len() as i64;
-        if state.commits {
-            state.high_watermark = end;
-        }
-        match &mut state.held {
-            Some(held) => held.push((end, reply)),
-            None => reply.send(Ok(end)),
-        }
-    }
-
-    fn read(&self, from: i64, _max: usize) -> BoxFuture<'static, Result<Chunk, ErrorCode>> {
-        // Two at a time, so that a load takes several reads.
-        let state = self.state();
-        let records: Vec<_> = state.records.iter().skip(from as usize).take(2).cloned().collect();
-        let next = from + records.len() as i64;
-        Box::pin(async move { Ok(Chunk { records, next }) })
-    }
-
-    fn start_offset(&self) -> i64 {
-        0
-    }
-
-    fn end_offset(&self) -> i64 {
-        self.state().records.len() as i64
-    }
-
-    fn high_watermark(&self) -> i64 {
-        self.state().high_watermark
-    }
-
-    fn leader_epoch(&self) -> Option<LeaderEpoch> {
-        self.state().epoch
-    }
-
-    fn max_batch_bytes(&self) -> usize {
-        self.state().max_batch_bytes
-    }
-
-    fn takes(&self, _records: &[StoredRecord]) -> bool {
-        self.state().compresses
-    }
-
-    fn changed(&self) -> Pulse {
-        self.changed.clone()
-    }
-}
-
 const LIMIT: Duration = Duration::from_secs(5);
+
+fn led(numbers: &[u64]) -> Arc<TestLog> {
+    TestLog::led(numbers.iter().filter_map(|n| Added(*n).encode().unwrap()).collect())
+}
 
 fn shard(log: &Arc<TestLog>) -> (World, Root<Shard<Sum>>) {
     let world = world();
@@ -229,6 +129,7 @@ fn shard(log: &Arc<TestLog>) -> (World, Root<Shard<Sum>>) {
         epoch: LeaderEpoch(1),
         machine: Arc::new(Sum::default),
         max_parked: 5,
+        outside: Arc::new(|_| {}),
     };
     let root = spawn_root::<Shard<Sum>>(&world, "sum", args).unwrap();
     (world, root)
@@ -252,7 +153,7 @@ async fn settle(world: &World) {
 
 #[tokio::test(start_paused = true)]
 async fn a_shard_refuses_while_it_loads_and_then_knows_its_log() {
-    let log = TestLog::led(&[1, 2, 3, 4, 5]);
+    let log = led(&[1, 2, 3, 4, 5]);
     let (world, root) = shard(&log);
     let early = begin(&root, SumRequest::Get);
     assert_eq!(early.get().await, Ok(Err(Refused::Loading)));
@@ -264,7 +165,7 @@ async fn a_shard_refuses_while_it_loads_and_then_knows_its_log() {
 
 #[tokio::test(start_paused = true)]
 async fn no_reply_tells_of_what_is_not_committed() {
-    let log = TestLog::led(&[]);
+    let log = led(&[]);
     let (world, root) = shard(&log);
     settle(&world).await;
     log.state().commits = false;
@@ -280,7 +181,7 @@ async fn no_reply_tells_of_what_is_not_committed() {
 
 #[tokio::test(start_paused = true)]
 async fn what_was_loaded_but_not_committed_holds_replies_back() {
-    let log = TestLog::led(&[7]);
+    let log = led(&[7]);
     log.state().high_watermark = 0;
     let (world, root) = shard(&log);
     settle(&world).await;
@@ -292,7 +193,7 @@ async fn what_was_loaded_but_not_committed_holds_replies_back() {
 
 #[tokio::test(start_paused = true)]
 async fn what_is_decided_during_an_append_goes_into_the_next_one() {
-    let log = TestLog::led(&[]);
+    let log = led(&[]);
     let (world, root) = shard(&log);
     settle(&world).await;
     log.state().held = Some(Vec::new());
@@ -309,7 +210,7 @@ async fn what_is_decided_during_an_append_goes_into_the_next_one() {
 
 #[tokio::test(start_paused = true)]
 async fn a_refused_append_takes_the_shard_back_to_its_log() {
-    let log = TestLog::led(&[1]);
+    let log = led(&[1]);
     let (world, root) = shard(&log);
     settle(&world).await;
     log.state().refuses = Some(ErrorCode::NotEnoughReplicas);
@@ -323,7 +224,7 @@ async fn a_refused_append_takes_the_shard_back_to_its_log() {
 
 #[tokio::test(start_paused = true)]
 async fn what_cannot_be_written_is_refused_and_changes_nothing() {
-    let log = TestLog::led(&[1]);
+    let log = led(&[1]);
     let (world, root) = shard(&log);
     settle(&world).await;
     let refused = Err(Refused::Write(ErrorCode::UnknownServerError));
@@ -335,7 +236,7 @@ async fn what_cannot_be_written_is_refused_and_changes_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn without_leadership_nothing_is_answered_and_the_shard_ends() {
-    let log = TestLog::led(&[]);
+    let log = led(&[]);
     let (world, root) = shard(&log);
     settle(&world).await;
     log.state().commits = false;
@@ -355,7 +256,7 @@ async fn without_leadership_nothing_is_answered_and_the_shard_ends() {
 
 #[tokio::test(start_paused = true)]
 async fn a_shard_goes_on_in_its_leaders_next_epoch() {
-    let log = TestLog::led(&[]);
+    let log = led(&[]);
     let (world, root) = shard(&log);
     settle(&world).await;
     log.state().commits = false;
@@ -374,7 +275,7 @@ async fn a_shard_goes_on_in_its_leaders_next_epoch() {
 
 #[tokio::test(start_paused = true)]
 async fn replies_wait_for_no_more_than_they_tell_of() {
-    let log = TestLog::led(&[]);
+    let log = led(&[]);
     let (world, root) = shard(&log);
     settle(&world).await;
     log.state().commits = false;
@@ -397,7 +298,7 @@ async fn replies_wait_for_no_more_than_they_tell_of() {
 
 #[tokio::test(start_paused = true)]
 async fn batches_end_where_the_log_takes_no_more() {
-    let log = TestLog::led(&[]);
+    let log = led(&[]);
     let (world, root) = shard(&log);
     settle(&world).await;
     log.state().max_batch_bytes = 60;
@@ -414,7 +315,7 @@ async fn batches_end_where_the_log_takes_no_more() {
 
 #[tokio::test(start_paused = true)]
 async fn a_decision_that_fits_no_batch_is_refused_alone() {
-    let log = TestLog::led(&[1]);
+    let log = led(&[1]);
     let (world, root) = shard(&log);
     settle(&world).await;
     log.state().max_batch_bytes = 20;
@@ -427,7 +328,7 @@ async fn a_decision_that_fits_no_batch_is_refused_alone() {
 
 #[tokio::test(start_paused = true)]
 async fn a_fenced_shard_refuses_before_it_was_told() {
-    let log = TestLog::led(&[]);
+    let log = led(&[]);
     let (world, root) = shard(&log);
     settle(&world).await;
     log.state().epoch = None;
@@ -437,7 +338,7 @@ async fn a_fenced_shard_refuses_before_it_was_told() {
 
 #[tokio::test(start_paused = true)]
 async fn parked_replies_are_bounded() {
-    let log = TestLog::led(&[]);
+    let log = led(&[]);
     let (world, root) = shard(&log);
     settle(&world).await;
     log.state().commits = false;
@@ -452,7 +353,7 @@ async fn parked_replies_are_bounded() {
 
 #[tokio::test(start_paused = true)]
 async fn a_timer_set_anew_fires_once() {
-    let log = TestLog::led(&[]);
+    let log = led(&[]);
     let (world, root) = shard(&log);
     settle(&world).await;
     ask(&root, SumRequest::AddLater(3)).await.unwrap();
@@ -467,7 +368,7 @@ async fn a_timer_set_anew_fires_once() {
 /// A peer may be gone long before the shard comes to what it asked: the mailbox is bounded all the same.
 #[tokio::test(start_paused = true)]
 async fn a_request_that_nobody_waits_for_keeps_its_credit_until_the_shard_comes_to_it() {
-    let (world, root) = shard(&TestLog::led(&[]));
+    let (world, root) = shard(&led(&[]));
     settle(&world).await;
     let credits = crate::Credits::new(1);
     let held: Option<Held> = credits.try_take(1).map(|credit| Arc::new(credit) as Held);

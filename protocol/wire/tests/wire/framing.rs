@@ -75,7 +75,7 @@ fn api_keys_know_what_the_notation_says() {
     assert_eq!(ApiKey::from_code(0), Some(ApiKey::Produce));
     assert_eq!(ApiKey::from_code(94), Some(ApiKey::UnregisterController));
     assert_eq!([4, 7, 95, -1].map(ApiKey::from_code), [None; 4]);
-    assert_eq!(ApiKey::ALL.len(), 91);
+    assert_eq!(ApiKey::ALL.len(), 92);
     assert_eq!(ApiVersionsRequest::KEY.code(), 18);
     assert_eq!(ApiKey::Vote.listeners(), [ListenerKind::Controller]);
     assert_eq!(ApiKey::Produce.versions(), VersionRange::new(3, 13));

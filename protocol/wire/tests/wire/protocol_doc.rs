@@ -20,7 +20,8 @@ fn document(schemas: &[Schema]) -> String {
     out.push_str(
         "## RPCs\n\n| key | name | versions | flexible | answered by |\n|---|---|---|---|---|\n",
     );
-    for schema in schemas.iter().filter(|schema| schema.kind == Kind::Request) {
+    let requests = || schemas.iter().filter(|schema| schema.kind == Kind::Request);
+    for schema in requests().filter(|schema| !schema.private) {
         let stable = Versions { max: schema.valid.max - 1, ..schema.valid };
         let versions = match (schema.valid.is_empty(), schema.unstable) {
             (true, _) => "none any more".to_owned(),
@@ -29,6 +30,12 @@ fn document(schemas: &[Schema]) -> String {
             (false, true) => format!("{stable} ({})", schema.valid.max),
         };
         row(&mut out, schema, "Request", &versions, &schema.listeners.join(", "));
+    }
+    out.push_str(
+        "\n## Ottla's own RPCs, of which nobody is told\n\n| key | name | versions | flexible | answered by |\n|---|---|---|---|---|\n",
+    );
+    for schema in requests().filter(|schema| schema.private) {
+        row(&mut out, schema, "Request", &schema.valid.to_string(), &schema.listeners.join(", "));
     }
     for (kind, title) in [
         (Kind::Metadata, "Metadata records"),

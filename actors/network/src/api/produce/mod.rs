@@ -216,7 +216,9 @@ fn parse_one(
     }
     let handle = found?;
     let admin = cx.client_id.as_deref() == Some(ADMIN_CLIENT);
-    if is_internal_topic(&handle.topic_partition.topic) && !admin {
+    let topic = &handle.topic_partition.topic;
+    // What is none of a journal would stop its durable actor.
+    if (is_internal_topic(topic) || broker.durables.topic(topic).is_some()) && !admin {
         return Err(Refusal::InternalTopic);
     }
     Ok(Stage::Parsed { handle, batch })

@@ -1,0 +1,70 @@
+use super::*;
+
+fn in_ten_seconds(timer: &str, adds: u64) -> Command {
+    Command::AddAt(timer.to_owned(), adds, START_MS + 10_000)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_timer_fires_at_its_time_and_once_in_the_journal() {
+    let rig = Rig::loaded(Vec::new()).await;
+    rig.ask("a", in_ten_seconds("first", 5)).await;
+    rig.ask("a", in_ten_seconds("gone", 50)).await;
+    rig.ask("a", Command::Cancel("gone".to_owned())).await;
+    rig.world.sleep(Duration::from_secs(9)).await;
+    assert_eq!(rig.ask("a", Command::Get).await, 0);
+    rig.world.sleep(Duration::from_secs(2)).await;
+    assert_eq!(rig.ask("a", Command::Get).await, 5);
+    let again = Rig::loaded(rig.records()).await;
+    again.world.sleep(Duration::from_secs(60)).await;
+    assert_eq!(again.ask("a", Command::Get).await, 5);
+    assert_eq!(again.records(), rig.records());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_timer_survives_its_owner_also_in_a_snapshot() {
+    for entries in [0, 2 * SNAPSHOT_EVERY] {
+        let rig = Rig::loaded(Vec::new()).await;
+        rig.ask("a", in_ten_seconds("later", 5)).await;
+        rig.ask("a", Command::AddAt("late".to_owned(), 100, START_MS + 1_000_000_000)).await;
+        for _ in 0..entries {
+            rig.ask("a", Command::Add(0)).await;
+        }
+        let records = rig.records();
+        drop(rig);
+        // Its clock starts anew, as far from the time as the first one's.
+        let again = Rig::loaded(records).await;
+        assert_eq!(again.ask("a", Command::Get).await, 0);
+        again.world.sleep(Duration::from_secs(11)).await;
+        assert_eq!(again.ask("a", Command::Get).await, 5);
+        again.world.sleep(Duration::from_secs(1_000_000)).await;
+        assert_eq!(again.ask("a", Command::Get).await, 105);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_due_while_nobody_led_fires_when_somebody_does() {
+    let rig = Rig::loaded(Vec::new()).await;
+    let due = Command::AddAt("due".to_owned(), 5, START_MS - 10_000);
+    rig.log.state().commits = false;
+    let asked = rig.begin(1, "a", due);
+    rig.settle().await;
+    rig.log.commit_all();
+    answer(asked).await.unwrap().unwrap();
+    let set_alone = rig.records()[..1].to_vec();
+    rig.log.state().commits = true;
+    rig.settle().await;
+    assert_eq!(rig.ask("a", Command::Get).await, 5);
+    let again = Rig::loaded(set_alone).await;
+    again.settle().await;
+    assert_eq!(again.ask("a", Command::Get).await, 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_timer_that_fails_is_tried_again_and_stops_nobody() {
+    let rig = Rig::loaded(Vec::new()).await;
+    rig.ask("a", Command::AddAt("panics".to_owned(), 1, START_MS)).await;
+    rig.world.sleep(Duration::from_secs(60)).await;
+    assert_eq!(rig.ask("a", Command::Add(2)).await, 2);
+    assert_eq!(rig.root.me().generation(), 1);
+    assert_eq!(rig.records().len(), 2);
+}
