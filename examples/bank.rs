@@ -45,33 +45,29 @@ impl Durable for Bank {
     type Reply = Result<Account, String>;
 
     fn decide(&self, at: At<'_>, account: &Account, command: Command) -> Decision<Self> {
-        let known = || Decision::none().reply(Ok(account.clone()));
-        match command {
-            Command::Open { amount } => {
-                Decision::persist(Event::Opened { amount }).reply(Ok(account.clone()))
+        let decision = match command {
+            Command::Open { amount } => Decision::persist(Event::Opened { amount }),
+            Command::Send { amount, .. } if amount > account.balance => {
+                return Decision::none().reply(Err("there is not so much".to_owned()));
             }
-            Command::Send { id, to, amount } if amount <= account.balance => {
+            Command::Send { id, to, amount } => {
                 let take = Command::Take { id, from: at.key.to_owned(), amount };
-                Decision::persist(Event::Sent { id, to: to.clone(), amount })
-                    .tell(to, take)
-                    .set_timer(id.to_string(), at.now_ms + RETRY_MS)
-                    .reply(Ok(account.clone()))
-            }
-            Command::Send { .. } => Decision::none().reply(Err("there is not so much".to_owned())),
-            Command::Take { id, from, .. } if account.took.contains(&id) => {
-                known().tell(from, Command::Taken { id })
+                let sent = Decision::persist(Event::Sent { id, to: to.clone(), amount });
+                sent.tell(to, take).set_timer(id.to_string(), at.now_ms + RETRY_MS)
             }
             Command::Take { id, from, amount } => {
-                let took = Decision::persist(Event::Took { id, amount }).reply(Ok(account.clone()));
+                let took = match account.took.contains(&id) {
+                    true => Decision::none(),
+                    false => Decision::persist(Event::Took { id, amount }),
+                };
                 took.tell(from, Command::Taken { id })
             }
             Command::Taken { id } if account.sent.contains_key(&id) => {
-                Decision::persist(Event::Confirmed { id })
-                    .cancel_timer(id.to_string())
-                    .reply(Ok(account.clone()))
+                Decision::persist(Event::Confirmed { id }).cancel_timer(id.to_string())
             }
-            Command::Taken { .. } | Command::Look => known(),
-        }
+            Command::Taken { .. } | Command::Look => Decision::none(),
+        };
+        decision.reply(Ok(account.clone()))
     }
 
     fn replay(&self, account: &mut Account, event: &Event) {

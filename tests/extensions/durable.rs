@@ -2,7 +2,6 @@
 
 use std::net::TcpListener;
 use std::path::Path;
-use std::time::Duration;
 
 use ottla::client::{Client, NewTopic, ProducerConfig, ProducerRecord};
 use ottla::durable::{At, Decision, Durable, DurableError, DurableRef, DurableTopic};
@@ -238,6 +237,3 @@ async fn every_node_and_client_finds_the_owners_also_when_they_die_and_each_comm
         node.kill();
     }
 }
-
-/// In how long a test may ask again for what has to come.
-pub(crate) const SOON: Duration = Duration::from_secs(30);

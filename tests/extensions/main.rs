@@ -8,7 +8,12 @@ mod shout;
 #[path = "../../examples/counter.rs"]
 mod counter;
 
+#[expect(dead_code, reason = "the example's own main is not run here")]
+#[path = "../../examples/bank.rs"]
+mod bank;
+
 mod durable;
+mod sagas;
 
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -20,6 +25,8 @@ use ottla::runtime::{Actor, ActorTree, ChildSpec, Cx, Failure, Outcome, Reply, m
 use shout::Shout;
 
 const LIMIT: Duration = Duration::from_secs(20);
+/// What has to come is asked for so long.
+const SOON: Duration = Duration::from_secs(30);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_actor_reads_one_topic_and_writes_another() {

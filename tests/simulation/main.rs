@@ -1,5 +1,6 @@
 //! Whole nodes under a seed: the real actors on simulated clocks, networks, disks and schedules, through faults of all kinds.
 
+mod bank;
 mod boot;
 mod broker;
 mod chance;

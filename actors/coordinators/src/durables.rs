@@ -90,12 +90,8 @@ pub trait Served: Send + Sync {
     ) -> BoxFuture<'static, Result<Bytes, AskRefused>>;
 
     /// The parent of its shards. How it, and how they are supervised, is given.
-    fn seed(
-        &self,
-        hosted: Arc<Hosted>,
-        applied: Watch<i64>,
-        specs: (ChildSpec, ChildSpec),
-    ) -> Seed;
+    fn seed(&self, hosted: Arc<Hosted>, applied: Watch<i64>, specs: (ChildSpec, ChildSpec))
+    -> Seed;
 }
 
 /// All that are registered on a node. Cheap to clone.

@@ -142,4 +142,13 @@ impl<D: Durable> Decision<D> {
         self.tells.push((key.into(), command));
         self
     }
+
+    /// The same decision of another durable actor, which wraps this one.
+    pub fn of<O>(self) -> Decision<O>
+    where
+        O: Durable<Command = D::Command, Event = D::Event, Reply = D::Reply>,
+    {
+        let Decision { events, reply, timers, tells } = self;
+        Decision { events, reply, timers, tells }
+    }
 }
