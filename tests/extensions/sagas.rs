@@ -47,16 +47,16 @@ async fn money_moves_between_accounts_and_arrives_once() {
     let bank = node.durable::<Bank>("bank").unwrap().within(LIMIT);
     let names = ["ann", "ben", "cleo", "dan"];
     for name in names {
-        bank.ask(name, Command::Open { amount: 50 }).await.unwrap().unwrap();
+        bank.ask(name, Command::Open(50)).await.unwrap().unwrap();
     }
     for id in 0..40 {
         let (from, to) = (names[id % 4], names[(id * 3 + 1) % 4].to_owned());
         if from != to {
             let (id, amount) = (id as u64, 1 + id as u64 % 20);
-            let _may_refuse = bank.ask(from, Command::Send { id, to, amount }).await.unwrap();
+            let _may_refuse = bank.ask(from, Command::Send((id, to, amount))).await.unwrap();
         }
     }
-    let too_much = Command::Send { id: 99, to: "ben".to_owned(), amount: 1000 };
+    let too_much = Command::Send((99, "ben".to_owned(), 1000));
     assert!(bank.ask("ann", too_much).await.unwrap().is_err());
     let mut sum = 0;
     for name in names {
@@ -68,7 +68,7 @@ async fn money_moves_between_accounts_and_arrives_once() {
     // Told again, it is not taken again.
     let before = account(&bank, "ann").await;
     let took = *before.took.first().expect("something was sent to her");
-    let again = Command::Take { id: took, from: "nobody".to_owned(), amount: 7 };
+    let again = Command::Take((took, "ben".to_owned(), 7));
     bank.ask("ann", again).await.unwrap().unwrap();
     assert_eq!(account(&bank, "ann").await, before);
     node.stop().await;

@@ -37,9 +37,10 @@ impl Durable for Careless {
 
     fn decide(&self, at: At<'_>, account: &Account, command: Command) -> Decision<Self> {
         match command {
-            Command::Take { id, from, amount } => Decision::persist(Event::Took { id, amount })
-                .tell(from, Command::Taken { id })
-                .reply(Ok(account.clone())),
+            Command::Take((id, with, amount)) => {
+                let took = Decision::persist(Event::Took(id, amount));
+                took.tell(with, Command::Taken(id)).reply(Ok(account.clone()))
+            }
             other => Bank.decide(at, account, other).of(),
         }
     }
@@ -72,14 +73,14 @@ where
     let client = Client::new(&life.world, nodes).expect("addresses");
     let bank: DurableRef<D> = client.durable("bank").within(LIMIT);
     for name in ACCOUNTS {
-        bank.ask(name, Command::Open { amount: OPENED }).await.expect("opened").expect("opened");
+        bank.ask(name, Command::Open(OPENED)).await.expect("opened").expect("opened");
     }
     let mut random = life.world.random("customers");
     for id in 0..TRANSFERS {
         let from = random.below(ACCOUNTS.len() as u64) as usize;
         let to = (from + 1 + random.below(ACCOUNTS.len() as u64 - 1) as usize) % ACCOUNTS.len();
         let (to, amount) = (ACCOUNTS[to].to_owned(), 1 + random.below(OPENED / 2));
-        let sent = bank.ask(ACCOUNTS[from], Command::Send { id, to, amount }).await;
+        let sent = bank.ask(ACCOUNTS[from], Command::Send((id, to, amount))).await;
         // An account may refuse.
         let _: Reply = sent.expect("an answer");
         life.world.sleep(Duration::from_millis(random.below(600))).await;
