@@ -40,6 +40,10 @@ const fn number(
 #[rustfmt::skip]
 pub const NUMBERS: &[Number] = &[
     number("connection", "requests", COUNTER, "requests", "Requests that were begun."),
+    number("durable", "records_replayed", COUNTER, "records", "Records of journals that were read as shards loaded."),
+    number("durable", "records_written", COUNTER, "records", "Records of journals that were decided on and sent to the log."),
+    number("durable", "replies_parked", GAUGE, "replies", "Answers that wait until what they tell of is committed."),
+    number("group-coordinator", "records_replayed", COUNTER, "records", "Records of groups and offsets that were read as coordinators loaded."),
     number("group-coordinator", "records_written", COUNTER, "records", "Records of groups and offsets that were decided on and sent to the log."),
     number("group-coordinator", "replies_parked", GAUGE, "replies", "Answers that wait until their records are committed."),
     number("listener", "cold_reads", COUNTER, "reads", "Reads of records that were not in memory, which waited for the disk beside the threads that serve connections."),
