@@ -3,10 +3,14 @@
 use std::net::TcpListener;
 use std::path::Path;
 
-use ottla::client::{Client, NewTopic, ProducerConfig, ProducerRecord};
+use model::ErrorCode;
+use ottla::client::{
+    Client, ClientConfig, Connection, NewTopic, ProducerConfig, ProducerRecord, partition_for_key,
+};
 use ottla::durable::{At, Decision, Durable, DurableError, DurableRef, DurableTopic};
 use ottla::runtime::ActorTree;
 use ottla::{Node, StartError};
+use wire::{ApiKey, AskDurableRequest};
 
 use crate::LIMIT;
 use crate::counter::{Add, Counter, cluster};
@@ -89,6 +93,55 @@ async fn the_topic_is_made_to_fit_and_is_nobody_elses() {
     let counters = client.durable::<Counter>(TOPIC);
     assert_eq!(counters.ask("a", Add(2)).await.unwrap(), 2);
     assert_eq!(node.durable::<Counter>(TOPIC).unwrap().ask("a", Add(2)).await.unwrap(), 4);
+    node.stop().await;
+}
+
+/// What no client of ours sends is refused where it concerns nobody else.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_of_any_kind_are_refused_and_nobody_is_told_of_the_request() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = quick(dir.path()).await;
+    let counters = node.durable::<Counter>(TOPIC).unwrap();
+    let config = ClientConfig::default();
+    let (host, port) = ("127.0.0.1", node.bootstrap().port());
+    let connection = Connection::open(node.world(), host, port, &config).await.unwrap();
+    assert_eq!(connection.versions(ApiKey::AskDurable), None);
+    assert!(connection.versions(ApiKey::Produce).is_some());
+    assert_eq!(counters.ask("a", Add(1)).await.unwrap(), 1);
+    let partition_index = partition_for_key(b"a", 3);
+    let good = AskDurableRequest {
+        topic: TOPIC.to_owned(),
+        partition_index,
+        key: "a".to_owned(),
+        timeout_ms: 10_000,
+        actor_version: 1,
+        command: vec![1].into(),
+        ..Default::default()
+    };
+    let with = |change: fn(&mut AskDurableRequest)| {
+        let mut request = good.clone();
+        change(&mut request);
+        request
+    };
+    for (request, code) in [
+        (with(|r| r.command = vec![0xff; 3].into()), ErrorCode::InvalidRequest),
+        (with(|r| r.command = vec![1, 1].into()), ErrorCode::InvalidRequest),
+        (with(|r| r.command = vec![1; (1 << 20) + 1].into()), ErrorCode::MessageTooLarge),
+        (with(|r| r.key = "k".repeat(2000)), ErrorCode::InvalidRequest),
+        (with(|r| r.partition_index = -1), ErrorCode::LeaderNotAvailable),
+        (with(|r| r.partition_index = 99), ErrorCode::NotLeaderOrFollower),
+        (with(|r| r.partition_index = (r.partition_index + 1) % 3), ErrorCode::InvalidRequest),
+        (with(|r| r.topic = "__consumer_offsets".into()), ErrorCode::InvalidTopicException),
+        (with(|r| r.actor_version = -1), ErrorCode::UnsupportedVersion),
+    ] {
+        let answer = connection.request(&request, LIMIT).await.unwrap();
+        assert_eq!(ErrorCode::from_code(answer.error_code), code, "{:?}", answer.error_message);
+    }
+    for _ in 0..3 {
+        let answer = connection.request(&good, LIMIT).await.unwrap();
+        assert_eq!((answer.error_code, answer.reply), (0, Some(vec![2].into())));
+    }
+    assert_eq!(counters.ask("a", Add(1)).await.unwrap(), 3);
     node.stop().await;
 }
 
@@ -216,7 +269,7 @@ async fn every_node_and_client_finds_the_owners_also_when_they_die_and_each_comm
         drop(sender);
     };
     let killing = async {
-        let partition = ottla::client::partition_for_key(b"hot", 3);
+        let partition = partition_for_key(b"hot", 3);
         for kills in 1..=2 {
             while counted.recv().await.is_some_and(|n| n < kills * ADDS / 4) {}
             let victim = owner(&client, partition).await;

@@ -5,11 +5,11 @@
 mod shout;
 
 #[expect(dead_code, reason = "the example's own main is not run here")]
-#[path = "../../examples/counter.rs"]
+#[path = "../../examples/counter/main.rs"]
 mod counter;
 
 #[expect(dead_code, reason = "the example's own main is not run here")]
-#[path = "../../examples/bank.rs"]
+#[path = "../../examples/bank/main.rs"]
 mod bank;
 
 mod durable;

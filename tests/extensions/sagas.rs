@@ -62,6 +62,8 @@ async fn money_moves_between_accounts_and_arrives_once() {
     for name in names {
         let settled = async { while !account(&bank, name).await.sent.is_empty() {} };
         tokio::time::timeout(LIMIT, settled).await.unwrap();
+    }
+    for name in names {
         sum += account(&bank, name).await.balance;
     }
     assert_eq!(sum, 200);

@@ -2,7 +2,7 @@
 //! lost or made. A bank with a bug is found out.
 
 #[expect(dead_code, reason = "the example's own main is not run here")]
-#[path = "../../examples/bank.rs"]
+#[path = "../../examples/bank/main.rs"]
 mod example;
 
 use std::sync::Arc;
@@ -85,16 +85,18 @@ where
         let _: Reply = sent.expect("an answer");
         life.world.sleep(Duration::from_millis(random.below(600))).await;
     }
+    let look = async |name| {
+        let looked = bank.ask(name, Command::Look).await.expect("an answer");
+        looked.expect("an account")
+    };
+    for name in ACCOUNTS {
+        while !look(name).await.sent.is_empty() {
+            life.world.sleep(Duration::from_millis(100)).await;
+        }
+    }
     let mut sum = 0;
     for name in ACCOUNTS {
-        sum += loop {
-            let looked = bank.ask(name, Command::Look).await.expect("an answer");
-            let account = looked.expect("an account");
-            if account.sent.is_empty() {
-                break account.balance;
-            }
-            life.world.sleep(Duration::from_millis(100)).await;
-        };
+        sum += look(name).await.balance;
     }
     found.store(i64::try_from(sum).expect("not so much"), Ordering::Relaxed);
 }

@@ -21,6 +21,8 @@ use crate::sharded::{Hosted, WaitsFor};
 const MAX_TIMERS: usize = 1024;
 /// A further one is looked at again when this has passed, as the wall clock may be set meanwhile.
 const LONGEST_WAIT: Duration = Duration::from_secs(600);
+/// What is overdue waits so long once its shard has loaded: a log that refuses what it decides takes the shard back to its load.
+const AFTER_LOAD: Duration = Duration::from_millis(100);
 /// After a timer's decision that could not be written.
 const TIMER_RETRY: Duration = Duration::from_secs(5);
 /// No less than what a batch adds to a record.
@@ -309,7 +311,7 @@ impl<D: Durable> Replicated for DurableMachine<D> {
         for (key, keyed) in &self.keys {
             decided.timers.extend(keyed.timers.iter().map(|(name, at_ms)| TimerOp::Set {
                 timer: DurableTimer { key: key.clone(), name: name.clone() },
-                after: wait(now, *at_ms),
+                after: wait(now, *at_ms).max(AFTER_LOAD),
             }));
         }
         decided

@@ -25,6 +25,7 @@ pub(crate) struct TestLogState {
     /// Takes more than that.
     pub(crate) compresses: bool,
     pub(crate) refuses: Option<ErrorCode>,
+    pub(crate) refused: usize,
     /// Sizes of the appends, and answers that are held back.
     pub(crate) appends: Vec<usize>,
     pub(crate) held: Option<Vec<(i64, AppendReply)>>,
@@ -62,6 +63,7 @@ impl ShardLog for TestLog {
         let mut state = self.state();
         assert_eq!(state.epoch, Some(epoch));
         if let Some(code) = state.refuses {
+            state.refused += 1;
             return reply.send(Err(code));
         }
         state.appends.push(records.len());

@@ -55,7 +55,7 @@ async fn what_was_due_while_nobody_led_fires_when_somebody_does() {
     rig.settle().await;
     assert_eq!(rig.ask("a", Command::Get).await, 5);
     let again = Rig::loaded(set_alone).await;
-    again.settle().await;
+    again.world.sleep(Duration::from_millis(200)).await;
     assert_eq!(again.ask("a", Command::Get).await, 5);
 }
 
@@ -67,4 +67,19 @@ async fn a_timer_that_fails_is_tried_again_and_stops_nobody() {
     assert_eq!(rig.ask("a", Command::Add(2)).await, 2);
     assert_eq!(rig.root.me().generation(), 1);
     assert_eq!(rig.records().len(), 2);
+}
+
+/// A log that refuses is not asked over and over.
+#[tokio::test(start_paused = true)]
+async fn an_overdue_timer_whose_decision_the_log_refuses_waits() {
+    let rig = Rig::loaded(Vec::new()).await;
+    rig.ask("a", in_ten_seconds("later", 5)).await;
+    rig.log.state().refuses = Some(ErrorCode::NotEnoughReplicas);
+    let before = rig.log.state().refused;
+    rig.world.sleep(Duration::from_secs(20)).await;
+    let refused = rig.log.state().refused - before;
+    assert!((50..=110).contains(&refused), "{refused} appends in ten seconds");
+    rig.log.state().refuses = None;
+    rig.world.sleep(Duration::from_secs(1)).await;
+    assert_eq!(rig.ask("a", Command::Get).await, 5);
 }

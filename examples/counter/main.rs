@@ -2,52 +2,16 @@
 //!
 //! `cargo run --example counter` does all of it: the first node is this process, the others are started by it.
 
+mod cluster;
+mod counter;
+
 use std::error::Error;
 use std::path::Path;
 use std::process::Command;
 
-use ottla::durable::{At, Decision, Durable, DurableRef};
-use ottla::{Node, StartError};
-use serde::{Deserialize, Serialize};
-
-pub struct Counter;
-
-#[derive(Serialize, Deserialize)]
-pub struct Add(pub u64);
-
-#[derive(Serialize, Deserialize)]
-pub struct Added(u64);
-
-impl Durable for Counter {
-    type Command = Add;
-    type Event = Added;
-    type State = u64;
-    type Reply = u64;
-
-    fn decide(&self, _at: At<'_>, total: &u64, add: Add) -> Decision<Self> {
-        Decision::persist(Added(add.0)).reply(total + add.0)
-    }
-
-    fn replay(&self, total: &mut u64, added: &Added) {
-        *total += added.0;
-    }
-}
-
-/// Three nodes on this machine, with their data in a directory, and each record on all of them.
-pub fn cluster(dir: &Path, ports: [u16; 6]) -> String {
-    let settings = "\"default.replication.factor\" = 3\n\"min.insync.replicas\" = 2\n";
-    let nodes = (1..=3).map(|id| {
-        let (listen, controller) = (ports[id - 1], ports[id + 2]);
-        let data = dir.join(format!("data-{id}"));
-        format!("[[node]]\nid = {id}\nlisten = \"127.0.0.1:{listen}\"\ncontroller = \"127.0.0.1:{controller}\"\ndata = {data:?}\n")
-    });
-    format!("[cluster]\nname = \"counters\"\n[settings]\n{settings}{}", nodes.collect::<String>())
-}
-
-/// All nodes register the same.
-pub async fn serve(file: &Path, id: i32) -> Result<Node, StartError> {
-    Node::builder().config(file, id).durable("counters", Counter).start().await
-}
+pub use cluster::{cluster, serve};
+pub use counter::{Add, Counter};
+use ottla::durable::DurableRef;
 
 /// Adds one to each of forty keys, which lie on all nodes; answers the sum of their totals.
 pub async fn count(counters: &DurableRef<Counter>) -> Result<u64, Box<dyn Error>> {
