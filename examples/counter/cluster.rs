@@ -1,6 +1,7 @@
 //! Three nodes, each of which may own counters.
 
 use std::path::Path;
+use std::process::Child;
 
 use ottla::{Node, StartError};
 
@@ -20,4 +21,13 @@ pub fn cluster(dir: &Path, ports: [u16; 6]) -> String {
 /// All nodes register the same.
 pub async fn serve(file: &Path, id: i32) -> Result<Node, StartError> {
     Node::builder().config(file, id).durable("counters", Counter).start().await
+}
+
+/// A process that is killed with kill -9 when this is dropped.
+pub struct Killed(pub Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _may_be_gone = self.0.kill().and_then(|()| self.0.wait());
+    }
 }

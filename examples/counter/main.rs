@@ -9,7 +9,7 @@ use std::error::Error;
 use std::path::Path;
 use std::process::Command;
 
-pub use cluster::{cluster, serve};
+pub use cluster::{Killed, cluster, serve};
 pub use counter::{Add, Counter};
 use ottla::durable::DurableRef;
 
@@ -24,19 +24,14 @@ pub async fn count(counters: &DurableRef<Counter>) -> Result<u64, Box<dyn Error>
 
 /// The other nodes are processes, one of which dies while all count.
 pub async fn run(file: &Path, process: impl Fn(i32) -> Command) -> Result<u64, Box<dyn Error>> {
-    let mut second = process(2).spawn()?;
-    let mut third = process(3).spawn()?;
+    let [_second, third] = [Killed(process(2).spawn()?), Killed(process(3).spawn()?)];
     let node = serve(file, 1).await?;
     let counters = node.durable::<Counter>("counters")?;
-    println!("all are up; the sum is {}", count(&counters).await?);
-    println!("the sum is {}", count(&counters).await?);
-    third.kill()?;
-    third.wait()?;
+    println!("all are up; the sums are {} {}", count(&counters).await?, count(&counters).await?);
+    drop(third);
     println!("node 3 is dead; the sum is {}", count(&counters).await?);
     let sum = count(&counters).await?;
     println!("the sum is {sum}");
-    second.kill()?;
-    second.wait()?;
     Ok(sum)
 }
 
