@@ -3,10 +3,10 @@
 //! A transfer is a saga: its sender journals it, and tells the other side until that has taken it. `cargo run --example bank`
 
 mod account;
-mod bank;
+mod durable;
 
 pub use account::{Account, Command, Event, Transfer};
-pub use bank::Bank;
+pub use durable::Bank;
 use ottla::Node;
 
 #[tokio::main]

@@ -3,14 +3,14 @@
 //! `cargo run --example counter` does all of it: the first node is this process, the others are started by it.
 
 mod cluster;
-mod counter;
+mod durable;
 
 use std::error::Error;
 use std::path::Path;
 use std::process::Command;
 
 pub use cluster::{Killed, cluster, serve};
-pub use counter::{Add, Counter};
+pub use durable::{Add, Counter};
 use ottla::durable::DurableRef;
 
 /// Adds one to each of forty keys, which lie on all nodes; answers the sum of their totals.

@@ -23,7 +23,7 @@ fn on() -> DurableTopic {
 
 async fn quick(dir: &Path) -> Node {
     let builder = Node::builder().quick(dir, "127.0.0.1:0", &[]);
-    builder.durable_on(TOPIC, on(), Counter).start().await.unwrap()
+    builder.durable_on(TOPIC, on(), Counter).start().await.expect("a node")
 }
 
 /// Of one node's tree, the actors of this kind.
@@ -41,13 +41,13 @@ pub(crate) async fn of_kind(node: &Node, kind: &str) -> Vec<ActorTree> {
 
 async fn count(counters: &DurableRef<Counter>, keys: std::ops::Range<u64>) {
     for key in keys {
-        counters.ask(&format!("key-{key}"), Add(key)).await.unwrap();
+        counters.ask(&format!("key-{key}"), Add(key)).await.expect("an answer");
     }
 }
 
 async fn totals(counters: &DurableRef<Counter>, keys: std::ops::Range<u64>, times: u64) {
     for key in keys {
-        let total = counters.ask(&format!("key-{key}"), Add(0)).await.unwrap();
+        let total = counters.ask(&format!("key-{key}"), Add(0)).await.expect("an answer");
         assert_eq!(total, key * times, "key-{key}");
     }
 }
@@ -208,8 +208,8 @@ async fn topics_that_cannot_have_a_durable_actor_are_named() {
 }
 
 pub(crate) fn free_ports() -> [u16; 6] {
-    let bound = [(); 6].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
-    bound.map(|listener| listener.local_addr().unwrap().port())
+    let bound = [(); 6].map(|()| TcpListener::bind("127.0.0.1:0").expect("a free port"));
+    bound.map(|listener| listener.local_addr().expect("its address").port())
 }
 
 struct Three {
@@ -220,9 +220,9 @@ struct Three {
 
 impl Three {
     async fn start() -> Three {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = tempfile::tempdir().expect("a directory");
         let file = dir.path().join("cluster.toml");
-        std::fs::write(&file, cluster(dir.path(), free_ports())).unwrap();
+        std::fs::write(&file, cluster(dir.path(), free_ports())).expect("a file");
         let mut three = Three { file, nodes: Vec::new(), _dir: dir };
         let (one, two, other) = tokio::join!(three.serve(1), three.serve(2), three.serve(3));
         three.nodes = vec![Some(one), Some(two), Some(other)];
@@ -231,19 +231,19 @@ impl Three {
 
     async fn serve(&self, id: i32) -> Node {
         let builder = Node::builder().config(&self.file, id);
-        builder.durable_on(TOPIC, on(), Counter).start().await.unwrap()
+        builder.durable_on(TOPIC, on(), Counter).start().await.expect("a node")
     }
 
     fn node(&self, index: usize) -> &Node {
-        self.nodes[index].as_ref().unwrap()
+        self.nodes[index].as_ref().expect("it is up")
     }
 }
 
 async fn owner(client: &Client, partition: i32) -> usize {
     loop {
-        let topic = client.topic(TOPIC).await.unwrap();
+        let topic = client.topic(TOPIC).await.expect("a topic");
         if let Some(leader) = topic.leader(partition) {
-            return usize::try_from(leader - 1).unwrap();
+            return usize::try_from(leader - 1).expect("an index");
         }
     }
 }
@@ -251,7 +251,7 @@ async fn owner(client: &Client, partition: i32) -> usize {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_node_and_client_finds_the_owners_also_when_they_die_and_each_command_counts_once() {
     const ADDS: u64 = 300;
-    let mut three = Three::start().await;
+    let mut three = Box::pin(Three::start()).await;
     let askers = [0, 1, 2].map(|index| three.node(index).durable::<Counter>(TOPIC).unwrap());
     for (index, counters) in askers.iter().enumerate() {
         count(counters, 0..20).await;
@@ -284,7 +284,8 @@ async fn every_node_and_client_finds_the_owners_also_when_they_die_and_each_comm
         }
         while counted.recv().await.is_some() {}
     };
-    tokio::time::timeout(LIMIT * 3, async { tokio::join!(asking, killing) }).await.unwrap();
+    let both = Box::pin(async { tokio::join!(asking, killing) });
+    tokio::time::timeout(LIMIT * 3, both).await.unwrap();
     totals(&three.node(2).durable::<Counter>(TOPIC).unwrap(), 0..20, 3).await;
     for node in three.nodes.into_iter().flatten() {
         node.kill();

@@ -36,7 +36,7 @@ async fn counters_survive_kill_9_of_a_node() {
 }
 
 async fn account(bank: &DurableRef<Bank>, name: &str) -> Account {
-    bank.ask(name, Command::Look).await.unwrap().unwrap()
+    bank.ask(name, Command::Look).await.expect("an answer").expect("an account")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -114,13 +114,13 @@ async fn alarmed(dir: &std::path::Path) -> Result<Node, StartError> {
 async fn until_fired(alarms: &DurableRef<Alarm>, names: &[&str]) -> BTreeMap<String, Vec<i64>> {
     let fired = async {
         loop {
-            let (_, fired) = alarms.ask("house", None).await.unwrap();
+            let (_, fired) = alarms.ask("house", None).await.expect("an answer");
             if names.iter().all(|name| fired.contains_key(*name)) {
                 break fired;
             }
         }
     };
-    tokio::time::timeout(SOON, fired).await.unwrap()
+    tokio::time::timeout(SOON, fired).await.expect("they fired")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

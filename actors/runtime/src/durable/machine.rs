@@ -130,7 +130,8 @@ impl<D: Durable> DurableMachine<D> {
         };
         let decided = panics::catch(AssertUnwindSafe(|| decide(&self.durable, at, state)));
         decided.map_err(|failure| {
-            let message = format!("its decision failed: {failure}");
+            // A user's panic may say much.
+            let message = format!("its decision failed: {:.1000}", failure.to_string());
             AskRefused::new(ErrorCode::UnknownServerError, message)
         })
     }
