@@ -212,7 +212,8 @@ impl Rig {
 
     /// Why the shard ended.
     async fn failure(&self) -> String {
-        format!("{:?}", self.root.ended().await)
+        let ended = self.world.timeout(LIMIT, self.root.ended()).await;
+        format!("{:?}", ended.expect("it does not end"))
     }
 }
 
