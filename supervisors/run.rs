@@ -266,7 +266,7 @@ async fn launch(
     let own = node::real_world(world.handles().clone(), count);
     let own = own.with_loggers(world.loggers().clone());
     let id = config.node_id.0;
-    let mut launching = std::pin::pin!(Node::launch(own, config));
+    let mut launching = std::pin::pin!(Node::launch(own, config, &[]));
     let (launched, go) = tokio::select! {
         biased;
         launched = launching.as_mut() => (Some(launched), Go::On),
