@@ -61,6 +61,9 @@ pub struct PartitionsArgs {
     pub alter_dirs_threads: usize,
 }
 
+/// Batches stay in memory for so long after they were written, and at most twice as long.
+const RECENT: Duration = Duration::from_secs(5);
+
 /// By topic and partition: the log directory, by its absolute path, that the replica is to move to.
 pub type DirMoves = BTreeMap<String, BTreeMap<i32, Arc<str>>>;
 
@@ -73,6 +76,8 @@ pub enum PartitionsMsg {
     Expire,
     /// Followers that fell behind are looked for.
     CheckIsr,
+    /// What came in some time ago is let go of.
+    ForgetRecent,
     /// Moves replicas to log directories; answers in the same order when they have begun.
     AlterDirs { moves: Arc<DirMoves>, held: Held, reply: Reply<Vec<Result<(), AlterDirError>>> },
     /// A copy of a replica has all that the replica has, or a replica that was given up is back.
@@ -86,6 +91,7 @@ runtime::messages!(PartitionsMsg {
     Retain,
     Expire,
     CheckIsr,
+    ForgetRecent,
     AlterDirs,
     Settle,
     Promoted
@@ -149,6 +155,7 @@ impl Actor for Partitions {
         cx.every(args.expiration_interval, || PartitionsMsg::Expire);
         let settings = args.settings.get();
         cx.every(roles::max_lag(&settings) / 2, || PartitionsMsg::CheckIsr);
+        cx.every(RECENT, || PartitionsMsg::ForgetRecent);
         args.log_dirs.cordon(&settings);
         let quota = Arc::new(MoveQuota::new(args.alter_dirs_threads));
         Ok(Partitions {
@@ -174,6 +181,10 @@ impl Actor for Partitions {
             PartitionsMsg::Retain => {
                 self.tell_all(|| PartitionMsg::Retain).await;
                 cx.send_after(self.args.retention_interval, PartitionsMsg::Retain);
+                Ok(())
+            }
+            PartitionsMsg::ForgetRecent => {
+                self.args.hosted.recent().forget_old();
                 Ok(())
             }
             PartitionsMsg::Expire => {

@@ -30,6 +30,8 @@ struct Held {
     /// In the order they came.
     batches: VecDeque<Arc<Recent>>,
     bytes: usize,
+    /// So many of them came since it was last looked for old ones.
+    young: usize,
 }
 
 /// A batch as it lies in its file.
@@ -56,18 +58,40 @@ impl RecentBatches {
     }
 
     fn add(&self, batch: Arc<Recent>) {
-        let mut out = Vec::new();
         let mut held = locked(&self.held);
         held.bytes += batch.weight();
         held.batches.push_back(batch);
-        while held.bytes > self.limit
-            && let Some(oldest) = held.batches.pop_front()
-        {
-            held.bytes -= oldest.weight();
-            out.push(oldest);
-        }
+        held.young += 1;
+        let limit = self.limit;
+        let out = held.give_back(|held| held.bytes > limit);
         // Memory is given back when others may go on.
         drop(held);
+        drop(out);
+    }
+
+    /// Gives back what was there already when this was last called: who reads at the end of a log has read it by then, and a node
+    /// that rests is small.
+    pub fn forget_old(&self) {
+        let mut held = locked(&self.held);
+        let out = held.give_back(|held| held.batches.len() > held.young);
+        held.young = 0;
+        drop(held);
+        drop(out);
+    }
+}
+
+impl Held {
+    /// The oldest, as long as this holds.
+    fn give_back(&mut self, is_too_much: impl Fn(&Held) -> bool) -> Vec<Arc<Recent>> {
+        let mut out = Vec::new();
+        while is_too_much(self)
+            && let Some(oldest) = self.batches.pop_front()
+        {
+            self.bytes -= oldest.weight();
+            self.young = self.young.min(self.batches.len());
+            out.push(oldest);
+        }
+        out
     }
 }
 

@@ -102,3 +102,21 @@ fn nothing_is_kept_where_there_is_no_memory_for_it() {
     append(&mut log, 4);
     assert_eq!((compare(&log.view()), memory.bytes()), (0, 0));
 }
+
+#[test]
+fn what_came_in_before_the_last_look_but_one_is_let_go_of() {
+    let memory = Arc::new(RecentBatches::new(1 << 20, BUFFER));
+    let (mut log, _disk) = log(&memory);
+    append(&mut log, 4);
+    let first = memory.bytes();
+    memory.forget_old();
+    assert_eq!(memory.bytes(), first);
+    append(&mut log, 4);
+    let both = memory.bytes();
+    memory.forget_old();
+    assert_eq!(memory.bytes(), both - first);
+    assert!(compare(&log.view()) > 0, "the others are read from memory");
+    memory.forget_old();
+    assert_eq!(memory.bytes(), 0);
+    assert_eq!(compare(&log.view()), 0);
+}

@@ -19,7 +19,7 @@ pub(super) const OWN: Area = Area {
         Int "ottla.control.threads" = null, AtLeast(1), Node + honoured + internal:
             "Threads of the controller and all that is neither sockets nor disks; one on a machine of four cores or more, on smaller ones those of num.network.threads, unless given.";
         Long "ottla.recent.bytes" = "33554432", AtLeast(0), Node + honoured + internal:
-            "Memory for the newest batches of all partitions led here, so that who reads at the end of a log needs no file; 0 keeps none.";
+            "Memory for the newest batches of all partitions led here, so that who reads at the end of a log needs no file; they are kept for 5 to 10 seconds, and 0 keeps none.";
         Boolean "ottla.faults.enable" = "false", Any, Node + honoured + internal:
             "Whether ottla fault may kill, pause, delay and fail the node's actors, from the machine that it runs on; for tests and drills.";
         Boolean "ottla.failover.fast" = "true", Any, Node + honoured + internal:
