@@ -12,7 +12,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::cli::{self, Cli, Command};
 use crate::config::{self, ConfigErrors};
-use crate::console::{self, Console, FetchError, draw, fetch_tree};
+use crate::console::{self, Console, FetchError, Until, draw, fetch_tree, follow};
 use crate::dump_log::{self, DumpError};
 use crate::lines;
 use crate::node::{self, DirectoriesError, FormatAsked, Node, StartError, format_for};
@@ -70,6 +70,7 @@ pub fn run(cli: Cli, loggers: &Loggers) -> ExitCode {
         Command::Format(format) => format_node(&format),
         Command::Tree(tree) => show_tree(&tree),
         Command::Fault(fault) => set_fault(&fault),
+        Command::Trace(trace) => follow_trace(trace),
         Command::DumpLog(dump) => dump_log(&dump),
     };
     match done {
@@ -123,6 +124,21 @@ fn set_fault(fault: &cli::Fault) -> Result<(), RunError> {
     let (actor, what) = fault.what.parts();
     say(format_args!("{}", console::set_fault(&fault.console, actor, what)?));
     Ok(())
+}
+
+fn follow_trace(trace: cli::Trace) -> Result<(), RunError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(RunError::Threads)?;
+    let mut signals = runtime.block_on(async { Signals::new() })?;
+    let (stop, stopped) = std::sync::mpsc::channel();
+    let wait = move || {
+        runtime.block_on(signals.stop());
+        drop::<std::sync::mpsc::Sender<()>>(stop);
+    };
+    let waits = std::thread::Builder::new().name("ottla-signals".to_owned()).spawn(wait);
+    waits.map_err(RunError::Threads)?;
+    let until = Until { lasts: trace.lasts, count: trace.count.map(u64::from), stopped };
+    Ok(follow(&trace.console, trace.actor, &until, &mut std::io::stdout())?)
 }
 
 fn format_node(format: &cli::Format) -> Result<(), RunError> {

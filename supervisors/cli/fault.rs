@@ -72,15 +72,19 @@ fn time(text: &str) -> Result<Duration, String> {
     let expected = || {
         format!("a time is expected, such as 20ms, 5s or 2m, {} s at most", LONGEST_FAULT.as_secs())
     };
+    read_time(text).filter(|time| *time <= LONGEST_FAULT).ok_or_else(expected)
+}
+
+/// Some time: none at all is no time.
+pub(super) fn read_time(text: &str) -> Option<Duration> {
     let (digits, unit) =
         text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
-    let number: u64 = digits.parse().map_err(|_| expected())?;
+    let number: u64 = digits.parse().ok()?;
     let ms = match unit {
-        "ms" => Some(number),
-        "s" => number.checked_mul(1000),
-        "m" => number.checked_mul(60_000),
-        _ => None,
+        "ms" => number,
+        "s" => number.checked_mul(1000)?,
+        "m" => number.checked_mul(60_000)?,
+        _ => return None,
     };
-    let time = ms.map(Duration::from_millis).filter(|time| !time.is_zero());
-    time.filter(|time| *time <= LONGEST_FAULT).ok_or_else(expected)
+    Some(Duration::from_millis(ms)).filter(|time| !time.is_zero())
 }

@@ -13,9 +13,11 @@ mod dump_log;
 mod fault;
 #[cfg(test)]
 mod tests;
+mod trace;
 
 pub use dump_log::DumpLog;
 pub use fault::{Fault, What};
+pub use trace::Trace;
 
 /// Apache Kafka 4.4 as a tree of supervised actors.
 #[derive(Debug, Clone, PartialEq, Parser)]
@@ -35,6 +37,8 @@ pub enum Command {
     Tree(Tree),
     /// Let something befall an actor of a running node, to see what it leads to
     Fault(Fault),
+    /// Show the messages of an actor of a running node as it handles them, and how long it takes, until Ctrl-C
+    Trace(Trace),
     /// Show what the files of a log hold, line for line as kafka-dump-log does
     DumpLog(DumpLog),
 }

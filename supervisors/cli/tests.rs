@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use clap::{CommandFactory, Parser};
 
 use super::*;
@@ -73,6 +75,18 @@ fn faults() {
 }
 
 #[test]
+fn traces() {
+    let trace = |line: &str| match parse(line) {
+        Ok(Command::Trace(trace)) => trace,
+        other => panic!("{line}: {other:?}"),
+    };
+    let all = trace("trace raft --for 10s --count 3 --console h:1");
+    assert_eq!((all.actor.as_str(), all.console.port), ("raft", 1));
+    assert_eq!((all.lasts, all.count.map(u64::from)), (Some(Duration::from_secs(10)), Some(3)));
+    assert_eq!((trace("trace raft").lasts, trace("trace raft").count), (None, None));
+}
+
+#[test]
 fn dump_log_takes_what_kafkas_tool_takes() {
     let options = |line: &str| match parse(&format!("dump-log {line}")) {
         Ok(Command::DumpLog(dump)) => dump.options(),
@@ -134,6 +148,9 @@ fn what_makes_no_sense_is_refused_and_named() {
         ("fault delay raft", "--by"),
         ("fault delay raft --by 20", "20ms, 5s or 2m"),
         ("fault pase raft", "pause"),
+        ("trace", "<ACTOR>"),
+        ("trace raft --for 10", "20ms, 5s or 2m"),
+        ("trace raft --count 0", "--count"),
         ("format --properties p --cluster-id x --node 7", "cannot be used with"),
     ] {
         let error = parse(line).unwrap_err();

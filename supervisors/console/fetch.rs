@@ -1,11 +1,11 @@
-//! Asking a running node's console for its tree.
+//! Asking a running node's console.
 
 use std::io::{Read, Write};
 use std::net::ToSocketAddrs;
 use std::time::Duration;
 
 use model::node_config::HostPort;
-use runtime::{ActorTree, Fault, SetFault};
+use runtime::{ActorTree, AskTrace, Fault, SetFault, Traced};
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// A tree of some hundred thousand actors.
@@ -21,7 +21,7 @@ pub enum FetchError {
     Answer { address: String, answer: String },
     #[error("{0}")]
     Refused(String),
-    #[error("{address} sent a tree that cannot be read: {source}")]
+    #[error("{address} sent what cannot be read: {source}")]
     Json { address: String, source: serde_json::Error },
 }
 
@@ -46,10 +46,26 @@ pub fn fetch_tree(console: &HostPort) -> Result<Vec<ActorTree>, FetchError> {
 /// # Errors
 /// Nobody answers there, or it is refused.
 pub fn set_fault(console: &HostPort, actor: String, fault: Fault) -> Result<String, FetchError> {
+    post(console, "POST /fault", serde_json::to_string(&SetFault { actor, fault }))
+}
+
+/// What an actor did since it was asked for before.
+///
+/// # Errors
+/// Nobody answers there, or it is refused.
+pub fn fetch_trace(console: &HostPort, asked: &AskTrace) -> Result<Traced, FetchError> {
+    let answer = post(console, "POST /trace", serde_json::to_string(asked))?;
     let address = console.to_string();
-    let asked = serde_json::to_string(&SetFault { actor, fault });
-    let answer =
-        asked.map_err(std::io::Error::from).and_then(|asked| ask(console, "POST /fault", &asked));
+    serde_json::from_str(&answer).map_err(|source| FetchError::Json { address, source })
+}
+
+fn post(
+    console: &HostPort,
+    what: &str,
+    asked: serde_json::Result<String>,
+) -> Result<String, FetchError> {
+    let address = console.to_string();
+    let answer = asked.map_err(std::io::Error::from).and_then(|asked| ask(console, what, &asked));
     let answer = answer.map_err(|source| FetchError::Io { address: address.clone(), source })?;
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
     let mut words = head.split_whitespace();

@@ -4,8 +4,10 @@ mod connections;
 mod draw;
 mod faults;
 mod fetch;
+mod follow;
 mod guard;
 pub mod metrics;
+mod traces;
 
 use std::io;
 use std::net::SocketAddr;
@@ -25,6 +27,7 @@ use crate::node::Node;
 use connections::Few;
 pub use draw::draw;
 pub use fetch::{FetchError, fetch_tree, set_fault};
+pub use follow::{Until, follow};
 use guard::Arrived;
 
 /// The console's address, bound: `/metrics` for Prometheus, `/tree` as JSON.
@@ -70,6 +73,7 @@ impl Console {
             .route("/metrics", get(expose))
             .route("/tree", get(tree))
             .route("/fault", post(faults::set))
+            .route("/trace", post(traces::trace))
             .layer(from_fn_with_state(self.host, guard::refuse_foreign))
             .with_state(Arc::new(shown))
             .into_make_service_with_connect_info::<Arrived>();

@@ -45,6 +45,7 @@ mod served;
 mod settings;
 mod shortage;
 mod starting;
+mod traced;
 mod voters;
 
 use std::sync::atomic::{AtomicU32, Ordering};

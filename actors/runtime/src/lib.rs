@@ -84,8 +84,8 @@ pub use lifecycle::{Exit, Phase};
 pub use loggers::{LogLevel, Loggers, NoLogLevel};
 pub use map::{FastMap, FixedHasher, Map};
 pub use metrics::{
-    ActorTree, Counter, Family, Gauge, MessageCount, NoSuchActor, Registry, Restarted, Watchdog,
-    families, prometheus,
+    ActorTree, AskTrace, Counter, Did, Family, Gauge, MessageCount, NoSuchActor, NotTraced,
+    Registry, Restarted, TraceLine, TracePlace, Traced, Watchdog, families, prometheus,
 };
 pub use model::{Decision, DecisionOf, Now, Persist, Replicated, StoredRecord, Ticket, TimerOp};
 pub use panics::Panicked;

@@ -3,6 +3,7 @@
 mod named;
 mod prometheus;
 mod stats;
+mod traced;
 mod tree;
 mod trouble;
 mod watchdog;
@@ -22,6 +23,7 @@ pub use named::NoSuchActor;
 pub use prometheus::{Family, families, prometheus};
 use stats::{HISTOGRAM_BUCKETS, bucket_limit_micros};
 pub(crate) use stats::{Stats, Taken};
+pub use traced::{AskTrace, Did, NotTraced, TraceLine, TracePlace, Traced};
 pub use tree::{ActorTree, MessageCount, Restarted};
 use trouble::Trouble;
 pub use watchdog::Watchdog;
@@ -34,6 +36,7 @@ struct RegistryState {
     /// What actors that are gone have counted, by kind and name.
     past: Mutex<Past>,
     credits: Mutex<BTreeMap<String, Credits>>,
+    traces: Mutex<Vec<Arc<traced::Trace>>>,
     clock: Arc<dyn Clock>,
 }
 
@@ -183,6 +186,7 @@ impl Registry {
             actors: Mutex::default(),
             past: Mutex::default(),
             credits: Mutex::default(),
+            traces: Mutex::default(),
             clock,
         }))
     }
@@ -274,13 +278,20 @@ impl Entry {
     ) -> Arc<Stats> {
         let stats = Arc::new(Stats::new(names, now));
         let mut state = lock(&self.state);
+        let traced = state.stats.as_ref().and_then(|before| before.traced());
         state.retire_stats();
         state.stats = Some(stats.clone());
         state.generation = generation;
         state.stuck = false;
         if generation > 1 {
             state.past().restarts += 1;
-            state.trouble.get_or_insert_default().restarted(generation, now);
+            let cause = state.trouble.get_or_insert_default().restarted(generation, now);
+            if let Some(trace) = &traced {
+                trace.restarted(generation, now, cause.to_owned());
+            }
+        }
+        if let Some(trace) = traced {
+            stats.trace(trace);
         }
         stats
     }

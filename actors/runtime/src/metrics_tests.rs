@@ -20,7 +20,7 @@ impl Clock for Exact {
     }
 }
 
-fn world() -> World {
+pub(crate) fn world() -> World {
     let handles = Handles::current();
     World::new(Parts {
         clock: Arc::new(Exact(RealClock::new())),
@@ -171,6 +171,38 @@ async fn the_slowest_message_is_known_though_few_are_timed() {
     assert_eq!(cook.in_hand.as_deref(), Some("Roast"));
     assert!((600..900).contains(&cook.in_hand_ms), "{cook:?}");
     assert_eq!(cook.max_micros, cook.in_hand_ms * 1000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_trace_has_all_that_is_handled_while_somebody_asks_also_by_the_next_incarnation() {
+    let kitchen = kitchen(Strategy::OneForOne).await;
+    kitchen.tell([CookMsg::Stir]).await;
+    kitchen.done().await;
+    let ask = |since| kitchen.world.registry().trace("kitchen/one", since).unwrap();
+    let first = ask(None);
+    assert_eq!((first.lines.len(), &*first.status), (0, "running"));
+
+    let began_ms = kitchen.world.clock().wall_ms();
+    kitchen.tell([CookMsg::Roast(ms(600)), CookMsg::Burn(Some("no salt"))]).await;
+    kitchen.back(2).await;
+    kitchen.tell([CookMsg::Stir]).await;
+    kitchen.done().await;
+    let traced = ask(Some(first.next));
+    let handled = |message: &str, nanos, failed: Option<&str>| {
+        let (message, failed) = (message.to_owned(), failed.map(str::to_owned));
+        Did::Handled { message, nanos, failed }
+    };
+    let did: Vec<_> = traced.lines.iter().map(|line| line.did.clone()).collect();
+    let expected = [
+        handled("Roast", 600_000_000, None),
+        handled("Burn", 0, Some("no salt")),
+        Did::Restarted { generation: 2, cause: "no salt".to_owned() },
+        handled("Stir", 0, None),
+    ];
+    assert_eq!(did, expected);
+    assert!(traced.lines[0].at_ms.abs_diff(began_ms) < 1000 + 600, "{traced:?}");
+    assert_eq!(ask(Some(traced.next)).lines, []);
+    assert_eq!(ask(None).lines, [], "who comes new sees what is new");
 }
 
 #[tokio::test(start_paused = true)]

@@ -164,6 +164,10 @@ impl<A: Actor> ractor::Actor for Shell<A> {
     }
 }
 
+fn name_of<M: Message>(message: &M) -> &'static str {
+    M::NAMES.get(message.index()).copied().unwrap_or_default()
+}
+
 impl<A: Actor> Running<A> {
     /// Its path, where the simulator asks for names; production pays nothing for them.
     fn name(&self) -> Option<Arc<str>> {
@@ -189,7 +193,7 @@ impl<A: Actor> Running<A> {
         mailbox: Mailbox<A::Msg>,
         envelope: Envelope<A::Msg>,
     ) -> Result<(), ractor::ActorProcessingErr> {
-        let plain = self.cx.world().gate().is_none() && !self.cx.stats().is_faulted();
+        let plain = self.cx.world().gate().is_none() && !self.cx.stats().is_watched();
         let handled = match (envelope, &mut self.state) {
             (Envelope::Message(message), State::Alive(actor)) if plain => {
                 let before = self.cx.begin(&message);
@@ -214,10 +218,14 @@ impl<A: Actor> Running<A> {
             let passing = gate.pass(self.name(), GatePoint::Handle);
             panics::catch_async(self.name().as_ref(), pin!(passing)).await?;
         }
-        if self.cx.stats().is_faulted() {
-            let is_message = matches!(envelope, Envelope::Message(_) | Envelope::Timer(_));
+        if self.cx.stats().is_watched() {
+            let message = match &envelope {
+                Envelope::Message(message) => Some(name_of(message)),
+                Envelope::Timer(_) => Some("a timer"),
+                _ => None,
+            };
             let me = self.cx.me().identity.clone();
-            me.stats.befall(&me.world, is_message).await?;
+            me.stats.befall(&me.world, message).await?;
         }
         match envelope {
             Envelope::Message(message) => self.deliver(message).await,
@@ -252,13 +260,18 @@ impl<A: Actor> Running<A> {
     async fn deliver(&mut self, message: A::Msg) -> Outcome {
         let name = self.name();
         let State::Alive(actor) = &mut self.state else { return Ok(()) };
+        let tracing = self.cx.stats().tracing(name_of(&message), self.cx.world().clock());
         let before = self.cx.begin(&message);
         let handled = {
             let handling = pin!(actor.handle(&mut self.cx, message));
             panics::catch_async(name.as_ref(), handling).await
         };
         self.cx.end(before);
-        handled?
+        let outcome = handled.and_then(|outcome| outcome);
+        if let Some(tracing) = tracing {
+            tracing.end(&outcome, self.cx.world().clock());
+        }
+        outcome
     }
 
     async fn tell(&mut self, events: Vec<ChildEvent>) -> Outcome {

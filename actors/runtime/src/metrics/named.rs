@@ -65,7 +65,7 @@ impl Registry {
         lock(&self.0.actors).keys().cloned().collect()
     }
 
-    fn entry(&self, path: &str) -> Option<Arc<Entry>> {
+    pub(super) fn entry(&self, path: &str) -> Option<Arc<Entry>> {
         lock(&self.0.actors).get(path).cloned()
     }
 

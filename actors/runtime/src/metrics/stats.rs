@@ -2,9 +2,10 @@ use std::sync::atomic::{
     AtomicBool, AtomicU8, AtomicU32, AtomicU64,
     Ordering::{Relaxed, SeqCst},
 };
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
+use super::traced::{Trace, Tracing};
 use super::{Totals, lock};
 use crate::actor::Outcome;
 use crate::fault::{Fault, Faults};
@@ -33,8 +34,8 @@ pub(crate) struct Stats {
     /// Index + 1 of the message in hand; 0 when idle.
     in_hand: AtomicU8,
     slow: AtomicBool,
-    /// Some of its faults may be set.
-    faulted: AtomicBool,
+    /// Some of its faults may be set, or somebody may trace it.
+    watched: AtomicBool,
     /// Index + 1 of each of the first messages, none of which is timed exactly.
     first: [AtomicU8; SAMPLE as usize - 1],
     /// Once there were more: most actors of a kind that there are thousands of handle a few and rest.
@@ -50,6 +51,7 @@ struct Shared {
     /// When the incarnation began.
     began: Duration,
     faults: OnceLock<Box<Faults>>,
+    trace: Mutex<Option<Arc<Trace>>>,
 }
 
 #[derive(Debug)]
@@ -99,6 +101,7 @@ impl Stats {
                 busy_nanos: AtomicU64::new(0),
                 began,
                 faults: OnceLock::new(),
+                trace: Mutex::default(),
             },
             handled: AtomicU64::new(0),
             names,
@@ -107,7 +110,7 @@ impl Stats {
             taken_ms: AtomicU32::new(0),
             in_hand: AtomicU8::new(0),
             slow: AtomicBool::new(false),
-            faulted: AtomicBool::new(false),
+            watched: AtomicBool::new(false),
             first: Default::default(),
             more: OnceLock::new(),
         }
@@ -203,13 +206,32 @@ impl Stats {
         self.handled.load(Relaxed)
     }
 
-    pub(crate) fn is_faulted(&self) -> bool {
-        self.faulted.load(Relaxed)
+    /// What it does takes the way on which faults befall it and traces are kept.
+    pub(crate) fn is_watched(&self) -> bool {
+        self.watched.load(Relaxed)
     }
 
     pub(crate) fn fault(&self, fault: Fault, now: Duration) {
         self.shared.faults.get_or_init(Box::default).set(fault, now);
-        self.faulted.store(true, Relaxed);
+        self.watched.store(true, Relaxed);
+    }
+
+    pub(super) fn trace(&self, trace: Arc<Trace>) {
+        *lock(&self.shared.trace) = Some(trace);
+        self.watched.store(true, Relaxed);
+    }
+
+    /// Where somebody does.
+    pub(super) fn traced(&self) -> Option<Arc<Trace>> {
+        let mut trace = lock(&self.shared.trace);
+        *trace = trace.take().filter(|trace| trace.is_on());
+        trace.clone()
+    }
+
+    /// A message of this name is taken in hand.
+    pub(crate) fn tracing(&self, message: &'static str, clock: &dyn Clock) -> Option<Tracing> {
+        let trace = self.is_watched().then(|| self.traced())??;
+        Some(Tracing { trace, message, at: clock.mono() })
     }
 
     /// What is to befall it, in words.
@@ -217,12 +239,21 @@ impl Stats {
         self.shared.faults.get()?.told(now)
     }
 
-    pub(crate) async fn befall(&self, world: &World, is_message: bool) -> Outcome {
-        let Some(faults) = self.shared.faults.get() else { return Ok(()) };
-        let befell = faults.befall(world, is_message).await;
+    /// What befalls the next one in its mailbox: a message of this name, or one of the kit's own.
+    pub(crate) async fn befall(&self, world: &World, message: Option<&'static str>) -> Outcome {
+        let befell = match self.shared.faults.get() {
+            Some(faults) => faults.befall(world, message.is_some()).await,
+            None => Ok(()),
+        };
+        if let (Err(_), Some(name)) = (&befell, message)
+            && let Some(tracing) = self.tracing(name, world.clock())
+        {
+            tracing.end(&befell, world.clock());
+        }
         // In this order: one may be set meanwhile.
-        self.faulted.store(false, SeqCst);
-        self.faulted.fetch_or(faults.told(world.mono()).is_some(), SeqCst);
+        self.watched.store(false, SeqCst);
+        let is_watched = self.faults(world.mono()).is_some() || self.traced().is_some();
+        self.watched.fetch_or(is_watched, SeqCst);
         befell
     }
 

@@ -35,12 +35,14 @@ impl Trouble {
         self.cause = Some(cut(format!("a sibling failed: {failure}")).into());
     }
 
-    pub(super) fn restarted(&mut self, generation: u64, now: Duration) {
+    /// Answers the cause.
+    pub(super) fn restarted(&mut self, generation: u64, now: Duration) -> &str {
         if self.restarts.len() == RESTARTS {
             self.restarts.pop_front();
         }
         let cause = self.cause.take().unwrap_or_default();
         self.restarts.push_back(Restart { generation, at: now, cause });
+        self.restarts.back().map_or("", |restart| &restart.cause)
     }
 
     /// The last ones, the newest last.

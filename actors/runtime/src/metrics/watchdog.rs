@@ -18,8 +18,9 @@ impl Watchdog {
         Watchdog { registry, limit, seen: BTreeMap::new() }
     }
 
-    /// The paths of those that are stuck now. Each is logged once, when it is found.
+    /// The paths of those that are stuck now. Each is logged once, when it is found. Traces that nobody asks for end.
     pub fn check(&mut self) -> Vec<String> {
+        self.registry.end_traces();
         let now = self.registry.0.clock.mono();
         let mut seen = BTreeMap::new();
         let mut stuck = Vec::new();

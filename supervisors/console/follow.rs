@@ -1,0 +1,155 @@
+//! A trace in the terminal, line by line as it goes on.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
+
+use model::node_config::HostPort;
+use runtime::{AskTrace, Clock, Did, RealClock, TraceLine, Traced};
+
+use super::fetch::{FetchError, fetch_trace};
+
+/// Between two looks.
+const STEP: Duration = Duration::from_millis(100);
+
+/// When it ends.
+pub struct Until {
+    pub lasts: Option<Duration>,
+    /// So many messages.
+    pub count: Option<u64>,
+    /// Somebody asks for its end: it is closed.
+    pub stopped: Receiver<()>,
+}
+
+/// Shows what an actor does, and at the end how many messages there were of each name.
+///
+/// # Errors
+/// Nobody answers there, or it is refused.
+pub fn follow(
+    console: &HostPort,
+    actor: String,
+    until: &Until,
+    out: &mut impl Write,
+) -> Result<(), FetchError> {
+    let (clock, mut shown) = (RealClock::new(), Shown::default());
+    let mut asked = AskTrace { actor, since: None };
+    loop {
+        let traced = fetch_trace(console, &asked)?;
+        let most = until.count.map(|count| count.saturating_sub(shown.messages));
+        // Who has seen enough closes the pipe.
+        if shown.show(out, &traced, most).is_err() {
+            return Ok(());
+        }
+        let left = until.lasts.map(|lasts| lasts.saturating_sub(clock.mono()));
+        let is_over = left.is_some_and(|left| left.is_zero())
+            || until.count.is_some_and(|count| shown.messages >= count);
+        asked = AskTrace { actor: traced.path, since: Some(traced.next) };
+        let step = left.map_or(STEP, |left| left.min(STEP));
+        let ended = is_over || until.stopped.recv_timeout(step) != Err(RecvTimeoutError::Timeout);
+        if ended {
+            let _ = shown.sums(out);
+            return Ok(());
+        }
+    }
+}
+
+#[derive(Default)]
+struct Shown {
+    status: String,
+    messages: u64,
+    lost: u64,
+    by_name: BTreeMap<String, Sum>,
+}
+
+#[derive(Default)]
+struct Sum {
+    handled: u64,
+    failed: u64,
+    took: Duration,
+    longest: Duration,
+}
+
+impl Shown {
+    /// Up to so many messages.
+    fn show(&mut self, out: &mut impl Write, traced: &Traced, most: Option<u64>) -> io::Result<()> {
+        if self.status.is_empty() {
+            writeln!(out, "tracing {}", traced.path)?;
+            self.status = "running".to_owned();
+        }
+        if traced.interrupted {
+            writeln!(out, "-- what it did for a while is not known: nobody asked")?;
+        }
+        if traced.lost > 0 {
+            self.lost += traced.lost;
+            writeln!(out, "-- {} lost: it does more than can be shown", traced.lost)?;
+        }
+        let end = self.messages.saturating_add(most.unwrap_or(u64::MAX));
+        for line in &traced.lines {
+            if self.messages == end {
+                break;
+            }
+            self.line(out, line)?;
+        }
+        if traced.status != self.status {
+            writeln!(out, "-- it is {}", traced.status)?;
+            self.status.clone_from(&traced.status);
+        }
+        out.flush()
+    }
+
+    fn line(&mut self, out: &mut impl Write, line: &TraceLine) -> io::Result<()> {
+        let at = time_of_day(line.at_ms);
+        match &line.did {
+            Did::Handled { message, nanos, failed } => {
+                let took = Duration::from_nanos(*nanos);
+                let failure = failed.as_ref().map(|why| format!("  FAILED: {why}"));
+                let failure = failure.unwrap_or_default();
+                self.messages += 1;
+                let sum = self.by_name.entry(message.clone()).or_default();
+                sum.handled += 1;
+                sum.failed += u64::from(failed.is_some());
+                sum.took += took;
+                sum.longest = sum.longest.max(took);
+                writeln!(out, "{at}  {:>9}  {message}{failure}", short(took))
+            }
+            Did::Restarted { generation, cause } => {
+                writeln!(out, "{at}  -- restarted, generation {generation}: {cause}")
+            }
+        }
+    }
+
+    fn sums(&self, out: &mut impl Write) -> io::Result<()> {
+        writeln!(out, "{} messages", self.messages)?;
+        for (name, sum) in &self.by_name {
+            let mean = sum.took.div_f64(sum.handled as f64);
+            let failed =
+                if sum.failed > 0 { format!(", {} failed", sum.failed) } else { String::new() };
+            let (handled, mean, longest) = (sum.handled, short(mean), short(sum.longest));
+            writeln!(out, "{handled:>9}  {name}{failed}, {mean} in the mean, {longest} at most")?;
+        }
+        if self.lost > 0 {
+            writeln!(out, "{:>9}  lost", self.lost)?;
+        }
+        out.flush()
+    }
+}
+
+/// To three digits.
+fn short(time: Duration) -> String {
+    let micros = time.as_nanos() as f64 / 1e3;
+    let (number, unit) = match micros {
+        _ if micros < 1e3 => (micros, "µs"),
+        _ if micros < 1e6 => (micros / 1e3, "ms"),
+        _ => (micros / 1e6, "s"),
+    };
+    let digits = if number < 10.0 { 2 } else { usize::from(number < 100.0) };
+    format!("{number:.digits$} {unit}")
+}
+
+/// In UTC.
+fn time_of_day(unix_ms: i64) -> String {
+    let ms = unix_ms.rem_euclid(86_400_000);
+    let (hours, minutes, seconds) = (ms / 3_600_000, ms / 60_000 % 60, ms / 1000 % 60);
+    format!("{hours:02}:{minutes:02}:{seconds:02}.{:03}", ms % 1000)
+}
