@@ -127,8 +127,8 @@ fn a_connection_that_fails_ends_alone() {
     });
     let name = format!("{}#", first.stream().local_addr().expect("an address"));
     let children = shown["children"].as_array().expect("a list");
-    let path = children.iter().filter_map(|child| child["path"].as_str());
-    let path = path.filter(|path| path.contains(&name)).next_back().expect("its path");
+    let mut path = children.iter().filter_map(|child| child["path"].as_str());
+    let path = path.rfind(|path| path.contains(&name)).expect("its path");
     fault(console, &["kill", path]).expect("it is there");
     until(console, "PLAINTEXT", |listener| find(listener, "connection").is_some());
     let begun = Instant::now();
