@@ -12,6 +12,10 @@ fn tell(decision: Decision<Bank>, at: At<'_>, (id, with, amount): &Transfer) -> 
     told.set_timer(id.to_string(), at.now_ms + 1000)
 }
 
+fn is_full(account: &Account, more: u64) -> bool {
+    account.balance.checked_add(more).is_none()
+}
+
 impl Durable for Bank {
     type Command = Command;
     type Event = Event;
@@ -19,15 +23,23 @@ impl Durable for Bank {
     type Reply = Result<Account, String>;
 
     fn decide(&self, at: At<'_>, account: &Account, command: Command) -> Decision<Self> {
+        let refuse = |why| Decision::none().reply(Err(format!("{} {why}", at.key)));
         let decision = match command {
-            Command::Open(amount) => Decision::persist(Event::Opened(amount)),
-            Command::Send((.., amount)) if amount > account.balance => {
-                return Decision::none().reply(Err(format!("{} has less", at.key)));
-            }
+            Command::Open(_) if account.open => Decision::none(),
+            Command::Send((id, ..)) if account.known.contains(&id) => Decision::none(),
+            Command::Send((.., amount)) if amount > account.balance => return refuse("has less"),
             Command::Send(sent) => tell(Decision::persist(Event::Sent(sent.clone())), at, &sent),
-            Command::Take((id, with, amount)) => {
-                let took = (!account.took.contains(&id)).then_some(Event::Took(id, amount));
-                took.map_or_else(Decision::none, Decision::persist).tell(with, Command::Taken(id))
+            Command::Take((id, with, _)) if account.took.contains(&(with.clone(), id)) => {
+                Decision::none().tell(with, Command::Taken(id))
+            }
+            // It stays on its way until there is room.
+            Command::Open(more) | Command::Take((.., more)) if is_full(account, more) => {
+                return refuse("is full");
+            }
+            Command::Open(amount) => Decision::persist(Event::Opened(amount)),
+            Command::Take(took) => {
+                let (id, with) = (took.0, took.1.clone());
+                Decision::persist(Event::Took(took)).tell(with, Command::Taken(id))
             }
             Command::Taken(id) => Decision::persist(Event::Done(id)).cancel_timer(id.to_string()),
             Command::Look => Decision::none(),
@@ -36,18 +48,7 @@ impl Durable for Bank {
     }
 
     fn replay(&self, account: &mut Account, event: &Event) {
-        match event {
-            Event::Opened(amount) => account.balance += amount,
-            Event::Sent(sent) => {
-                account.balance -= sent.2;
-                account.sent.insert(sent.0, sent.clone());
-            }
-            Event::Took(id, amount) => {
-                account.took.insert(*id);
-                account.balance += amount;
-            }
-            Event::Done(id) => drop(account.sent.remove(id)),
-        }
+        account.replay(event);
     }
 
     fn timer(&self, at: At<'_>, account: &Account, name: &str) -> Decision<Self> {

@@ -10,7 +10,9 @@ use ottla::client::{
 use ottla::durable::{At, Decision, Durable, DurableError, DurableRef, DurableTopic};
 use ottla::runtime::ActorTree;
 use ottla::{Node, StartError};
-use wire::{ApiKey, AskDurableRequest};
+use wire::create_partitions_request::CreatePartitionsTopic;
+use wire::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
+use wire::{ApiKey, AskDurableRequest, CreatePartitionsRequest, IncrementalAlterConfigsRequest};
 
 use crate::LIMIT;
 use crate::counter::{Add, Counter, cluster};
@@ -93,6 +95,47 @@ async fn the_topic_is_made_to_fit_and_is_nobody_elses() {
     let counters = client.durable::<Counter>(TOPIC);
     assert_eq!(counters.ask("a", Add(2)).await.unwrap(), 2);
     assert_eq!(node.durable::<Counter>(TOPIC).unwrap().ask("a", Add(2)).await.unwrap(), 4);
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_would_lose_the_journal_or_move_its_keys_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = quick(dir.path()).await;
+    let counters = node.durable::<Counter>(TOPIC).unwrap();
+    assert_eq!(counters.ask("a", Add(1)).await.unwrap(), 1);
+    let config = ClientConfig::default();
+    let (host, port) = ("127.0.0.1", node.bootstrap().port());
+    let connection = Connection::open(node.world(), host, port, &config).await.unwrap();
+    let grown = CreatePartitionsTopic { name: TOPIC.to_owned(), count: 9, ..Default::default() };
+    let request =
+        CreatePartitionsRequest { topics: vec![grown], timeout_ms: 10_000, ..Default::default() };
+    let answer = connection.request(&request, LIMIT).await.unwrap();
+    assert_eq!(answer.results[0].error_code, ErrorCode::InvalidTopicException.code());
+    for (name, operation, value, allowed) in [
+        ("cleanup.policy", 0, Some("delete"), false),
+        ("cleanup.policy", 2, Some("delete"), false),
+        ("cleanup.policy", 1, None, false),
+        ("min.compaction.lag.ms", 0, Some("0"), false),
+        ("cleanup.policy", 0, Some("compact"), true),
+        ("max.message.bytes", 0, Some("2000000"), true),
+    ] {
+        let altered = AlterableConfig {
+            name: name.to_owned(),
+            config_operation: operation,
+            value: value.map(str::to_owned),
+            ..Default::default()
+        };
+        let (resource_type, resource_name, configs) = (2, TOPIC.to_owned(), vec![altered]);
+        let resource =
+            AlterConfigsResource { resource_type, resource_name, configs, ..Default::default() };
+        let request =
+            IncrementalAlterConfigsRequest { resources: vec![resource], ..Default::default() };
+        let answer = connection.request(&request, LIMIT).await.unwrap();
+        let code = answer.responses[0].error_code;
+        assert_eq!(code == 0, allowed, "{name} {operation} {value:?}: {code}");
+    }
+    assert_eq!(counters.ask("a", Add(1)).await.unwrap(), 2);
     node.stop().await;
 }
 

@@ -69,10 +69,21 @@ async fn money_moves_between_accounts_and_arrives_once() {
     assert_eq!(sum, 200);
     // Told again, it is not taken again.
     let before = account(&bank, "ann").await;
-    let took = *before.took.first().expect("something was sent to her");
-    let again = Command::Take((took, "ben".to_owned(), 7));
-    bank.ask("ann", again).await.unwrap().unwrap();
-    assert_eq!(account(&bank, "ann").await, before);
+    let (from, took) = before.took.first().expect("something was sent to her").clone();
+    let sent = *before.known.first().expect("she sent something");
+    for again in [
+        Command::Take((took, from, 7)),
+        Command::Send((sent, "ben".to_owned(), 1)),
+        Command::Open(50),
+    ] {
+        bank.ask("ann", again).await.unwrap().unwrap();
+        assert_eq!(account(&bank, "ann").await, before);
+    }
+    // Another's transfer may have the same id; and what is too much is not taken.
+    bank.ask("ann", Command::Take((took, "nobody".to_owned(), 1))).await.unwrap().unwrap();
+    assert_eq!(account(&bank, "ann").await.balance, before.balance + 1);
+    let too_much = Command::Take((1000, "nobody".to_owned(), u64::MAX));
+    assert!(bank.ask("ann", too_much).await.unwrap().is_err());
     node.stop().await;
 }
 

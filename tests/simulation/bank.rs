@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use example::{Account, Bank, Command, Event};
 use ottla::client::Client;
-use ottla::durable::{At, Decision, Durable, DurableRef, DurableTopic};
+use ottla::durable::{At, Decision, Durable, DurableError, DurableRef, DurableTopic};
 use ottla::sim::{Cluster, FaultPlan, Life, SimFault, SimOptions, TraceLog, check_replay};
 
 use crate::seeds::number;
@@ -19,7 +19,11 @@ use crate::seeds::number;
 const ACCOUNTS: [&str; 6] = ["ann", "ben", "cleo", "dan", "eve", "finn"];
 const OPENED: u64 = 100;
 const TOTAL: i64 = 600;
-const TRANSFERS: u64 = 60;
+/// Of each customer.
+const TRANSFERS: u64 = 30;
+const CUSTOMERS: u64 = 2;
+/// How long a customer waits for one answer.
+const PATIENCE: Duration = Duration::from_secs(2);
 const TROUBLE: Duration = Duration::from_secs(20);
 const FAULTS: usize = 12;
 const LIMIT: Duration = Duration::from_secs(300);
@@ -38,7 +42,7 @@ impl Durable for Careless {
     fn decide(&self, at: At<'_>, account: &Account, command: Command) -> Decision<Self> {
         match command {
             Command::Take((id, with, amount)) => {
-                let took = Decision::persist(Event::Took(id, amount));
+                let took = Decision::persist(Event::Took((id, with.clone(), amount)));
                 took.tell(with, Command::Taken(id)).reply(Ok(account.clone()))
             }
             other => Bank.decide(at, account, other).of(),
@@ -64,6 +68,23 @@ fn file() -> String {
     settings.to_owned() + &(1..=3).map(node).collect::<String>()
 }
 
+/// Asks again, under an id of its own, until there is an answer.
+async fn until_answered<D>(
+    bank: &DurableRef<D>,
+    account: &str,
+    command: impl Fn() -> Command,
+) -> Reply
+where
+    D: Durable<Command = Command, Reply = Reply>,
+{
+    loop {
+        match bank.ask(account, command()).await {
+            Err(DurableError::TimedOut { .. } | DurableError::Uncertain(_)) => {}
+            answered => return answered.expect("an answer"),
+        }
+    }
+}
+
 /// Moves money about while everything happens, then waits until none is on its way, and tells how much there is.
 async fn customers<D>(life: Life, found: Arc<AtomicI64>)
 where
@@ -72,19 +93,26 @@ where
     let nodes = ["n1:9092", "n2:9092", "n3:9092"];
     let client = Client::new(&life.world, nodes).expect("addresses");
     let bank: DurableRef<D> = client.durable("bank").within(LIMIT);
-    for name in ACCOUNTS {
-        bank.ask(name, Command::Open(OPENED)).await.expect("opened").expect("opened");
-    }
-    let mut random = life.world.random("customers");
-    for id in 0..TRANSFERS {
-        let from = random.below(ACCOUNTS.len() as u64) as usize;
-        let to = (from + 1 + random.below(ACCOUNTS.len() as u64 - 1) as usize) % ACCOUNTS.len();
-        let (to, amount) = (ACCOUNTS[to].to_owned(), 1 + random.below(OPENED / 2));
-        let sent = bank.ask(ACCOUNTS[from], Command::Send((id, to, amount))).await;
-        // An account may refuse.
-        let _: Reply = sent.expect("an answer");
-        life.world.sleep(Duration::from_millis(random.below(600))).await;
-    }
+    let customer = async |number: u64| {
+        // It loses patience, and asks again.
+        let client = Client::new(&life.world, nodes).expect("addresses");
+        let bank: DurableRef<D> = client.durable("bank").within(PATIENCE);
+        for name in ACCOUNTS {
+            let opened = until_answered(&bank, name, || Command::Open(OPENED)).await;
+            opened.expect("opened");
+        }
+        let mut random = life.world.random(&format!("customer-{number}"));
+        for id in 0..TRANSFERS {
+            let from = random.below(ACCOUNTS.len() as u64) as usize;
+            let to = (from + 1 + random.below(ACCOUNTS.len() as u64 - 1) as usize) % ACCOUNTS.len();
+            let (id, amount) = (id * CUSTOMERS + number, 1 + random.below(OPENED / 2));
+            let send = || Command::Send((id, ACCOUNTS[to].to_owned(), amount));
+            // An account may refuse.
+            let _: Reply = until_answered(&bank, ACCOUNTS[from], send).await;
+            life.world.sleep(Duration::from_millis(random.below(1200))).await;
+        }
+    };
+    tokio::join!(customer(0), customer(1));
     let look = async |name| {
         let looked = bank.ask(name, Command::Look).await.expect("an answer");
         looked.expect("an account")

@@ -37,6 +37,12 @@ pub enum DurableError {
     /// Nothing was changed.
     #[error(transparent)]
     Refused(Refused),
+    /// This refusal changed nothing, but an earlier try, whose answer was lost, may have been decided.
+    #[error("it may have been decided; asked again: {0}")]
+    Uncertain(Refused),
+    /// It was decided, without a reply.
+    #[error("it was decided without a reply")]
+    NoReply,
     /// It may have been decided, and may still be.
     #[error("no answer within {limit:?}; the last try: {last}")]
     TimedOut { limit: Duration, last: String },
@@ -103,14 +109,15 @@ impl<D: Durable> DurableRef<D> {
     }
 
     /// Lets the owner of the key decide a command, and waits until what it decided is committed. The command is tried until there is an
-    /// answer or the time is over, and decided at most once, as long as its owner remembers it: ten minutes, and 65,536 further commands
-    /// of its partition. Where the time is over, it may have been decided or not; asked again it would be another command.
+    /// answer or the time is over, and decided at most once, as long as its owner remembers it: ten minutes, 65,536 further commands
+    /// of its partition, or 16 MiB of their answers, whichever comes first. Where the time is over, it may have been decided or not; asked again it would be another command.
     ///
     /// # Errors
     /// See [`DurableError`].
     pub async fn ask(&self, key: &str, command: D::Command) -> Result<D::Reply, DurableError> {
         let command = encode(&command).map_err(DurableError::Command)?;
         let reply = self.asker.ask(key, D::VERSION, command.into()).await?;
+        let reply = reply.ok_or(DurableError::NoReply)?;
         decode(&reply).map_err(DurableError::Reply)
     }
 }
@@ -127,8 +134,21 @@ pub struct Asker {
 /// Why one try brought no reply.
 enum Tried {
     Refused(AskRefused),
-    Request(RequestError),
+    /// It was not sent.
+    Unsent(RequestError),
+    /// It was sent, and nothing came back.
+    Lost(RequestError),
     Metadata(MetadataError),
+}
+
+impl Tried {
+    fn may_be_decided(&self) -> bool {
+        match self {
+            Tried::Refused(refused) => refused.code == ErrorCode::RequestTimedOut,
+            Tried::Lost(_) => true,
+            Tried::Unsent(_) | Tried::Metadata(_) => false,
+        }
+    }
 }
 
 impl Asker {
@@ -149,7 +169,7 @@ impl Asker {
         self
     }
 
-    /// See [`DurableRef::ask`].
+    /// The reply, where there is one. See [`DurableRef::ask`].
     ///
     /// # Errors
     /// As there.
@@ -158,7 +178,7 @@ impl Asker {
         key: &str,
         version: u32,
         command: Bytes,
-    ) -> Result<Bytes, DurableError> {
+    ) -> Result<Option<Bytes>, DurableError> {
         if command.len() > MAX_COMMAND_BYTES {
             let message = format!("a command has at most {MAX_COMMAND_BYTES} bytes");
             let code = ErrorCode::MessageTooLarge;
@@ -169,7 +189,7 @@ impl Asker {
         let mut ask = Ask { topic, partition: -1, key, id, version, command };
         let world = self.client.world();
         let deadline = world.mono() + self.limit;
-        let mut tries = 0;
+        let (mut tries, mut uncertain) = (0, false);
         loop {
             let left = deadline.saturating_sub(world.mono());
             let tried = match world.timeout(left, self.once(&mut ask, left)).await {
@@ -180,7 +200,8 @@ impl Asker {
                     return Err(DurableError::TimedOut { limit: self.limit, last });
                 }
             };
-            let last = self.again(tried)?;
+            uncertain |= tried.may_be_decided();
+            let last = self.again(tried, uncertain)?;
             let wait = self.client.backoff(tries);
             tries += 1;
             if world.mono() + wait >= deadline {
@@ -191,23 +212,24 @@ impl Asker {
     }
 
     /// What to say of a try that another may follow.
-    fn again(&self, tried: Tried) -> Result<String, DurableError> {
+    fn again(&self, tried: Tried, uncertain: bool) -> Result<String, DurableError> {
         self.client.0.metadata.mark_stale(&self.topic);
         let refused = |code: ErrorCode, message: String| Refused { code, message };
         match tried {
             Tried::Refused(AskRefused { code, message }) if code.retriable() => {
                 Ok(refused(code, message).to_string())
             }
-            Tried::Refused(AskRefused { code, message }) => {
-                Err(DurableError::Refused(refused(code, message)))
-            }
+            Tried::Refused(AskRefused { code, message }) => match uncertain {
+                true => Err(DurableError::Uncertain(refused(code, message))),
+                false => Err(DurableError::Refused(refused(code, message))),
+            },
             // A node that knows nothing of durable actors closes the connection.
-            Tried::Request(error) => Ok(error.to_string()),
+            Tried::Unsent(error) | Tried::Lost(error) => Ok(error.to_string()),
             Tried::Metadata(error) => Ok(error.to_string()),
         }
     }
 
-    async fn once(&self, ask: &mut Ask, left: Duration) -> Result<Bytes, Tried> {
+    async fn once(&self, ask: &mut Ask, left: Duration) -> Result<Option<Bytes>, Tried> {
         let leader = match self.topic().await? {
             Some(topic) => {
                 let count = u32::try_from(topic.partitions.len()).unwrap_or(1);
@@ -251,7 +273,7 @@ impl Asker {
         owner: Option<i32>,
         ask: &Ask,
         left: Duration,
-    ) -> Result<Bytes, Tried> {
+    ) -> Result<Option<Bytes>, Tried> {
         let limit = left.min(TRY);
         let request = AskDurableRequest {
             topic: ask.topic.clone(),
@@ -268,12 +290,12 @@ impl Asker {
             Some(owner) => self.client.broker(&self.client.0.owners, owner).await,
             None => self.client.any().await,
         };
-        let connection = connection.map_err(Tried::Request)?;
+        let connection = connection.map_err(Tried::Unsent)?;
         let answered = connection.request(&request, limit + ON_THE_WAY).await;
         let AskDurableResponse { error_code, error_message, reply, .. } =
-            answered.map_err(Tried::Request)?;
+            answered.map_err(Tried::Lost)?;
         match (ErrorCode::from_code(error_code), reply) {
-            (ErrorCode::None, reply) => Ok(reply.unwrap_or_default()),
+            (ErrorCode::None, reply) => Ok(reply),
             (code, _) => {
                 let message = error_message.unwrap_or_else(|| code.message().to_owned());
                 Err(Tried::Refused(AskRefused { code, message }))

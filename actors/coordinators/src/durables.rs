@@ -9,8 +9,8 @@ use machines::metadata::MetadataImage;
 use model::{ErrorCode, NodeId};
 use partitions::{Hosted, PartitionHandle};
 use runtime::durable::{
-    Ask, AskRefused, Durable, DurableMachine, DurableRequest, DurableSettings, Leaving, Left,
-    Owners, decode,
+    Ask, AskRefused, Durable, DurableMachine, DurableRequest, DurableSettings, KEPT_MS, Leaving,
+    Left, Owners, decode,
 };
 use runtime::{
     Answer, BoxFuture, ChildSpec, Held, Outside, Refused, Reply, Seed, ShardMsg, Watch, World,
@@ -59,6 +59,9 @@ pub struct Tell {
     pub command: Bytes,
 }
 
+/// Without the first of these settings a journal is lost.
+const KEPT: usize = 2;
+
 /// What the durable actors of a node share.
 #[derive(Clone)]
 pub struct DurablesParts {
@@ -87,7 +90,7 @@ pub trait Served: Send + Sync {
         ask: Ask,
         limit: Duration,
         held: Option<Held>,
-    ) -> BoxFuture<'static, Result<Bytes, AskRefused>>;
+    ) -> BoxFuture<'static, Result<Option<Bytes>, AskRefused>>;
 
     /// The parent of its shards. How it, and how they are supervised, is given.
     fn seed(&self, hosted: Arc<Hosted>, applied: Watch<i64>, specs: (ChildSpec, ChildSpec))
@@ -108,6 +111,14 @@ impl Durables {
         self.0.get(name).map(|served| served.topic())
     }
 
+    /// Why a topic's setting may not become this: its journal would not be kept.
+    pub fn refuses(&self, topic: &str, name: &str, value: Option<&str>) -> Option<String> {
+        self.topic(topic)?;
+        let (_, wanted) = DurableTopic::CONFIGS[..KEPT].iter().find(|(of, _)| *of == name)?;
+        let message = format!("{topic} is a durable actor's, whose {name} must be {wanted}");
+        (value != Some(wanted)).then_some(message)
+    }
+
     pub fn all(&self) -> impl Iterator<Item = &Arc<dyn Served>> {
         self.0.values()
     }
@@ -119,7 +130,7 @@ impl Owners for Durables {
         ask: Ask,
         limit: Duration,
         held: Option<Held>,
-    ) -> BoxFuture<'static, Result<Bytes, AskRefused>> {
+    ) -> BoxFuture<'static, Result<Option<Bytes>, AskRefused>> {
         match self.0.get(&ask.topic) {
             Some(served) => served.ask(ask, limit, held),
             None => {
@@ -235,9 +246,13 @@ impl<D: Durable> Host for DurableHost<D> {
 impl<D: Durable> DurableHost<D> {
     /// Why the topic cannot hold the journal: it was made by somebody else, or changed.
     fn unfit(&self, handle: &PartitionHandle) -> Option<String> {
-        let policy = handle.config().cleanup_policy;
+        let config = handle.config();
+        let policy = config.cleanup_policy;
         if policy.delete || !policy.compact {
             return Some("the topic's cleanup.policy must be compact, and nothing else".to_owned());
+        }
+        if config.min_compaction_lag_ms < KEPT_MS {
+            return Some(format!("the topic's min.compaction.lag.ms must be {KEPT_MS} at least"));
         }
         let image = self.parts.metadata.get();
         let there = image.topics.by_name(&self.topic).map(|topic| topic.partitions.size());
@@ -302,18 +317,15 @@ impl<D: Durable> Served for DurableHost<D> {
         ask: Ask,
         limit: Duration,
         held: Option<Held>,
-    ) -> BoxFuture<'static, Result<Bytes, AskRefused>> {
+    ) -> BoxFuture<'static, Result<Option<Bytes>, AskRefused>> {
         let host = self.clone();
         Box::pin(async move {
             let owed = host.send(ask, held).await?;
             match host.parts.world.timeout(limit, owed.get()).await {
                 Ok(Ok(Ok(Leaving { what: Left::Answer(answer), .. }))) => answer,
                 Ok(Ok(Err(refused))) => Err(refused_by(refused)),
-                Ok(Ok(Ok(_)) | Err(_)) => Err(loading()),
-                Err(_) => {
-                    let message = "it is not committed yet; it may still be";
-                    Err(AskRefused::new(ErrorCode::RequestTimedOut, message))
-                }
+                Ok(Ok(Ok(_)) | Err(_)) => Err(open("the owner was restarted")),
+                Err(_) => Err(open("it is not committed yet")),
             }
         })
     }
@@ -334,6 +346,11 @@ fn loading() -> AskRefused {
     AskRefused::new(ErrorCode::CoordinatorLoadInProgress, "the owner loads, or was restarted")
 }
 
+/// Of a command that may have been decided.
+fn open(why: impl std::fmt::Display) -> AskRefused {
+    AskRefused::new(ErrorCode::RequestTimedOut, format!("{why}; it may have been decided"))
+}
+
 fn not_owner() -> AskRefused {
     AskRefused::new(ErrorCode::NotLeaderOrFollower, "this node does not own the key")
 }
@@ -341,10 +358,11 @@ fn not_owner() -> AskRefused {
 fn refused_by(refused: Refused) -> AskRefused {
     match refused {
         Refused::Loading => loading(),
-        Refused::NotLeader => not_owner(),
+        // Also of those that were decided and waited to be committed.
+        Refused::NotLeader | Refused::Write(_) => open(refused),
         Refused::Overloaded => {
             AskRefused::new(ErrorCode::CoordinatorNotAvailable, refused.to_string())
         }
-        Refused::Write(code) => AskRefused::new(code, refused.to_string()),
+        Refused::Failed => AskRefused::new(ErrorCode::UnknownServerError, refused.to_string()),
     }
 }

@@ -206,6 +206,7 @@ fn refused_code(refused: Refused) -> ErrorCode {
         Refused::NotLeader => ErrorCode::NotCoordinator,
         Refused::Overloaded => ErrorCode::CoordinatorNotAvailable,
         Refused::Write(code) => code,
+        Refused::Failed => ErrorCode::UnknownServerError,
     }
 }
 

@@ -55,7 +55,7 @@ pub trait Host: Clone + Send + Sync + 'static {
 /// Where the shards of a node are, for those who ask them: it outlives their restarts and moves.
 pub struct Shards<M: runtime::Hosted> {
     addresses: Directory<i32, Address<ShardMsg<M>>>,
-    /// Those that were given up, and why.
+    /// Those that were given up, and why, until they are revived.
     failed: Directory<i32, String>,
 }
 
@@ -67,12 +67,15 @@ impl<M: runtime::Hosted> Default for Shards<M> {
 
 impl<M: runtime::Hosted> Shards<M> {
     pub fn get(&self, partition: i32) -> Option<Address<ShardMsg<M>>> {
-        self.addresses.get(&partition)
+        let address = self.addresses.get(&partition)?;
+        self.failed.get(&partition).is_none().then_some(address)
     }
 
     /// By their partitions, sorted.
     pub fn all(&self) -> Vec<(i32, Address<ShardMsg<M>>)> {
-        self.addresses.entries()
+        let mut all = self.addresses.entries();
+        all.retain(|(partition, _)| self.failed.get(partition).is_none());
+        all
     }
 
     /// Why the shard was given up.
@@ -156,11 +159,14 @@ impl<H: Host> Actor for Hosting<H> {
             ChildChange::Stopped { .. } => self.reconcile(cx, partition).await,
             ChildChange::Offline { cause } => {
                 tracing::error!(shard = event.name, %cause, "coordinator is offline");
-                self.shards().addresses.remove(&partition);
                 self.shards().failed.insert(partition, cause.to_string());
                 Ok(())
             }
-            ChildChange::Spawned { .. } | ChildChange::Restarting { .. } => Ok(()),
+            ChildChange::Spawned { .. } => {
+                self.shards().failed.remove(&partition);
+                Ok(())
+            }
+            ChildChange::Restarting { .. } => Ok(()),
         }
     }
 

@@ -4,14 +4,18 @@
 //! and its replies let go when all that was written so far is committed, unless they wait for less. A failed append takes
 //! the shard back to its log.
 
+mod log;
 mod pending;
 #[cfg(test)]
 mod shard_tests;
 #[cfg(test)]
 pub(crate) mod test_log;
 
+use std::collections::BTreeSet;
 use std::fmt;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Duration;
 
 use model::{
     DecisionOf, ErrorCode, LeaderEpoch, Persist, Replicated, StoredRecord, Ticket, TimerOp,
@@ -23,51 +27,12 @@ use crate::address::Ref;
 use crate::cx::Cx;
 use crate::map::Map;
 use crate::metrics::{Counter, Gauge};
+use crate::panics;
 use crate::reply::{Dropped, Full, Parked, Reply};
 use crate::timers::TimerId;
-use crate::watch::{Pulse, Waiter};
-use crate::world::BoxFuture;
+use crate::watch::Waiter;
+pub use log::{AppendReply, Chunk, ShardLog};
 use pending::{Pending, bytes};
-
-/// The offset after the last record appended.
-pub type AppendReply = Reply<Result<i64, ErrorCode>>;
-
-/// What a shard needs of the partition that keeps its records.
-pub trait ShardLog: Send + Sync + 'static {
-    /// Appends the records as one batch if `epoch` is still this leader's. Answers the offset after the last of them.
-    /// Appends take effect, and are answered, in the order of their calls.
-    fn append(&self, epoch: LeaderEpoch, records: Vec<StoredRecord>, reply: AppendReply);
-
-    /// Reads records from an offset on, of about this size, committed or not. Record batches that were aborted or are control
-    /// batches count towards `next` only.
-    fn read(&self, from: i64, max_bytes: usize) -> BoxFuture<'static, Result<Chunk, ErrorCode>>;
-
-    fn start_offset(&self) -> i64;
-
-    fn end_offset(&self) -> i64;
-
-    /// What lies below is committed.
-    fn high_watermark(&self) -> i64;
-
-    /// The epoch in which this node leads the partition; `None` where it does not.
-    fn leader_epoch(&self) -> Option<LeaderEpoch>;
-
-    /// What the records of one append may take before they are compressed.
-    fn max_batch_bytes(&self) -> usize;
-
-    /// Whether records that take more than that can be appended all the same.
-    fn takes(&self, records: &[StoredRecord]) -> bool;
-
-    /// Published when the high watermark or the leadership has changed.
-    fn changed(&self) -> Pulse;
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Chunk {
-    pub records: Vec<StoredRecord>,
-    /// Where to read on; the offset that was asked for means that there is nothing more.
-    pub next: i64,
-}
 
 /// Why a shard does not answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -78,9 +43,12 @@ pub enum Refused {
     NotLeader,
     #[error("too many requests wait")]
     Overloaded,
-    /// The log refused the records, this request's or earlier ones; or they cannot be written at all.
+    /// The log refused records, this request's or others; this one's may have been written before.
     #[error("the log refused the records: {0:?}")]
     Write(ErrorCode),
+    /// What was decided cannot be written, or not be replayed: nothing was written.
+    #[error("what was decided cannot be written, or not be replayed")]
+    Failed,
 }
 
 pub type ShardReply<M> = Reply<Result<<M as Replicated>::Reply, Refused>>;
@@ -122,7 +90,7 @@ pub struct Own<M: Replicated>(Step<M>);
 
 enum Step<M: Replicated> {
     Read { load: u64, chunk: Result<Chunk, ErrorCode> },
-    Appended(Result<i64, ErrorCode>),
+    Appended { load: u64, end: Result<i64, ErrorCode> },
     LogChanged,
     Timer(M::Timer),
 }
@@ -134,7 +102,7 @@ impl<M: Hosted> Message for ShardMsg<M> {
         match self {
             ShardMsg::Request { .. } => 0,
             ShardMsg::Own(Own(Step::Read { .. })) => 1,
-            ShardMsg::Own(Own(Step::Appended(_))) => 2,
+            ShardMsg::Own(Own(Step::Appended { .. })) => 2,
             ShardMsg::Own(Own(Step::LogChanged)) => 3,
             ShardMsg::Own(Own(Step::Timer(_))) => 4,
         }
@@ -185,6 +153,9 @@ pub enum WaitsFor {
 /// Of one read while loading.
 const CHUNK_BYTES: usize = 1 << 20;
 
+/// A timer of whose decision nothing could be replayed fires again no sooner: each time all is loaded anew.
+const PUT_OFF: Duration = Duration::from_secs(60);
+
 /// Of one append, unless a single decision is larger.
 const BATCH_BYTES: usize = 512 << 10;
 
@@ -197,6 +168,8 @@ pub struct Shard<M: Hosted> {
     pending: Pending<(Ticket, M::Reply)>,
     loads: u64,
     timers: Map<M::Timer, TimerId>,
+    /// Those of which nothing could be replayed.
+    put_off: BTreeSet<M::Timer>,
     written: Counter,
     replayed: Counter,
     parked_now: Gauge,
@@ -222,6 +195,7 @@ impl<M: Hosted> Actor for Shard<M> {
             pending: Pending::new(),
             loads: 0,
             timers: Map::new(),
+            put_off: BTreeSet::new(),
             written: cx.counter("records_written"),
             replayed: cx.counter("records_replayed"),
             parked_now: cx.gauge("replies_parked"),
@@ -247,13 +221,16 @@ impl<M: Hosted> Actor for Shard<M> {
         match msg {
             ShardMsg::Request { request, reply, held: _held } => self.request(cx, request, reply),
             ShardMsg::Own(Own(Step::Read { load, chunk })) => self.read(cx, load, chunk)?,
-            ShardMsg::Own(Own(Step::Appended(end))) => self.appended(cx, end),
+            ShardMsg::Own(Own(Step::Appended { load, end })) => self.appended(cx, load, end),
             ShardMsg::Own(Own(Step::LogChanged)) => self.release(),
             ShardMsg::Own(Own(Step::Timer(timer))) => {
                 self.timers.remove(&timer);
                 if self.phase == ShardPhase::Active {
-                    let decision = self.machine.on_timer(cx.world().now(), timer);
-                    self.apply(cx, decision, None);
+                    self.put_off.remove(&timer);
+                    let decision = self.machine.on_timer(cx.world().now(), timer.clone());
+                    if !self.apply(cx, decision, None) {
+                        self.put_off.insert(timer);
+                    }
                 }
             }
         }
@@ -343,17 +320,22 @@ impl<M: Hosted> Shard<M> {
         self.apply(cx, decision, Some(ticket));
     }
 
-    /// A decision that cannot be written is none: who asked for it is refused, and those whom it would have answered wait on.
-    fn apply(&mut self, cx: &mut Cx<Self>, decision: DecisionOf<M>, asked: Option<Ticket>) {
-        let records: Result<Vec<_>, _> =
-            decision.events.iter().filter_map(|event| event.encode().transpose()).collect();
-        let records = match records {
-            Ok(records) if asked.is_none() || self.fits(&records) => records,
-            Ok(_) => return self.cannot_write(cx, asked, &"larger than a batch of the log"),
-            Err(error) => return self.cannot_write(cx, asked, &error),
+    /// A decision that cannot be written or replayed is none: who asked for it is refused. False where it cannot be
+    /// replayed: a part of the state may be changed, and all of it is loaded anew.
+    fn apply(&mut self, cx: &mut Cx<Self>, decision: DecisionOf<M>, asked: Option<Ticket>) -> bool {
+        let records = match self.records(&decision.events, asked) {
+            Ok(records) => records,
+            Err(why) => {
+                self.failed(cx, asked, &why);
+                return true;
+            }
         };
-        for event in &decision.events {
-            self.machine.replay(event);
+        let machine = &mut self.machine;
+        let replay = || decision.events.iter().for_each(|event| machine.replay(event));
+        if let Err(failure) = panics::catch(AssertUnwindSafe(replay)) {
+            self.failed(cx, asked, &failure);
+            self.load_anew(cx, ErrorCode::UnknownServerError);
+            return false;
         }
         for op in decision.timers {
             self.timer(cx, op);
@@ -363,18 +345,28 @@ impl<M: Hosted> Shard<M> {
         self.pending.add(records, decision.events.iter().map(M::part), waiting);
         self.write(cx);
         self.release();
+        true
     }
 
-    fn fits(&self, records: &[StoredRecord]) -> bool {
+    fn records(
+        &self,
+        events: &[M::Event],
+        asked: Option<Ticket>,
+    ) -> Result<Vec<StoredRecord>, String> {
+        let records = events.iter().filter_map(|event| event.encode().transpose());
+        let records = records.collect::<Result<Vec<_>, _>>().map_err(|error| error.to_string())?;
         let log = &self.args.log;
-        bytes(records) <= log.max_batch_bytes() || log.takes(records)
+        let fits = || bytes(&records) <= log.max_batch_bytes() || log.takes(&records);
+        match asked.is_none() || fits() {
+            true => Ok(records),
+            false => Err("larger than a batch of the log".to_owned()),
+        }
     }
 
-    fn cannot_write(&mut self, cx: &mut Cx<Self>, asked: Option<Ticket>, why: &dyn fmt::Display) {
-        tracing::error!(path = cx.path(), %why, "a decision that cannot be written");
+    fn failed(&mut self, cx: &mut Cx<Self>, asked: Option<Ticket>, why: &dyn fmt::Display) {
+        tracing::error!(path = cx.path(), %why, "a decision that cannot be written or replayed");
         if let Some(ticket) = asked {
-            let refused = Refused::Write(ErrorCode::UnknownServerError);
-            self.parked.answer(&ticket, Err(refused));
+            self.parked.answer(&ticket, Err(Refused::Failed));
         }
     }
 
@@ -403,7 +395,7 @@ impl<M: Hosted> Shard<M> {
     fn write(&mut self, cx: &mut Cx<Self>) {
         let records = self.pending.next_batch(BATCH_BYTES.min(self.args.log.max_batch_bytes()));
         if !records.is_empty() {
-            self.args.log.append(self.args.epoch, records, to_self(cx.me()));
+            self.args.log.append(self.args.epoch, records, to_self(cx.me(), self.loads));
         }
     }
 
@@ -415,13 +407,19 @@ impl<M: Hosted> Shard<M> {
         if let Some(running) = self.timers.remove(&timer) {
             cx.cancel(running);
         }
-        if let Some(after) = after {
-            let message = ShardMsg::Own(Own(Step::Timer(timer.clone())));
-            self.timers.insert(timer, cx.send_after(after, message));
-        }
+        let Some(after) = after else {
+            self.put_off.remove(&timer);
+            return;
+        };
+        let after = if self.put_off.contains(&timer) { after.max(PUT_OFF) } else { after };
+        let message = ShardMsg::Own(Own(Step::Timer(timer.clone())));
+        self.timers.insert(timer, cx.send_after(after, message));
     }
 
-    fn appended(&mut self, cx: &mut Cx<Self>, end: Result<i64, ErrorCode>) {
+    fn appended(&mut self, cx: &mut Cx<Self>, load: u64, end: Result<i64, ErrorCode>) {
+        if load != self.loads {
+            return;
+        }
         match end {
             Ok(end) => {
                 self.pending.written(end);
@@ -431,11 +429,15 @@ impl<M: Hosted> Shard<M> {
             // What was decided since rests on what was not written: all goes back to the log.
             Err(code) => {
                 tracing::warn!(path = cx.path(), ?code, "the log refused records; loading anew");
-                self.pending.clear();
-                self.refuse_parked(Refused::Write(code));
-                self.load(cx);
+                self.load_anew(cx, code);
             }
         }
+    }
+
+    fn load_anew(&mut self, cx: &mut Cx<Self>, code: ErrorCode) {
+        self.pending.clear();
+        self.refuse_parked(Refused::Write(code));
+        self.load(cx);
     }
 
     /// Lets go the replies that tell of committed records only.
@@ -457,11 +459,11 @@ impl<M: Hosted> Shard<M> {
 }
 
 /// Brings the answer to an append back as a message. A dropped one may have been written or not: only the log knows.
-fn to_self<M: Hosted>(me: &Ref<ShardMsg<M>>) -> AppendReply {
+fn to_self<M: Hosted>(me: &Ref<ShardMsg<M>>, load: u64) -> AppendReply {
     let me = me.clone();
     let sink = move |_, answer: Result<Result<i64, ErrorCode>, Dropped>| {
         let end = answer.unwrap_or(Err(ErrorCode::UnknownServerError));
-        let _ = me.send_now(ShardMsg::Own(Own(Step::Appended(end))));
+        let _ = me.send_now(ShardMsg::Own(Own(Step::Appended { load, end })));
     };
     Reply::to_sink(Arc::new(sink), 0)
 }

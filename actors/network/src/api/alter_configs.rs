@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use machines::controller::{ControllerReply, ControllerRequest};
 use model::ErrorCode;
-use model::settings::Op;
+use model::settings::{Op, Resource};
 use wire::alter_configs_request::AlterConfigsResource;
 use wire::alter_configs_response::AlterConfigsResourceResponse;
 use wire::{AlterConfigsRequest, AlterConfigsResponse};
@@ -91,6 +91,10 @@ fn check(broker: &Broker, resources: &[AlterConfigsResource]) -> Vec<Result<(), 
         let (kind, name) = (resource.resource_type, resource.resource_name.as_str());
         if twice.contains(&(kind, name)) {
             return Err(ResourceError::Twice);
+        }
+        if kind == Resource::Topic.code() && broker.durables.topic(name).is_some() {
+            let why = format!("{name} is a durable actor's: alter its settings one by one");
+            return Err(ResourceError::DurableTopic(why));
         }
         let set = Op::Set as i8;
         let ops = resource.configs.iter();

@@ -37,7 +37,7 @@ impl Api for AskDurable {
             Err(refused) => Err(refused),
         };
         match answered {
-            Ok(reply) => AskDurableResponse { reply: Some(reply), ..Default::default() },
+            Ok(reply) => AskDurableResponse { reply, ..Default::default() },
             Err(AskRefused { code, message }) => AskDurableResponse {
                 error_code: code.code(),
                 error_message: Some(message),

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use machines::controller::{ControllerReply, ControllerRequest, Permitted};
+use model::ErrorCode;
 use wire::create_partitions_response::CreatePartitionsTopicResult;
 use wire::{CreatePartitionsRequest, CreatePartitionsResponse};
 
@@ -25,8 +26,12 @@ impl Api for CreatePartitions {
     async fn handle(
         broker: Arc<Broker>,
         cx: RequestContext,
-        request: CreatePartitionsRequest,
+        mut request: CreatePartitionsRequest,
     ) -> CreatePartitionsResponse {
+        // Its keys would be in other partitions.
+        let durable = |name: &str| broker.durables.topic(name).is_some();
+        let fixed = request.topics.extract_if(.., |topic| durable(&topic.name));
+        let fixed: Vec<_> = fixed.map(|topic| is_durable(topic.name)).collect();
         let limit = forward::limit(&broker, request.timeout_ms);
         let names: Vec<String> = request.topics.iter().map(|topic| topic.name.clone()).collect();
         let request = ControllerRequest::CreatePartitions {
@@ -38,10 +43,23 @@ impl Api for CreatePartitions {
             ControllerReply::CreatePartitions(response) => Some(response),
             _ => None,
         });
-        match asked.await {
+        let mut response = match asked.await {
             Ok(forwarded) => forwarded.served(&broker, grown).await,
             Err(error) => refuse(names, error),
-        }
+        };
+        response.results.extend(fixed);
+        response
+    }
+}
+
+fn is_durable(name: String) -> CreatePartitionsTopicResult {
+    CreatePartitionsTopicResult {
+        error_message: Some(format!(
+            "{name} is a durable actor's, whose keys keep their partitions"
+        )),
+        name,
+        error_code: ErrorCode::InvalidTopicException.code(),
+        ..Default::default()
     }
 }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use machines::controller::{ControllerReply, ControllerRequest};
 use model::ErrorCode;
+use model::settings::{Op, Resource};
 use wire::incremental_alter_configs_request::AlterConfigsResource;
 use wire::incremental_alter_configs_response::AlterConfigsResourceResponse;
 use wire::{IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse};
@@ -97,7 +98,7 @@ fn needs_controller(resources: &[AlterConfigsResource]) -> bool {
 }
 
 fn is_logger(resource: &AlterConfigsResource) -> bool {
-    resource.resource_type == model::settings::Resource::BrokerLogger.code()
+    resource.resource_type == Resource::BrokerLogger.code()
 }
 
 fn check(broker: &Broker, resources: &[AlterConfigsResource]) -> Vec<Result<(), ResourceError>> {
@@ -108,9 +109,22 @@ fn check(broker: &Broker, resources: &[AlterConfigsResource]) -> Vec<Result<(), 
         if twice.contains(&(kind, name)) {
             return Err(ResourceError::Twice);
         }
-        alteration(resource).check(&present, false)
+        let alteration = alteration(resource);
+        keeps_journals(broker, &alteration)?;
+        alteration.check(&present, false)
     };
     resources.iter().map(check).collect()
+}
+
+fn keeps_journals(broker: &Broker, alteration: &Alteration<'_>) -> Result<(), ResourceError> {
+    if alteration.kind != Resource::Topic.code() {
+        return Ok(());
+    }
+    let refused = alteration.ops.iter().find_map(|(name, op, value)| {
+        let value = value.filter(|_| *op == Op::Set as i8);
+        broker.durables.refuses(alteration.name, name, value)
+    });
+    refused.map_or(Ok(()), |why| Err(ResourceError::DurableTopic(why)))
 }
 
 fn alteration(resource: &AlterConfigsResource) -> Alteration<'_> {

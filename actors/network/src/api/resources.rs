@@ -47,6 +47,8 @@ pub(super) enum ResourceError {
     RootLogger,
     #[error("{0}")]
     CordonedLogDirs(String),
+    #[error("{0}")]
+    DurableTopic(String),
     #[error(transparent)]
     Alter(#[from] AlterError),
 }

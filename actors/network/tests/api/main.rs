@@ -9,6 +9,7 @@ mod configs;
 mod control;
 mod controller;
 mod describe;
+mod durables;
 mod envelope;
 mod failures;
 mod fetch;

@@ -11,17 +11,18 @@ use crate::map::Map;
 const MOST: usize = 65_536;
 const MOST_BYTES: usize = 16 << 20;
 /// In milliseconds. The topic's records are not compacted away before, so that an owner that loads knows these answers too.
-const KEPT_MS: i64 = 600_000;
+pub const KEPT_MS: i64 = 600_000;
 
 #[derive(Default)]
 pub(super) struct Answers {
-    known: Map<AskId, (Arc<str>, Bytes)>,
+    known: Map<AskId, (Arc<str>, Option<Bytes>)>,
     order: VecDeque<(i64, AskId)>,
     bytes: usize,
 }
 
 impl Answers {
-    pub(super) fn get(&self, id: &AskId, key: &str) -> Option<&Bytes> {
+    /// What was answered; nothing, where it was decided without a reply.
+    pub(super) fn get(&self, id: &AskId, key: &str) -> Option<&Option<Bytes>> {
         self.known.get(id).filter(|(of, _)| **of == *key).map(|(_, answer)| answer)
     }
 
@@ -29,10 +30,10 @@ impl Answers {
         self.known.len()
     }
 
-    pub(super) fn add(&mut self, at_ms: i64, id: AskId, key: &Arc<str>, answer: Bytes) {
-        self.bytes += answer.len();
+    pub(super) fn add(&mut self, at_ms: i64, id: AskId, key: &Arc<str>, answer: Option<Bytes>) {
+        self.bytes += size(&answer);
         if let Some((_, before)) = self.known.insert(id, (key.clone(), answer)) {
-            self.bytes -= before.len();
+            self.bytes -= size(&before);
         }
         self.order.push_back((at_ms, id));
         while let Some((oldest_ms, oldest)) = self.order.front().copied() {
@@ -42,10 +43,14 @@ impl Answers {
             }
             self.order.pop_front();
             if let Some((_, answer)) = self.known.remove(&oldest) {
-                self.bytes -= answer.len();
+                self.bytes -= size(&answer);
             }
         }
     }
+}
+
+fn size(answer: &Option<Bytes>) -> usize {
+    answer.as_ref().map_or(0, Bytes::len)
 }
 
 #[cfg(test)]
@@ -63,20 +68,20 @@ mod tests {
         let key: Arc<str> = "key".into();
         let mut answers = Answers::default();
         for n in 0..=MOST as u64 {
-            answers.add(0, id(n), &key, Bytes::from_static(b"x"));
+            answers.add(0, id(n), &key, Some(Bytes::from_static(b"x")));
         }
         assert_eq!((answers.get(&id(0), "key"), answers.len()), (None, MOST));
         assert!(answers.get(&id(1), "key").is_some());
-        answers.add(0, id(1 << 40), &key, Bytes::from(vec![0; MOST_BYTES]));
+        answers.add(0, id(1 << 40), &key, Some(Bytes::from(vec![0; MOST_BYTES])));
         assert_eq!((answers.len(), answers.bytes), (1, MOST_BYTES));
-        answers.add(KEPT_MS + 1, id(2), &key, Bytes::from_static(b"y"));
+        answers.add(KEPT_MS + 1, id(2), &key, Some(Bytes::from_static(b"y")));
         assert_eq!((answers.len(), answers.bytes), (1, 1));
     }
 
     #[test]
     fn an_id_answers_for_its_key_alone() {
         let mut answers = Answers::default();
-        answers.add(0, id(1), &"a".into(), Bytes::from_static(b"x"));
+        answers.add(0, id(1), &"a".into(), Some(Bytes::from_static(b"x")));
         assert_eq!(answers.get(&id(1), "b"), None);
     }
 }

@@ -34,7 +34,7 @@ pub struct Ask {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{name}: {message}", name = .code.name())]
 pub struct AskRefused {
-    /// Where it is retriable, nothing was decided, or the answer was lost: asking again is right.
+    /// Where it is retriable, asking again is right. `RequestTimedOut` alone means that the command may have been decided, or may still be.
     pub code: ErrorCode,
     pub message: String,
 }
@@ -47,11 +47,11 @@ impl AskRefused {
 
 /// The shards of one node.
 pub trait Owners: Send + Sync {
-    /// The encoded reply. `held` is kept until the command is decided.
+    /// The encoded reply, where there is one. `held` is kept until the command is decided.
     fn ask(
         &self,
         ask: Ask,
         limit: Duration,
         held: Option<Held>,
-    ) -> BoxFuture<'static, Result<Bytes, AskRefused>>;
+    ) -> BoxFuture<'static, Result<Option<Bytes>, AskRefused>>;
 }

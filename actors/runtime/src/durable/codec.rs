@@ -1,14 +1,23 @@
 //! How users' types look as bytes.
 
-use bincode::config::{Configuration, Limit, LittleEndian, Varint};
+use std::panic::AssertUnwindSafe;
+
+use bincode::config::{Configuration, LittleEndian, Varint};
+use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// Of one encoded value; a length within it that says more is refused before anything is reserved.
-pub(super) const LIMIT: usize = 16 << 20;
+use crate::panics;
 
-pub(super) const CONFIG: Configuration<LittleEndian, Varint, Limit<LIMIT>> =
-    bincode::config::standard().with_limit::<LIMIT>();
+/// Of one encoded value.
+pub(super) const MAX_BYTES: usize = 16 << 20;
+/// What decoding a small and a large value may reserve: no type takes more than 32 bytes in memory, by its decoder's count, for each
+/// byte of its encoding, so that whatever was written can be read.
+const SMALL: usize = 1 << 20;
+const MOST_FOR_SMALL: usize = 32 * SMALL;
+const MOST: usize = 32 * MAX_BYTES;
+
+const CONFIG: Configuration<LittleEndian, Varint> = bincode::config::standard();
 
 /// Why bytes are not the value that they should be, or a value has no bytes.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -26,21 +35,49 @@ pub enum CodecError {
 /// A value of a user's type.
 ///
 /// # Errors
-/// Its type does not let itself be written.
+/// Its type does not let itself be written, panics, or the value takes more than 16 MiB.
 pub fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, CodecError> {
-    bincode::serde::encode_to_vec(value, CONFIG)
-        .map_err(|error| CodecError::Encode(error.to_string()))
+    let encode = || bincode::serde::encode_to_vec(value, CONFIG);
+    let encoded = panics::catch(AssertUnwindSafe(encode))
+        .map_err(|panic| CodecError::Encode(panic.to_string()))?
+        .map_err(|error| CodecError::Encode(error.to_string()))?;
+    bounded(encoded)
 }
 
 /// The value that [`encode`] wrote: for upgrades too.
 ///
 /// # Errors
-/// It is not one of this type.
+/// It is not one of this type, which may also panic.
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
-    whole(bytes, bincode::serde::decode_from_slice(bytes, CONFIG))
+    let decode = || match bytes.len() {
+        ..=SMALL => bincode::serde::decode_from_slice(bytes, CONFIG.with_limit::<MOST_FOR_SMALL>()),
+        _ => bincode::serde::decode_from_slice(bytes, CONFIG.with_limit::<MOST>()),
+    };
+    let decoded = panics::catch(AssertUnwindSafe(decode));
+    whole(bytes, decoded.map_err(|panic| CodecError::Decode(panic.to_string()))?)
 }
 
-pub(super) fn whole<T>(
+/// The body of a record, behind its format.
+pub(super) fn encode_body(format: u8, body: &impl bincode::Encode) -> Result<Bytes, CodecError> {
+    let mut value = vec![format];
+    bincode::encode_into_std_write(body, &mut value, CONFIG)
+        .map_err(|error| CodecError::Encode(error.to_string()))?;
+    bounded(value).map(Bytes::from)
+}
+
+pub(super) fn decode_body<T: bincode::Decode<()>>(body: &[u8]) -> Result<T, CodecError> {
+    whole(body, bincode::decode_from_slice(body, CONFIG.with_limit::<MOST>()))
+}
+
+fn bounded(encoded: Vec<u8>) -> Result<Vec<u8>, CodecError> {
+    if encoded.len() > MAX_BYTES {
+        let message = format!("{} bytes, where {MAX_BYTES} is the most", encoded.len());
+        return Err(CodecError::Encode(message));
+    }
+    Ok(encoded)
+}
+
+fn whole<T>(
     bytes: &[u8],
     decoded: Result<(T, usize), bincode::error::DecodeError>,
 ) -> Result<T, CodecError> {
@@ -48,5 +85,43 @@ pub(super) fn whole<T>(
         Ok((value, used)) if used == bytes.len() => Ok(value),
         Ok((_, used)) => Err(CodecError::Trailing(bytes.len() - used)),
         Err(error) => Err(CodecError::Decode(error.to_string())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Of each of these the decoder counts many times the bytes.
+    #[test]
+    fn what_can_be_written_can_be_read() {
+        let small = vec![1u64; MAX_BYTES - 5];
+        assert_eq!(decode::<Vec<u64>>(&encode(&small).unwrap()), Ok(small));
+        let wide = vec![Some(1u128); SMALL / 2 - 5];
+        assert_eq!(decode::<Vec<Option<u128>>>(&encode(&wide).unwrap()), Ok(wide));
+        let events: Vec<(String, Option<i64>)> = vec![Default::default(); SMALL];
+        let body = encode_body(1, &events).unwrap();
+        assert_eq!(decode_body::<Vec<(String, Option<i64>)>>(&body[1..]), Ok(events));
+    }
+
+    #[test]
+    fn what_could_not_be_read_is_not_written() {
+        assert!(encode(&vec![1u8; MAX_BYTES - 5]).is_ok());
+        assert!(encode(&vec![1u8; MAX_BYTES - 4]).is_err());
+        assert!(encode_body(1, &vec![1u8; MAX_BYTES - 5]).is_err());
+    }
+
+    struct Bad;
+
+    impl Serialize for Bad {
+        fn serialize<S: serde::Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
+            panic!("a bug of the user's type")
+        }
+    }
+
+    #[test]
+    fn a_panic_of_a_type_is_an_error() {
+        let error = encode(&Bad).unwrap_err().to_string();
+        assert!(error.contains("a bug of the user's type"), "{error}");
     }
 }

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use model::{Persist, StoredRecord, Uuid};
 
 use super::ask::AskId;
-use super::codec::{CONFIG, CodecError, decode, encode, whole};
+use super::codec::{CodecError, decode, decode_body, encode, encode_body};
 use super::{Decision, Durable};
 
 const FORMAT: u8 = 1;
@@ -25,8 +25,10 @@ const ENTRY: u8 = 1;
 /// Of the sequence in an entry's key.
 const SEQUENCE_END: usize = 9;
 
+/// A command, and the reply to it, if any.
+pub(super) type Answered = (AskId, Option<Bytes>);
 pub(super) type Timers = Vec<(String, Option<i64>)>;
-type EntryBody = (u32, i64, Option<([u8; 16], u64, Vec<u8>)>, Timers, Vec<Vec<u8>>);
+type EntryBody = (u32, i64, Option<([u8; 16], u64, Option<Vec<u8>>)>, Timers, Vec<Vec<u8>>);
 type SnapshotBody = (u32, u64, Vec<(String, i64)>, Vec<u8>);
 
 /// Why a record of the topic is none of a journal.
@@ -55,7 +57,7 @@ pub struct Entry<D: Durable> {
     pub(super) key: Arc<str>,
     pub(super) sequence: u64,
     pub(super) at_ms: i64,
-    pub(super) asked: Option<(AskId, Bytes)>,
+    pub(super) asked: Option<Answered>,
     pub(super) timers: Timers,
     pub(super) events: Vec<D::Event>,
     /// Of one that is to be written.
@@ -115,14 +117,16 @@ impl<D: Durable> Entry<D> {
         key: Arc<str>,
         sequence: u64,
         at_ms: i64,
-        asked: Option<(AskId, Bytes)>,
+        asked: Option<Answered>,
         decision: Decision<D>,
     ) -> Result<Self, CodecError> {
         let Decision { events, timers, .. } = decision;
         let encoded: Vec<Vec<u8>> = events.iter().map(encode).collect::<Result<_, _>>()?;
-        let id = asked.as_ref().map(|(id, reply)| (id.asker.0, id.sequence, reply.to_vec()));
+        let id = asked.as_ref().map(|(id, reply)| {
+            (id.asker.0, id.sequence, reply.as_ref().map(|reply| reply.to_vec()))
+        });
         let body: EntryBody = (D::VERSION, at_ms, id, timers, encoded);
-        let value = value_of(&body)?;
+        let value = encode_body(FORMAT, &body)?;
         Ok(Entry { key, sequence, at_ms, asked, timers: body.3, events, value })
     }
 
@@ -133,7 +137,7 @@ impl<D: Durable> Entry<D> {
             error,
         };
         let (version, at_ms, asked, timers, events): EntryBody =
-            whole(body, bincode::decode_from_slice(body, CONFIG)).map_err(failed)?;
+            decode_body(body).map_err(failed)?;
         let event = |event: Vec<u8>| match version == D::VERSION {
             true => decode(&event),
             false if version < D::VERSION => D::upgrade(version, &event),
@@ -141,7 +145,7 @@ impl<D: Durable> Entry<D> {
         };
         let events = events.into_iter().map(event).collect::<Result<_, _>>().map_err(failed)?;
         let asked = asked.map(|(asker, sequence, reply)| {
-            (AskId { asker: Uuid(asker), sequence }, Bytes::from(reply))
+            (AskId { asker: Uuid(asker), sequence }, reply.map(Bytes::from))
         });
         Ok(Entry { key, sequence, at_ms, asked, timers, events, value: Bytes::new() })
     }
@@ -155,14 +159,17 @@ impl Snapshot {
         state: &D::State,
     ) -> Result<Snapshot, CodecError> {
         let body: SnapshotBody = (D::VERSION, sequence, timers, encode(state)?);
-        Ok(Snapshot { key, sequence, read: None, value: value_of(&body)? })
+        Ok(Snapshot { key, sequence, read: None, value: encode_body(FORMAT, &body)? })
     }
 
     fn read(key: Arc<str>, body: &[u8]) -> Result<Snapshot, JournalError> {
         let (version, sequence, timers, state): SnapshotBody =
-            whole(body, bincode::decode_from_slice(body, CONFIG)).map_err(|error| {
-                JournalError::Value { what: "snapshot".to_owned(), key: key.clone(), error }
+            decode_body(body).map_err(|error| JournalError::Value {
+                what: "snapshot".to_owned(),
+                key: key.clone(),
+                error,
             })?;
+        let sequence = in_order(sequence)?;
         let read = Some(ReadSnapshot { version, timers, state });
         Ok(Snapshot { key, sequence, read, value: Bytes::new() })
     }
@@ -204,7 +211,7 @@ impl<D: Durable> Persist for Change<D> {
                 let Some((sequence, key)) = rest.split_first_chunk::<8>() else {
                     return Err(JournalError::Foreign("its key is cut short"));
                 };
-                let (key, sequence) = (text(key)?, u64::from_be_bytes(*sequence));
+                let (key, sequence) = (text(key)?, in_order(u64::from_be_bytes(*sequence))?);
                 match body {
                     Some(body) => Change::Entry(Entry::read(key, sequence, body)?),
                     None => Change::Covered { key, sequence },
@@ -216,13 +223,14 @@ impl<D: Durable> Persist for Change<D> {
     }
 }
 
-fn entry_key(key: &str, sequence: u64) -> Vec<u8> {
-    [&[ENTRY], &sequence.to_be_bytes()[..], key.as_bytes()].concat()
+/// After the last number there is none.
+fn in_order(sequence: u64) -> Result<u64, JournalError> {
+    match sequence {
+        u64::MAX => Err(JournalError::Foreign("its sequence is the last number")),
+        _ => Ok(sequence),
+    }
 }
 
-fn value_of(body: &impl bincode::Encode) -> Result<Bytes, CodecError> {
-    let mut value = vec![FORMAT];
-    let encoded = bincode::encode_into_std_write(body, &mut value, CONFIG);
-    encoded.map_err(|error| CodecError::Encode(error.to_string()))?;
-    Ok(value.into())
+fn entry_key(key: &str, sequence: u64) -> Vec<u8> {
+    [&[ENTRY], &sequence.to_be_bytes()[..], key.as_bytes()].concat()
 }

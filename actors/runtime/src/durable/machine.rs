@@ -11,7 +11,7 @@ use model::{DecisionOf, ErrorCode, Now, Replicated, Ticket, TimerOp};
 use super::answers::Answers;
 use super::ask::{AskId, AskRefused, MAX_COMMAND_BYTES, MAX_KEY_BYTES};
 use super::codec::encode;
-use super::journal::{Change, Entry, Snapshot};
+use super::journal::{Answered, Change, Entry, Snapshot};
 use super::{At, Decision, Durable};
 use crate::map::{FixedHasher, Map};
 use crate::panics;
@@ -61,12 +61,10 @@ pub struct Leaving {
 }
 
 pub enum Left {
-    Answer(Result<Bytes, AskRefused>),
+    /// The reply, where there is one.
+    Answer(Result<Option<Bytes>, AskRefused>),
     /// To [`Ticket::OUTSIDE`].
-    Tell {
-        key: String,
-        command: Bytes,
-    },
+    Tell { key: String, command: Bytes },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -89,11 +87,17 @@ struct Keyed<S> {
     state: S,
     /// Of the last entry.
     sequence: u64,
-    /// Of the last one that is in a snapshot.
+    /// Of the last one that is in a snapshot and has its tombstone.
     in_snapshot: u64,
     timers: Map<String, i64>,
     /// The first entry whose predecessor is missing: it was compacted away, and a snapshot must follow.
     gap: Option<u64>,
+}
+
+impl<S> Keyed<S> {
+    fn since_snapshot(&self) -> u64 {
+        self.sequence.saturating_sub(self.in_snapshot)
+    }
 }
 
 impl<S: Default> Default for Keyed<S> {
@@ -112,27 +116,26 @@ impl<D: Durable> DurableMachine<D> {
         DurableMachine { durable, settings, keys, answers, entries: 0, problem }
     }
 
-    /// What the user's function comes to: a panic in it costs its caller alone.
+    /// What the user's function comes to: a panic in it, or in a type of the user's, costs its caller alone.
     fn ask_user(
         &self,
         key: &str,
         now: Now,
+        asked: Option<(Ticket, AskId)>,
         decide: impl FnOnce(&D, At<'_>, &D::State) -> Decision<D>,
-    ) -> Result<Decision<D>, AskRefused> {
+    ) -> Result<Decided<D>, AskRefused> {
         let at = At { key, now_ms: now.wall_ms };
-        let fresh;
-        let state = match self.keys.get(key) {
-            Some(keyed) => &keyed.state,
-            None => {
-                fresh = D::State::default();
-                &fresh
-            }
-        };
-        let decided = panics::catch(AssertUnwindSafe(|| decide(&self.durable, at, state)));
-        decided.map_err(|failure| {
+        let decided = panics::catch(AssertUnwindSafe(|| {
+            let decision = match self.keys.get(key) {
+                Some(keyed) => decide(&self.durable, at, &keyed.state),
+                None => decide(&self.durable, at, &D::State::default()),
+            };
+            self.journal(now, key, asked, decision)
+        }));
+        decided.unwrap_or_else(|failure| {
             // A user's panic may say much.
             let message = format!("its decision failed: {:.1000}", failure.to_string());
-            AskRefused::new(ErrorCode::UnknownServerError, message)
+            Err(AskRefused::new(ErrorCode::UnknownServerError, message))
         })
     }
 
@@ -151,8 +154,8 @@ impl<D: Durable> DurableMachine<D> {
             let found = self.keys.get_key_value(key);
             let name = found.map_or_else(|| Arc::from(key), |(name, _)| name.clone());
             decided.timers = self.soft_timers(now, &name, &decision.timers)?;
-            let id = asked.map(|(_, id)| id).zip(reply.clone());
-            decided.events = self.changes(now, name, id, decision)?;
+            let answered = asked.map(|(_, id)| (id, reply.clone()));
+            decided.events = self.changes(now, name, answered, decision)?;
         }
         let part = part_of(key);
         for (key, command) in tells {
@@ -160,11 +163,7 @@ impl<D: Durable> DurableMachine<D> {
             decided.replies.push((Ticket::OUTSIDE, Leaving { part, what }));
         }
         if let Some((ticket, _)) = asked {
-            let without = || {
-                let message = "it was decided without a reply";
-                AskRefused::new(ErrorCode::InvalidRequest, message)
-            };
-            let what = Left::Answer(reply.ok_or_else(without));
+            let what = Left::Answer(Ok(reply));
             decided.replies.push((ticket, Leaving { part, what }));
         }
         Ok(decided)
@@ -175,39 +174,53 @@ impl<D: Durable> DurableMachine<D> {
         Ok(encoded.map_err(|error| cannot_write("the reply", &error))?.map(Bytes::from))
     }
 
-    /// A snapshot where one is due, and the entry: together they fit a batch.
+    /// A snapshot where one is due, and the entry: together they fit a batch, or the entry goes alone.
     fn changes(
         &self,
         now: Now,
         key: Arc<str>,
-        asked: Option<(AskId, Bytes)>,
+        asked: Option<Answered>,
         decision: Decision<D>,
     ) -> Result<Vec<Change<D>>, AskRefused> {
-        let mut changes = Vec::new();
-        let mut sequence = 0;
-        if let Some(keyed) = self.keys.get(&key) {
-            sequence = keyed.sequence;
-            if sequence - keyed.in_snapshot >= self.settings.snapshot_every {
-                let timers = keyed.timers.iter().map(|(name, at)| (name.clone(), *at)).collect();
-                let snapshot = Snapshot::new::<D>(key.clone(), sequence, timers, &keyed.state);
-                let snapshot = snapshot.map_err(|error| cannot_write("the state", &error))?;
-                changes.push(Change::Snapshot(snapshot));
-                let covered = (keyed.in_snapshot + 1)..=sequence;
-                changes
-                    .extend(covered.map(|sequence| Change::Covered { key: key.clone(), sequence }));
-            }
-        }
-        let entry = Entry::new(key, sequence + 1, now.wall_ms, asked, decision);
-        changes.push(Change::Entry(entry.map_err(|error| cannot_write("an event", &error))?));
-        let size: usize = changes.iter().map(|change| change.size() + RECORD_OVERHEAD).sum();
-        if size > self.settings.max_batch_bytes {
-            let most = self.settings.max_batch_bytes;
+        let keyed = self.keys.get(&key);
+        let sequence = keyed.map_or(0, |keyed| keyed.sequence) + 1;
+        let entry = Entry::new(key.clone(), sequence, now.wall_ms, asked, decision);
+        let entry = Change::Entry(entry.map_err(|error| cannot_write("an event", &error))?);
+        let (size, most) = (record_size(&entry), self.settings.max_batch_bytes);
+        if size > most {
             let message = format!(
-                "events and state come to {size} bytes, and {most} is all that the topic's max.message.bytes lets in"
+                "the events come to {size} bytes, and {most} is all that the topic's max.message.bytes lets in"
             );
             return Err(AskRefused::new(ErrorCode::MessageTooLarge, message));
         }
+        let mut changes =
+            keyed.map_or_else(Vec::new, |keyed| self.snapshot(&key, keyed, most - size));
+        changes.push(entry);
         Ok(changes)
+    }
+
+    /// The state where it is due and there is room for it, and tombstones of what is in it. Where it has no room it is tried again when
+    /// as many entries have followed.
+    fn snapshot(&self, key: &Arc<str>, keyed: &Keyed<D::State>, room: usize) -> Vec<Change<D>> {
+        let (since, every) = (keyed.since_snapshot(), self.settings.snapshot_every.max(1));
+        if since == 0 || since % every != 0 {
+            return Vec::new();
+        }
+        let timers = keyed.timers.iter().map(|(name, at)| (name.clone(), *at)).collect();
+        let snapshot = Snapshot::new::<D>(key.clone(), keyed.sequence, timers, &keyed.state);
+        let snapshot = match snapshot.map(Change::Snapshot) {
+            Ok(snapshot) if record_size(&snapshot) < room => snapshot,
+            Ok(_) => return Vec::new(),
+            Err(error) => {
+                tracing::error!(%key, %error, "a state that cannot be written");
+                return Vec::new();
+            }
+        };
+        let covered = |sequence| Change::Covered { key: key.clone(), sequence };
+        let of_each = record_size::<D>(&covered(0));
+        let fit = (room - record_size(&snapshot)) / of_each;
+        let covered = (keyed.in_snapshot + 1..=keyed.sequence).take(fit).map(covered);
+        std::iter::once(snapshot).chain(covered).collect()
     }
 
     fn soft_timers(
@@ -216,9 +229,15 @@ impl<D: Durable> DurableMachine<D> {
         key: &Arc<str>,
         timers: &[(String, Option<i64>)],
     ) -> Result<Vec<TimerOp<DurableTimer>>, AskRefused> {
-        let running = self.keys.get(key).map_or(0, |keyed| keyed.timers.len());
+        let none = Map::new();
+        let running = self.keys.get(key).map_or(&none, |keyed| &keyed.timers);
         let too_long = timers.iter().any(|(name, _)| name.len() > MAX_KEY_BYTES);
-        if too_long || running + timers.len() > MAX_TIMERS {
+        let last: Map<&str, bool> =
+            timers.iter().map(|(name, at_ms)| (&**name, at_ms.is_some())).collect();
+        let (set, ended): (Vec<_>, Vec<_>) = last.into_iter().partition(|(_, set)| *set);
+        let more = set.iter().filter(|(name, _)| !running.contains_key(*name)).count();
+        let fewer = ended.iter().filter(|(name, _)| running.contains_key(*name)).count();
+        if too_long || more > fewer && running.len() + more - fewer > MAX_TIMERS {
             let message = format!(
                 "a key may have {MAX_TIMERS} timers, whose names have at most {MAX_KEY_BYTES} bytes"
             );
@@ -240,7 +259,7 @@ impl<D: Durable> DurableMachine<D> {
             self.answers.add(entry.at_ms, *id, &entry.key, answer.clone());
         }
         let keyed = self.keys.entry(entry.key.clone()).or_default();
-        if entry.sequence != keyed.sequence + 1 {
+        if keyed.sequence.checked_add(1) != Some(entry.sequence) {
             keyed.gap.get_or_insert(entry.sequence);
         }
         keyed.sequence = entry.sequence;
@@ -260,7 +279,6 @@ impl<D: Durable> DurableMachine<D> {
 
     fn replay_snapshot(&mut self, snapshot: &Snapshot) {
         let keyed = self.keys.entry(snapshot.key.clone()).or_default();
-        keyed.in_snapshot = snapshot.sequence;
         let Some(read) = &snapshot.read else { return };
         match read.state::<D>() {
             Ok(state) => {
@@ -300,10 +318,8 @@ impl<D: Durable> Replicated for DurableMachine<D> {
             let message = format!("partition {partition} of {partitions} does not hold the key");
             return answer(Err(AskRefused::new(ErrorCode::InvalidRequest, message)));
         }
-        let decided =
-            self.ask_user(&key, now, |durable, at, state| durable.decide(at, state, command));
-        let decided =
-            decided.and_then(|decision| self.journal(now, &key, Some((ticket, id)), decision));
+        let decide = |durable: &D, at: At<'_>, state: &D::State| durable.decide(at, state, command);
+        let decided = self.ask_user(&key, now, Some((ticket, id)), decide);
         decided.unwrap_or_else(|refused| answer(Err(refused)))
     }
 
@@ -328,11 +344,10 @@ impl<D: Durable> Replicated for DurableMachine<D> {
         if at_ms > now.wall_ms {
             return again(wait(now, at_ms));
         }
-        let decided = self
-            .ask_user(&timer.key, now, |durable, at, state| durable.timer(at, state, &timer.name));
-        let decided = decided.and_then(|mut decision| {
+        let decided = self.ask_user(&timer.key, now, None, |durable, at, state| {
+            let mut decision = durable.timer(at, state, &timer.name);
             decision.timers.insert(0, (timer.name.clone(), None));
-            self.journal(now, &timer.key, None, decision)
+            decision
         });
         decided.unwrap_or_else(|refused| {
             let (key, name) = (&timer.key, &timer.name);
@@ -352,7 +367,11 @@ impl<D: Durable> Replicated for DurableMachine<D> {
         match change {
             Change::Entry(entry) => self.replay_entry(entry),
             Change::Snapshot(snapshot) => self.replay_snapshot(snapshot),
-            Change::Covered { .. } => {}
+            Change::Covered { key, sequence } => {
+                if let Some(keyed) = self.keys.get_mut(key) {
+                    keyed.in_snapshot = *sequence;
+                }
+            }
         }
     }
 }
@@ -381,12 +400,11 @@ impl<D: Durable> Hosted for DurableMachine<D> {
     }
 
     fn state_line(&self) -> String {
-        let since = |keyed: &Keyed<D::State>| keyed.sequence - keyed.in_snapshot;
         format!(
             "{} keys, {} entries replayed, at most {} since a snapshot, {} timers, {} answers kept",
             self.keys.len(),
             self.entries,
-            self.keys.values().map(since).max().unwrap_or(0),
+            self.keys.values().map(Keyed::since_snapshot).max().unwrap_or(0),
             self.keys.values().map(|keyed| keyed.timers.len()).sum::<usize>(),
             self.answers.len(),
         )
@@ -395,6 +413,10 @@ impl<D: Durable> Hosted for DurableMachine<D> {
 
 fn part_of(key: &str) -> u64 {
     FixedHasher::default().hash_one(key)
+}
+
+fn record_size<D: Durable>(change: &Change<D>) -> usize {
+    change.size() + RECORD_OVERHEAD
 }
 
 fn wait(now: Now, at_ms: i64) -> Duration {

@@ -35,6 +35,7 @@ mod tests;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub use answers::KEPT_MS;
 pub use ask::{Ask, AskId, AskRefused, MAX_COMMAND_BYTES, MAX_KEY_BYTES, Owners};
 pub use codec::{CodecError, decode, encode};
 pub use journal::{Change, JournalError};

@@ -39,6 +39,8 @@ pub(super) enum Command {
     AddElsewhere(String, u64),
     Grow(usize),
     Nothing,
+    Break,
+    Shrink,
 }
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -46,6 +48,8 @@ pub(super) enum Event {
     Added(u64),
     Later { timer: String, adds: u64 },
     Grown(Vec<u8>),
+    Broken,
+    Shrunk,
 }
 
 #[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
@@ -79,7 +83,9 @@ impl Durable for Tally {
                 Decision::persist(Event::Added(0)).tell(key, Command::Add(n)).reply(Ok(n))
             }
             Command::Grow(by) => Decision::persist(Event::Grown(vec![7; by])).reply(Ok(0)),
-            Command::Nothing => Decision::persist(Event::Added(0)),
+            Command::Nothing => Decision::persist(Event::Added(1)),
+            Command::Break => Decision::persist(Event::Added(7)).and(Event::Broken).reply(Ok(0)),
+            Command::Shrink => Decision::persist(Event::Shrunk).reply(Ok(total.sum)),
         }
     }
 
@@ -88,6 +94,8 @@ impl Durable for Tally {
             Event::Added(n) => total.sum += n,
             Event::Later { timer, adds } => drop(total.later.insert(timer.clone(), *adds)),
             Event::Grown(bytes) => total.ballast.extend(bytes),
+            Event::Broken => panic!("a bug of the user's replay"),
+            Event::Shrunk => total.ballast.clear(),
         }
     }
 
@@ -219,7 +227,7 @@ impl Rig {
 
 async fn answer(asked: Asked) -> Result<Result<u64, String>, AskRefused> {
     match asked.get().await.unwrap().unwrap().what {
-        Left::Answer(answer) => answer.map(|reply| decode(&reply).unwrap()),
+        Left::Answer(answer) => answer.map(|reply| decode(&reply.expect("a reply")).unwrap()),
         Left::Tell { .. } => panic!("it was told"),
     }
 }
@@ -279,12 +287,57 @@ async fn what_cannot_be_decided_or_written_costs_its_asker_alone() {
     let large = rig.try_ask("a", Command::Grow(20_000)).await.unwrap_err();
     assert_eq!(large.code, ErrorCode::MessageTooLarge);
     let far = "x".repeat(MAX_KEY_BYTES + 1);
-    for (key, command) in [(&*far, Command::Get), ("a", Command::Nothing)] {
-        let refused = rig.try_ask(key, command).await.unwrap_err();
-        assert_eq!(refused.code, ErrorCode::InvalidRequest, "{refused}");
-    }
+    let refused = rig.try_ask(&far, Command::Get).await.unwrap_err();
+    assert_eq!(refused.code, ErrorCode::InvalidRequest, "{refused}");
     assert_eq!(rig.ask("a", Command::Add(1)).await, 1);
     assert_eq!(rig.root.me().generation(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_replayed_is_as_if_it_had_not_been_asked() {
+    let rig = Rig::loaded(Vec::new()).await;
+    for key in ["a", "b"] {
+        rig.ask(key, Command::Add(1)).await;
+    }
+    for _ in 0..3 {
+        let failed = rig.begin(1, "a", Command::Break).get().await.unwrap();
+        assert!(matches!(failed, Err(Refused::Failed)));
+        rig.settle().await;
+        assert_eq!(rig.ask("a", Command::Get).await, 1);
+    }
+    assert_eq!((rig.ask("b", Command::Get).await, rig.root.me().generation()), (1, 1));
+    assert_eq!(rig.records().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_command_without_a_reply_is_not_decided_again() {
+    let rig = Rig::loaded(Vec::new()).await;
+    let unanswered = async |rig: &Rig| {
+        let left = rig.begin(1, "a", Command::Nothing).get().await.unwrap().unwrap().what;
+        assert!(matches!(left, Left::Answer(Ok(None))));
+    };
+    unanswered(&rig).await;
+    unanswered(&rig).await;
+    let again = Rig::loaded(rig.records()).await;
+    unanswered(&again).await;
+    assert_eq!((again.ask("a", Command::Get).await, again.records().len()), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_state_that_has_no_room_is_written_once_it_is_smaller() {
+    let rig = Rig::loaded(Vec::new()).await;
+    for _ in 0..3 * SNAPSHOT_EVERY {
+        rig.ask("a", Command::Grow(4_000)).await;
+    }
+    let snapshots = |rig: &Rig| rig.records().iter().filter(|record| record.key[0] == 0).count();
+    let before = snapshots(&rig);
+    rig.ask("a", Command::Shrink).await;
+    for _ in 0..SNAPSHOT_EVERY {
+        rig.ask("a", Command::Add(1)).await;
+    }
+    assert_eq!(snapshots(&rig), before + 1);
+    let again = Rig::loaded(rig.records()).await;
+    assert_eq!(again.ask("a", Command::Get).await, SNAPSHOT_EVERY);
 }
 
 #[tokio::test(start_paused = true)]

@@ -227,7 +227,7 @@ async fn what_cannot_be_written_is_refused_and_changes_nothing() {
     let log = led(&[1]);
     let (world, root) = shard(&log);
     settle(&world).await;
-    let refused = Err(Refused::Write(ErrorCode::UnknownServerError));
+    let refused = Err(Refused::Failed);
     assert_eq!(ask(&root, SumRequest::Add(UNWRITABLE)).await, refused);
     assert_eq!(ask(&root, SumRequest::Add(1)).await, Ok(2));
     assert_eq!(log.end_offset(), 2);
@@ -319,7 +319,7 @@ async fn a_decision_that_fits_no_batch_is_refused_alone() {
     let (world, root) = shard(&log);
     settle(&world).await;
     log.state().max_batch_bytes = 20;
-    let refused = Err(Refused::Write(ErrorCode::UnknownServerError));
+    let refused = Err(Refused::Failed);
     assert_eq!(ask(&root, SumRequest::Add(2)).await, refused);
     assert_eq!(ask(&root, SumRequest::Get).await, Ok(1));
     log.state().compresses = true;

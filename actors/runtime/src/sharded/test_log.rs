@@ -26,6 +26,7 @@ pub(crate) struct TestLogState {
     pub(crate) compresses: bool,
     pub(crate) refuses: Option<ErrorCode>,
     pub(crate) refused: usize,
+    pub(crate) reads: usize,
     /// Sizes of the appends, and answers that are held back.
     pub(crate) appends: Vec<usize>,
     pub(crate) held: Option<Vec<(i64, AppendReply)>>,
@@ -80,7 +81,8 @@ impl ShardLog for TestLog {
 
     fn read(&self, from: i64, _max: usize) -> BoxFuture<'static, Result<Chunk, ErrorCode>> {
         // Two at a time, so that a load takes several reads.
-        let state = self.state();
+        let mut state = self.state();
+        state.reads += 1;
         let records: Vec<_> = state.records.iter().skip(from as usize).take(2).cloned().collect();
         let next = from + records.len() as i64;
         Box::pin(async move { Ok(Chunk { records, next }) })

@@ -63,6 +63,7 @@ async fn what_is_no_journal_is_refused_with_a_reason() {
         (with(&good.key[..4], &value), "cut short"),
         (with(&[&good.key[..], &[0xff]].concat(), &value), "no text"),
         (with(&good.key, b""), "empty"),
+        (with(&[&[1], &[0xff; 8][..], b"a"].concat(), &value), "last number"),
         (with(&good.key, &[&[9], &value[1..]].concat()), "format 9"),
         (with(&good.key, &value[..value.len() - 1]), "cannot be read"),
         (with(&good.key, &[&value[..], b"x"].concat()), "1 bytes follow"),
@@ -91,8 +92,13 @@ fn no_bytes_make_a_decoder_panic_or_reserve_what_is_not_there() {
 
 /// As the journal writes it, in another version of the user's.
 fn entry(version: u32, event: &[u8]) -> StoredRecord {
-    type Body =
-        (u32, i64, Option<([u8; 16], u64, Vec<u8>)>, Vec<(String, Option<i64>)>, Vec<Vec<u8>>);
+    type Body = (
+        u32,
+        i64,
+        Option<([u8; 16], u64, Option<Vec<u8>>)>,
+        Vec<(String, Option<i64>)>,
+        Vec<Vec<u8>>,
+    );
     let body: Body = (version, START_MS, None, Vec::new(), vec![event.to_vec()]);
     let body = bincode::encode_to_vec(&body, bincode::config::standard()).unwrap();
     let key = [&[1], &1u64.to_be_bytes()[..], b"a"].concat();

@@ -83,3 +83,34 @@ async fn an_overdue_timer_whose_decision_the_log_refuses_waits() {
     rig.world.sleep(Duration::from_secs(1)).await;
     assert_eq!(rig.ask("a", Command::Get).await, 5);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_timer_that_cannot_be_replayed_fires_again_seldom_and_stops_nobody() {
+    let rig = Rig::loaded(Vec::new()).await;
+    rig.ask("a", Command::Add(1)).await;
+    rig.ask("a", in_ten_seconds("overflows", u64::MAX)).await;
+    rig.ask("a", in_ten_seconds("fires", 5)).await;
+    let loads = rig.log.state().reads;
+    rig.world.sleep(Duration::from_secs(300)).await;
+    let loads = rig.log.state().reads - loads;
+    // A load reads three records in two reads.
+    assert!((2..=14).contains(&loads), "{loads} reads in five minutes");
+    assert_eq!(rig.ask("a", Command::Get).await, 6);
+    assert_eq!(rig.root.me().generation(), 1);
+    rig.ask("a", Command::Cancel("overflows".to_owned())).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_with_all_its_timers_can_end_and_replace_them() {
+    let rig = Rig::loaded(Vec::new()).await;
+    for n in 0..1023 {
+        rig.ask("a", Command::AddAt(n.to_string(), 1, START_MS + 1_000_000)).await;
+    }
+    rig.ask("a", in_ten_seconds("fires", 5)).await;
+    rig.try_ask("a", in_ten_seconds("one too many", 5)).await.unwrap_err();
+    rig.ask("a", Command::AddAt("7".to_owned(), 1, START_MS + 2_000_000)).await;
+    rig.world.sleep(Duration::from_secs(20)).await;
+    assert_eq!(rig.ask("a", Command::Get).await, 5);
+    rig.ask("a", in_ten_seconds("in its place", 5)).await;
+    rig.ask("a", Command::Cancel("7".to_owned())).await;
+}
