@@ -190,6 +190,11 @@ fn lock_file(path: &Path) -> io::Result<HeldLock> {
         Err(e) => return Err(e.into()),
     }
     let id = file_id(&file.metadata()?);
+    // Who held it until now may have removed it: what others find by this name is then another file.
+    match fs::metadata(path) {
+        Ok(found) if file_id(&found) == id => {}
+        _ => return Err(ErrorKind::WouldBlock.into()),
+    }
     held.insert(id);
     Ok(HeldLock { id, _file: file })
 }

@@ -52,7 +52,7 @@ class Place:
         line = line.replace("--data DIR --listen HOST:PORT", "--data other-data --listen 127.0.0.1:9092")
         line = line.replace("--cluster-id ID", "--cluster-id 4L6g3nShT-eMCtK--X86sw")
         line += " --listen 127.0.0.1:9092" if line == "ottla start" else ""
-        if re.match(r"ottla (start|tree)", line) and "--console" not in line:
+        if re.match(r"ottla (start|tree|trace)", line) and "--console" not in line:
             line += " --console 127.0.0.1:8080"
         return self.own(re.sub(r"^(ottla|examples)", rf"exec {ROOT}/target/{brokers.PROFILE}/\1", line))
 
