@@ -1,5 +1,6 @@
 //! The console: what goes on in the nodes of a process, over HTTP and in the terminal.
 
+mod api;
 mod connections;
 mod draw;
 mod faults;
@@ -7,6 +8,7 @@ mod fetch;
 mod follow;
 mod guard;
 pub mod metrics;
+mod pages;
 mod traces;
 
 use std::io;
@@ -30,7 +32,7 @@ pub use fetch::{FetchError, fetch_tree, set_fault};
 pub use follow::{Until, follow};
 use guard::Arrived;
 
-/// The console's address, bound: `/metrics` for Prometheus, `/tree` as JSON.
+/// The console's address, bound: pages for people, `/metrics` for Prometheus, `/tree` as JSON.
 pub struct Console {
     #[expect(
         clippy::disallowed_types,
@@ -63,6 +65,7 @@ impl Console {
     /// # Errors
     /// The socket is gone.
     pub fn serve(self, nodes: &[&Node]) -> impl Future<Output = io::Result<()>> + use<> {
+        let seen = api::All::of(nodes);
         let allow_faults =
             nodes.iter().map(|n| n.config().values.boolean("ottla.faults.enable")).collect();
         let nodes = nodes.iter().map(|n| (n.config().node_id.to_string(), n.world().clone()));
@@ -74,10 +77,19 @@ impl Console {
             .route("/tree", get(tree))
             .route("/fault", post(faults::set))
             .route("/trace", post(traces::trace))
-            .layer(from_fn_with_state(self.host, guard::refuse_foreign))
             .with_state(Arc::new(shown))
+            .merge(pages::router())
+            .merge(api::router(seen.clone()))
+            .layer(from_fn_with_state(self.host, guard::refuse_foreign))
             .into_make_service_with_connect_info::<Arrived>();
-        async move { axum::serve(Few::of(listening(listener?)?), router).await }
+        async move {
+            let serving = axum::serve(Few::of(listening(listener?)?), router);
+            tokio::select! {
+                biased;
+                served = serving.into_future() => served,
+                () = seen.watch() => Ok(()),
+            }
+        }
     }
 }
 

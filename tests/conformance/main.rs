@@ -18,6 +18,7 @@ mod cluster;
 mod cold;
 mod commands;
 mod compaction;
+mod console;
 mod crash;
 mod crowds;
 mod defaults;

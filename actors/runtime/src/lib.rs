@@ -85,7 +85,7 @@ pub use loggers::{LogLevel, Loggers, NoLogLevel};
 pub use map::{FastMap, FixedHasher, Map};
 pub use metrics::{
     ActorTree, AskTrace, Counter, Did, Family, Gauge, MessageCount, NoSuchActor, NotTraced,
-    Registry, Restarted, TraceLine, TracePlace, Traced, Watchdog, families, prometheus,
+    Registry, Restarted, Sample, TraceLine, TracePlace, Traced, Watchdog, families, prometheus,
 };
 pub use model::{Decision, DecisionOf, Now, Persist, Replicated, StoredRecord, Ticket, TimerOp};
 pub use panics::Panicked;

@@ -2,6 +2,7 @@
 
 mod named;
 mod prometheus;
+mod sample;
 mod stats;
 mod traced;
 mod tree;
@@ -21,6 +22,7 @@ use crate::world::{Bulkhead, Clock};
 
 pub use named::NoSuchActor;
 pub use prometheus::{Family, families, prometheus};
+pub use sample::Sample;
 use stats::{HISTOGRAM_BUCKETS, bucket_limit_micros};
 pub(crate) use stats::{Stats, Taken};
 pub use traced::{AskTrace, Did, NotTraced, TraceLine, TracePlace, Traced};

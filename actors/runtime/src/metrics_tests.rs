@@ -283,3 +283,29 @@ async fn what_an_actor_holds_of_a_budget_is_shown_as_its_own() {
     drop(beside);
     assert_eq!(kitchen.larder.used(), 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_sample_sums_up_all_actors_over_their_lives() {
+    let kitchen = kitchen(Strategy::OneForOne).await;
+    let registry = kitchen.world.registry();
+    let sums = || {
+        let (sample, tree) = (registry.sample(), registry.tree());
+        let below =
+            |actor: &ActorTree| actor.children.iter().map(|child| child.handled).sum::<u64>();
+        let handled: u64 = tree.iter().map(|root| root.handled + below(root)).sum();
+        assert_eq!((sample.handled, sample.waiting), (handled, 0));
+        sample
+    };
+    let stirs = || (0..40).map(|_| CookMsg::Stir);
+    kitchen.tell(stirs()).await;
+    kitchen.done().await;
+    let first = sums();
+    kitchen.tell([CookMsg::Burn(None)]).await;
+    kitchen.back(2).await;
+    kitchen.tell(stirs().chain((0..10).map(|_| CookMsg::Roast(ms(100))))).await;
+    kitchen.done().await;
+    let second = sums();
+    assert!(second.handled >= first.handled + 51 && second.actors == first.actors);
+    assert!(second.quantile_since(&first, 0.99).is_some_and(|micros| micros > 100_000));
+    assert_eq!(second.quantile_since(&second, 0.5), None, "nothing was handled since");
+}

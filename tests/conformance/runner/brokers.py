@@ -73,12 +73,12 @@ NO_RETENTION = {
 }
 
 
-def ottla(name="ottla-data", home=None, dirs=(), descriptors=None, **own):
-    """`home`: a directory of before, else a fresh one; `dirs`: log directories in it; settings with `_` for their dots."""
+def ottla(name="ottla-data", home=None, dirs=(), descriptors=None, console=None, **own):
+    """`home`: a directory of before, else a fresh one; `dirs`: log directories in it; `console`: its port; settings with `_` for their dots."""
     build()
     home, port = home or fresh(name), free_port()
     command = [ROOT / "target" / PROFILE / "ottla", "start", "--data", home, "--listen", f"127.0.0.1:{port}",
-               "--console", "off"]
+               "--console", f"127.0.0.1:{console}" if console else "off"]
     settings = {"group.initial.rebalance.delay.ms": 0, **NO_RETENTION, **log_dirs(home, dirs), **dotted(own)}
     for key, value in settings.items():
         command += ["--set", f"{key}={value}"]

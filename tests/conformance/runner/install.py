@@ -103,6 +103,18 @@ def program(name, *args, of="clients"):
 
 
 @one_at_a_time
+def npm(package, version):
+    """A package that needs no others: its directory."""
+    home = CACHE / "npm"
+    complete = home / f".{package}-{version}"
+    if not complete.exists():
+        say(f"installing {package}")
+        run("npm", "install", "--silent", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix", home, f"{package}@{version}")
+        complete.touch()
+    return home / "node_modules" / package
+
+
+@one_at_a_time
 def python():
     """The interpreter of a virtual environment that has kafka-python and the flights."""
     interpreter, complete = VENV / "bin" / "python", VENV / ".complete"

@@ -305,6 +305,13 @@ impl Stats {
         }
     }
 
+    /// Each bucket that counts.
+    pub(super) fn histogram(&self, mut count: impl FnMut(usize, &AtomicU64)) {
+        if let Some(more) = self.more.get() {
+            more.histogram.iter().enumerate().for_each(|(bucket, counter)| count(bucket, counter));
+        }
+    }
+
     pub(crate) fn totals(&self) -> Totals {
         let mut totals = Totals {
             busy_micros: self.shared.busy_nanos.load(Relaxed) / 1000,

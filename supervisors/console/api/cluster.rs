@@ -1,0 +1,202 @@
+//! The brokers of the cluster, asked as any client asks them; which there are, and which leads what, the node's own metadata says.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use client::{Client, ClientConfig, Connection, Producer, ProducerConfig, RequestError};
+use machines::metadata::MetadataImage;
+use model::node_config::HostPort;
+use runtime::{Publisher, World};
+use tokio::sync::Semaphore;
+use wire::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
+use wire::{ListOffsetsRequest, Request};
+
+use super::ApiError;
+use crate::node::Node;
+
+const CONNECT: Duration = Duration::from_secs(3);
+const REQUEST: Duration = Duration::from_secs(6);
+/// An answer, whatever it is about.
+const MAX_RESPONSE: u32 = 32 << 20;
+
+/// A partition, by name.
+pub(super) type Partition = (String, i32);
+
+pub(super) struct Cluster {
+    world: World,
+    node: i32,
+    /// Where this node itself is reached, and by which of its listeners; none where it serves no clients.
+    own: Option<(HostPort, String)>,
+    images: Arc<Publisher<MetadataImage>>,
+    config: ClientConfig,
+    /// By address.
+    open: Mutex<BTreeMap<String, Connection>>,
+    producer: Mutex<Option<Arc<Producer>>>,
+    /// Records are read one by one: each may be large.
+    pub(super) reading: Semaphore,
+}
+
+impl Cluster {
+    pub(super) fn of(node: &Node) -> Cluster {
+        let shared = node.shared();
+        let own = shared.for_clients().map(|bound| {
+            let address = bound.address();
+            (HostPort::new(address.ip().to_string(), address.port()), bound.name().to_owned())
+        });
+        let config = ClientConfig {
+            client_id: "ottla-console".to_owned(),
+            connect_timeout: CONNECT,
+            request_timeout: REQUEST,
+            operation_timeout: REQUEST,
+            max_response_bytes: MAX_RESPONSE,
+            create_topics: false,
+            ..ClientConfig::default()
+        };
+        Cluster {
+            world: node.world().clone(),
+            node: node.config().node_id.0,
+            own,
+            images: shared.images.clone(),
+            config,
+            open: Mutex::default(),
+            producer: Mutex::default(),
+            reading: Semaphore::new(1),
+        }
+    }
+
+    /// Where a broker listens to clients such as this.
+    fn address(&self, broker: i32) -> Result<HostPort, ApiError> {
+        if let Some((address, _)) = self.own.as_ref().filter(|_| broker == self.node) {
+            return Ok(address.clone());
+        }
+        let image = self.images.get();
+        let unknown = || ApiError::elsewhere(format!("broker {broker} is not registered"));
+        let registered = image.broker(broker).ok_or_else(unknown)?;
+        let name = self.own.as_ref().map(|(_, name)| name);
+        let listeners = &registered.listeners;
+        let same = listeners.iter().find(|listener| Some(&listener.name) == name);
+        let listener = same.or(listeners.first()).ok_or_else(unknown)?;
+        Ok(HostPort::new(&*listener.host, listener.port))
+    }
+
+    fn open(&self) -> MutexGuard<'_, BTreeMap<String, Connection>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn connection(&self, broker: i32) -> Result<Connection, ApiError> {
+        let address = self.address(broker)?;
+        let key = address.to_string();
+        let known = {
+            let mut open = self.open();
+            open.retain(|_, connection| !connection.is_closed());
+            open.get(&key).cloned()
+        };
+        if let Some(connection) = known {
+            return Ok(connection);
+        }
+        let opened =
+            Connection::open(&self.world, &address.host, address.port, &self.config).await?;
+        self.open().insert(key, opened.clone());
+        Ok(opened)
+    }
+
+    /// Asks a broker; once more where the connection had been closed meanwhile. Of requests that only ask.
+    pub(super) async fn ask<R: Request>(
+        &self,
+        broker: i32,
+        request: &R,
+    ) -> Result<R::Response, ApiError> {
+        let connection = self.connection(broker).await?;
+        match connection.request(request, REQUEST).await {
+            Err(RequestError::Closed { .. }) => {
+                let connection = self.connection(broker).await?;
+                Ok(connection.request(request, REQUEST).await?)
+            }
+            answer => Ok(answer?),
+        }
+    }
+
+    /// Asks this node; where it serves no clients, the first broker that is alive.
+    pub(super) async fn ask_any<R: Request>(&self, request: &R) -> Result<R::Response, ApiError> {
+        let image = self.images.get();
+        let first = image.alive_brokers().next().map(|broker| broker.id);
+        let broker = self.own.as_ref().map(|_| self.node).or(first);
+        self.ask(broker.ok_or_else(|| ApiError::elsewhere("no broker is alive"))?, request).await
+    }
+
+    /// All brokers that may be asked.
+    pub(super) fn alive(&self) -> Vec<i32> {
+        self.images.get().alive_brokers().map(|broker| broker.id).collect()
+    }
+
+    /// Of each partition the offset for a time (-1: its end, -2: its beginning). Whose leader does not tell is left out.
+    pub(super) async fn offsets(
+        &self,
+        partitions: &[Partition],
+        timestamp: i64,
+    ) -> BTreeMap<Partition, i64> {
+        let image = self.images.get();
+        let mut by_leader: BTreeMap<i32, BTreeMap<&str, Vec<i32>>> = BTreeMap::new();
+        for (topic, partition) in partitions {
+            let found = image.topics.by_name(topic).and_then(|found| found.partition(*partition));
+            if let Some(found) = found.filter(|found| found.has_leader()) {
+                let of_leader = by_leader.entry(found.leader).or_default();
+                of_leader.entry(topic).or_default().push(*partition);
+            }
+        }
+        let mut offsets = BTreeMap::new();
+        for (leader, topics) in by_leader {
+            match self.ask(leader, &offsets_request(&topics, timestamp)).await {
+                Ok(answer) => {
+                    for topic in answer.topics {
+                        let known = topic.partitions.iter().filter(|p| p.error_code == 0);
+                        offsets.extend(
+                            known.map(|p| ((topic.name.clone(), p.partition_index), p.offset)),
+                        );
+                    }
+                }
+                Err(error) => tracing::debug!(leader, why = error.1, "no offsets"),
+            }
+        }
+        offsets
+    }
+
+    /// Made when it is first needed, and kept: it has an id of its own.
+    pub(super) fn producer(&self) -> Result<Arc<Producer>, ApiError> {
+        let mut producer = self.producer.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(producer) = &*producer {
+            return Ok(producer.clone());
+        }
+        let bootstrap: Vec<String> = match &self.own {
+            Some((address, _)) => vec![address.to_string()],
+            None => {
+                let alive = self.alive();
+                alive.iter().filter_map(|id| Some(self.address(*id).ok()?.to_string())).collect()
+            }
+        };
+        let client = Client::with_config(&self.world, bootstrap, self.config.clone());
+        let config = ProducerConfig { delivery_timeout: REQUEST, ..ProducerConfig::default() };
+        let made = Arc::new(client.map_err(ApiError::elsewhere)?.producer(config));
+        Ok(producer.insert(made).clone())
+    }
+}
+
+fn offsets_request(topics: &BTreeMap<&str, Vec<i32>>, timestamp: i64) -> ListOffsetsRequest {
+    let partition = |id: &i32| ListOffsetsPartition {
+        partition_index: *id,
+        timestamp,
+        ..ListOffsetsPartition::default()
+    };
+    let topics = topics.iter().map(|(name, partitions)| ListOffsetsTopic {
+        name: (*name).to_owned(),
+        partitions: partitions.iter().map(partition).collect(),
+        ..ListOffsetsTopic::default()
+    });
+    ListOffsetsRequest {
+        replica_id: -1,
+        topics: topics.collect(),
+        timeout_ms: i32::try_from(REQUEST.as_millis()).unwrap_or(i32::MAX),
+        ..ListOffsetsRequest::default()
+    }
+}

@@ -1,0 +1,163 @@
+//! Topics: which there are, what their partitions hold, how they are set.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use machines::metadata::{PartitionRegistration, TopicImage};
+use model::topic::is_internal_topic;
+use serde_json::{Value, json};
+use wire::DescribeConfigsRequest;
+use wire::describe_configs_request::DescribeConfigsResource;
+
+use super::cluster::Partition;
+use super::overview::is_under_replicated;
+use super::query::Asked;
+use super::{All, Answer, ApiError, Json, Seen, in_time};
+
+const EARLIEST: i64 = -2;
+const LATEST: i64 = -1;
+/// A page of topics that have more partitions is shown without their numbers of records.
+const MOST_COUNTED: usize = 2000;
+pub(super) const TOPIC: i8 = 2;
+pub(super) const BROKER: i8 = 4;
+
+pub(super) async fn list(State(all): State<Arc<All>>, asked: Asked) -> Answer {
+    let (seen, page, wanted) = (all.meant(&asked)?, asked.page()?, asked.search()?);
+    let (image, hides) = (seen.image(), asked.text("internal") == Some("no"));
+    let mut found: Vec<&Arc<TopicImage>> = Vec::new();
+    for (name, topic) in image.topics.iter_by_name() {
+        let is_wanted = wanted.is_empty() || name.to_lowercase().contains(&wanted);
+        if is_wanted && !(hides && is_internal_topic(name)) {
+            found.push(topic);
+        }
+    }
+    if asked.text("only") == Some("trouble") {
+        found.retain(|topic| topic.partitions.values().any(|p| is_troubled(p)));
+    }
+    let total = found.len();
+    let shown: Vec<&Arc<TopicImage>> = page.of(found).collect();
+    let partitions: Vec<Partition> = shown.iter().flat_map(|topic| partitions_of(topic)).collect();
+    let (start, end) = match partitions.len() <= MOST_COUNTED {
+        true => ends(seen, &partitions).await?,
+        false => Default::default(),
+    };
+    let topics: Vec<Value> = shown
+        .iter()
+        .map(|topic| {
+            let all = || topic.partitions.values();
+            let between = |at: Partition| Some((end.get(&at)? - start.get(&at)?).max(0));
+            let records: Option<i64> = partitions_of(topic).map(between).sum();
+            json!({
+                "name": topic.name, "id": topic.id.to_string(), "internal": is_internal_topic(&topic.name),
+                "partitions": topic.partitions.size(),
+                "replicas": all().map(|p| p.replicas.len()).max(),
+                "under_replicated": all().filter(|p| is_under_replicated(p)).count(),
+                "without_leader": all().filter(|p| !p.has_leader()).count(),
+                "records": records,
+            })
+        })
+        .collect();
+    Ok(Json(json!({ "total": total, "offset": page.offset, "topics": topics })))
+}
+
+fn is_troubled(partition: &PartitionRegistration) -> bool {
+    !partition.has_leader() || is_under_replicated(partition)
+}
+
+fn partitions_of(topic: &TopicImage) -> impl Iterator<Item = Partition> {
+    topic.partitions.keys().map(|partition| (topic.name.clone(), *partition))
+}
+
+type Offsets = std::collections::BTreeMap<Partition, i64>;
+
+/// Where logs begin and end. Who does not answer in time leaves it open.
+async fn ends(seen: &Seen, partitions: &[Partition]) -> Result<(Offsets, Offsets), ApiError> {
+    let both = async {
+        let start = seen.cluster.offsets(partitions, EARLIEST).await;
+        (start, seen.cluster.offsets(partitions, LATEST).await)
+    };
+    Ok(seen.world.timeout(super::LIMIT, both).await.unwrap_or_default())
+}
+
+pub(super) async fn one(State(all): State<Arc<All>>, asked: Asked) -> Answer {
+    let (seen, page, name) = (all.meant(&asked)?, asked.page()?, asked.needed("name")?);
+    let image = seen.image();
+    let topic = image.topics.by_name(name);
+    let topic = topic.ok_or_else(|| ApiError::missing("there is no such topic"))?;
+    let shown: Vec<(&i32, &Arc<PartitionRegistration>)> =
+        page.of(topic.partitions.iter().collect()).collect();
+    let wanted: Vec<Partition> = shown.iter().map(|(id, _)| (name.to_owned(), **id)).collect();
+    let (start, end) = ends(seen, &wanted).await?;
+    let partitions: Vec<Value> = shown
+        .iter()
+        .map(|(id, partition)| {
+            let at = (name.to_owned(), **id);
+            json!({
+                "partition": id, "leader": partition.leader, "leader_epoch": partition.leader_epoch,
+                "replicas": partition.replicas, "isr": partition.isr, "elr": partition.elr,
+                "reassigning": partition.reassigning(), "without_leader": !partition.has_leader(),
+                "under_replicated": is_under_replicated(partition),
+                "start": start.get(&at), "end": end.get(&at),
+            })
+        })
+        .collect();
+    Ok(Json(json!({
+        "name": topic.name, "id": topic.id.to_string(), "internal": is_internal_topic(name),
+        "total": topic.partitions.size(), "offset": page.offset, "partitions": partitions,
+    })))
+}
+
+pub(super) async fn configs(State(all): State<Arc<All>>, asked: Asked) -> Answer {
+    let (seen, name) = (all.meant(&asked)?, asked.needed("name")?);
+    in_time(seen, async { Ok(Json(json!({ "configs": described(seen, TOPIC, name).await? }))) })
+        .await
+}
+
+/// What a resource is set to, what somebody set before the rest.
+pub(super) async fn described(seen: &Seen, kind: i8, name: &str) -> Result<Vec<Value>, ApiError> {
+    let request = DescribeConfigsRequest {
+        resources: vec![DescribeConfigsResource {
+            resource_type: kind,
+            resource_name: name.to_owned(),
+            configuration_keys: None,
+            ..DescribeConfigsResource::default()
+        }],
+        ..DescribeConfigsRequest::default()
+    };
+    let answer = match kind {
+        // What a broker was started with only it knows.
+        BROKER => {
+            let id = name.parse().map_err(|_| ApiError::wrong("no broker has that id"))?;
+            seen.cluster.ask(id, &request).await?
+        }
+        _ => seen.cluster.ask_any(&request).await?,
+    };
+    let found = answer.results.into_iter().next();
+    let found = found.ok_or_else(|| ApiError::elsewhere("nothing was told of it"))?;
+    if found.error_code != 0 {
+        return Err(ApiError::elsewhere(error(found.error_code)));
+    }
+    let mut configs = found.configs;
+    let source = |source: i8| match source {
+        1 => "topic",
+        2 => "broker",
+        3 => "all brokers",
+        4 => "started with",
+        5 => "default",
+        _ => "other",
+    };
+    configs.sort_by(|a, b| (a.config_source, &a.name).cmp(&(b.config_source, &b.name)));
+    let told = configs.iter().map(|config| {
+        json!({
+            "name": config.name, "value": config.value, "source": source(config.config_source),
+            "is_default": config.config_source == 5, "secret": config.is_sensitive, "read_only": config.read_only,
+        })
+    });
+    Ok(told.collect())
+}
+
+/// An error code of Kafka's, in words.
+pub(super) fn error(code: i16) -> String {
+    let code = model::ErrorCode::from_code(code);
+    format!("{}: {}", code.name(), code.message())
+}
