@@ -9,6 +9,7 @@ mod lines;
 pub mod logging;
 mod node;
 pub mod run;
+mod signals;
 pub mod sim;
 
 pub use client;

@@ -8,14 +8,16 @@ use std::time::Duration;
 
 use model::node_config::{ClusterId, NodeConfig};
 use runtime::{ActorTree, BulkheadSizes, Bulkheads, Loggers, World};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::cli::{self, Cli, Command};
 use crate::config::{self, ConfigErrors};
-use crate::console::{self, Console, FetchError, Until, draw, fetch_tree, follow};
+use crate::console::{
+    self, Console, FetchError, NoScreen, TopAsked, Until, draw, fetch_tree, follow,
+};
 use crate::dump_log::{self, DumpError};
 use crate::lines;
 use crate::node::{self, DirectoriesError, FormatAsked, Node, StartError, format_for};
+use crate::signals::{Signals, stopped};
 
 /// How long threads may take to end after everything has stopped.
 const THREADS_END: Duration = Duration::from_secs(2);
@@ -33,6 +35,8 @@ pub enum RunError {
     Directories(#[from] DirectoriesError),
     #[error(transparent)]
     Fetch(#[from] FetchError),
+    #[error(transparent)]
+    NoScreen(#[from] NoScreen),
     #[error(transparent)]
     DumpLog(#[from] DumpError),
     #[error(
@@ -69,6 +73,7 @@ pub fn run(cli: Cli, loggers: &Loggers) -> ExitCode {
         Command::Start(start) => start_nodes(&start, loggers),
         Command::Format(format) => format_node(&format),
         Command::Tree(tree) => show_tree(&tree),
+        Command::Top(top) => show_top(&top),
         Command::Fault(fault) => set_fault(&fault),
         Command::Trace(trace) => follow_trace(trace),
         Command::DumpLog(dump) => dump_log(&dump),
@@ -114,9 +119,23 @@ fn dump_log(dump: &cli::DumpLog) -> Result<(), RunError> {
 }
 
 fn show_tree(tree: &cli::Tree) -> Result<(), RunError> {
-    let drawn = draw(&fetch_tree(&tree.console)?);
+    let scope = tree.part.scope(tree.depth);
+    if tree.live {
+        return Ok(console::live_tree(&tree.console, &scope, stopped()?)?);
+    }
+    let drawn = draw(&fetch_tree(&tree.console, &scope)?);
     // Who has seen enough closes the pipe.
     let _ = std::io::stdout().write_all(drawn.as_bytes());
+    Ok(())
+}
+
+fn show_top(top: &cli::Top) -> Result<(), RunError> {
+    let asked = TopAsked { scope: top.part.scope(None), order: top.order() };
+    if !top.once {
+        return Ok(console::top(&top.console, asked, stopped()?)?);
+    }
+    let page = console::top_once(&top.console, &asked, top.lines.get())?;
+    let _ = std::io::stdout().write_all(page.as_bytes());
     Ok(())
 }
 
@@ -127,17 +146,8 @@ fn set_fault(fault: &cli::Fault) -> Result<(), RunError> {
 }
 
 fn follow_trace(trace: cli::Trace) -> Result<(), RunError> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(RunError::Threads)?;
-    let mut signals = runtime.block_on(async { Signals::new() })?;
-    let (stop, stopped) = std::sync::mpsc::channel();
-    let wait = move || {
-        runtime.block_on(signals.stop());
-        drop::<std::sync::mpsc::Sender<()>>(stop);
-    };
-    let waits = std::thread::Builder::new().name("ottla-signals".to_owned()).spawn(wait);
-    waits.map_err(RunError::Threads)?;
-    let until = Until { lasts: trace.lasts, count: trace.count.map(u64::from), stopped };
+    let (lasts, count) = (trace.lasts, trace.count.map(u64::from));
+    let until = Until { lasts, count, stopped: stopped()? };
     Ok(follow(&trace.console, trace.actor, &until, &mut std::io::stdout())?)
 }
 
@@ -299,43 +309,6 @@ async fn launch(
 enum Go {
     On,
     Stop,
-}
-
-/// Those that ask to stop. Watched from the start: a node may be recovering for long.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    /// The terminal was closed.
-    hangup: Signal,
-}
-
-impl Signals {
-    fn new() -> Result<Signals, RunError> {
-        let watch = |kind| signal(kind).map_err(RunError::Signals);
-        Ok(Signals {
-            terminate: watch(SignalKind::terminate())?,
-            interrupt: watch(SignalKind::interrupt())?,
-            hangup: watch(SignalKind::hangup())?,
-        })
-    }
-
-    async fn stop(&mut self) {
-        tokio::select! {
-            biased;
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-            _ = self.hangup.recv() => {}
-        }
-    }
-
-    /// Those that came so far are as if they had not.
-    async fn forget(&mut self) {
-        while tokio::select! {
-            biased;
-            () = self.stop() => true,
-            () = std::future::ready(()) => false,
-        } {}
-    }
 }
 
 /// Waits until all nodes serve. Those of one cluster need each other for it, so that the end of any is the end of all.

@@ -1,10 +1,12 @@
 //! The command line, parsed and not yet acted upon.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{ArgGroup, Args, Parser, Subcommand};
 use model::node_config::HostPort;
+use runtime::Scope;
 
 use crate::config::Source;
 use crate::node::FirstVoters;
@@ -13,10 +15,12 @@ mod dump_log;
 mod fault;
 #[cfg(test)]
 mod tests;
+mod top;
 mod trace;
 
 pub use dump_log::DumpLog;
 pub use fault::{Fault, What};
+pub use top::Top;
 pub use trace::Trace;
 
 /// Apache Kafka 4.4 as a tree of supervised actors.
@@ -35,6 +39,8 @@ pub enum Command {
     Format(Format),
     /// Show the tree of a running node
     Tree(Tree),
+    /// Show the actors of a running node that matter most: the busiest, those with the most messages waiting, ...
+    Top(Top),
     /// Let something befall an actor of a running node, to see what it leads to
     Fault(Fault),
     /// Show the messages of an actor of a running node as it handles them, and how long it takes, until Ctrl-C
@@ -141,9 +147,35 @@ impl Format {
 
 #[derive(Debug, Clone, PartialEq, Args)]
 pub struct Tree {
+    /// Draw it again each second, until q or Ctrl-C
+    #[arg(long)]
+    pub live: bool,
+    #[command(flatten)]
+    pub part: Part,
+    /// No more than so many levels; what is below is counted
+    #[arg(long, value_name = "N")]
+    pub depth: Option<NonZeroUsize>,
     /// The console of the node
     #[arg(long, value_name = "HOST:PORT", value_parser = HostPort::parse, default_value = DEFAULT_CONSOLE)]
     pub console: HostPort,
+}
+
+/// A part of the tree.
+#[derive(Debug, Clone, PartialEq, Default, Args)]
+pub struct Part {
+    /// Only actors whose name or kind has this text, or whose status, such as offline; with a slash, whose path has it
+    #[arg(long, value_name = "TEXT")]
+    pub filter: Option<String>,
+    /// Only those below this actor: its path, or as much of the path's end as no other actor's has
+    #[arg(long, value_name = "ACTOR")]
+    pub under: Option<String>,
+}
+
+impl Part {
+    pub(crate) fn scope(&self, depth: Option<NonZeroUsize>) -> Scope {
+        let (under, filter) = (self.under.clone(), self.filter.clone());
+        Scope { under, filter, depth: depth.map(NonZeroUsize::get) }
+    }
 }
 
 /// Where metrics and the tree are shown, if at all.

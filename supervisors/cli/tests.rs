@@ -58,7 +58,12 @@ fn format_and_tree() {
     assert_eq!(format.feature, [("kraft.version".into(), 1), ("metadata.version".into(), 30)]);
 
     let console = HostPort::new("h", 1);
-    assert_eq!(parse("tree --console h:1"), Ok(Command::Tree(Tree { console })));
+    let (live, part, depth) = (false, Part::default(), None);
+    let tree = Tree { live, part, depth, console };
+    assert_eq!(parse("tree --console h:1"), Ok(Command::Tree(tree)));
+    assert!(parse("tree --depth 0").is_err());
+    assert!(parse("top --sort age").is_err());
+    assert!(parse("top --lines 5").is_err(), "only a page has a length");
 }
 
 #[test]

@@ -14,16 +14,20 @@ pub fn draw(forest: &[ActorTree]) -> String {
     let mut out = String::new();
     for root in forest {
         line(&mut out, "", root);
-        children(&mut out, "", &root.children);
+        children(&mut out, "", root);
     }
     out
 }
 
-fn children(out: &mut String, indent: &str, list: &[ActorTree]) {
+fn children(out: &mut String, indent: &str, parent: &ActorTree) {
+    let list = &parent.children;
     for (index, child) in list.iter().enumerate() {
-        let last = index + 1 == list.len();
+        let last = index + 1 == list.len() && parent.hidden == 0;
         line(out, &format!("{indent}{}", if last { "└─ " } else { "├─ " }), child);
-        children(out, &format!("{indent}{}", if last { "   " } else { "│  " }), &child.children);
+        children(out, &format!("{indent}{}", if last { "   " } else { "│  " }), child);
+    }
+    if parent.hidden > 0 {
+        let _ = writeln!(out, "{indent}└─ {} more below", parent.hidden);
     }
 }
 
@@ -80,7 +84,7 @@ fn numbers(actor: &ActorTree) -> String {
 }
 
 /// In the largest unit of which there are two.
-fn lasted(ms: u64) -> String {
+pub(super) fn lasted(ms: u64) -> String {
     match ms {
         0..2_000 => format!("{ms} ms"),
         2_000..120_000 => format!("{} s", ms / 1000),
@@ -114,7 +118,9 @@ mod tests {
         let mut busy = actor("b", vec![]);
         (busy.mailbox_high, busy.mailbox_depth, busy.credits) = (100, 3, 4096);
         (busy.busy_share_recent, busy.max_micros) = (0.126, 100_999);
-        let tree = actor("node", vec![actor("a", vec![failed]), busy, actor("c", vec![])]);
+        let mut deep = actor("c", vec![]);
+        deep.hidden = 20_000;
+        let tree = actor("node", vec![actor("a", vec![failed]), busy, deep]);
         assert_eq!(
             draw(&[tree]),
             "node  0 handled\n\
@@ -122,7 +128,8 @@ mod tests {
              │  └─ orders-3 [RESTARTING]  0 handled, 2 restarts, up for 119 s, \
              last failure (2 h ago): panicked: boom\n\
              ├─ b  0 handled, 3 waiting, once 100 waited, 4096 bytes of credits, 13 % busy, slowest 100 ms\n\
-             └─ c  0 handled\n"
+             └─ c  0 handled\n\
+             \x20  └─ 20000 more below\n"
         );
     }
 }

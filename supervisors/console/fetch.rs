@@ -5,7 +5,9 @@ use std::net::ToSocketAddrs;
 use std::time::Duration;
 
 use model::node_config::HostPort;
-use runtime::{ActorTree, AskTrace, Fault, SetFault, Traced};
+use runtime::{ActorTree, AskTrace, Fault, Order, Scope, SetFault, TopPage, Traced};
+
+use super::query::encoded;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// A tree of some hundred thousand actors.
@@ -25,20 +27,45 @@ pub enum FetchError {
     Json { address: String, source: serde_json::Error },
 }
 
-/// The trees of the nodes behind a console.
+/// The trees of the nodes behind a console, as much of them as is asked for.
 ///
 /// # Errors
-/// Nobody answers there, or somebody else.
-pub fn fetch_tree(console: &HostPort) -> Result<Vec<ActorTree>, FetchError> {
-    let address = console.to_string();
-    let answer = ask(console, "GET /tree", "")
-        .map_err(|source| FetchError::Io { address: address.clone(), source })?;
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
-    if !head.starts_with("HTTP/1.0 200") && !head.starts_with("HTTP/1.1 200") {
-        let answer = head.lines().next().unwrap_or_default().to_owned();
-        return Err(FetchError::Answer { address, answer });
+/// Nobody answers there, or it is refused.
+pub fn fetch_tree(console: &HostPort, scope: &Scope) -> Result<Vec<ActorTree>, FetchError> {
+    let depth = scope.depth.map(|depth| depth.to_string());
+    let asked = [("under", &scope.under), ("filter", &scope.filter), ("depth", &depth)];
+    let answer = request(console, &format!("GET /tree{}", query(&asked)), "")?;
+    serde_json::from_str(&answer).map_err(|source| unreadable(console, source))
+}
+
+/// The first actors in an order.
+///
+/// # Errors
+/// As [`fetch_tree`].
+pub fn fetch_top(
+    console: &HostPort,
+    scope: &Scope,
+    order: Order,
+    most: usize,
+) -> Result<TopPage, FetchError> {
+    let (sort, limit) = (Some(order.name().to_owned()), Some(most.to_string()));
+    let (under, filter) = (&scope.under, &scope.filter);
+    let asked = [("sort", &sort), ("limit", &limit), ("under", under), ("filter", filter)];
+    let answer = request(console, &format!("GET /top{}", query(&asked)), "")?;
+    serde_json::from_str(&answer).map_err(|source| unreadable(console, source))
+}
+
+fn query(asked: &[(&str, &Option<String>)]) -> String {
+    let mut text = String::new();
+    for (name, value) in asked.iter().filter_map(|(name, value)| Some((name, value.as_ref()?))) {
+        let opening = if text.is_empty() { '?' } else { '&' };
+        text += &format!("{opening}{name}={}", encoded(value));
     }
-    serde_json::from_str(body).map_err(|source| FetchError::Json { address, source })
+    text
+}
+
+fn unreadable(console: &HostPort, source: serde_json::Error) -> FetchError {
+    FetchError::Json { address: console.to_string(), source }
 }
 
 /// Lets a fault befall an actor; which one that is.
@@ -55,8 +82,7 @@ pub fn set_fault(console: &HostPort, actor: String, fault: Fault) -> Result<Stri
 /// Nobody answers there, or it is refused.
 pub fn fetch_trace(console: &HostPort, asked: &AskTrace) -> Result<Traced, FetchError> {
     let answer = post(console, "POST /trace", serde_json::to_string(asked))?;
-    let address = console.to_string();
-    serde_json::from_str(&answer).map_err(|source| FetchError::Json { address, source })
+    serde_json::from_str(&answer).map_err(|source| unreadable(console, source))
 }
 
 fn post(
@@ -65,13 +91,21 @@ fn post(
     asked: serde_json::Result<String>,
 ) -> Result<String, FetchError> {
     let address = console.to_string();
-    let answer = asked.map_err(std::io::Error::from).and_then(|asked| ask(console, what, &asked));
+    let asked = asked.map_err(|source| FetchError::Io { address, source: source.into() })?;
+    request(console, what, &asked)
+}
+
+fn request(console: &HostPort, what: &str, asked: &str) -> Result<String, FetchError> {
+    let address = console.to_string();
+    let answer = ask(console, what, asked);
     let answer = answer.map_err(|source| FetchError::Io { address: address.clone(), source })?;
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
     let mut words = head.split_whitespace();
     match (words.next(), words.next()) {
         (Some("HTTP/1.0" | "HTTP/1.1"), Some("200")) => Ok(body.trim_end().to_owned()),
-        (Some("HTTP/1.0" | "HTTP/1.1"), Some("403" | "404" | "409")) if !body.is_empty() => {
+        (Some("HTTP/1.0" | "HTTP/1.1"), Some("400" | "403" | "404" | "409"))
+            if !body.is_empty() =>
+        {
             Err(FetchError::Refused(body.trim_end().to_owned()))
         }
         _ => {

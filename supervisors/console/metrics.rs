@@ -4,6 +4,8 @@ use std::fmt::Write;
 
 use runtime::{Family, families};
 
+use super::kafka::{self, OfKafka};
+
 /// A number that actors of one kind show of themselves: in `/tree` of each, in `/metrics` the sum of all of them.
 #[derive(Debug, Clone, Copy)]
 pub struct Number {
@@ -49,6 +51,7 @@ pub const NUMBERS: &[Number] = &[
     number("listener", "cold_reads", COUNTER, "reads", "Reads of records that were not in memory, which waited for the disk beside the threads that serve connections."),
     number("listener", "connections_accepted", COUNTER, "connections", "Connections that were let in."),
     number("listener", "connections_refused", COUNTER, "connections", "Connections that were closed at once, as their address had too many (max.connections.per.ip)."),
+    number("listener", "connections", GAUGE, "connections", "Connections that are open."),
     number("log-cleaner", "passes", COUNTER, "passes", "Passes over a log that ended well."),
     number("log-cleaner", "bytes_read", COUNTER, "bytes", "What passes have read."),
     number("log-cleaner", "bytes_written", COUNTER, "bytes", "What passes have written."),
@@ -103,14 +106,32 @@ const PREFACE: &str = "\
 
 <!-- Written from the code by a test: OTTLA_BLESS=1 cargo test --test tidy -->
 
-What `/metrics` on the console (`127.0.0.1:8080`, `--console HOST:PORT|off`) tells Prometheus, in its text format. Each line has the label
-`node`, the id of the node: the nodes of a process share one exposition. `kind` is a kind of actor, as `ottla tree` and `/tree` show
-them in parentheses; the actors of a kind are summed (of what has \"most\" or \"longest\" in its meaning, the largest counts), so that the number of lines
-does not grow with partitions or connections. What each of them shows for itself is in `/tree`, last section. Counters begin at 0 with the process; what actors counted that are gone stays counted.
+What `/metrics` on the console (`127.0.0.1:8080`, `--console HOST:PORT|off`) tells Prometheus: in its text format, or as OpenMetrics 1.0
+where the request's `Accept` prefers that. Each line has the label `node`, the id of the node: the nodes of a process share one
+exposition. Counters begin at 0 with the process; what was counted of what is gone stays counted. A dashboard for Grafana is
+[grafana/ottla.json](grafana/ottla.json).
+
+The number of lines does not grow with partitions or connections. With topics it grows up to 500, those with the most traffic:
+`/metrics?detail=topics` tells of all, `/metrics?detail=partitions` of each replica too, and `topic=NAME` beside that of one topic alone.
+
+## Kafka's
+
+Under the names that the [JMX exporter](https://github.com/prometheus/jmx_exporter) gives Kafka's own metrics by its examples of rules
+(`kafka-2_0_0.yml`, `kafka-kraft-3_0_0.yml`), so that dashboards made for those work; the two of `socket-server-metrics` as other widespread rules
+do, which make the listener a label. What Kafka has and this list has not, is not known here, or means nothing here.
+
+";
+
+const OWN: &str = "
+## Ottla's
+
+`kind` is a kind of actor, as `ottla tree` and `/tree` show them in parentheses; the actors of a kind are summed (of what has \"most\" or
+\"longest\" in its meaning, the largest counts). What each of them shows for itself is in `/tree`, last section.
+
 ";
 
 const TREE: &str = "
-## Actors
+### Actors
 
 What `/tree` has of each actor, whatever its kind; `ottla tree` draws what is unusual of it.
 
@@ -131,20 +152,33 @@ What `/tree` has of each actor, whatever its kind; `ottla tree` draws what is un
 | `numbers` | Its own numbers, above. |
 ";
 
+fn labels(family: &Family) -> String {
+    let labels: Vec<String> = family.labels.iter().map(|label| format!("`{label}`")).collect();
+    labels.join(", ")
+}
+
 /// The whole document. A test holds docs/METRICS.md to it.
 pub fn document() -> String {
     let mut text = String::from(PREFACE);
-    text += "\n## Families\n\n| Name | Type | Unit | Labels | Meaning |\n|---|---|---|---|---|\n";
-    for Family { name, kind, unit, labels, help } in families() {
-        let labels: Vec<String> = labels.iter().map(|label| format!("`{label}`")).collect();
-        let _ = writeln!(text, "| `{name}` | {kind} | {unit} | {} | {help} |", labels.join(", "));
+    text += "| Name | Type | Unit | Labels | In Kafka | Meaning |\n|---|---|---|---|---|---|\n";
+    for OfKafka { family, bean, .. } in kafka::all() {
+        let Family { name, kind, unit, help, .. } = family;
+        let labels = labels(family);
+        let _ = writeln!(text, "| `{name}` | {kind} | {unit} | {labels} | `{bean}` | {help} |");
     }
-    text += "\n## Numbers of actors\n\nCounters in `ottla_actor_count_total{kind=\"...\",name=\"...\"}`, gauges in `ottla_actor_number`, both in `numbers` in `/tree`. Custom actors add their own.\n\n\
+    text += OWN;
+    text += "| Name | Type | Unit | Labels | Meaning |\n|---|---|---|---|---|\n";
+    for family in families() {
+        let Family { name, kind, unit, help, .. } = family;
+        let labels = labels(&family);
+        let _ = writeln!(text, "| `{name}` | {kind} | {unit} | {labels} | {help} |");
+    }
+    text += "\n### Numbers of actors\n\nCounters in `ottla_actor_count_total{kind=\"...\",name=\"...\"}`, gauges in `ottla_actor_number`, both in `numbers` in `/tree`. Custom actors add their own.\n\n\
         | Kind | Name | Type | Unit | Meaning |\n|---|---|---|---|---|\n";
     for Number { of, name, kind, unit, meaning } in NUMBERS {
         let _ = writeln!(text, "| `{of}` | `{name}` | {kind} | {unit} | {meaning} |");
     }
-    text += "\n## Budgets\n\n`ottla_credits_limit{name=\"...\"}` and its neighbours, in bytes.\n\n| Name | Of what |\n|---|---|\n";
+    text += "\n### Budgets\n\n`ottla_credits_limit_bytes{name=\"...\"}` and its neighbours, in bytes.\n\n| Name | Of what |\n|---|---|\n";
     for Budget { name, meaning } in BUDGETS {
         let _ = writeln!(text, "| `{name}` | {meaning} |");
     }

@@ -7,21 +7,27 @@ mod faults;
 mod fetch;
 mod follow;
 mod guard;
+mod kafka;
 pub mod metrics;
 mod pages;
+mod query;
+mod screen;
+mod top;
 mod traces;
+mod tree;
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use axum::extract::State;
-use axum::http::header::CONTENT_TYPE;
+use axum::Router;
+use axum::extract::{RawQuery, State};
+use axum::http::header::{ACCEPT, CONTENT_TYPE};
+use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::from_fn_with_state;
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
-use axum::{Json, Router};
-use runtime::{ActorTree, World, prometheus};
+use runtime::{Exposition, Format, Sums, World};
 use tokio::sync::Semaphore;
 
 use crate::node::Node;
@@ -31,6 +37,9 @@ pub use draw::draw;
 pub use fetch::{FetchError, fetch_tree, set_fault};
 pub use follow::{Until, follow};
 use guard::Arrived;
+use kafka::{Detail, Watched};
+pub use screen::{NoScreen, live_tree};
+pub use top::{TopAsked, top, top_once};
 
 /// The console's address, bound: pages for people, `/metrics` for Prometheus, `/tree` as JSON.
 pub struct Console {
@@ -68,13 +77,16 @@ impl Console {
         let seen = api::All::of(nodes);
         let allow_faults =
             nodes.iter().map(|n| n.config().values.boolean("ottla.faults.enable")).collect();
+        let watched = nodes.iter().map(|node| Watched::of(node)).collect();
         let nodes = nodes.iter().map(|n| (n.config().node_id.to_string(), n.world().clone()));
-        let shown = Shown { worlds: nodes.collect(), allow_faults, looking: Semaphore::new(1) };
+        let worlds = nodes.collect();
+        let shown = Shown { worlds, watched, allow_faults, looking: Semaphore::new(1) };
         // It goes to the runtime that serves.
         let listener = self.listener.into_std();
         let router = Router::new()
             .route("/metrics", get(expose))
-            .route("/tree", get(tree))
+            .route("/tree", get(tree::tree))
+            .route("/top", get(tree::top))
             .route("/fault", post(faults::set))
             .route("/trace", post(traces::trace))
             .with_state(Arc::new(shown))
@@ -101,24 +113,36 @@ fn listening(socket: std::net::TcpListener) -> io::Result<tokio::net::TcpListene
 struct Shown {
     /// Each node's world, by the node's id.
     worlds: Vec<(String, World)>,
+    /// What Kafka's metrics are of, of each.
+    watched: Vec<Watched>,
     /// Of each.
     allow_faults: Vec<bool>,
     /// One look at a time, however many ask: each goes through all actors.
     looking: Semaphore,
 }
 
-async fn expose(State(shown): State<Arc<Shown>>) -> impl IntoResponse {
-    let _look = shown.looking.acquire().await;
-    let text = prometheus(shown.worlds.iter().map(|(id, world)| (id.as_str(), world.registry())));
-    ([(CONTENT_TYPE, "text/plain; version=0.0.4")], text)
+/// Why something is not shown.
+type Refused = (StatusCode, String);
+
+fn unclear(why: String) -> Refused {
+    (StatusCode::BAD_REQUEST, format!("{why}\n"))
 }
 
-async fn tree(State(shown): State<Arc<Shown>>) -> Json<Vec<ActorTree>> {
-    // Nobody closes it.
+async fn expose(
+    State(shown): State<Arc<Shown>>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Result<impl IntoResponse, Refused> {
+    let detail = Detail::of(query.as_deref().unwrap_or_default()).map_err(unclear)?;
     let _look = shown.looking.acquire().await;
-    let mut forest = Vec::new();
-    for (_, world) in &shown.worlds {
-        forest.extend(world.registry().look(world).await);
-    }
-    Json(forest)
+    let accept: Vec<&str> =
+        headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
+    let format = Format::accepted(&accept.join(","));
+    let mut text = Exposition::new(format);
+    let sums: Vec<Sums> =
+        shown.worlds.iter().map(|(id, world)| Sums::of(id, world.registry())).collect();
+    let of_each: Vec<_> = shown.watched.iter().zip(&sums).collect();
+    kafka::expose(&of_each, &detail, &mut text);
+    runtime::expose(&sums, &mut text);
+    Ok(([(CONTENT_TYPE, format.content_type())], text.finish()))
 }

@@ -13,6 +13,7 @@ use model::settings::Values;
 use model::{NodeId, Uuid};
 use network::{
     Bound, Broker, BrokerParts, ConnectionQuotas, Limits, ListenerActor, ListenerArgs, READ_BUFFER,
+    RequestMetrics,
 };
 use partitions::{
     Assignments, CleanerTurns, Hosted, IsrChanges, LogCleaner, LogCleanerArgs, LogDir, LogDirArgs,
@@ -69,6 +70,7 @@ pub(crate) struct Shared {
     pub(crate) teller: Address<shards::TellerMsg>,
     pub(crate) durables: Durables,
     pub(crate) bound: Vec<Bound>,
+    pub(crate) requests: Arc<RequestMetrics>,
 }
 
 /// What was found in the directories.
@@ -122,6 +124,7 @@ impl Shared {
             extensions: Address::vacant(),
             config: Arc::new(config),
             bound,
+            requests: Arc::default(),
         }
     }
 
@@ -460,6 +463,7 @@ fn network_members(cx: &Cx<NodeActor>, shared: &Shared, groups: Groups) -> Vec<S
         partitions: shared.partitions.clone(),
         groups,
         durables: shared.durables.clone(),
+        requests: shared.requests.clone(),
         controller: shared.controller_handle(cx.world()).for_clients(),
         producer_id_blocks: producer_ids::blocks(
             shared.node(),

@@ -15,7 +15,7 @@ const SHIPPED: &str =
     concat!(env!("CARGO_MANIFEST_DIR"), "/tests/conformance/kafka/server.properties");
 
 pub struct Page {
-    head: String,
+    pub head: String,
     pub body: String,
 }
 
@@ -23,7 +23,7 @@ pub fn get(console: SocketAddr, path: &str) -> Page {
     get_with(console, path, &format!("Host: {console}"))
 }
 
-fn get_with(console: SocketAddr, path: &str, headers: &str) -> Page {
+pub fn get_with(console: SocketAddr, path: &str, headers: &str) -> Page {
     let mut stream = TcpStream::connect(console).expect("the console");
     stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a socket");
     write!(stream, "GET {path} HTTP/1.1\r\n{headers}\r\nConnection: close\r\n\r\n").expect("sent");

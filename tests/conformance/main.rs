@@ -33,6 +33,7 @@ mod last_words;
 mod limits;
 mod loggers;
 mod metadata_log;
+mod metrics;
 mod named;
 mod node;
 mod observed;
@@ -46,6 +47,7 @@ mod served;
 mod settings;
 mod shortage;
 mod starting;
+mod top;
 mod traced;
 mod voters;
 

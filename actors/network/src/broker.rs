@@ -18,6 +18,7 @@ use crate::cold::ColdReads;
 use crate::connection::{AnswerMemory, RequestMemory};
 use crate::departed::Departed;
 use crate::producer_ids::{AllocateBlock, ProducerIds};
+use crate::requests::RequestMetrics;
 use crate::vigil::Vigil;
 
 /// A fetch session that was not used for so long gives way to any other.
@@ -60,6 +61,8 @@ pub struct BrokerParts {
     pub controller: ControllerHandle,
     pub groups: Groups,
     pub durables: Durables,
+    /// Of all listeners.
+    pub requests: Arc<RequestMetrics>,
     /// Asks the controller for this broker's next block of producer ids.
     pub producer_id_blocks: AllocateBlock,
 }

@@ -8,6 +8,7 @@ mod departed;
 mod listener;
 mod producer_ids;
 mod quotas;
+mod requests;
 mod vigil;
 
 pub use broker::{Broker, BrokerParts, Limits};
@@ -15,3 +16,4 @@ pub use connection::READ_BUFFER;
 pub use listener::{Bound, ListenerActor, ListenerArgs, ListenerMsg, ListenerSpec};
 pub use producer_ids::{AllocateBlock, Block, NoBlock};
 pub use quotas::ConnectionQuotas;
+pub use requests::{OfRequest, RequestMetrics, Times};

@@ -12,8 +12,8 @@ use std::time::Duration;
 use machines::metadata::MetadataVersion;
 use quorum::LifecycleState;
 use runtime::{
-    Actor, Bulkhead, ChildChange, ChildEvent, ChildSpec, Counter, Cx, Failure, ListenOptions,
-    Listener, Map, NetStream, Outcome, Publisher, Waiter, Watch, World,
+    Actor, Bulkhead, ChildChange, ChildEvent, ChildSpec, Counter, Cx, Failure, Gauge,
+    ListenOptions, Listener, Map, NetStream, Outcome, Publisher, Waiter, Watch, World,
 };
 use wire::ListenerKind;
 
@@ -142,6 +142,7 @@ pub struct ListenerActor {
     open: Map<String, Open>,
     accepted: Counter,
     refused: Counter,
+    connections: Gauge,
 }
 
 impl Actor for ListenerActor {
@@ -213,6 +214,7 @@ impl Actor for ListenerActor {
             open: Map::new(),
             accepted: cx.counter("connections_accepted"),
             refused: cx.counter("connections_refused"),
+            connections: cx.gauge("connections"),
             args,
         })
     }
@@ -243,6 +245,7 @@ impl Actor for ListenerActor {
     async fn child_changed(&mut self, _cx: &mut Cx<Self>, event: ChildEvent) -> Outcome {
         if let ChildChange::Stopped { .. } | ChildChange::Offline { .. } = event.change {
             self.open.remove(&event.name);
+            self.connections.set(self.open.len() as i64);
         }
         Ok(())
     }
@@ -288,6 +291,7 @@ impl ListenerActor {
         let spec = self.args.connection.clone().on(Bulkhead::Network);
         cx.spawn::<Connection>(name.clone(), spec, args)?;
         self.open.insert(name, Open { info, slot });
+        self.connections.set(self.open.len() as i64);
         // The limit may have been lowered while this one was on its way here.
         if !self.args.bound.spec.protected && self.args.quotas.exceeded() {
             self.close_longest_idle(cx);

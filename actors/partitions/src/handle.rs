@@ -1,8 +1,8 @@
 //! What others hold of a partition: it outlives the restarts of the partition's actor.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use log::{LogView, partition_dir_name};
@@ -18,6 +18,7 @@ use crate::followers::FollowersCell;
 use crate::future::FutureLog;
 use crate::log_dirs::LogDirState;
 use crate::partition::PartitionMsg;
+use crate::traffic::TopicTraffic;
 
 /// One batch for a leader.
 pub struct Append {
@@ -94,6 +95,8 @@ pub struct PartitionHandle {
     /// Its log is being cut: where an actor failed amid that, the directory may not know yet.
     truncating: AtomicBool,
     deleted: AtomicBool,
+    /// Of its topic, from when it is in the directory of replicas.
+    traffic: OnceLock<Arc<TopicTraffic>>,
 }
 
 /// What the controller wants of a replica.
@@ -144,6 +147,7 @@ impl PartitionHandle {
             opened: AtomicBool::new(false),
             truncating: AtomicBool::new(false),
             deleted: AtomicBool::new(false),
+            traffic: OnceLock::new(),
         }
     }
 
@@ -233,6 +237,15 @@ impl PartitionHandle {
         self.future.store(None);
         self.set_recovery_point(end);
         self.set_cleaned(future.cleaned(self).unwrap_or(-1));
+    }
+
+    pub(crate) fn count_in(&self, traffic: Arc<TopicTraffic>) {
+        let _ = self.traffic.set(traffic);
+    }
+
+    /// Where what goes in and out of it is counted.
+    pub fn traffic(&self) -> &TopicTraffic {
+        self.traffic.get_or_init(Arc::default)
     }
 
     pub(crate) fn followers(&self) -> &FollowersCell {

@@ -7,6 +7,7 @@ use model::Uuid;
 use runtime::{Directory, Map};
 
 use crate::handle::PartitionHandle;
+use crate::traffic::Traffic;
 
 /// The replicas of one topic on this node, as they are now.
 #[derive(Debug)]
@@ -42,6 +43,7 @@ pub struct Hosted {
     /// Held while a replica, and with the first or the last its topic, comes or goes.
     writing: Mutex<()>,
     recent: Arc<RecentBatches>,
+    traffic: Traffic,
 }
 
 impl Hosted {
@@ -52,11 +54,16 @@ impl Hosted {
             by_id: Directory::new(),
             writing: Mutex::new(()),
             recent: Arc::new(recent),
+            traffic: Traffic::default(),
         }
     }
 
     pub fn recent(&self) -> &Arc<RecentBatches> {
         &self.recent
+    }
+
+    pub fn traffic(&self) -> &Traffic {
+        &self.traffic
     }
 
     pub fn topic(&self, name: &str) -> Option<Arc<HostedTopic>> {
@@ -84,6 +91,7 @@ impl Hosted {
     pub(crate) fn insert(&self, handle: Arc<PartitionHandle>) {
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let (id, name) = (handle.topic_id, &handle.topic_partition.topic);
+        handle.count_in(self.traffic.of(name));
         let known = self.by_name.get(name).filter(|topic| topic.id == id);
         let topic = known.unwrap_or_else(|| {
             let (name, partitions) = (name.clone(), RwLock::default());

@@ -15,6 +15,7 @@ mod reads;
 mod recovery;
 mod replication;
 mod room;
+mod traffic;
 mod unsynced;
 
 pub use assignments::{Assignments, ForController, IsrChanges, ReplicaName, UnderWay};
@@ -39,3 +40,4 @@ mod recovery_tests;
 pub use reads::{Isolation, NotServed, ReadFrom, Readable, read_error_code};
 pub use replication::{Replication, ReplicationArgs, ReplicationMsg};
 pub use room::Room;
+pub use traffic::{Counted, TopicTraffic, Traffic};

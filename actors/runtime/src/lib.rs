@@ -84,8 +84,9 @@ pub use lifecycle::{Exit, Phase};
 pub use loggers::{LogLevel, Loggers, NoLogLevel};
 pub use map::{FastMap, FixedHasher, Map};
 pub use metrics::{
-    ActorTree, AskTrace, Counter, Did, Family, Gauge, MessageCount, NoSuchActor, NotTraced,
-    Registry, Restarted, Sample, TraceLine, TracePlace, Traced, Watchdog, families, prometheus,
+    ActorTree, AskTrace, Counter, Did, Exposition, Family, Format, Gauge, MessageCount,
+    NoSuchActor, NotTraced, Numbers, Order, Registry, Restarted, Sample, Scope, Sums, TopPage,
+    TraceLine, TracePlace, Traced, Watchdog, expose, families, prometheus,
 };
 pub use model::{Decision, DecisionOf, Now, Persist, Replicated, StoredRecord, Ticket, TimerOp};
 pub use panics::Panicked;

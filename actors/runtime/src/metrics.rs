@@ -1,8 +1,10 @@
 //! What every actor shows of itself. One registry per node: names mean nothing beyond it.
 
+mod exposition;
 mod named;
 mod prometheus;
 mod sample;
+mod scope;
 mod stats;
 mod traced;
 mod tree;
@@ -20,9 +22,11 @@ use crate::credits::Credits;
 use crate::shell::Asked;
 use crate::world::{Bulkhead, Clock};
 
+pub use exposition::{Exposition, Format};
 pub use named::NoSuchActor;
-pub use prometheus::{Family, families, prometheus};
+pub use prometheus::{Family, Sums, expose, families, prometheus};
 pub use sample::Sample;
+pub use scope::{Order, Scope, TopPage};
 use stats::{HISTOGRAM_BUCKETS, bucket_limit_micros};
 pub(crate) use stats::{Stats, Taken};
 pub use traced::{AskTrace, Did, NotTraced, TraceLine, TracePlace, Traced};
@@ -126,6 +130,9 @@ struct EntryState {
     /// It is no longer there: the how manyth of [`Past::gone`] it was.
     gone: Option<u64>,
 }
+
+/// What an actor shows of itself beside what all show.
+pub type Numbers = BTreeMap<&'static str, i64>;
 
 /// The few numbers of one actor, by name: a list, for there are as many as actors.
 #[derive(Debug, Default)]
@@ -255,6 +262,17 @@ impl Registry {
         lock(&self.0.credits).insert(name.into(), credits.clone());
     }
 
+    /// The numbers of each actor of this kind, with its path.
+    pub fn shown(&self, kind: &str) -> Vec<(Arc<str>, Numbers)> {
+        let of_kind = self.entries().into_iter().filter(|entry| entry.kind == kind);
+        of_kind.map(|entry| (entry.path.clone(), lock(&entry.state).numbers())).collect()
+    }
+
+    /// The budget that is shown under this name.
+    pub fn credits(&self, name: &str) -> Option<Credits> {
+        lock(&self.0.credits).get(name).cloned()
+    }
+
     pub(crate) fn entries(&self) -> Vec<Arc<Entry>> {
         lock(&self.0.actors).values().cloned().collect()
     }
@@ -349,6 +367,12 @@ impl EntryState {
 
     fn past(&mut self) -> &mut Totals {
         self.past.get_or_insert_default()
+    }
+
+    fn numbers(&self) -> Numbers {
+        let count = |counter: &Counter| i64::try_from(counter.get()).unwrap_or(i64::MAX);
+        let counters = self.counters.0.iter().map(|(name, counter)| (*name, count(counter)));
+        counters.chain(self.gauges.0.iter().map(|(name, gauge)| (*name, gauge.get()))).collect()
     }
 
     fn totals(&self) -> Totals {

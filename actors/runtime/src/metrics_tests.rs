@@ -162,7 +162,7 @@ async fn the_slowest_message_is_known_though_few_are_timed() {
     assert_eq!((cook.max_micros, cook.busy_micros / 1000), (400_000, 650));
     assert!(cook.p50_micros <= 1 && cook.p99_micros > 400_000, "{cook:?}");
     let text = prometheus([("1", kitchen.world.registry())]);
-    let line = "ottla_handling_max_micros{node=\"1\",kind=\"cook\"} 400000\n";
+    let line = "ottla_handling_max_seconds{node=\"1\",kind=\"cook\"} 0.4\n";
     assert!(text.contains(line), "{text}");
     // Also while it lasts.
     kitchen.tell([CookMsg::Roast(ms(900))]).await;
@@ -275,7 +275,7 @@ async fn what_an_actor_holds_of_a_budget_is_shown_as_its_own() {
     assert_eq!(kitchen.done().await.credits, 42);
     assert_eq!(kitchen.larder.used(), 47);
     let text = prometheus([("1", kitchen.world.registry())]);
-    assert!(text.contains("ottla_actor_credits{node=\"1\",kind=\"cook\"} 42\n"), "{text}");
+    assert!(text.contains("ottla_actor_credits_bytes{node=\"1\",kind=\"cook\"} 42\n"), "{text}");
     kitchen.tell([CookMsg::Spill, CookMsg::Fetch(7)]).await;
     assert_eq!(kitchen.done().await.credits, 7);
     kitchen.tell([CookMsg::Burn(None)]).await;
@@ -308,4 +308,56 @@ async fn a_sample_sums_up_all_actors_over_their_lives() {
     assert!(second.handled >= first.handled + 51 && second.actors == first.actors);
     assert!(second.quantile_since(&first, 0.99).is_some_and(|micros| micros > 100_000));
     assert_eq!(second.quantile_since(&second, 0.5), None, "nothing was handled since");
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_the_part_of_the_tree_is_there_that_is_asked_for() {
+    let kitchen = kitchen(Strategy::OneForOne).await;
+    let look = async |scope: Scope| kitchen.world.registry().look_at(&kitchen.world, &scope).await;
+    let filter = |text: &str| Scope { filter: Some(text.into()), ..Scope::default() };
+    let names =
+        |tree: &ActorTree| tree.children.iter().map(|child| child.name.clone()).collect::<Vec<_>>();
+    let found = look(filter("OTH")).await;
+    assert_eq!((found.len(), names(&found[0])), (1, vec!["other".to_owned()]));
+    let found = look(filter("cook")).await;
+    assert_eq!((names(&found[0]).len(), found[0].hidden), (2, 0), "by their kind");
+    assert_eq!(look(filter("chen/on")).await[0].children[0].name, "one", "by its path");
+    assert!(look(filter("offline")).await.is_empty());
+    let found = look(Scope { depth: Some(1), ..Scope::default() }).await;
+    assert_eq!((found[0].hidden, found[0].children.len()), (2, 0));
+    let found = look(Scope { depth: Some(1), ..filter("other") }).await;
+    assert_eq!(found[0].hidden, 1);
+    let under = Scope { under: Some("kitchen/one".into()), depth: Some(1), filter: None };
+    let found = look(under).await;
+    assert_eq!((found.len(), &*found[0].path, found[0].hidden), (1, "kitchen/one", 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_in_an_order_are_those_with_the_most() {
+    let kitchen = kitchen(Strategy::OneForOne).await;
+    kitchen.cooks[1].send(CookMsg::Burn(Some("why"))).await.unwrap();
+    kitchen.tell((0..3).map(|_| CookMsg::Stir)).await;
+    kitchen.tell([CookMsg::Roast(ms(300))]).await;
+    kitchen.done().await;
+    let registry = kitchen.world.registry();
+    let top = async |order, most| {
+        let scope = Scope { under: Some("kitchen".into()), ..Scope::default() };
+        registry.top(&kitchen.world, &scope, order, most).await
+    };
+    for (order, first) in [
+        (Order::Handled, "one"),
+        (Order::Busy, "one"),
+        (Order::Slow, "one"),
+        (Order::Restarts, "other"),
+        (Order::Depth, "one"),
+    ] {
+        let page = top(order, 1).await;
+        assert_eq!((page.first[0].name.as_str(), page.all), (first, 2), "{order:?}");
+        assert_eq!(page.under.map(|under| under.path), Some("kitchen".to_owned()));
+        assert_eq!(Order::named(order.name()), Some(order));
+    }
+    let (mut one, other) = (top(Order::Restarts, 2).await, top(Order::Restarts, 1).await);
+    one.join(other, Order::Restarts, 3);
+    let restarts: Vec<_> = one.first.iter().map(|actor| actor.restarts).collect();
+    assert_eq!((restarts, one.all), (vec![1, 1, 0], 4));
 }

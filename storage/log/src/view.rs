@@ -87,6 +87,11 @@ impl LogView {
         (0..self.segments.len()).map(|index| self.size_of(index)).sum()
     }
 
+    /// Of how many segments it is.
+    pub fn segments(&self) -> usize {
+        self.segments.len()
+    }
+
     pub fn leader_epochs(&self) -> &LeaderEpochs {
         &self.epochs
     }

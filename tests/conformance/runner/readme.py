@@ -52,7 +52,7 @@ class Place:
         line = line.replace("--data DIR --listen HOST:PORT", "--data other-data --listen 127.0.0.1:9092")
         line = line.replace("--cluster-id ID", "--cluster-id 4L6g3nShT-eMCtK--X86sw")
         line += " --listen 127.0.0.1:9092" if line == "ottla start" else ""
-        if re.match(r"ottla (start|tree|trace)", line) and "--console" not in line:
+        if re.match(r"ottla (start|tree|top|trace)", line) and "--console" not in line:
             line += " --console 127.0.0.1:8080"
         return self.own(re.sub(r"^(ottla|examples)", rf"exec {ROOT}/target/{brokers.PROFILE}/\1", line))
 
@@ -63,7 +63,7 @@ class Place:
         said = run(*self.shell(line), limit=60)
         wanted = next((text for words, text in SAYS.items() if words in line), "")
         assert wanted in said, f"{line}: no {wanted!r} in\n{said[-2000:]}"
-        if line.startswith("ottla tree"):
+        if line == "ottla tree":
             drawn = actors((ROOT / "README.md").read_text(encoding="utf-8"))
             assert drawn == actors(said), f"README draws {sorted(drawn)}, there is\n{said}"
 

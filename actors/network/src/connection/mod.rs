@@ -11,11 +11,13 @@ mod responses;
 mod unread;
 mod write;
 
+use std::collections::VecDeque;
 use std::future::{Future, pending, poll_fn};
 use std::io;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::ready;
+use std::time::Duration;
 
 use bytes::Bytes;
 use runtime::{Actor, Counter, Cx, Failure, NetStream, Outcome, World};
@@ -23,6 +25,7 @@ use tokio::io::AsyncReadExt;
 
 use crate::Broker;
 use crate::api::{self, ConnectionInfo, Request, RequestError};
+use crate::requests::{Begun, RequestMetrics};
 pub use frames::READ_SIZE as READ_BUFFER;
 use frames::{BadLength, FIRST_READ, FrameBuffer};
 pub(crate) use memory::RequestMemory;
@@ -157,6 +160,7 @@ struct Input {
 struct Flow {
     input: Input,
     responses: Responses,
+    timing: Timing,
     /// Whether the requests under way are ones that others may overlap.
     overlapping: bool,
     writer: Writer,
@@ -172,6 +176,7 @@ impl Serving {
         let world = self.world.clone();
         let mut flow = Flow::new(&broker, &self.memory);
         let mut now = world.mono();
+        let requests = broker.requests.clone();
         let mut patience = Patience::new(now, broker.limits.max_idle);
         let info = self.args.info.clone();
         let cold = Cold { reads: &broker.cold_reads, counter: &info.listener.cold_reads };
@@ -179,10 +184,11 @@ impl Serving {
         loop {
             if flow.writer.is_empty() {
                 flow.unread = None;
+                flow.timing.sent(&requests, now, info.is_followers());
                 if let Some(why) = flow.close.take() {
                     return Err(End::Closed(why));
                 }
-                if self.begin_requests(&mut flow).await? {
+                if self.begin_requests(&mut flow, now).await? {
                     patience.began(now);
                 }
                 if flow.is_over() {
@@ -227,7 +233,7 @@ impl Serving {
     }
 
     /// Begins every request that may run: Produce requests, and those to durable actors, overlap each other, all others run alone. Whether any began.
-    async fn begin_requests(&mut self, flow: &mut Flow) -> Result<bool, End> {
+    async fn begin_requests(&mut self, flow: &mut Flow, now: Duration) -> Result<bool, End> {
         let mut began = false;
         while flow.responses.len() < PIPELINED {
             let alone = flow.responses.is_empty();
@@ -242,11 +248,29 @@ impl Serving {
             drop(credit);
             flow.overlapping = request.may_overlap();
             self.requests.add(1);
+            let (key, version) = request.key();
+            flow.timing.owed.push_back(Begun { key, version, at: now });
             flow.responses.push(api::begin(&self.args.broker, request).await);
             began = true;
         }
         flow.input.release();
         Ok(began)
+    }
+}
+
+/// How long requests take, those whose answers are owed and those that are on their way out.
+#[derive(Default)]
+struct Timing {
+    owed: VecDeque<Begun>,
+    sending: Vec<Begun>,
+}
+
+impl Timing {
+    /// All that was to go out is.
+    fn sent(&mut self, requests: &RequestMetrics, now: Duration, follower: bool) {
+        for begun in self.sending.drain(..) {
+            requests.answered(begun, now, follower);
+        }
     }
 }
 
@@ -260,7 +284,8 @@ impl Flow {
             ended: false,
         };
         let (responses, writer) = (Responses::default(), Writer::default());
-        Flow { input, responses, overlapping: false, writer, unread: None, close: None }
+        let timing = Timing::default();
+        Flow { input, responses, timing, overlapping: false, writer, unread: None, close: None }
     }
 
     fn is_over(&self) -> bool {
@@ -286,6 +311,7 @@ impl Flow {
 
     fn take_answers(&mut self, ready: Vec<Answered>, memory: &AnswerMemory) -> io::Result<()> {
         for answered in ready {
+            self.timing.sending.extend(self.timing.owed.pop_front());
             match answered {
                 Answered::Response(response) => self.writer.push(response)?,
                 Answered::Nothing => {}

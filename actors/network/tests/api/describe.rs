@@ -293,7 +293,7 @@ async fn an_answer_of_many_topics_is_whole() {
 fn cluster_answers(rig: &Rig) -> [u64; 2] {
     let told = runtime::prometheus([("rig", rig.world.registry())]);
     let told = told.lines().filter(|line| line.contains("cluster-answers")).collect::<Vec<_>>();
-    ["ottla_credits_waits_total", "ottla_credits_used"].map(|name| {
+    ["ottla_credits_waits_total", "ottla_credits_used_bytes"].map(|name| {
         let line = told.iter().find(|line| line.starts_with(name)).expect("a budget");
         line.rsplit(' ').next().and_then(|value| value.parse::<u64>().ok()).expect("a number")
     })

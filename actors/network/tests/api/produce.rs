@@ -433,7 +433,7 @@ async fn what_is_done_holds_no_memory_while_its_answer_waits_for_those_before_it
         client.send(&produce_request("t", 9, 1, vec![(0, megabyte.clone())]), 9).await;
     }
     rig.until("t", 0, |handle| handle.log_end_offset() == 10).await;
-    let none = "ottla_credits_used{node=\"rig\",name=\"request-memory\"} 0\n";
+    let none = "ottla_credits_used_bytes{node=\"rig\",name=\"request-memory\"} 0\n";
     let metrics = || runtime::prometheus([("rig", rig.world.registry())]);
     rig.wait_for("memory is held", || metrics().contains(none)).await;
     assert_eq!(rig.handle("stuck", 0).high_watermark(), 0, "the first still waits");

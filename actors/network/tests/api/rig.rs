@@ -191,6 +191,7 @@ impl Rig {
             groups,
             durables: Durables::default(),
             controller: ControllerHandle::new(asked),
+            requests: Arc::default(),
             producer_id_blocks: producer_ids(),
         });
         let (listener, address) = listen(&world, ListenerKind::Broker, broker.clone()).await;

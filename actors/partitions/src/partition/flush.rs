@@ -57,7 +57,13 @@ impl PartitionActor {
             appended => appended?,
         };
         self.appended.add(self.pending.len() as u64);
-        self.appended_bytes.add(self.pending.iter().map(|batch| batch.size() as u64).sum());
+        let bytes = self.pending.iter().map(|batch| batch.size() as u64).sum();
+        self.appended_bytes.add(bytes);
+        let records =
+            self.pending.iter().map(|batch| i64::from(batch.header().last_offset_delta) + 1);
+        let traffic = self.handle.traffic();
+        traffic.messages_in.add(records.sum::<i64>().unsigned_abs());
+        traffic.bytes_in.add(bytes);
         self.pending.clear();
         self.pending_memory.clear();
         self.publish_standing();

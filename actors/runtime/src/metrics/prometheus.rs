@@ -1,7 +1,6 @@
-use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::fmt::Write;
 
+use super::exposition::{Exposition, Format};
 use super::{Gauge, Registry, Status, Totals, bucket_limit_micros, lock};
 use crate::credits::Credits;
 
@@ -20,7 +19,7 @@ struct Kind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Family {
     pub name: &'static str,
-    /// counter, gauge or histogram.
+    /// counter, gauge, histogram or summary.
     pub kind: &'static str,
     /// Beside `node`, the id of the node.
     pub labels: &'static [&'static str],
@@ -28,9 +27,19 @@ pub struct Family {
     pub help: &'static str,
 }
 
-/// Everything that [`prometheus`] tells, in its order.
+impl Family {
+    /// Without what says that it is a counter.
+    pub fn bare_name(&self) -> &'static str {
+        match self.kind {
+            "counter" => self.name.strip_suffix("_total").unwrap_or(self.name),
+            _ => self.name,
+        }
+    }
+}
+
+/// Everything that [`expose`] tells, in its order.
 pub fn families() -> impl Iterator<Item = Family> {
-    let actors = GAUGES.iter().map(|(family, _)| family);
+    let actors = GAUGES.iter().map(|(family, _)| family).chain([&LONGEST]);
     let actors = actors.chain(COUNTERS.iter().map(|(family, _)| family));
     let actors = actors.chain([&HANDLED, &HANDLING, &COUNTS, &NUMBERS]);
     actors.chain(CREDITS.iter().map(|(family, _)| family)).copied()
@@ -48,7 +57,7 @@ const fn family(
 /// A family, and its value for one of those that it is told of.
 type Series<T> = (Family, fn(&T) -> u64);
 
-const GAUGES: [Series<Kind>; 7] = [
+const GAUGES: [Series<Kind>; 6] = [
     (family("ottla_actors", "gauge", "actors", "Actors of this kind."), |k| k.actors),
     (family("ottla_actors_offline", "gauge", "actors", "Actors that were given up."), |k| {
         k.offline
@@ -71,16 +80,7 @@ const GAUGES: [Series<Kind>; 7] = [
     ),
     (
         family(
-            "ottla_handling_max_micros",
-            "gauge",
-            "microseconds",
-            "The longest time that one message took.",
-        ),
-        |k| k.totals.max_micros,
-    ),
-    (
-        family(
-            "ottla_actor_credits",
+            "ottla_actor_credits_bytes",
             "gauge",
             "bytes",
             "What actors have taken of budgets, and not given back.",
@@ -88,6 +88,13 @@ const GAUGES: [Series<Kind>; 7] = [
         |k| k.credits.max(0).cast_unsigned(),
     ),
 ];
+
+const LONGEST: Family = family(
+    "ottla_handling_max_seconds",
+    "gauge",
+    "seconds",
+    "The longest time that one message took.",
+);
 
 const COUNTERS: [Series<Totals>; 2] = [
     (
@@ -142,8 +149,11 @@ const fn of_credits(
 }
 
 const CREDITS: [Series<Credits>; 3] = [
-    (of_credits("ottla_credits_limit", "gauge", "bytes", "The budget."), Credits::limit),
-    (of_credits("ottla_credits_used", "gauge", "bytes", "What of it is taken."), Credits::used),
+    (of_credits("ottla_credits_limit_bytes", "gauge", "bytes", "The budget."), Credits::limit),
+    (
+        of_credits("ottla_credits_used_bytes", "gauge", "bytes", "What of it is taken."),
+        Credits::used,
+    ),
     (
         of_credits(
             "ottla_credits_waits_total",
@@ -155,8 +165,8 @@ const CREDITS: [Series<Credits>; 3] = [
     ),
 ];
 
-/// What one node counts.
-struct Sums {
+/// What one node's actors count, summed by their kinds.
+pub struct Sums {
     node: String,
     kinds: BTreeMap<&'static str, Kind>,
     counts: BTreeMap<(&'static str, &'static str), u64>,
@@ -165,7 +175,21 @@ struct Sums {
 }
 
 impl Sums {
-    fn of(node: &str, registry: &Registry) -> Sums {
+    pub fn node(&self) -> &str {
+        &self.node
+    }
+
+    /// What actors of a kind have counted by a name, those that are gone included.
+    pub fn counted(&self, kind: &'static str, name: &'static str) -> u64 {
+        self.counts.get(&(kind, name)).copied().unwrap_or(0)
+    }
+
+    /// What actors of a kind show by a name.
+    pub fn number(&self, kind: &'static str, name: &'static str) -> i64 {
+        self.numbers.get(&(kind, name)).copied().unwrap_or(0)
+    }
+
+    pub fn of(node: &str, registry: &Registry) -> Sums {
         let mut kinds: BTreeMap<&'static str, Kind> = BTreeMap::new();
         let mut counts: BTreeMap<(&'static str, &'static str), u64> = BTreeMap::new();
         let mut numbers: BTreeMap<(&'static str, &'static str), i64> = BTreeMap::new();
@@ -207,86 +231,81 @@ impl Sums {
     }
 }
 
-/// All numbers of nodes, each by its name and what it counts, in Prometheus' text format: a family is there once, whatever the number of
-/// nodes, and its lines have the label `node`.
+/// All numbers of nodes, each by its name and what it counts: a family is there once, whatever the number of nodes, and its samples
+/// have the label `node`.
+pub fn expose(nodes: &[Sums], text: &mut Exposition) {
+    let mut text = Text(text);
+    text.kinds(nodes);
+    text.named(&COUNTS, nodes, |sums| &sums.counts);
+    text.named(&NUMBERS, nodes, |sums| &sums.numbers);
+    text.credits(nodes);
+}
+
+/// As [`expose`], in Prometheus' text format.
 pub fn prometheus<'a>(nodes: impl IntoIterator<Item = (&'a str, &'a Registry)>) -> String {
     let nodes: Vec<Sums> = nodes.into_iter().map(|(node, its)| Sums::of(node, its)).collect();
-    let mut text = Text(String::new());
-    text.kinds(&nodes);
-    text.named(&COUNTS, &nodes, |sums| &sums.counts);
-    text.named(&NUMBERS, &nodes, |sums| &sums.numbers);
-    text.credits(&nodes);
-    text.0
+    let mut text = Exposition::new(Format::Prometheus);
+    expose(&nodes, &mut text);
+    text.finish()
 }
 
-/// A label's value: names of kinds, messages and numbers are also those of users' actors.
-fn escaped(value: &str) -> Cow<'_, str> {
-    match value.contains(['\\', '"', '\n']) {
-        true => value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n").into(),
-        false => value.into(),
-    }
-}
-
-/// Each kind of actor of each node, with its labels.
-fn kinds(nodes: &[Sums]) -> impl Iterator<Item = (String, &Kind)> {
+/// Each kind of actor of each node.
+fn kinds(nodes: &[Sums]) -> impl Iterator<Item = ([(&str, &str); 2], &Kind)> {
     nodes.iter().flat_map(|Sums { node, kinds, .. }| {
-        kinds
-            .iter()
-            .map(move |(kind, sums)| (format!("node=\"{node}\",kind=\"{}\"", escaped(kind)), sums))
+        kinds.iter().map(move |(kind, sums)| ([("node", node.as_str()), ("kind", *kind)], sums))
     })
 }
 
-struct Text(String);
+struct Text<'a>(&'a mut Exposition);
 
-impl Text {
-    fn head(&mut self, family: &Family) {
-        let Family { name, kind, help, .. } = family;
-        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
-    }
-
-    fn line(&mut self, name: &str, labels: &str, value: impl std::fmt::Display) {
-        let _ = writeln!(self.0, "{name}{{{labels}}} {value}");
-    }
-
+impl Text<'_> {
     fn kinds(&mut self, nodes: &[Sums]) {
         for (family, value) in &GAUGES {
-            self.head(family);
+            self.0.family(family);
             for (labels, sums) in kinds(nodes) {
-                self.line(family.name, &labels, value(sums));
+                self.0.sample(family.name, &labels, value(sums));
             }
         }
+        self.longest(nodes);
         for (family, value) in &COUNTERS {
-            self.head(family);
+            self.0.family(family);
             for (labels, sums) in kinds(nodes) {
-                self.line(family.name, &labels, value(&sums.totals));
+                self.0.sample(family.name, &labels, value(&sums.totals));
             }
         }
-        self.head(&HANDLED);
-        for (labels, sums) in kinds(nodes) {
+        self.0.family(&HANDLED);
+        for ([node, kind], sums) in kinds(nodes) {
             for (message, count) in &sums.totals.handled {
-                let labels = format!("{labels},message=\"{}\"", escaped(message));
-                self.line(HANDLED.name, &labels, count);
+                self.0.sample(HANDLED.name, &[node, kind, ("message", *message)], count);
             }
         }
         self.histogram(nodes);
     }
 
-    fn histogram(&mut self, nodes: &[Sums]) {
-        self.head(&HANDLING);
+    fn longest(&mut self, nodes: &[Sums]) {
+        self.0.family(&LONGEST);
         for (labels, sums) in kinds(nodes) {
+            self.0.sample(LONGEST.name, &labels, sums.totals.max_micros as f64 / 1e6);
+        }
+    }
+
+    fn histogram(&mut self, nodes: &[Sums]) {
+        self.0.family(&HANDLING);
+        for ([node, kind], sums) in kinds(nodes) {
             let mut below = 0;
             let last = sums.totals.histogram.len() - 1;
             for (bucket, count) in sums.totals.histogram[..last].iter().enumerate() {
                 below += count;
-                let limit = bucket_limit_micros(bucket) as f64 / 1e6;
-                let labels = format!("{labels},le=\"{limit}\"");
-                self.line("ottla_handling_seconds_bucket", &labels, below);
+                // With its fraction, as OpenMetrics wants it, and so that it is the same series in both formats.
+                let limit = format!("{:?}", bucket_limit_micros(bucket) as f64 / 1e6);
+                let labels = [node, kind, ("le", limit.as_str())];
+                self.0.sample("ottla_handling_seconds_bucket", &labels, below);
             }
             let all = below + sums.totals.histogram[last];
-            self.line("ottla_handling_seconds_bucket", &format!("{labels},le=\"+Inf\""), all);
+            self.0.sample("ottla_handling_seconds_bucket", &[node, kind, ("le", "+Inf")], all);
             let busy = sums.totals.busy_micros as f64 / 1e6;
-            self.line("ottla_handling_seconds_sum", &labels, busy);
-            self.line("ottla_handling_seconds_count", &labels, all);
+            self.0.sample("ottla_handling_seconds_sum", &[node, kind], busy);
+            self.0.sample("ottla_handling_seconds_count", &[node, kind], all);
         }
     }
 
@@ -296,24 +315,22 @@ impl Text {
         nodes: &[Sums],
         of: impl Fn(&Sums) -> &BTreeMap<(&'static str, &'static str), T>,
     ) {
-        self.head(family);
+        self.0.family(family);
         for sums in nodes {
             for ((kind, name), value) in of(sums) {
-                let (node, kind, name) = (&sums.node, escaped(kind), escaped(name));
-                let labels = format!("node=\"{node}\",kind=\"{kind}\",name=\"{name}\"");
-                self.line(family.name, &labels, value);
+                let labels = [("node", sums.node.as_str()), ("kind", kind), ("name", name)];
+                self.0.sample(family.name, &labels, value);
             }
         }
     }
 
     fn credits(&mut self, nodes: &[Sums]) {
         for (family, value) in &CREDITS {
-            self.head(family);
+            self.0.family(family);
             for Sums { node, credits, .. } in nodes {
                 for (budget, credits) in credits {
-                    let budget = escaped(budget);
-                    let labels = format!("node=\"{node}\",name=\"{budget}\"");
-                    self.line(family.name, &labels, value(credits));
+                    let labels = [("node", node.as_str()), ("name", budget.as_str())];
+                    self.0.sample(family.name, &labels, value(credits));
                 }
             }
         }

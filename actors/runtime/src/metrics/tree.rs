@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::scope::Scope;
 use super::trouble::cut;
 use super::{Entry, Gauge, Registry, Status, bucket_limit_micros, lock};
 use crate::panics::Panicked;
@@ -53,6 +54,8 @@ pub struct ActorTree {
     /// What somebody has set on purpose.
     pub fault: Option<String>,
     pub numbers: BTreeMap<String, i64>,
+    /// So many below it are left out.
+    pub hidden: u64,
     pub children: Vec<ActorTree>,
 }
 
@@ -77,8 +80,13 @@ const LOOK_STEP: Duration = Duration::from_millis(2);
 impl Registry {
     /// The forest of all actors, each asked for its state line first.
     pub async fn look(&self, world: &World) -> Vec<ActorTree> {
+        self.look_at(world, &Scope::default()).await
+    }
+
+    /// Asks these for their state lines, and how they came to panic.
+    pub(super) async fn ask(&self, world: &World, entries: &[Arc<Entry>]) {
         let asked: Vec<_> =
-            self.entries().into_iter().filter_map(|e| e.ask().map(|looks| (e, looks))).collect();
+            entries.iter().filter_map(|e| e.ask().map(|looks| (e, looks))).collect();
         let answers = async {
             for (entry, looks) in asked {
                 while lock(&entry.state).looks == looks {
@@ -87,27 +95,35 @@ impl Registry {
             }
         };
         let _ = world.timeout(LOOK_LIMIT, answers).await;
-        let untold: Vec<_> = self.entries().iter().filter_map(|e| e.untold_panic()).collect();
+        let untold: Vec<_> = entries.iter().filter_map(|e| e.untold_panic()).collect();
         if !untold.is_empty() {
             let tell = move || untold.iter().for_each(|panicked| drop(panicked.backtrace()));
             // One that is lost is one that is not shown.
             let _ = world.blocking("backtraces", tell).await;
         }
-        self.tree()
     }
 
     /// The forest of all actors, with the state lines of the last look.
     pub fn tree(&self) -> Vec<ActorTree> {
+        self.forest(self.entries(), &BTreeMap::new())
+    }
+
+    /// `hidden`: how many are left out below whom.
+    pub(super) fn forest(
+        &self,
+        mut entries: Vec<Arc<Entry>>,
+        hidden: &BTreeMap<Arc<str>, u64>,
+    ) -> Vec<ActorTree> {
         let mut roots = Vec::new();
         // Sorted by path, so parents come before their children.
         let mut above: Vec<ActorTree> = Vec::new();
-        let mut entries = self.entries();
         entries.sort_by(|a, b| a.path.split('/').cmp(b.path.split('/')));
         for entry in entries {
             while above.last().is_some_and(|parent| !is_below(&entry.path, &parent.path)) {
                 fold(&mut above, &mut roots);
             }
-            above.push(entry.snapshot(&*self.0.clock));
+            let hidden = hidden.get(&entry.path).copied().unwrap_or(0);
+            above.push(ActorTree { hidden, ..entry.snapshot(&*self.0.clock) });
         }
         while !above.is_empty() {
             fold(&mut above, &mut roots);
@@ -116,7 +132,7 @@ impl Registry {
     }
 }
 
-fn is_below(path: &str, parent: &str) -> bool {
+pub(super) fn is_below(path: &str, parent: &str) -> bool {
     path.strip_prefix(parent).is_some_and(|rest| rest.starts_with('/'))
 }
 
@@ -137,7 +153,7 @@ impl Entry {
         is_asked.then_some(state.looks)
     }
 
-    fn snapshot(&self, clock: &dyn Clock) -> ActorTree {
+    pub(super) fn snapshot(&self, clock: &dyn Clock) -> ActorTree {
         let state = lock(&self.state);
         let (totals, now) = (state.totals(), clock.mono());
         let ms = |since: Duration| now.saturating_sub(since).as_millis() as u64;
@@ -145,10 +161,7 @@ impl Entry {
         if let Some(stats) = live {
             stats.note(clock);
         }
-        let counters = state.counters.0.iter().map(|(name, counter)| {
-            (name.to_string(), i64::try_from(counter.get()).unwrap_or(i64::MAX))
-        });
-        let gauges = state.gauges.0.iter().map(|(name, gauge)| (name.to_string(), gauge.get()));
+        let numbers = state.numbers().into_iter().map(|(name, value)| (name.to_owned(), value));
         let shares = live.map(|stats| stats.busy_shares(clock));
         let (busy_share, busy_share_recent) = shares.unwrap_or_default();
         let in_hand = live.map(|stats| stats.in_hand_for(clock)).unwrap_or_default();
@@ -189,7 +202,8 @@ impl Entry {
             p99_micros: quantile(&totals.histogram, 0.99),
             max_micros: totals.max_micros.max(in_hand.as_micros() as u64),
             fault: live.and_then(|stats| stats.faults(now)),
-            numbers: counters.chain(gauges).collect(),
+            numbers: numbers.collect(),
+            hidden: 0,
             children: Vec::new(),
         }
     }

@@ -60,6 +60,9 @@ impl Staged for Fetch {
         cx: RequestContext,
         request: FetchRequest,
     ) -> Answering<FetchResponse> {
+        if replica_id(cx.version, &request) >= 0 {
+            cx.connection.fetches_for_replica();
+        }
         if broker.role == ListenerKind::Controller {
             return quorum::ask(broker, cx, request);
         }
@@ -90,6 +93,9 @@ async fn serve(
     let wanted = std::mem::take(&mut session.partitions);
     let targets: Vec<Target> =
         wanted.into_iter().map(|wanted| Target::find(&broker, wanted)).collect();
+    targets.iter().filter_map(|target| target.handle.as_ref()).for_each(|handle| {
+        handle.traffic().fetched.add(1);
+    });
     let RequestContext { version, connection, credit, .. } = cx;
     let looks =
         poll::poll(&broker, &params, &targets, credit, &connection.listener.cold_reads).await;
@@ -142,6 +148,14 @@ impl Target {
     /// Not in the metadata: it is answered, but no reason to answer at once.
     fn is_unknown(&self) -> bool {
         matches!(self.error, ErrorCode::UnknownTopicOrPartition | ErrorCode::UnknownTopicId)
+    }
+}
+
+/// -1 of a consumer.
+fn replica_id(version: i16, request: &FetchRequest) -> i32 {
+    match version {
+        REPLICA_STATE_SINCE.. => request.replica_state.replica_id,
+        _ => request.replica_id,
     }
 }
 

@@ -56,6 +56,7 @@ impl Responding<'_> {
                 continue;
             }
             let mut partition = self.partition(params, &target, &look);
+            self.count_out(params, &target, &look);
             let in_memory = look.in_memory.take();
             pins += in_memory.as_ref().map_or(0, |bytes| bytes.pins);
             partition.records = Some(records(look.slice, in_memory, &mut files));
@@ -78,6 +79,15 @@ impl Responding<'_> {
         }
         response.node_endpoints = endpoints(leaders);
         Answer::WithFiles(response, files, pins)
+    }
+
+    fn count_out(&self, params: &Params, target: &Target, look: &Look) {
+        let (Some(handle), Some(slice)) = (&target.handle, &look.slice) else { return };
+        let bytes = slice.len as u64;
+        match params.follower {
+            Some(_) => self.broker.hosted.traffic().replication_bytes_out.add(bytes),
+            None => handle.traffic().bytes_out.add(bytes),
+        }
     }
 
     fn partition(&self, params: &Params, target: &Target, look: &Look) -> PartitionData {

@@ -283,6 +283,7 @@ async fn append(
     handle: Arc<PartitionHandle>,
     batch: RecordBatch,
 ) -> Result<Stage, Refusal> {
+    handle.traffic().produced.add(1);
     let topic = &handle.topic_partition.topic;
     if handle.log_dir().room() == Room::Full && !is_internal_topic(topic) {
         return Err(Refusal::NoRoom);
