@@ -117,8 +117,9 @@ The number of lines does not grow with partitions or connections. With topics it
 ## Kafka's
 
 Under the names that the [JMX exporter](https://github.com/prometheus/jmx_exporter) gives Kafka's own metrics by its examples of rules
-(`kafka-2_0_0.yml`, `kafka-kraft-3_0_0.yml`), so that dashboards made for those work; the two of `socket-server-metrics` as other widespread rules
-do, which make the listener a label. What Kafka has and this list has not, is not known here, or means nothing here.
+(`kafka-2_0_0.yml`, `kafka-kraft-3_0_0.yml`), so that panels made for those find them; the two of `socket-server-metrics` as other widespread rules
+do, which make the listener a label. `TotalTimeMs` is a summary here: what the exporter calls `_count_total` is its
+`_count`. What Kafka has and this list has not, is not known here, or means nothing here.
 
 ";
 

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use model::node_config::HostPort;
 use ottla::Node;
 use ottla::console::{Console, fetch_tree};
+use ottla::runtime::Scope;
 use tokio::runtime::Runtime;
 
 use crate::raw::Connection;
@@ -158,7 +159,7 @@ fn a_partition_that_panics_is_soon_back_and_its_neighbours_do_not_notice() {
     }
 
     let console = HostPort { host: "127.0.0.1".to_owned(), port };
-    let forest = fetch_tree(&console).expect("/tree");
+    let forest = fetch_tree(&console, &Scope::default()).expect("/tree");
     let partition = find(&forest, "payments-2").expect("it is in the tree");
     assert_eq!(partition.restarts, 1);
     let cause = partition.last_failure.as_deref().unwrap_or_default();

@@ -55,7 +55,7 @@ struct Before {
 #[derive(Debug, Clone, PartialEq)]
 pub struct OfRequest {
     pub request: &'static str,
-    /// How many of each version; none where fetches are told apart by who sent them.
+    /// How many of each version.
     pub versions: Vec<(i16, u64)>,
     pub times: Times,
 }
@@ -77,6 +77,11 @@ pub(crate) struct Begun {
     pub(crate) at: Duration,
 }
 
+/// Of a place among all.
+fn key(at: usize) -> ApiKey {
+    ApiKey::ALL.get(at).copied().unwrap_or(ApiKey::Fetch)
+}
+
 fn bucket(micros: u64) -> usize {
     let power = micros.max(1).ilog2() as usize;
     if power < 3 {
@@ -96,8 +101,8 @@ fn limit(bucket: usize) -> f64 {
 }
 
 impl Counts {
-    fn of(key: Option<ApiKey>) -> Box<Counts> {
-        let versions = key.map_or(0, |key| key.versions().max - key.versions().min + 1);
+    fn of(key: ApiKey) -> Box<Counts> {
+        let versions = key.versions().max - key.versions().min + 1;
         let zero = || Box::new([0; BUCKETS]);
         Box::new(Counts {
             versions: (0..versions).map(|_| AtomicU64::new(0)).collect(),
@@ -107,7 +112,11 @@ impl Counts {
         })
     }
 
-    fn add(&self, took: Duration) {
+    /// `version`: from the oldest on. One that there is not yet is answered as the oldest.
+    fn add(&self, version: usize, took: Duration) {
+        if let Some(count) = self.versions.get(version).or(self.versions.first()) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
         self.nanos.fetch_add(took.as_nanos() as u64, Ordering::Relaxed);
         self.buckets[bucket(took.as_micros() as u64)].fetch_add(1, Ordering::Relaxed);
     }
@@ -141,7 +150,7 @@ impl Counts {
 
 impl RequestMetrics {
     fn place(&self, at: usize) -> &Counts {
-        self.0[at].get_or_init(|| Counts::of(ApiKey::ALL.get(at).copied()))
+        self.0[at].get_or_init(|| Counts::of(key(at)))
     }
 
     /// A request whose answer is out. `follower`: who fetches, if it is a fetch, is a replica.
@@ -149,31 +158,26 @@ impl RequestMetrics {
         let Ok(at) = ApiKey::ALL.binary_search_by_key(&begun.key.code(), |key| key.code()) else {
             return;
         };
-        let (counts, took) = (self.place(at), now.saturating_sub(begun.at));
-        // One of a version that there is not yet is answered as the oldest.
+        let took = now.saturating_sub(begun.at);
         let version = usize::try_from(begun.version - begun.key.versions().min).unwrap_or(0);
-        if let Some(version) = counts.versions.get(version).or(counts.versions.first()) {
-            version.fetch_add(1, Ordering::Relaxed);
-        }
-        counts.add(took);
+        self.place(at).add(version, took);
         if begun.key == ApiKey::Fetch {
-            self.place(if follower { FETCH_FOLLOWER } else { FETCH_CONSUMER }).add(took);
+            self.place(if follower { FETCH_FOLLOWER } else { FETCH_CONSUMER }).add(version, took);
         }
     }
 
     /// Of those that there were.
     pub fn told(&self, now: Duration) -> Vec<OfRequest> {
         let all = self.0.iter().enumerate();
-        let there = all.filter_map(|(at, counts)| Some((at, counts.get()?)));
-        let of = |(at, counts): (usize, &Box<Counts>)| {
-            let key = ApiKey::ALL.get(at);
-            let from = key.map_or(0, |key| key.versions().min);
+        let there = all.filter_map(|(at, counts)| Some((at, &**counts.get()?)));
+        let of = |(at, counts): (usize, &Counts)| {
+            let from = key(at).versions().min;
             let versions = counts.versions.iter().map(|count| count.load(Ordering::Relaxed));
             OfRequest {
                 request: match at {
                     FETCH_CONSUMER => "FetchConsumer",
                     FETCH_FOLLOWER => "FetchFollower",
-                    _ => key.map_or("", |key| key.name()),
+                    _ => key(at).name(),
                 },
                 versions: (from..).zip(versions).filter(|(_, count)| *count > 0).collect(),
                 times: counts.times(now),
@@ -213,8 +217,8 @@ mod tests {
         let expected = [
             ("Fetch", vec![(13, 2)], 2, 6.0),
             ("ApiVersions", vec![(0, 1)], 1, 0.0),
-            ("FetchConsumer", vec![], 1, 2.0),
-            ("FetchFollower", vec![], 1, 4.0),
+            ("FetchConsumer", vec![(13, 1)], 1, 2.0),
+            ("FetchFollower", vec![(13, 1)], 1, 4.0),
         ];
         assert_eq!(short, expected);
     }

@@ -17,6 +17,7 @@ use strict::{Families, read, value};
 /// Name, type and labels of what Kafka 4.4.0's broker and controller show by the JMX exporter 1.0.1 with its examples of rules
 /// (kafka-2_0_0.yml; of raft-metrics and broker-metadata-metrics kafka-kraft-3_0_0.yml), in one process, after some records.
 const OF_KAFKA: &str = include_str!("kafka.txt");
+const DOCUMENT: &str = include_str!("../../../docs/METRICS.md");
 /// Under a name that other rules than the exporter's own examples give it.
 const BY_OTHER_RULES: &str = "kafka_server_socket_server_metrics_";
 const LIMIT: Duration = Duration::from_secs(30);
@@ -116,6 +117,9 @@ fn a_scraper_reads_what_was_done() {
 /// Each request that was answered has a time, and fetches are told apart.
 fn assert_times(all: &Families) {
     let times = "kafka_network_requestmetrics_totaltimems";
+    let requests = "kafka_network_requestmetrics_requests_total";
+    let consumer = [("request", "FetchConsumer"), ("version", "11")];
+    assert_eq!(value(all, requests, &consumer), Some(1.0));
     for (request, count) in [("Produce", 8.0), ("Fetch", 1.0), ("FetchConsumer", 1.0)] {
         let label = ("request", request);
         let of = |suffix: &str| value(all, &format!("{times}{suffix}"), &[label]);
@@ -132,16 +136,20 @@ fn assert_kafkas(all: &Families) {
     let told = |line: &'static str| {
         let mut words = line.split(' ');
         let mut word = || words.next().unwrap_or_default();
-        let (name, _type, labels) = (word(), word(), word());
-        (name, labels.split(',').filter(|label| *label != "-").collect::<BTreeSet<_>>())
+        let (name, kind, labels) = (word(), word(), word());
+        (name, (kind, labels.split(',').filter(|label| *label != "-").collect()))
     };
-    let kafkas: BTreeMap<&str, BTreeSet<&str>> = OF_KAFKA.lines().map(told).collect();
+    let kafkas: BTreeMap<&str, (&str, BTreeSet<&str>)> = OF_KAFKA.lines().map(told).collect();
     let mut count = 0;
     for (name, family) in all.iter().filter(|(name, _)| name.starts_with("kafka_")) {
         if name.starts_with(BY_OTHER_RULES) {
             continue;
         }
-        let known = kafkas.get(name.as_str()).unwrap_or_else(|| panic!("Kafka has no {name}"));
+        let (kind, known) =
+            kafkas.get(name.as_str()).unwrap_or_else(|| panic!("Kafka has no {name}"));
+        // The exporter's rules know of no summaries.
+        let told = if family.kind == "summary" { "gauge" } else { &family.kind };
+        assert_eq!(told, *kind, "{name}");
         for ((_, labels), _) in &family.samples {
             let mut labels = labels.keys().map(String::as_str).filter(|label| *label != "node");
             assert!(labels.all(|label| known.contains(label)), "{name}: {known:?}");
@@ -149,6 +157,15 @@ fn assert_kafkas(all: &Families) {
         count += 1;
     }
     assert!(count > 30, "{count}");
+}
+
+/// All of Kafka's that docs/METRICS.md has are told, and no others.
+fn assert_documented(all: &Families) {
+    let rows = DOCUMENT.lines().filter_map(|line| line.strip_prefix("| `kafka_"));
+    let documented: BTreeSet<String> =
+        rows.filter_map(|row| Some(format!("kafka_{}", row.split_once('`')?.0))).collect();
+    let told = all.keys().filter(|name| name.starts_with("kafka_")).cloned().collect();
+    assert_eq!(documented, told);
 }
 
 fn assert_same_as_open_metrics(console: SocketAddr, all: &Families) {
@@ -200,6 +217,7 @@ fn lines_do_not_grow_with_partitions_and_each_replica_is_told_of_where_that_is_a
         value(&of_one, "kafka_server_brokertopicmetrics_bytesin_total", &[("topic", "orders")]);
     assert_eq!((sizes.len(), Some(total)), (2, bytes));
     assert_kafkas(&of_one);
+    assert_documented(&of_one);
     let first = [("topic", "orders"), ("partition", "0")];
     for (name, expected) in [
         ("kafka_log_log_logendoffset", 10.0),

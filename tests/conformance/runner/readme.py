@@ -9,7 +9,7 @@ from .shell import ROOT, Beside, run, wait_for
 NOT_RUN = ("cargo test",)
 KINDS = {"start": r"(cargo run --release -- |ottla )start", "format": "ottla format", "example": "cargo run --example"}
 # What a command that has some words in it must say.
-SAYS = {"-C -t greetings": "hello", "ottla tree": "greetings-0 (partition)", "/tree": '"name":"greetings-0"',
+SAYS = {"-C -t greetings": "hello", "ottla tree": "greetings-0 (partition)", "ottla top": ", by slow", "/tree": '"name":"greetings-0"',
         "/metrics": "# TYPE ottla_actors gauge", "dump-log": "baseOffset: 0", "ottla format": "formatted",
         "-t shouted": "HELLO"}
 

@@ -30,7 +30,7 @@ pub(crate) struct ConnectionInfo {
     pub(super) refused: produce::RefusedBatches,
     /// The active controller takes other versions than the client was told.
     pub(super) told_old_versions: AtomicBool,
-    /// Its fetches are a follower's.
+    /// Its last fetch is a follower's.
     is_followers: AtomicBool,
 }
 
@@ -80,8 +80,8 @@ impl ConnectionInfo {
         self.told_old_versions.store(true, Ordering::Relaxed);
     }
 
-    pub(super) fn fetches_for_replica(&self) {
-        self.is_followers.store(true, Ordering::Relaxed);
+    pub(super) fn fetches_as(&self, replica_id: i32) {
+        self.is_followers.store(replica_id >= 0, Ordering::Relaxed);
     }
 
     pub(crate) fn is_followers(&self) -> bool {

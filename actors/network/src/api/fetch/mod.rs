@@ -60,9 +60,7 @@ impl Staged for Fetch {
         cx: RequestContext,
         request: FetchRequest,
     ) -> Answering<FetchResponse> {
-        if replica_id(cx.version, &request) >= 0 {
-            cx.connection.fetches_for_replica();
-        }
+        cx.connection.fetches_as(replica_id(cx.version, &request));
         if broker.role == ListenerKind::Controller {
             return quorum::ask(broker, cx, request);
         }
