@@ -134,7 +134,9 @@ const OWN: &str = "
 const TREE: &str = "
 ### Actors
 
-What `/tree` has of each actor, whatever its kind; `ottla tree` draws what is unusual of it.
+What `/tree` has of each actor, whatever its kind; `ottla tree` draws what is unusual of it. `/tree?under=ACTOR` has one actor and those
+below it, `depth=N` and `filter=TEXT` beside it fewer of them, as the options of `ottla tree`; `/top?sort=KEY&limit=N` the first in an
+order, as `ottla top`.
 
 | Name | Meaning |
 |---|---|

@@ -198,3 +198,28 @@ impl Partition {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_many_topics_those_with_the_most_traffic_are_told_of_unless_all_are_asked_for() {
+        // Each has more than the one before, but for the first, which has none.
+        let counted = |at: usize| Counted { bytes_in: at as u64, ..Counted::default() };
+        let each: Vec<_> =
+            (0..=MOST_TOPICS + 10).map(|at| (format!("topic-{at:04}"), counted(at))).collect();
+        let all = counted(7);
+        let told = |query: &str| {
+            let detail = Detail::of(query).expect("it is known");
+            let (sum, each) = told((all, each.clone()), &detail);
+            assert_eq!(sum, all, "whatever is told of each");
+            each.into_iter().map(|(topic, _)| topic).collect::<Vec<_>>()
+        };
+        let names = |from: usize| each[from..].iter().map(|(topic, _)| topic.clone());
+        assert_eq!(told(""), names(11).collect::<Vec<_>>());
+        assert_eq!(told("detail=partitions").len(), MOST_TOPICS);
+        assert_eq!(told("detail=topics"), names(1).collect::<Vec<_>>());
+        assert_eq!(told("topic=topic-0003"), ["topic-0003"]);
+    }
+}
