@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
 use crate::actor::{Failure, Outcome};
-use crate::metrics::lock;
+use crate::metrics::{cut, lock};
 use crate::world::World;
 
 /// No fault lasts longer.
@@ -28,6 +28,16 @@ pub enum Fault {
     Fail { message: String },
     /// Nothing of the above.
     Resume,
+}
+
+impl Fault {
+    /// With no more text than is kept of a failure.
+    pub(crate) fn bounded(self) -> Fault {
+        match self {
+            Fault::Fail { message } => Fault::Fail { message: cut(message) },
+            other => other,
+        }
+    }
 }
 
 /// What somebody asks for.
@@ -100,30 +110,42 @@ impl Faults {
         (!text.is_empty()).then_some(text)
     }
 
-    /// What befalls the next one in the mailbox. `is_message`: it is none of the kit's own.
+    /// What befalls the next one in the mailbox before it is taken in hand. `is_message`: it is none of the kit's own.
     pub(crate) async fn befall(&self, world: &World, is_message: bool) -> Outcome {
-        let delay = loop {
+        loop {
             let changed = self.changed.notified();
             let paused = {
                 let (now, mut set) = (world.mono(), lock(&self.set));
                 match set.at(now).paused {
                     Some(until) => until.saturating_sub(now),
                     None if !is_message => return Ok(()),
-                    None => match set.fails.take() {
-                        Some(message) => return Err(Failure::new(message)),
-                        None => break set.delayed.map(|(by, _)| by),
-                    },
+                    None => return set.fails.take().map_or(Ok(()), |why| Err(Failure::new(why))),
                 }
             };
-            tokio::select! {
-                biased;
-                () = changed => {}
-                () = world.sleep(paused) => {}
-            }
-        };
-        if let Some(by) = delay {
-            world.sleep(by).await;
+            sleep_or(world, paused, changed).await;
         }
-        Ok(())
+    }
+
+    /// Lasts as long as the message that is in hand is delayed.
+    pub(crate) async fn delay(&self, world: &World) {
+        let taken = world.mono();
+        loop {
+            let changed = self.changed.notified();
+            let now = world.mono();
+            let Some((by, until)) = lock(&self.set).at(now).delayed else { return };
+            let left = (taken + by).min(until).saturating_sub(now);
+            if left.is_zero() {
+                return;
+            }
+            sleep_or(world, left, changed).await;
+        }
+    }
+}
+
+async fn sleep_or(world: &World, time: Duration, changed: impl Future<Output = ()>) {
+    tokio::select! {
+        biased;
+        () = changed => {}
+        () = world.sleep(time) => {}
     }
 }

@@ -84,7 +84,7 @@ pub use lifecycle::{Exit, Phase};
 pub use loggers::{LogLevel, Loggers, NoLogLevel};
 pub use map::{FastMap, FixedHasher, Map};
 pub use metrics::{
-    ActorTree, AskTrace, Counter, Did, Exposition, Family, Format, Gauge, MessageCount,
+    ActorTree, AskTrace, Counter, Did, Exposition, Family, Format, Gauge, InHand, MessageCount,
     NoSuchActor, NotTraced, Numbers, Order, Registry, Restarted, Sample, Scope, Sums, TopPage,
     TraceLine, TracePlace, Traced, Watchdog, expose, families, prometheus,
 };

@@ -29,9 +29,10 @@ pub use sample::Sample;
 pub use scope::{Order, Scope, TopPage};
 use stats::{HISTOGRAM_BUCKETS, bucket_limit_micros};
 pub(crate) use stats::{Stats, Taken};
-pub use traced::{AskTrace, Did, NotTraced, TraceLine, TracePlace, Traced};
+pub use traced::{AskTrace, Did, InHand, NotTraced, TraceLine, TracePlace, Traced};
 pub use tree::{ActorTree, MessageCount, Restarted};
 use trouble::Trouble;
+pub(crate) use trouble::cut;
 pub use watchdog::Watchdog;
 
 #[derive(Clone)]

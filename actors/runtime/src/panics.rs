@@ -7,7 +7,7 @@ use std::fmt;
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, UnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, Once, PoisonError};
+use std::sync::{Arc, Mutex, Once, OnceLock, PoisonError, RwLock};
 use std::task::{Context, Poll};
 
 use crate::actor::{Failure, FailureKind};
@@ -22,40 +22,38 @@ thread_local! {
 /// A longer one is cut off.
 const MOST_TRACE: usize = 4096;
 
+/// Held while names are looked up: std takes no backtrace meanwhile, and whoever asked for one would wait as long.
+static LOOKING_UP: RwLock<()> = RwLock::new(());
+const NOT_TAKEN: &str = "not taken: that of another panic was looked up just then\n";
+
 /// Where a panic was, and by which way it came there.
 pub struct Panicked {
     pub location: String,
-    trace: Mutex<Trace>,
-}
-
-enum Trace {
     /// Its names are looked up when somebody asks: that takes long, and much memory meanwhile.
-    Raw(Box<Backtrace>),
-    Text(Arc<str>),
+    raw: Mutex<Option<Box<Backtrace>>>,
+    text: OnceLock<Arc<str>>,
 }
 
 impl Panicked {
     fn now(location: String) -> Panicked {
-        Panicked { location, trace: Mutex::new(Trace::Raw(Box::new(Backtrace::force_capture()))) }
+        let raw = LOOKING_UP.try_read().ok().map(|_| Box::new(Backtrace::force_capture()));
+        Panicked { location, raw: Mutex::new(raw), text: OnceLock::new() }
     }
 
     /// The calls that led to the panic, the innermost first, from inside of the actor. For a thread that may be held up: the first
     /// one of a process takes up to seconds.
     pub fn backtrace(&self) -> Arc<str> {
-        let mut trace = self.trace.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Trace::Raw(raw) = &*trace {
-            *trace = Trace::Text(own_part(&raw.to_string()).into());
-        }
-        let Trace::Text(text) = &*trace else { return "".into() };
-        text.clone()
+        let look_up = || {
+            let raw = self.raw.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let _alone = LOOKING_UP.write();
+            raw.map_or_else(|| NOT_TAKEN.into(), |raw| own_part(&raw.to_string()).into())
+        };
+        self.text.get_or_init(look_up).clone()
     }
 
-    /// The same, where somebody has asked before.
+    /// The same, where somebody has asked before and was answered: waits for nobody.
     pub(crate) fn known_backtrace(&self) -> Option<Arc<str>> {
-        match &*self.trace.lock().unwrap_or_else(PoisonError::into_inner) {
-            Trace::Raw(_) => None,
-            Trace::Text(text) => Some(text.clone()),
-        }
+        self.text.get().cloned()
     }
 }
 
@@ -181,4 +179,20 @@ fn text(payload: &dyn Any) -> String {
     let text = payload.downcast_ref::<&str>().map(|s| (*s).to_owned());
     text.or_else(|| payload.downcast_ref::<String>().cloned())
         .unwrap_or_else(|| "no message".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_does_not_wait_for_one_that_is_looked_up() {
+        install_hook();
+        let looked_up = LOOKING_UP.write();
+        let failure = catch(|| -> () { panic!("meanwhile") }).unwrap_err();
+        drop(looked_up);
+        let panicked = failure.panicked.unwrap();
+        assert_eq!((panicked.known_backtrace(), &*panicked.backtrace()), (None, NOT_TAKEN));
+        assert_eq!(panicked.known_backtrace().as_deref(), Some(NOT_TAKEN));
+    }
 }

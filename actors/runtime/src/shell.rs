@@ -95,7 +95,8 @@ pub(crate) fn spawn<A: Actor>(plan: Plan, args: A::Args) -> Option<Ref<A::Msg>> 
         let _on = handle.enter();
         spawn_now(birth)?
     };
-    entry.set_hands(Box::new(Hands(mailbox.clone())));
+    let lifecycle = identity.lifecycle.clone();
+    entry.set_hands(Box::new(Hands { mailbox: mailbox.clone(), lifecycle }));
     Some(Ref { mailbox, identity })
 }
 
@@ -260,8 +261,12 @@ impl<A: Actor> Running<A> {
     async fn deliver(&mut self, message: A::Msg) -> Outcome {
         let name = self.name();
         let State::Alive(actor) = &mut self.state else { return Ok(()) };
-        let tracing = self.cx.stats().tracing(name_of(&message), self.cx.world().clock());
+        let tracing = self.cx.stats().tracing(name_of(&message), self.cx.world());
         let before = self.cx.begin(&message);
+        if self.cx.stats().is_watched() {
+            let me = self.cx.me().identity.clone();
+            me.stats.delay(&me.world).await;
+        }
         let handled = {
             let handling = pin!(actor.handle(&mut self.cx, message));
             panics::catch_async(name.as_ref(), handling).await
@@ -269,7 +274,7 @@ impl<A: Actor> Running<A> {
         self.cx.end(before);
         let outcome = handled.and_then(|outcome| outcome);
         if let Some(tracing) = tracing {
-            tracing.end(&outcome, self.cx.world().clock());
+            tracing.end(&outcome);
         }
         outcome
     }
@@ -342,17 +347,26 @@ pub(crate) trait Asked: Send {
     /// For its state line; whether anybody will answer.
     fn look(&self) -> bool;
     fn kill(&self);
+    /// It takes nothing in hand any more.
+    fn is_ending(&self) -> bool;
 }
 
-struct Hands<M: Message>(Mailbox<M>);
+struct Hands<M: Message> {
+    mailbox: Mailbox<M>,
+    lifecycle: Arc<Lifecycle>,
+}
 
 impl<M: Message> Asked for Hands<M> {
     fn look(&self) -> bool {
-        self.0.send_message(Envelope::Look).is_ok()
+        self.mailbox.send_message(Envelope::Look).is_ok()
     }
 
     fn kill(&self) {
-        self.0.kill();
+        self.mailbox.kill();
+    }
+
+    fn is_ending(&self) -> bool {
+        self.lifecycle.phase() >= Phase::Stopping
     }
 }
 

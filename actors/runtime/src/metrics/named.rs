@@ -40,13 +40,14 @@ impl Registry {
         all: impl IntoIterator<Item = &'a Registry>,
         name: &str,
     ) -> Result<(usize, String), NoSuchActor> {
+        let all: Vec<_> = all.into_iter().collect();
+        if let Some(at) = all.iter().position(|its| its.entry(name).is_some()) {
+            return Ok((at, name.to_owned()));
+        }
         let all: Vec<_> = all.into_iter().map(Registry::paths).collect();
         let paths = || {
             all.iter().enumerate().flat_map(|(at, its)| its.iter().map(move |path| (at, &**path)))
         };
-        if let Some((at, path)) = paths().find(|(_, path)| *path == name) {
-            return Ok((at, path.to_owned()));
-        }
         let so_named: Vec<_> = paths().filter(|(_, path)| is_named(path, name)).collect();
         if let [(at, path)] = so_named[..] {
             return Ok((at, path.to_owned()));
@@ -77,11 +78,16 @@ impl Registry {
         let gone = || NoSuchActor::None { name: path.to_owned(), nearest: None };
         let entry = self.entry(path).ok_or_else(gone)?;
         let state = lock(&entry.state);
+        let down = |status| Err(NoSuchActor::Down { path: path.to_owned(), status });
         let (Status::Running, Some(stats), Some(hands)) =
             (state.status, &state.stats, &state.hands)
         else {
-            return Err(NoSuchActor::Down { path: path.to_owned(), status: state.status.name() });
+            return down(state.status.name());
         };
+        if hands.is_ending() {
+            return down("ending");
+        }
+        let fault = fault.bounded();
         tracing::warn!(path, ?fault, "a fault is set on purpose");
         match fault {
             Fault::Kill => hands.kill(),

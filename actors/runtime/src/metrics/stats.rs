@@ -1,6 +1,6 @@
 use std::sync::atomic::{
     AtomicBool, AtomicU8, AtomicU32, AtomicU64,
-    Ordering::{Relaxed, SeqCst},
+    Ordering::{AcqRel, Relaxed, Release},
 };
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
@@ -213,12 +213,12 @@ impl Stats {
 
     pub(crate) fn fault(&self, fault: Fault, now: Duration) {
         self.shared.faults.get_or_init(Box::default).set(fault, now);
-        self.watched.store(true, Relaxed);
+        self.watched.store(true, Release);
     }
 
     pub(super) fn trace(&self, trace: Arc<Trace>) {
         *lock(&self.shared.trace) = Some(trace);
-        self.watched.store(true, Relaxed);
+        self.watched.store(true, Release);
     }
 
     /// Where somebody does.
@@ -229,9 +229,9 @@ impl Stats {
     }
 
     /// A message of this name is taken in hand.
-    pub(crate) fn tracing(&self, message: &'static str, clock: &dyn Clock) -> Option<Tracing> {
+    pub(crate) fn tracing(&self, message: &'static str, world: &World) -> Option<Tracing> {
         let trace = self.is_watched().then(|| self.traced())??;
-        Some(Tracing { trace, message, at: clock.mono() })
+        Some(Tracing::new(trace, message, world))
     }
 
     /// What is to befall it, in words.
@@ -246,15 +246,22 @@ impl Stats {
             None => Ok(()),
         };
         if let (Err(_), Some(name)) = (&befell, message)
-            && let Some(tracing) = self.tracing(name, world.clock())
+            && let Some(tracing) = self.tracing(name, world)
         {
-            tracing.end(&befell, world.clock());
+            tracing.end(&befell);
         }
-        // In this order: one may be set meanwhile.
-        self.watched.store(false, SeqCst);
+        // In this order: one may be set meanwhile. Whose word is taken back here is seen below.
+        self.watched.swap(false, AcqRel);
         let is_watched = self.faults(world.mono()).is_some() || self.traced().is_some();
-        self.watched.fetch_or(is_watched, SeqCst);
+        self.watched.fetch_or(is_watched, AcqRel);
         befell
+    }
+
+    /// Lasts as long as the message that is in hand is delayed on purpose.
+    pub(crate) async fn delay(&self, world: &World) {
+        if let Some(faults) = self.shared.faults.get() {
+            faults.delay(world).await;
+        }
     }
 
     pub(crate) fn began(&self) -> Duration {

@@ -1,5 +1,6 @@
 //! What an actor did while somebody looks: of one whom nobody traces nothing is kept, nor timed for it.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -7,10 +8,10 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::trouble::cut;
-use super::{Registry, lock};
-use crate::actor::{Failure, Outcome};
+use super::{Registry, Status, lock};
+use crate::actor::Outcome;
 use crate::metrics::NoSuchActor;
-use crate::world::Clock;
+use crate::world::{Clock, World};
 
 /// So much is kept of each, the newest.
 const KEPT: usize = 1024;
@@ -49,7 +50,15 @@ pub struct Traced {
     /// What came before these lines and is no longer kept.
     pub lost: u64,
     pub lines: Vec<TraceLine>,
+    /// The message that it handles right now.
+    pub in_hand: Option<InHand>,
     pub next: TracePlace,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InHand {
+    pub message: String,
+    pub for_ms: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -92,7 +101,7 @@ struct Kept {
 
 #[derive(Debug)]
 enum Kind {
-    Handled { message: &'static str, took: Duration, failed: Option<Box<str>> },
+    Handled { message: &'static str, took: Duration, failed: Option<Cow<'static, str>> },
     Restarted { generation: u64, cause: Box<str> },
 }
 
@@ -135,11 +144,6 @@ impl Trace {
 
     pub(crate) fn restarted(&self, generation: u64, at: Duration, cause: String) {
         self.add(at, Kind::Restarted { generation, cause: cause.into() });
-    }
-
-    fn failed(&self, message: &'static str, at: Duration, took: Duration, failure: &Failure) {
-        let failed = Some(cut(failure.to_string()).into());
-        self.add(at, Kind::Handled { message, took, failed });
     }
 
     /// Ends it where its time is over; whether it goes on.
@@ -191,20 +195,31 @@ struct Asked {
 
 /// A message is in hand, and traced.
 pub(crate) struct Tracing {
-    pub(super) trace: Arc<Trace>,
-    pub(super) message: &'static str,
-    pub(super) at: Duration,
+    trace: Arc<Trace>,
+    message: &'static str,
+    at: Duration,
+    failed: Option<Cow<'static, str>>,
+    world: World,
 }
 
 impl Tracing {
+    pub(super) fn new(trace: Arc<Trace>, message: &'static str, world: &World) -> Tracing {
+        // Of one that is dropped before its end.
+        let failed = Some("killed as it was in hand".into());
+        Tracing { trace, message, at: world.mono(), failed, world: world.clone() }
+    }
+
     /// It came to this.
-    pub(crate) fn end(self, outcome: &Outcome, clock: &dyn Clock) {
-        let Tracing { trace, message, at } = self;
-        let took = clock.mono().saturating_sub(at);
-        match outcome {
-            Ok(()) => trace.add(at, Kind::Handled { message, took, failed: None }),
-            Err(failure) => trace.failed(message, at, took, failure),
-        }
+    pub(crate) fn end(mut self, outcome: &Outcome) {
+        self.failed = outcome.as_ref().err().map(|failure| cut(failure.to_string()).into());
+    }
+}
+
+impl Drop for Tracing {
+    fn drop(&mut self) {
+        let (message, failed) = (self.message, self.failed.take());
+        let took = self.world.mono().saturating_sub(self.at);
+        self.trace.add(self.at, Kind::Handled { message, took, failed });
     }
 }
 
@@ -235,8 +250,12 @@ impl Registry {
         };
         let asked = trace.asked(since, clock).ok_or_else(down)?;
         let Asked { interrupted, lost, lines, next } = asked;
+        let in_hand = stats.in_hand().filter(|_| state.status == Status::Running).map(|message| {
+            let for_ms = stats.in_hand_for(clock).as_millis() as u64;
+            InHand { message: message.to_owned(), for_ms }
+        });
         let (path, status) = (path.to_owned(), status.to_owned());
-        Ok(Traced { path, status, interrupted, lost, lines, next })
+        Ok(Traced { path, status, interrupted, lost, lines, in_hand, next })
     }
 
     /// Ends those that nobody asks for.
@@ -250,7 +269,7 @@ impl Registry {
 mod tests {
     use super::*;
     use crate::metrics_tests::world;
-    use crate::world::{Bulkhead, World};
+    use crate::world::Bulkhead;
 
     static NAMES: &[&str] = &["Stir"];
 
@@ -261,8 +280,8 @@ mod tests {
 
     fn stir(stats: &crate::metrics::Stats, world: &World, times: usize) {
         for _ in 0..times {
-            if let Some(tracing) = stats.tracing("Stir", world.clock()) {
-                tracing.end(&Ok(()), world.clock());
+            if let Some(tracing) = stats.tracing("Stir", world) {
+                tracing.end(&Ok(()));
             }
         }
     }
