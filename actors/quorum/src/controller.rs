@@ -24,7 +24,7 @@ use wire::MetadataRecord;
 
 use crate::files::RecordsError;
 use crate::raft::{RaftError, RaftEvent, RaftMsg};
-use crate::reach::{Process, Reach};
+use crate::reach::{Greeting, Process, Reach};
 use crate::snapshot;
 use gone::concerns_brokers;
 pub use handle::ControllerHandle;
@@ -85,7 +85,7 @@ pub enum ControllerMsg {
     ContactLost(Process),
     /// Whether a broker was reached where it listens, or not yet.
     Greeted {
-        process: Process,
+        greeting: Greeting,
         address: HostPort,
         reached: bool,
     },
@@ -148,8 +148,8 @@ impl Actor for ControllerActor {
             ControllerMsg::Raft(event) => self.follow(cx, event).await?,
             ControllerMsg::Appended(result) => self.appended(result)?,
             ControllerMsg::ContactLost(process) => self.look_for(cx, process),
-            ControllerMsg::Greeted { process, address, reached } => {
-                self.greeted(cx, process, address, reached);
+            ControllerMsg::Greeted { greeting, address, reached } => {
+                self.greeted(cx, greeting, address, reached);
             }
             ControllerMsg::Gone(process) => self.gone(cx, process).await?,
             ControllerMsg::Timer(timer) => {

@@ -17,6 +17,14 @@ pub struct Process {
     pub broker_epoch: i64,
 }
 
+/// Somebody looks for the listeners of a broker that has come to serve, until it serves no more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Greeting {
+    broker_id: i32,
+    /// A broker that serves again in the same life is greeted anew.
+    serial: u64,
+}
+
 /// The end of a process closes its connections and its listeners one after the other, the listeners maybe last, and one that begins to
 /// serve opens them maybe after that is known: it is looked for after pauses of so many milliseconds.
 const LOOKS: [u64; 9] = [0, 10, 20, 40, 80, 160, 320, 640, 1280];
@@ -28,49 +36,53 @@ const CONNECT: Duration = Duration::from_secs(1);
 /// The brokers that serve, and where each was reached. One life of each: bounded by the registrations.
 #[derive(Debug, Default)]
 pub(crate) struct Reach {
-    known: Map<i32, (i64, Vec<HostPort>)>,
+    known: Map<i32, Known>,
+    greetings: u64,
+}
+
+#[derive(Debug)]
+struct Known {
+    epoch: i64,
+    greeting: u64,
+    reached: Vec<HostPort>,
 }
 
 impl Reach {
     /// Who serves and was not greeted yet. Who serves no more is forgotten.
-    pub(crate) fn ungreeted(&mut self, image: &MetadataImage) -> Vec<(Process, Vec<HostPort>)> {
-        self.known.retain(|id, (epoch, _)| {
-            image.broker(*id).is_some_and(|broker| !broker.fenced && broker.epoch == *epoch)
+    pub(crate) fn ungreeted(&mut self, image: &MetadataImage) -> Vec<(Greeting, Vec<HostPort>)> {
+        self.known.retain(|id, known| {
+            image.broker(*id).is_some_and(|broker| !broker.fenced && broker.epoch == known.epoch)
         });
         let mut greet = Vec::new();
         for broker in image.alive_brokers() {
             self.known.entry(broker.id).or_insert_with(|| {
-                greet.push((process(broker), addresses(broker)));
-                (broker.epoch, Vec::new())
+                self.greetings += 1;
+                let (broker_id, serial) = (broker.id, self.greetings);
+                greet.push((Greeting { broker_id, serial }, addresses(broker)));
+                Known { epoch: broker.epoch, greeting: serial, reached: Vec::new() }
             });
         }
         greet
     }
 
-    /// Where it was reached in its present life; `None` where that is over.
-    pub(crate) fn reached(&mut self, process: &Process) -> Option<&mut Vec<HostPort>> {
-        let (epoch, addresses) = self.known.get_mut(&process.broker_id)?;
-        (*epoch == process.broker_epoch).then_some(addresses)
+    /// Where it was reached since it has come to serve; `None` where that is over.
+    pub(crate) fn reached(&mut self, greeting: Greeting) -> Option<&mut Vec<HostPort>> {
+        let known = self.known.get_mut(&greeting.broker_id)?;
+        (known.greeting == greeting.serial).then_some(&mut known.reached)
     }
 
     /// Where to look for it; nowhere, where nothing would prove it gone.
     pub(crate) fn of(&self, process: &Process) -> Option<Vec<HostPort>> {
-        let (epoch, addresses) = self.known.get(&process.broker_id)?;
-        let known = *epoch == process.broker_epoch && !addresses.is_empty();
-        known.then(|| addresses.clone())
+        let known = self.known.get(&process.broker_id)?;
+        let is_known = known.epoch == process.broker_epoch && !known.reached.is_empty();
+        is_known.then(|| known.reached.clone())
     }
 
     pub(crate) fn all(&self) -> Vec<Process> {
-        let process = |(id, (epoch, _)): (&i32, &(i64, Vec<HostPort>))| Process {
-            broker_id: *id,
-            broker_epoch: *epoch,
-        };
+        let process =
+            |(id, known): (&i32, &Known)| Process { broker_id: *id, broker_epoch: known.epoch };
         self.known.iter().map(process).collect()
     }
-}
-
-fn process(broker: &BrokerRegistration) -> Process {
-    Process { broker_id: broker.id, broker_epoch: broker.epoch }
 }
 
 fn addresses(broker: &BrokerRegistration) -> Vec<HostPort> {
@@ -121,5 +133,49 @@ async fn connect(world: &World, address: &HostPort) -> io::Result<()> {
     match world.timeout(CONNECT, connecting).await {
         Ok(connected) => connected.map(drop),
         Err(_) => Err(ErrorKind::TimedOut.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use machines::metadata::MetadataLoader;
+    use wire::register_broker_record::BrokerEndpoint;
+    use wire::{FenceBrokerRecord, MetadataRecord, RegisterBrokerRecord, UnfenceBrokerRecord};
+
+    use super::*;
+
+    const ID: i32 = 4;
+
+    fn registered(epoch: i64) -> MetadataRecord {
+        let listener = BrokerEndpoint { host: "late".into(), port: 9092, ..Default::default() };
+        MetadataRecord::RegisterBroker(RegisterBrokerRecord {
+            broker_id: ID,
+            broker_epoch: epoch,
+            fenced: false,
+            end_points: vec![listener],
+            ..Default::default()
+        })
+    }
+
+    #[test]
+    fn a_broker_that_serves_again_in_the_same_life_is_looked_for_once() {
+        let (mut loader, mut reach, mut offset) = (MetadataLoader::default(), Reach::default(), 0);
+        let mut told = |record: MetadataRecord| {
+            loader.replay(&record, offset, 1).unwrap();
+            offset += 1;
+            reach.ungreeted(loader.image())
+        };
+        let (id, epoch) = (ID, 7);
+        let fence = FenceBrokerRecord { id, epoch, ..Default::default() };
+        let unfence = UnfenceBrokerRecord { id, epoch, ..Default::default() };
+        let first = told(registered(epoch));
+        assert_eq!(told(MetadataRecord::FenceBroker(fence)), []);
+        let again = told(MetadataRecord::UnfenceBroker(unfence));
+        let ([(first, at)], [(again, _)]) = (&first[..], &again[..]) else { panic!("{again:?}") };
+        assert_eq!((at.len(), &*at[0].host), (1, "late"));
+        assert_eq!(reach.reached(*first), None, "who looked before ends");
+        reach.reached(*again).expect("it serves").push(at[0].clone());
+        let process = Process { broker_id: ID, broker_epoch: epoch };
+        assert_eq!(reach.of(&process), Some(at.clone()));
     }
 }

@@ -7,7 +7,7 @@ use runtime::{Cx, Outcome};
 use wire::MetadataRecord;
 
 use super::{ControllerActor, ControllerMsg};
-use crate::reach::{self, Process};
+use crate::reach::{self, Greeting, Process};
 
 impl ControllerActor {
     /// Looks where the brokers listen that have come to serve: also while it stands by, as it may lead when they die.
@@ -15,32 +15,32 @@ impl ControllerActor {
         if !self.args.fast_failover {
             return;
         }
-        for (process, addresses) in self.reach.ungreeted(self.committed.image()) {
+        for (greeting, addresses) in self.reach.ungreeted(self.committed.image()) {
             for address in addresses {
-                Self::look_at(cx, process.clone(), address, false);
+                Self::look_at(cx, greeting, address, false);
             }
         }
     }
 
-    fn look_at(cx: &mut Cx<Self>, process: Process, address: HostPort, again: bool) {
+    fn look_at(cx: &mut Cx<Self>, greeting: Greeting, address: HostPort, again: bool) {
         let (world, me) = (cx.world().clone(), cx.me().clone());
         cx.spawn_task(async move {
             let reached = reach::greet(&world, &address, again).await;
             // One that has ended greets anew.
-            let _ = me.send(ControllerMsg::Greeted { process, address, reached }).await;
+            let _ = me.send(ControllerMsg::Greeted { greeting, address, reached }).await;
         });
     }
 
     pub(super) fn greeted(
         &mut self,
         cx: &mut Cx<Self>,
-        process: Process,
+        greeting: Greeting,
         address: HostPort,
         reached: bool,
     ) {
-        match self.reach.reached(&process) {
+        match self.reach.reached(greeting) {
             Some(addresses) if reached => addresses.push(address),
-            Some(_) => Self::look_at(cx, process, address, true),
+            Some(_) => Self::look_at(cx, greeting, address, true),
             None => {}
         }
     }
