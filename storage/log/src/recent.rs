@@ -1,7 +1,7 @@
 //! The newest batches of all logs, still in memory: those who read at a log's end need no file.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use wire::batch::{BatchHeader, RecordBatch};
@@ -14,6 +14,8 @@ const COPIED: usize = 4 * 1024;
 const OVERHEAD: usize = 256;
 /// So many batches of one log.
 const BATCHES: usize = 64;
+/// So many are let go of at a time, old ones.
+const PIECE: usize = 256;
 /// More than this goes out of the file: the kernel hands its pages over without a copy.
 const MOST: usize = 64 * 1024;
 
@@ -28,10 +30,19 @@ pub struct RecentBatches {
 #[derive(Debug, Default)]
 struct Held {
     /// In the order they came.
-    batches: VecDeque<Arc<Recent>>,
+    batches: VecDeque<Kept>,
     bytes: usize,
-    /// So many of them came since it was last looked for old ones.
-    young: usize,
+    /// So many ever came, and had when it was last looked for old ones.
+    came: u64,
+    looked_at: u64,
+}
+
+/// A batch that its log holds.
+#[derive(Debug)]
+struct Kept {
+    of: Arc<TailBatches>,
+    last_offset: i64,
+    weight: usize,
 }
 
 /// A batch as it lies in its file.
@@ -57,41 +68,68 @@ impl RecentBatches {
         locked(&self.held).bytes
     }
 
-    fn add(&self, batch: Arc<Recent>) {
+    fn add(&self, batch: Kept) {
         let mut held = locked(&self.held);
-        held.bytes += batch.weight();
+        held.bytes += batch.weight;
         held.batches.push_back(batch);
-        held.young += 1;
+        held.came += 1;
         let limit = self.limit;
-        let out = held.give_back(|held| held.bytes > limit);
+        let out = held.give_back(usize::MAX, |held| held.bytes > limit);
         // Memory is given back when others may go on.
         drop(held);
-        drop(out);
+        out.iter().for_each(Kept::forget);
     }
 
-    /// Gives back what was there already when this was last called: who reads at the end of a log has read it by then, and a node
-    /// that rests is small.
-    pub fn forget_old(&self) {
+    /// Where those end that were there already when this was last called: who reads at the end of a log has read them by then. To be
+    /// forgotten, so that a node that rests is small.
+    pub fn old(&self) -> u64 {
         let mut held = locked(&self.held);
-        let out = held.give_back(|held| held.batches.len() > held.young);
-        held.young = 0;
-        drop(held);
-        drop(out);
+        let came = held.came;
+        std::mem::replace(&mut held.looked_at, came)
+    }
+
+    /// Gives back some of those that came before; whether there are more.
+    pub fn forget_before(&self, end: u64) -> bool {
+        let out = locked(&self.held).give_back(PIECE, |held| held.first() < end);
+        out.iter().for_each(Kept::forget);
+        out.len() == PIECE
     }
 }
 
 impl Held {
-    /// The oldest, as long as this holds.
-    fn give_back(&mut self, is_too_much: impl Fn(&Held) -> bool) -> Vec<Arc<Recent>> {
+    /// The how manyth the oldest is that is left.
+    fn first(&self) -> u64 {
+        self.came - self.batches.len() as u64
+    }
+
+    /// The oldest, as long as this holds, and no more than so many.
+    fn give_back(&mut self, most: usize, is_too_much: impl Fn(&Held) -> bool) -> Vec<Kept> {
         let mut out = Vec::new();
-        while is_too_much(self)
+        while out.len() < most
+            && is_too_much(self)
             && let Some(oldest) = self.batches.pop_front()
         {
-            self.bytes -= oldest.weight();
-            self.young = self.young.min(self.batches.len());
+            self.bytes -= oldest.weight;
             out.push(oldest);
         }
+        if self.batches.is_empty() {
+            self.batches = VecDeque::new();
+        }
         out
+    }
+}
+
+impl Kept {
+    /// Those of a log go in their order. Of one that was cut since, a later one may go in its place.
+    fn forget(&self) {
+        let mut entries = locked(&self.of.0);
+        let is_there = entries.front().is_some_and(|oldest| oldest.last_offset <= self.last_offset);
+        let gone = is_there.then(|| entries.pop_front());
+        if entries.is_empty() {
+            *entries = VecDeque::new();
+        }
+        drop(entries);
+        drop(gone);
     }
 }
 
@@ -135,7 +173,7 @@ pub(crate) struct TailBatches(Mutex<VecDeque<Entry>>);
 #[derive(Debug)]
 struct Entry {
     last_offset: i64,
-    batch: Weak<Recent>,
+    batch: Arc<Recent>,
 }
 
 /// Batches of one segment, one after the other.
@@ -193,33 +231,37 @@ impl Tail {
             start.offset = batch.header().base_offset;
             let recent = Arc::new(Recent::new(batch, start, memory.buffer));
             start.position += batch.size() as u64;
-            let entry =
-                Entry { last_offset: batch.header().last_offset(), batch: Arc::downgrade(&recent) };
-            memory.add(recent);
+            let (last_offset, weight) = (batch.header().last_offset(), recent.weight());
             let mut entries = locked(&batches.0);
-            let gone = |oldest: &Entry| oldest.batch.strong_count() == 0;
-            while entries.len() >= BATCHES || entries.front().is_some_and(gone) {
-                entries.pop_front();
-            }
-            entries.push_back(entry);
+            let gone = if entries.len() == BATCHES { entries.pop_front() } else { None };
+            entries.push_back(Entry { last_offset, batch: recent });
+            drop(entries);
+            drop(gone);
+            memory.add(Kept { of: batches.clone(), last_offset, weight });
         }
     }
 
     /// The log was cut, or lies otherwise than before.
     pub fn clear(&mut self) {
         if let Some(batches) = &self.batches {
-            locked(&batches.0).clear();
+            let gone = std::mem::take(&mut *locked(&batches.0));
+            drop(gone);
         }
     }
 }
 
 impl TailBatches {
+    /// For so many batches it has taken memory.
+    #[cfg(test)]
+    pub fn room(&self) -> usize {
+        locked(&self.0).capacity()
+    }
+
     /// Whether the batch with this offset is still in memory.
     pub fn holds(&self, offset: i64) -> bool {
         let entries = locked(&self.0);
         let from = entries.partition_point(|entry| entry.last_offset < offset);
-        let batch = entries.get(from).and_then(|entry| entry.batch.upgrade());
-        batch.is_some_and(|batch| from > 0 || batch.start.offset <= offset)
+        entries.get(from).is_some_and(|entry| from > 0 || entry.batch.start.offset <= offset)
     }
 
     /// See [`crate::LogView::read`]: the same bytes, where all of them are still in memory and they are not many.
@@ -232,7 +274,7 @@ impl TailBatches {
     ) -> Option<FromTail> {
         let entries = locked(&self.0);
         let from = entries.partition_point(|entry| entry.last_offset < offset);
-        let first = entries.get(from)?.batch.upgrade()?;
+        let first = &entries.get(from)?.batch;
         let fits = first.size() <= max_bytes || min_one;
         if from == 0 && first.start.offset > offset || first.header.last_offset() >= bound || !fits
         {
@@ -240,13 +282,12 @@ impl TailBatches {
         }
         let most = max_bytes.max(first.size());
         let mut in_memory = InMemory::default();
-        for entry in entries.range(from..) {
-            let batch = entry.batch.upgrade()?;
+        for Entry { batch, last_offset } in entries.range(from..) {
             let same_file = batch.start.segment_base == first.start.segment_base;
-            if !same_file || entry.last_offset >= bound || in_memory.len() >= most {
+            if !same_file || *last_offset >= bound || in_memory.len() >= most {
                 break;
             }
-            in_memory.push(&batch, most);
+            in_memory.push(batch, most);
             if in_memory.len() > MOST {
                 return None;
             }

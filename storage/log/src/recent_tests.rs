@@ -108,15 +108,38 @@ fn what_came_in_before_the_last_look_but_one_is_let_go_of() {
     let memory = Arc::new(RecentBatches::new(1 << 20, BUFFER));
     let (mut log, _disk) = log(&memory);
     append(&mut log, 4);
+    let forget_old = || assert!(!memory.forget_before(memory.old()));
     let first = memory.bytes();
-    memory.forget_old();
+    forget_old();
     assert_eq!(memory.bytes(), first);
     append(&mut log, 4);
     let both = memory.bytes();
-    memory.forget_old();
+    forget_old();
     assert_eq!(memory.bytes(), both - first);
     assert!(compare(&log.view()) > 0, "the others are read from memory");
-    memory.forget_old();
+    forget_old();
     assert_eq!(memory.bytes(), 0);
     assert_eq!(compare(&log.view()), 0);
+}
+
+#[test]
+fn a_log_that_rests_holds_nothing_and_many_batches_are_forgotten_piece_by_piece() {
+    let memory = Arc::new(RecentBatches::new(1 << 30, BUFFER));
+    let (mut resting, _disk) = log(&memory);
+    let (mut busy, _other_disk) = log(&memory);
+    append(&mut resting, 4);
+    append(&mut busy, 300);
+    assert!(resting.view().tail.unwrap().room() > 0);
+    memory.old();
+    let (old, mut pieces) = (memory.old(), 1);
+    append(&mut busy, 4);
+    while memory.forget_before(old) {
+        pieces += 1;
+    }
+    assert_eq!(pieces, 3, "750 batches");
+    assert_eq!(resting.view().tail.unwrap().room(), 0);
+    assert!(memory.bytes() > 0);
+    assert!(compare(&busy.view()) > 0, "those that came since are read from memory");
+    append(&mut resting, 1);
+    assert!(compare(&resting.view()) > 0);
 }
