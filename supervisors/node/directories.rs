@@ -65,6 +65,7 @@ pub(crate) struct Directories {
 }
 
 /// The directories that can be used, and those that cannot.
+#[derive(Default)]
 pub(crate) struct Claimed {
     usable: Vec<PathBuf>,
     failed: Vec<(PathBuf, DiskError)>,
@@ -74,8 +75,8 @@ pub(crate) struct Claimed {
 }
 
 impl Claimed {
-    /// What turns out to be another's is left as it was.
-    fn give_back(&self, disk: &dyn Disk) {
+    /// What turns out to be another's, or is not started on, is left as it was.
+    pub(crate) fn give_back(&self, disk: &dyn Disk) {
         for lock in &self.made {
             // One that stays behind does no harm.
             let _ = disk.remove_file(lock);
@@ -144,20 +145,26 @@ fn previous_epoch(epochs: &[i64], dirs: usize) -> i64 {
 
 /// Keeps other processes out of the directories; what is in them is not touched.
 pub(crate) fn claim_all(disk: &dyn Disk, config: &NodeConfig) -> Result<Claimed, DirectoriesError> {
+    let mut claimed = Claimed::default();
+    let all = claim_each(disk, config, &mut claimed);
+    all.inspect_err(|_| claimed.give_back(disk)).map(|()| claimed)
+}
+
+fn claim_each(
+    disk: &dyn Disk,
+    config: &NodeConfig,
+    claimed: &mut Claimed,
+) -> Result<(), DirectoriesError> {
     let mut all = config.log_dirs.clone();
     if !all.contains(&config.metadata_log_dir) {
         all.push(config.metadata_log_dir.clone());
     }
-    let mut claimed =
-        Claimed { usable: Vec::new(), failed: Vec::new(), locks: Vec::new(), made: Vec::new() };
     for dir in all {
-        let path = dir.join(".lock");
-        let is_made = disk.exists(&path).is_ok_and(|exists| !exists);
-        match claim(disk, &dir, &path) {
-            Ok(lock) => {
+        match claim(disk, &dir) {
+            Ok((lock, made)) => {
                 claimed.locks.push(lock);
                 claimed.usable.push(dir);
-                claimed.made.extend(is_made.then_some(path));
+                claimed.made.extend(made);
             }
             Err(error) if error.is_locked() => return Err(DirectoriesError::Locked(dir)),
             Err(source) if dir == config.metadata_log_dir => {
@@ -166,17 +173,25 @@ pub(crate) fn claim_all(disk: &dyn Disk, config: &NodeConfig) -> Result<Claimed,
             Err(error) => claimed.failed.push((dir, error)),
         }
     }
-    Ok(claimed)
+    Ok(())
 }
 
-fn claim(disk: &dyn Disk, dir: &Path, lock: &Path) -> Result<DiskLock, DiskError> {
+/// The lock, and its file where that was not there before.
+fn claim(disk: &dyn Disk, dir: &Path) -> Result<(DiskLock, Option<PathBuf>), DiskError> {
     disk.create_dir_all(dir)?;
     disk.list(dir)?;
-    let lock = disk.lock(lock)?;
+    let path = dir.join(".lock");
+    let is_made = disk.exists(&path).is_ok_and(|exists| !exists);
+    let lock = disk.lock(&path)?;
+    let made = is_made.then_some(path);
     match MetaProperties::read(disk, dir) {
-        Err(MetaPropertiesError::Disk(error)) => Err(error),
+        Err(MetaPropertiesError::Disk(error)) => {
+            // One that stays behind does no harm.
+            let _ = made.map(|path| disk.remove_file(&path));
+            Err(error)
+        }
         // What it says is judged later.
-        _ => Ok(lock),
+        _ => Ok((lock, made)),
     }
 }
 

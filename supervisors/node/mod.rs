@@ -190,7 +190,15 @@ impl Node {
         let claim = move || directories::claim_all(&**claiming.0.disk(), &claiming.1);
         let claimed = world.blocking("claim directories", claim).await.map_err(lost)??;
         // Before the marks of the last clean stop are taken away: a start that finds a port in use has changed nothing.
-        let bound = bind(&world, &config).await?;
+        let bound = match bind(&world, &config).await {
+            Ok(bound) => bound,
+            Err(error) => {
+                let disk = world.disk().clone();
+                let give_back = move || claimed.give_back(&*disk);
+                world.blocking("give back directories", give_back).await.map_err(lost)?;
+                return Err(error);
+            }
+        };
         let opening = (world.clone(), config.clone());
         let open = move || directories::open(&opening.0, &opening.1, claimed);
         let directories = world.blocking("open directories", open).await.map_err(lost)??;

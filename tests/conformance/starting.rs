@@ -136,6 +136,9 @@ fn a_port_in_use_is_named() {
         assert!(!status.success());
         assert_refused(&said, &[&taken.to_string(), "in use"]);
         assert_eq!(marker().ok().as_ref(), Some(&left), "the next start knows that it was clean");
+        let fresh = home.path().join("fresh");
+        assert!(!failing_start(&listen.to_string(), &fresh, &[]).0.success());
+        assert_eq!(names(&fresh), [""; 0]);
     }
     let (console, data) = (taken.to_string(), data.to_string_lossy());
     let args = ["start", "--listen", &free_address().to_string(), "--data", &data];
@@ -271,6 +274,14 @@ fn a_data_directory_in_use_is_named() {
     let (status, said) = failing_start(&free_address().to_string(), &data, &[]);
     assert!(!status.success());
     assert_refused(&said, &[&data.to_string_lossy()]);
+
+    let home = home();
+    let fresh = home.path().join("fresh");
+    let dirs = format!("log.dirs={},{}", fresh.display(), data.display());
+    let (status, said) = failing_start(&free_address().to_string(), &fresh, &["--set", &dirs]);
+    assert!(!status.success());
+    assert_refused(&said, &[&data.to_string_lossy(), "in use"]);
+    assert_eq!(names(&fresh), [""; 0], "it is not made the node's");
 }
 
 #[test]
