@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use client::{Asker, Client, LocalOwners};
 use coordinators::{
-    CoordinatorsArgs, Durables, DurablesParts, GroupHost, Groups, Registration, Tell,
+    CoordinatorsArgs, DurableTopic, Durables, DurablesParts, GroupHost, Groups, Registration, Tell,
 };
 use machines::metadata::MetadataImage;
 use model::NodeId;
@@ -50,8 +50,11 @@ pub(super) fn check(registered: &[Arc<dyn Registration>]) -> Result<(), StartErr
             "it is the brokers' own".to_owned()
         } else if !topics.insert(one.topic()) {
             "another is registered for it".to_owned()
-        } else if one.settings().partitions == 0 || one.settings().snapshot_every == 0 {
-            "neither its partitions nor its decisions before a snapshot may be 0".to_owned()
+        } else if one.settings().partitions == 0 {
+            "its partitions may not be 0".to_owned()
+        } else if !(1..=DurableTopic::MOST_DECISIONS).contains(&one.settings().snapshot_every) {
+            let most = DurableTopic::MOST_DECISIONS;
+            format!("of its decisions 1 to {most} come before a snapshot")
         } else {
             continue;
         };

@@ -239,11 +239,13 @@ async fn topics_that_cannot_have_a_durable_actor_are_named() {
     let dir = tempfile::tempdir().unwrap();
     let quick = || Node::builder().quick(dir.path(), "127.0.0.1:0", &[]);
     let none = DurableTopic { partitions: 0, ..on() };
+    let never = DurableTopic { snapshot_every: DurableTopic::MOST_DECISIONS + 1, ..on() };
     for builder in [
         quick().durable("a b", Counter),
         quick().durable("__consumer_offsets", Counter),
         quick().durable("twice", Counter).durable("twice", Counter),
         quick().durable_on("empty", none, Counter),
+        quick().durable_on("endless", never, Counter),
     ] {
         let error = builder.start().await.map(|_| ()).unwrap_err();
         assert!(matches!(error, StartError::Durable { .. }), "{error}");

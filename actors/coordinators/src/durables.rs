@@ -29,7 +29,7 @@ const READ_BYTES: usize = 5 << 20;
 pub struct DurableTopic {
     /// A key keeps its partition: the number cannot be changed once the topic is there.
     pub partitions: u16,
-    /// After so many decisions of a key its state is written, and what was written before may go.
+    /// After so many decisions of a key its state is written, and what was written before may go: 1 to [`DurableTopic::MOST_DECISIONS`].
     pub snapshot_every: u64,
 }
 
@@ -40,6 +40,9 @@ impl Default for DurableTopic {
 }
 
 impl DurableTopic {
+    /// The tombstones of more would not come with the snapshot that they belong to, where a batch has Kafka's default size.
+    pub const MOST_DECISIONS: u64 = 10_000;
+
     /// What is set for the topic beside the cluster's defaults. What was answered in the last ten minutes is known by the entries, which
     /// therefore stay for so long.
     pub const CONFIGS: &[(&str, &str)] = &[

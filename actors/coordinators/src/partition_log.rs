@@ -149,10 +149,13 @@ impl ShardLog for PartitionLog {
             in_flight.is_over().await;
             let readable = handle.readable(None, ReadFrom::Leader).map_err(|error| error.code())?;
             let read = move || read_chunk(&readable, &open, from, max_bytes);
-            world
-                .blocking_in(handle.log_dir().queue(), "load coordinator", read)
-                .await
-                .unwrap_or(Err(ErrorCode::KafkaStorageError))
+            let read = world.blocking_in(handle.log_dir().queue(), "load coordinator", read).await;
+            let (chunk, keyless) = read.unwrap_or(Err(ErrorCode::KafkaStorageError))?;
+            if keyless > 0 {
+                let (log, until) = (&handle.topic_partition, chunk.next);
+                tracing::warn!(%log, from, until, keyless, "records without a key are skipped");
+            }
+            Ok(chunk)
         })
     }
 
@@ -202,12 +205,13 @@ struct OpenTransactions {
     records: Map<i64, Vec<StoredRecord>>,
 }
 
+/// With the number of records that have no key: none of a shard's.
 fn read_chunk(
     readable: &Readable,
     open: &Mutex<OpenTransactions>,
     from: i64,
     max_bytes: usize,
-) -> Result<Chunk, ErrorCode> {
+) -> Result<(Chunk, usize), ErrorCode> {
     let mut open = open.lock().unwrap_or_else(PoisonError::into_inner);
     if open.next != from {
         open.records.clear();
@@ -218,11 +222,11 @@ fn read_chunk(
         .read(start, max_bytes, true, Isolation::LogEnd)
         .map_err(|error| read_error_code(&error))
         .and_then(|read| read.slice.read().map_err(|_| ErrorCode::KafkaStorageError))?;
-    let mut chunk = Chunk { records: Vec::new(), next: start };
+    let (mut chunk, mut keyless) = (Chunk { records: Vec::new(), next: start }, 0);
     for batch in batches(bytes) {
         let batch = batch.map_err(|_| ErrorCode::CorruptMessage)?;
         let last = batch.header().last_offset();
-        read_batch(&batch, start, &mut open, &mut chunk.records)
+        keyless += read_batch(&batch, start, &mut open, &mut chunk.records)
             .map_err(|_| ErrorCode::CorruptMessage)?;
         chunk.next = last + 1;
     }
@@ -231,7 +235,7 @@ fn read_chunk(
         chunk.next = readable.end(Isolation::LogEnd);
     }
     open.next = chunk.next;
-    Ok(chunk)
+    Ok((chunk, keyless))
 }
 
 fn read_batch(
@@ -239,32 +243,36 @@ fn read_batch(
     from: i64,
     open: &mut OpenTransactions,
     out: &mut Vec<StoredRecord>,
-) -> Result<(), BatchError> {
+) -> Result<usize, BatchError> {
     let header = batch.header();
     let mut records = batch.records(MAX_BATCH_BYTES)?;
     if header.is_control() {
-        let Some(marker) = records.next().transpose()? else { return Ok(()) };
+        let Some(marker) = records.next().transpose()? else { return Ok(0) };
         let ended = open.records.remove(&header.producer_id).unwrap_or_default();
         let kind = parse_control_type(marker.key.as_deref().unwrap_or_default())?;
         if kind == Some(ControlRecordType::Commit) {
             out.extend(ended);
         }
-        return Ok(());
+        return Ok(0);
     }
     let into = match header.is_transactional() {
         true => open.records.entry(header.producer_id).or_default(),
         false => out,
     };
+    let mut keyless = 0;
     for record in records {
         let record = record?;
         if record.offset >= from {
-            into.extend(stored(record));
+            match stored(record) {
+                Some(record) => into.push(record),
+                None => keyless += 1,
+            }
         }
     }
-    Ok(())
+    Ok(keyless)
 }
 
-/// Its own copy: slices of what was read would keep all of it. Records without a key are none of a shard's.
+/// Its own copy: slices of what was read would keep all of it. None where it has no key.
 fn stored(record: Record) -> Option<StoredRecord> {
     let copy = |bytes: Bytes| Bytes::copy_from_slice(&bytes);
     Some(StoredRecord { key: copy(record.key?), value: record.value.map(copy) })
@@ -315,5 +323,16 @@ mod tests {
         let (mut open, mut read) = (OpenTransactions::default(), Vec::new());
         read_batch(&written(-1, false, &["a", "b", "c"]), 1, &mut open, &mut read).unwrap();
         assert_eq!(read.len(), 2);
+    }
+
+    #[test]
+    fn records_without_a_key_are_counted() {
+        let (mut open, mut read) = (OpenTransactions::default(), Vec::new());
+        let mut builder = BatchBuilder::new(Compression::NONE);
+        for key in [None, Some(&b"a"[..]), None] {
+            builder.append(1, key, Some(b"value"), &[]);
+        }
+        let keyless = read_batch(&builder.build().unwrap(), 0, &mut open, &mut read).unwrap();
+        assert_eq!((keyless, read.len()), (2, 1));
     }
 }

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::counted::AtMost;
 use crate::panics;
 
 /// Of one encoded value.
@@ -50,8 +51,16 @@ pub fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, CodecError> {
 /// It is not one of this type, which may also panic.
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
     let decode = || match bytes.len() {
-        ..=SMALL => bincode::serde::decode_from_slice(bytes, CONFIG.with_limit::<MOST_FOR_SMALL>()),
-        _ => bincode::serde::decode_from_slice(bytes, CONFIG.with_limit::<MOST>()),
+        ..=SMALL => {
+            let config = CONFIG.with_limit::<MOST_FOR_SMALL>();
+            let read = bincode::serde::decode_from_slice::<AtMost<T, { 2 * SMALL }>, _>;
+            read(bytes, config).map(|(AtMost(value), used)| (value, used))
+        }
+        _ => {
+            let config = CONFIG.with_limit::<MOST>();
+            let read = bincode::serde::decode_from_slice::<AtMost<T, { 2 * MAX_BYTES }>, _>;
+            read(bytes, config).map(|(AtMost(value), used)| (value, used))
+        }
     };
     let decoded = panics::catch(AssertUnwindSafe(decode));
     whole(bytes, decoded.map_err(|panic| CodecError::Decode(panic.to_string()))?)
@@ -91,6 +100,7 @@ fn whole<T>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::map::Map;
 
     /// Of each of these the decoder counts many times the bytes.
     #[test]
@@ -102,6 +112,37 @@ mod tests {
         let events: Vec<(String, Option<i64>)> = vec![Default::default(); SMALL];
         let body = encode_body(1, &events).unwrap();
         assert_eq!(decode_body::<Vec<(String, Option<i64>)>>(&body[1..]), Ok(events));
+    }
+
+    #[derive(Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+    enum Of {
+        Lists(Vec<(u8, Option<Box<[u16]>>)>),
+        Maps { by_name: Map<String, Unit>, by_unit: Map<Unit, i8> },
+        One(Unit),
+        None,
+    }
+
+    #[derive(Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+    struct Unit;
+
+    #[test]
+    fn elements_that_take_no_bytes_are_counted() {
+        let few = vec![(); SMALL];
+        assert_eq!(decode::<Vec<()>>(&encode(&few).unwrap()), Ok(few));
+        let many = encode(&(1u64 << 63)).unwrap();
+        let refused =
+            |error: CodecError| assert!(error.to_string().contains("elements"), "{error}");
+        refused(decode::<Vec<()>>(&many).unwrap_err());
+        refused(decode::<Map<(), Unit>>(&many).unwrap_err());
+        refused(decode::<Vec<Vec<Unit>>>(&[&[1], &many[..]].concat()).unwrap_err());
+        for value in [
+            Of::Lists(vec![(1, None), (2, Some([3, 4].into()))]),
+            Of::Maps { by_name: [("a".into(), Unit)].into(), by_unit: [(Unit, -1)].into() },
+            Of::One(Unit),
+            Of::None,
+        ] {
+            assert_eq!(decode(&encode(&value).unwrap()), Ok(value));
+        }
     }
 
     #[test]

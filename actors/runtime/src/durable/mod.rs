@@ -27,6 +27,7 @@
 mod answers;
 mod ask;
 mod codec;
+mod counted;
 mod journal;
 mod machine;
 #[cfg(test)]
