@@ -4,6 +4,8 @@ use std::fmt::Write;
 
 use runtime::ActorTree;
 
+use super::printable;
+
 /// What a mailbox holds when work comes in bursts, too.
 const MANY_WAITING: u64 = 100;
 const BUSY: f64 = 0.01;
@@ -43,7 +45,7 @@ fn line(out: &mut String, lead: &str, actor: &ActorTree) {
         let _ = write!(text, "  {}", actor.state);
     }
     text += &numbers(actor);
-    out.push_str(text.trim_end());
+    out.push_str(&printable(text.trim_end()));
     out.push('\n');
 }
 
@@ -112,7 +114,7 @@ mod tests {
         let mut failed = actor("orders-3", vec![]);
         failed.status = "restarting".into();
         failed.restarts = 2;
-        failed.last_failure = Some("panicked: boom".into());
+        failed.last_failure = Some("panicked:\n\u{1b}[2Jboom".into());
         failed.last_failure_ago_ms = Some(7_200_000);
         failed.age_ms = 119_999;
         let mut busy = actor("b", vec![]);
@@ -126,7 +128,7 @@ mod tests {
             "node  0 handled\n\
              ├─ a  0 handled\n\
              │  └─ orders-3 [RESTARTING]  0 handled, 2 restarts, up for 119 s, \
-             last failure (2 h ago): panicked: boom\n\
+             last failure (2 h ago): panicked:\\n\\u{1b}[2Jboom\n\
              ├─ b  0 handled, 3 waiting, once 100 waited, 4096 bytes of credits, 13 % busy, slowest 100 ms\n\
              └─ c  0 handled\n\
              \x20  └─ 20000 more below\n"

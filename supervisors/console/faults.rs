@@ -23,7 +23,10 @@ pub(super) async fn set(
     Json(SetFault { actor, fault }): Json<SetFault>,
 ) -> Answer {
     if !arrived.is_here() {
-        return refused(StatusCode::FORBIDDEN, "faults are set from the node's own machine alone");
+        return refused(
+            StatusCode::FORBIDDEN,
+            "faults are set over the loopback of the node's own machine alone: ask localhost",
+        );
     }
     let all = || shown.worlds.iter().map(|(_, world)| world.registry());
     let (at, path) = match Registry::find(all(), &actor) {

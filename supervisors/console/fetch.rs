@@ -7,6 +7,7 @@ use std::time::Duration;
 use model::node_config::HostPort;
 use runtime::{ActorTree, AskTrace, Fault, Order, Scope, SetFault, TopPage, Traced};
 
+use super::printable;
 use super::query::encoded;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -73,7 +74,8 @@ fn unreadable(console: &HostPort, source: serde_json::Error) -> FetchError {
 /// # Errors
 /// Nobody answers there, or it is refused.
 pub fn set_fault(console: &HostPort, actor: String, fault: Fault) -> Result<String, FetchError> {
-    post(console, "POST /fault", serde_json::to_string(&SetFault { actor, fault }))
+    let answer = post(console, "POST /fault", serde_json::to_string(&SetFault { actor, fault }))?;
+    Ok(printable(&answer).into_owned())
 }
 
 /// What an actor did since it was asked for before.
@@ -106,13 +108,14 @@ fn request(console: &HostPort, what: &str, asked: &str) -> Result<String, FetchE
         (Some("HTTP/1.0" | "HTTP/1.1"), Some("400" | "403" | "404" | "409"))
             if !body.is_empty() =>
         {
-            Err(FetchError::Refused(body.trim_end().to_owned()))
+            Err(FetchError::Refused(printable(body.trim_end()).into_owned()))
         }
-        _ => {
-            let answer = head.lines().next().unwrap_or_default().to_owned();
-            Err(FetchError::Answer { address, answer })
-        }
+        _ => Err(FetchError::Answer { address, answer: first_line(head) }),
     }
+}
+
+fn first_line(head: &str) -> String {
+    printable(head.lines().next().unwrap_or_default()).into_owned()
 }
 
 /// HTTP/1.0, so that the answer ends with the connection and is not chunked.

@@ -6,12 +6,15 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
 use model::node_config::HostPort;
-use runtime::{AskTrace, Clock, Did, RealClock, TraceLine, Traced};
+use runtime::{AskTrace, Clock, Did, InHand, RealClock, TraceLine, Traced};
 
 use super::fetch::{FetchError, fetch_trace};
+use super::printable;
 
 /// Between two looks.
 const STEP: Duration = Duration::from_millis(100);
+/// What is in hand for longer is told of before it is handled.
+const LONG_MS: u64 = 1000;
 
 /// When it ends.
 pub struct Until {
@@ -59,6 +62,8 @@ struct Shown {
     status: String,
     messages: u64,
     lost: u64,
+    /// How long the message was in hand that was told of.
+    in_hand_ms: Option<u64>,
     by_name: BTreeMap<String, Sum>,
 }
 
@@ -74,7 +79,7 @@ impl Shown {
     /// Up to so many messages.
     fn show(&mut self, out: &mut impl Write, traced: &Traced, most: Option<u64>) -> io::Result<()> {
         if self.status.is_empty() {
-            writeln!(out, "tracing {}", traced.path)?;
+            writeln!(out, "tracing {}", printable(&traced.path))?;
             self.status = "running".to_owned();
         }
         if traced.interrupted {
@@ -91,11 +96,25 @@ impl Shown {
             }
             self.line(out, line)?;
         }
+        self.in_hand(out, traced.in_hand.as_ref())?;
         if traced.status != self.status {
-            writeln!(out, "-- it is {}", traced.status)?;
+            writeln!(out, "-- it is {}", printable(&traced.status))?;
             self.status.clone_from(&traced.status);
         }
         out.flush()
+    }
+
+    /// Once of each.
+    fn in_hand(&mut self, out: &mut impl Write, now: Option<&InHand>) -> io::Result<()> {
+        let now = now.filter(|in_hand| in_hand.for_ms >= LONG_MS);
+        let told = std::mem::replace(&mut self.in_hand_ms, now.map(|in_hand| in_hand.for_ms));
+        match now {
+            Some(InHand { message, for_ms }) if told.is_none_or(|before| before > *for_ms) => {
+                let lasts = short(Duration::from_millis(*for_ms));
+                writeln!(out, "-- {} is in hand, for {lasts} so far", printable(message))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn line(&mut self, out: &mut impl Write, line: &TraceLine) -> io::Result<()> {
@@ -103,7 +122,7 @@ impl Shown {
         match &line.did {
             Did::Handled { message, nanos, failed } => {
                 let took = Duration::from_nanos(*nanos);
-                let failure = failed.as_ref().map(|why| format!("  FAILED: {why}"));
+                let failure = failed.as_ref().map(|why| format!("  FAILED: {}", printable(why)));
                 let failure = failure.unwrap_or_default();
                 self.messages += 1;
                 let sum = self.by_name.entry(message.clone()).or_default();
@@ -111,9 +130,10 @@ impl Shown {
                 sum.failed += u64::from(failed.is_some());
                 sum.took += took;
                 sum.longest = sum.longest.max(took);
-                writeln!(out, "{at}  {:>9}  {message}{failure}", short(took))
+                writeln!(out, "{at}  {:>9}  {}{failure}", short(took), printable(message))
             }
             Did::Restarted { generation, cause } => {
+                let cause = printable(cause);
                 writeln!(out, "{at}  -- restarted, generation {generation}: {cause}")
             }
         }
@@ -125,7 +145,8 @@ impl Shown {
             let mean = sum.took.div_f64(sum.handled as f64);
             let failed =
                 if sum.failed > 0 { format!(", {} failed", sum.failed) } else { String::new() };
-            let (handled, mean, longest) = (sum.handled, short(mean), short(sum.longest));
+            let (handled, name) = (sum.handled, printable(name));
+            let (mean, longest) = (short(mean), short(sum.longest));
             writeln!(out, "{handled:>9}  {name}{failed}, {mean} in the mean, {longest} at most")?;
         }
         if self.lost > 0 {

@@ -31,9 +31,9 @@ impl Connected<IncomingStream<'_, Few>> for Arrived {
     }
 }
 
-/// Refuses what a page of elsewhere asks for. `own` is the host that the console was given.
+/// Refuses what a page of elsewhere asks for. `own` are the console's names beside localhost.
 pub(super) async fn refuse_foreign(
-    State(own): State<Arc<str>>,
+    State(own): State<Arc<[String]>>,
     ConnectInfo(arrived): ConnectInfo<Arrived>,
     request: Request,
     next: Next,
@@ -47,11 +47,10 @@ pub(super) async fn refuse_foreign(
     }
 }
 
-/// The header that names somebody else. Who does not come over this machine's loopback may use any name of the console that leads there.
-fn foreign(here: bool, own: &str, headers: &HeaderMap) -> Option<HeaderName> {
+/// The header that names somebody else.
+fn foreign(here: bool, own: &[String], headers: &HeaderMap) -> Option<HeaderName> {
     let hosts = || headers.get_all(HOST).iter().map(|host| host.to_str().unwrap_or_default());
-    let is_known = |host: &str| !here || is_own(host, own);
-    if !hosts().all(is_known) {
+    if !hosts().all(|host| is_own(here, host, own)) {
         return Some(HOST);
     }
     let is_same = |origin: &str| {
@@ -63,15 +62,16 @@ fn foreign(here: bool, own: &str, headers: &HeaderMap) -> Option<HeaderName> {
     (!all_same).then_some(ORIGIN)
 }
 
-fn is_own(host: &str, own: &str) -> bool {
+/// Who does not come over this machine's loopback may use any address that leads there: no page is at an address of another.
+fn is_own(here: bool, host: &str, own: &[String]) -> bool {
     let name = match host.strip_prefix('[') {
         Some(ipv6) => ipv6.split(']').next().unwrap_or_default(),
         None => host.split(':').next().unwrap_or_default(),
     };
-    let is_loopback = |address: IpAddr| address.to_canonical().is_loopback();
-    name.eq_ignore_ascii_case("localhost")
-        || (!own.is_empty() && name.eq_ignore_ascii_case(own))
-        || name.parse().is_ok_and(is_loopback)
+    let leads_here = |address: IpAddr| !here || address.to_canonical().is_loopback();
+    let mut names = own.iter().map(String::as_str).chain(["localhost"]);
+    let is_named = names.any(|own| !own.is_empty() && name.eq_ignore_ascii_case(own));
+    is_named || name.parse().is_ok_and(leads_here)
 }
 
 #[cfg(test)]
@@ -83,7 +83,7 @@ mod tests {
         for (name, value) in given {
             headers.append(name, axum::http::HeaderValue::from_static(value));
         }
-        foreign(here, "kafka-1", &headers)
+        foreign(here, &["".to_owned(), "Kafka-1".to_owned()], &headers)
     }
 
     #[test]
@@ -92,19 +92,18 @@ mod tests {
             ["localhost:80", "LOCALHOST", "127.0.0.1:80", "127.1.2.3", "[::1]:80", "kafka-1:80"]
         {
             assert_eq!(refused(true, &[(HOST, own)]), None, "{own}");
+            assert_eq!(refused(false, &[(HOST, own)]), None, "{own}");
         }
-        for other in [
-            "a.example",
-            "localhost.a.example",
-            "127.0.0.1.a.example",
-            "10.0.0.1:80",
-            "",
-            "[",
-            "[::2]",
-        ] {
-            assert_eq!(refused(true, &[(HOST, other)]), Some(HOST), "{other}");
-            assert_eq!(refused(true, &[(HOST, "localhost"), (HOST, other)]), Some(HOST), "{other}");
-            assert_eq!(refused(false, &[(HOST, other)]), None, "{other}");
+        for other in ["a.example", "localhost.a.example", "127.0.0.1.a.example", "", ":80", "["] {
+            for here in [true, false] {
+                let with = |more: &[_]| refused(here, &[more, &[(HOST, other)]].concat());
+                assert_eq!(with(&[]), Some(HOST), "{other}");
+                assert_eq!(with(&[(HOST, "localhost")]), Some(HOST), "{other}");
+            }
+        }
+        for address in ["10.0.0.1:80", "[::2]", "[fe80::1]:80"] {
+            assert_eq!(refused(true, &[(HOST, address)]), Some(HOST), "{address}");
+            assert_eq!(refused(false, &[(HOST, address)]), None, "{address}");
         }
         assert_eq!(refused(true, &[]), None, "no browser leaves it out");
     }

@@ -146,7 +146,7 @@ order, as `ottla top`.
 | `restarts`, `restarted` | How often it was restarted; the last eight, the newest last, with generation, how long ago, and the cause. |
 | `last_failure`, `last_failure_ago_ms`, `backtrace` | The last failure with all its causes, and the calls that led to it where it was a panic. |
 | `mailbox_depth`, `mailbox_high` | Messages that wait, and the most that ever waited. |
-| `credits` | Bytes of budgets that it has taken and that are not given back yet, wherever the request is that they are for. |
+| `credits` | Bytes of request memory that it has taken and that are not given back yet, wherever the request is that they are for; of the other budgets there are only the sums below `Budgets`. Custom actors count what they take by `Cx::credits`. |
 | `handled`, `messages` | Messages handled, and how many of each name. |
 | `in_hand`, `in_hand_ms`, `stuck` | The message that is being handled, for how long, and whether that is for too long. |
 | `busy_micros`, `busy_share`, `busy_share_recent` | How long it had a message in hand, and what share that is of its age and of the last 10 to 20 s. |

@@ -16,6 +16,7 @@ mod top;
 mod traces;
 mod tree;
 
+use std::borrow::Cow;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -30,6 +31,7 @@ use axum::routing::{get, post};
 use runtime::{Exposition, Format, Sums, World};
 use tokio::sync::Semaphore;
 
+use crate::config::machine_name;
 use crate::node::Node;
 
 use connections::Few;
@@ -41,6 +43,21 @@ use kafka::{Detail, Watched};
 pub use screen::{NoScreen, live_tree};
 pub use top::{TopAsked, top, top_once};
 
+/// As a terminal may have it: names and texts that come from a node may hold what it would obey.
+fn printable(text: &str) -> Cow<'_, str> {
+    if !text.contains(char::is_control) {
+        return text.into();
+    }
+    let mut shown = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character.is_control() {
+            true => shown.extend(character.escape_default()),
+            false => shown.push(character),
+        }
+    }
+    shown.into()
+}
+
 /// The console's address, bound: pages for people, `/metrics` for Prometheus, `/tree` as JSON.
 pub struct Console {
     #[expect(
@@ -49,7 +66,7 @@ pub struct Console {
     )]
     listener: tokio::net::TcpListener,
     /// What it was told to listen on.
-    host: Arc<str>,
+    host: String,
 }
 
 impl Console {
@@ -78,6 +95,9 @@ impl Console {
         let allow_faults =
             nodes.iter().map(|n| n.config().values.boolean("ottla.faults.enable")).collect();
         let watched = nodes.iter().map(|node| Watched::of(node)).collect();
+        let advertised = nodes.iter().flat_map(|n| &n.config().advertised);
+        let own = advertised.map(|endpoint| endpoint.address.host.clone());
+        let own: Arc<[String]> = own.chain([self.host, machine_name()]).collect();
         let nodes = nodes.iter().map(|n| (n.config().node_id.to_string(), n.world().clone()));
         let worlds = nodes.collect();
         let shown = Shown { worlds, watched, allow_faults, looking: Semaphore::new(1) };
@@ -92,7 +112,7 @@ impl Console {
             .with_state(Arc::new(shown))
             .merge(pages::router())
             .merge(api::router(seen.clone()))
-            .layer(from_fn_with_state(self.host, guard::refuse_foreign))
+            .layer(from_fn_with_state(own, guard::refuse_foreign))
             .into_make_service_with_connect_info::<Arrived>();
         async move {
             let serving = axum::serve(Few::of(listening(listener?)?), router);

@@ -93,9 +93,9 @@ fn what_an_actor_does_is_shown_message_by_message() {
     for _ in 0..20 {
         assert_eq!((write(0), write(1)), (0, 0));
     }
-    assert!(fault(console, &["fail", "orders-0", "--message", "salted"]).is_ok());
+    assert!(fault(console, &["fail", "orders-0", "--message", "\u{1b}[2Jsalted"]).is_ok());
     write(0);
-    let mut seen = orders.until("FAILED: salted");
+    let mut seen = orders.until(r"FAILED: \u{1b}[2Jsalted");
     let failed = usize::from(count(&seen[seen.len() - 1..], "Append") == 1);
     assert_eq!(count(&seen, "Append") - failed, 20, "{seen:?}");
     assert_refused(&orders.until("generation 2").concat(), &["-- restarted", "salted"]);
@@ -107,6 +107,30 @@ fn what_an_actor_does_is_shown_message_by_message() {
     let sums = orders.interrupt().join("\n");
     assert_refused(&sums, &[" messages\n", "1 failed", "  Append", "in the mean"]);
     assert_eq!(find(&forest(console), "orders-1").map(|one| one["restarts"] == 0), Some(true));
+}
+
+#[test]
+fn what_is_in_hand_for_long_and_is_killed_there_is_shown() {
+    if is_foreign("what_is_in_hand_for_long_and_is_killed_there_is_shown") {
+        return;
+    }
+    let (node, console) = start(&["ottla.faults.enable=true"]);
+    let mut connection = node.connect();
+    create_topic(&mut connection, "orders", 1);
+    until(console, "orders-0", |actor| actor["status"] == "running");
+    let mut orders = Trace::of(console, "orders-0");
+    assert!(fault(console, &["delay", "orders-0", "--by", "600s"]).is_ok());
+    let records = batch::of(&[b"an order"]).bytes();
+    let writes = std::thread::spawn(move || produce(&mut connection, "orders", 0, &records).error);
+    orders.until("is in hand, for 1.");
+    let actor = until(console, "orders-0", |actor| actor["in_hand_ms"].as_u64() >= Some(1000));
+    let message = actor["in_hand"].as_str().expect("a message").to_owned();
+    assert!(fault(console, &["kill", "orders-0"]).is_ok());
+    let lines = orders.until("FAILED: killed as it was in hand");
+    assert_eq!(count(&lines[lines.len() - 1..], &message), 1, "{lines:?}");
+    assert_refused(&orders.until("generation 2").concat(), &["-- restarted", "killed"]);
+    writes.join().expect("an answer");
+    drop(node);
 }
 
 #[test]

@@ -83,7 +83,7 @@ const GAUGES: [Series<Kind>; 6] = [
             "ottla_actor_credits_bytes",
             "gauge",
             "bytes",
-            "What actors have taken of budgets, and not given back.",
+            "What actors have taken of request memory, custom actors of budgets of their own, and not given back.",
         ),
         |k| k.credits.max(0).cast_unsigned(),
     ),

@@ -35,7 +35,7 @@ pub struct ActorTree {
     pub mailbox_depth: u64,
     /// The most that ever waited.
     pub mailbox_high: u64,
-    /// What it has taken of budgets, and not given back.
+    /// What it has taken in its own name of budgets ([`crate::Cx::credits`]), and not given back.
     pub credits: i64,
     pub handled: u64,
     pub messages: Vec<MessageCount>,

@@ -27,6 +27,7 @@ Ottla takes Kafka 4.4's settings by Kafka's own names. They are given in Kafka's
 
 - **Honoured** says whether this build does what the setting says. A setting that is not honoured yet is refused by its name,
   unless it is given Kafka's default, which many ready-made configurations spell out; the log then says that it changes nothing.
+  (Kafka's default of `group.coordinator.rebalance.protocols` names protocols that are not served yet: where it is given, it must say `classic`.)
   *At start* means that it cannot be altered while the node runs, though Kafka could.
 - A name that Kafka does not know is refused, with the nearest right name. (Kafka passes such names on to plugins without a word.)
 - **Scope**: `node` is read at start; `broker` can also be altered for one broker while it runs, `cluster` for one or for all of them.
