@@ -66,6 +66,16 @@ impl Hosted {
         &self.traffic
     }
 
+    /// Gives back those of the newest batches that are old by now, in pieces, between which others go on.
+    pub fn forget_recent(&self) -> impl Future<Output = ()> + Send + use<> {
+        let (recent, old) = (self.recent.clone(), self.recent.old());
+        async move {
+            while recent.forget_before(old) {
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+
     pub fn topic(&self, name: &str) -> Option<Arc<HostedTopic>> {
         self.by_name.get(name)
     }

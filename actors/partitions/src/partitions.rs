@@ -184,16 +184,7 @@ impl Actor for Partitions {
                 Ok(())
             }
             PartitionsMsg::ForgetRecent => {
-                let recent = self.args.hosted.recent().clone();
-                let old = recent.old();
-                if recent.forget_before(old) {
-                    // Others go on between the pieces, this actor too.
-                    cx.spawn_task(async move {
-                        while recent.forget_before(old) {
-                            tokio::task::yield_now().await;
-                        }
-                    });
-                }
+                cx.spawn_task(self.args.hosted.forget_recent());
                 Ok(())
             }
             PartitionsMsg::Expire => {
