@@ -7,6 +7,7 @@ use runtime::{ActorTree, Order, Scope, TopPage};
 
 use super::draw::lasted;
 use super::fetch::{FetchError, fetch_top};
+use super::printable;
 use super::screen::{Key, NoScreen, Screen};
 
 /// Of messages by name, numbers and restarts.
@@ -127,7 +128,7 @@ fn drawn(console: &HostPort, asked: &TopAsked, page: &TopPage) -> (Vec<String>, 
     lines.push(HEAD.to_owned());
     let first = lines.len();
     lines.extend(page.first.iter().map(line));
-    (lines, first)
+    (lines.iter().map(|line| printable(line).into_owned()).collect(), first)
 }
 
 fn line(actor: &ActorTree) -> String {
