@@ -90,8 +90,9 @@ export function keep(signal, milliseconds, work) {
   return again();
 }
 
-/** Makes the children of `parent` those of `items`, by key. Those that stay are not touched, so that focus and clicks are not lost. */
+/** Makes the children of `parent` those of `items`, by key. Those that stay are not touched, so that clicks are not lost, nor the focus. */
 export function sync(parent, items, key, make, update) {
+  const focus = parent.contains(document.activeElement) ? document.activeElement : null;
   const there = new Map([...parent.children].map((child) => [child.dataset.key, child]));
   let before = parent.firstElementChild;
   for (const item of items) {
@@ -107,6 +108,8 @@ export function sync(parent, items, key, make, update) {
     else parent.insertBefore(element, before);
   }
   for (const gone of there.values()) gone.remove();
+  // One that was moved has lost it.
+  if (focus?.isConnected && document.activeElement !== focus) focus.focus({ preventScroll: true });
 }
 
 export function setText(element, text) {
