@@ -3,6 +3,8 @@
 //! Supervisor: `partitions`. It owns the log that grows, and reads the other one past its actor; the two change places while both
 //! rest: see `partition/promote`. Source: `ReplicaAlterLogDirsThread`.
 
+#[cfg(test)]
+mod anew_tests;
 mod copy;
 
 use std::path::PathBuf;
@@ -11,7 +13,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use disk::DiskError;
-use log::{Log, OpenOptions};
+use log::{Log, LogConfig, OpenOptions};
+use model::Uuid;
 use model::settings::Values;
 use runtime::{Actor, Cx, Failure, JobQueue, Outcome, Ref, Waiter, Watch};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -48,6 +51,8 @@ pub struct FutureLog {
     caught_up: AtomicBool,
     /// Its log was closed in order.
     closed: AtomicBool,
+    /// It was called off, and will be deleted.
+    unwanted: AtomicBool,
     /// So often in a row nobody said what became of its promotion.
     unanswered: AtomicU32,
 }
@@ -72,6 +77,7 @@ impl FutureLog {
             recovery_point: known(Checkpoint::RecoveryPoints),
             caught_up: AtomicBool::new(false),
             closed: AtomicBool::new(false),
+            unwanted: AtomicBool::new(false),
             unanswered: AtomicU32::new(0),
         }
     }
@@ -106,6 +112,13 @@ impl FutureLog {
         self.recovery_point.store(log.recovery_point(), Ordering::Release);
     }
 
+    /// Before what lies behind `durable` is cut off: what is copied there then is not durable, as the checkpoint would have it. If
+    /// the power goes before the cut, more is recovered than need be.
+    fn lower(&self, hosted: &Hosted, durable: i64) -> Result<(), DiskError> {
+        self.recovery_point.fetch_min(durable, Ordering::AcqRel);
+        self.dir.write_checkpoints(hosted, &[Checkpoint::RecoveryPoints])
+    }
+
     /// It was brought to its end, durably.
     pub(crate) fn finished(&self, end: i64) {
         self.log_end.store(end, Ordering::Release);
@@ -123,6 +136,14 @@ impl FutureLog {
 
     pub(crate) fn set_unanswered(&self, times: u32) {
         self.unanswered.store(times, Ordering::Release);
+    }
+
+    pub(crate) fn set_unwanted(&self) {
+        self.unwanted.store(true, Ordering::Release);
+    }
+
+    fn is_unwanted(&self) -> bool {
+        self.unwanted.load(Ordering::Acquire)
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -236,9 +257,8 @@ impl Actor for FutureReplica {
     }
 
     async fn stop(&mut self, cx: &mut Cx<Self>) {
-        let Some(mut log) = self.log.take().filter(|_| !self.args.handle.is_deleted()) else {
-            return;
-        };
+        let deleted = self.args.handle.is_deleted() || self.args.future.is_unwanted();
+        let Some(mut log) = self.log.take().filter(|_| !deleted) else { return };
         let close = move || {
             let closing = log.closing()?;
             let end = closing.end_offset();
@@ -293,8 +313,10 @@ impl FutureReplica {
         };
         let (future, now_ms, before) =
             (self.args.future.clone(), cx.world().now().wall_ms, self.unsynced);
+        let hosted = self.args.hosted.clone();
         let copy = move || -> Result<_, CopyError> {
-            let copied = copy_piece(&mut log, &source, now_ms)?;
+            let lower = |durable| future.lower(&hosted, durable);
+            let copied = copy_piece(&mut log, &source, &lower, now_ms)?;
             let caught_up = log.log_end_offset() >= source.log_end_offset();
             let mut unsynced = before + copied;
             if unsynced >= SYNC_EVERY || (caught_up && !future.is_caught_up()) {
@@ -331,28 +353,7 @@ impl FutureReplica {
             ..OpenOptions::default()
         };
         let (topic_id, hosted) = (handle.topic_id, self.args.hosted.clone());
-        let job = move || {
-            let (disk, path) = (future.dir.disk(), &future.path);
-            if !disk.exists(path)? {
-                future.dir.forget_departed(&hosted)?;
-            }
-            let open = |options| -> Result<Log, OpenLogError> {
-                let log = open_log(disk.clone(), path.clone(), config.clone(), options, topic_id)?;
-                // What is gone of it is copied again; where there is no room, so is the waiting for some.
-                match rewrite_if_unsynced(&future.dir, path, log, 0)? {
-                    (log, None) => Ok(log),
-                    (_, Some(error)) => Err(error.into()),
-                }
-            };
-            match open(options) {
-                Err(error) if error.disk().is_none() => {
-                    tracing::warn!(%error, "the copy is begun anew");
-                    disk.remove_dir_all(path)?;
-                    open(OpenOptions { recovery_point: 0, ..options })
-                }
-                opened => opened,
-            }
-        };
+        let job = move || open_or_begin_anew(&future, &hosted, &config, options, topic_id);
         let opened = cx.blocking("open future log", job).await;
         Ok(opened.map_err(Failure::from)?.map_err(CopyError::Opened)?)
     }
@@ -377,6 +378,36 @@ impl FutureReplica {
             }
             let _ = me.send(FutureReplicaMsg::Copy).await;
         });
+    }
+}
+
+fn open_or_begin_anew(
+    future: &FutureLog,
+    hosted: &Hosted,
+    config: &LogConfig,
+    options: OpenOptions,
+    topic_id: Uuid,
+) -> Result<Log, OpenLogError> {
+    let (disk, path) = (future.dir.disk(), &future.path);
+    if !disk.exists(path)? {
+        future.dir.forget_departed(hosted)?;
+    }
+    let open = |options| -> Result<Log, OpenLogError> {
+        let log = open_log(disk.clone(), path.clone(), config.clone(), options, topic_id)?;
+        // What is gone of it is copied again; where there is no room, so is the waiting for some.
+        match rewrite_if_unsynced(&future.dir, path, log, 0)? {
+            (log, None) => Ok(log),
+            (_, Some(error)) => Err(error.into()),
+        }
+    };
+    match open(options) {
+        Err(error) if error.disk().is_none() => {
+            tracing::warn!(%error, "the copy is begun anew");
+            future.lower(hosted, 0)?;
+            disk.remove_dir_all(path)?;
+            open(OpenOptions { recovery_point: 0, ..options })
+        }
+        opened => opened,
     }
 }
 

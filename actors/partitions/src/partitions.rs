@@ -228,6 +228,10 @@ impl Actor for Partitions {
         Ok(())
     }
 
+    async fn stop(&mut self, cx: &mut Cx<Self>) {
+        self.put_copies_aside(cx).await;
+    }
+
     fn state_line(&self) -> String {
         let offset = self.applied.provenance.offset;
         format!("{} topics, metadata offset {offset}", self.applied.topics.len())
@@ -237,8 +241,7 @@ impl Actor for Partitions {
 impl Partitions {
     async fn apply(&mut self, cx: &mut Cx<Self>) -> Outcome {
         self.stop_failed(cx).await;
-        let image = self.args.metadata.get();
-        let settings = self.args.settings.get();
+        let (image, settings) = (self.args.metadata.get(), self.args.settings.get());
         let delta = MetadataDelta::between(&self.applied, &image);
         let resettled = !Arc::ptr_eq(&settings, &self.settings);
         self.settings = settings;
@@ -377,8 +380,7 @@ impl Partitions {
         }
         self.set_copies_aside(cx, &handle).await;
         self.resume_move(cx, &handle).await;
-        let spec = self.args.replica.clone();
-        let watched = handle.clone();
+        let (spec, watched) = (self.args.replica.clone(), handle.clone());
         let producer_id_expiration_ms = i64::from(self.settings.int("producer.id.expiration.ms"));
         let (name, address) = (handle.dir_name(), handle.address().clone());
         let (hosted, isr_changes) = (self.args.hosted.clone(), self.args.isr_changes.clone());

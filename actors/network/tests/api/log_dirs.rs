@@ -261,8 +261,9 @@ async fn a_move_is_called_off_by_another() {
     rig.wait_for("it is copied", || !rig.assignments.is_empty()).await;
     assert_eq!(alter(&mut client, &[(&dirs[2], "a", 0)], 2).await, [0]);
     assert_eq!(handle.future().unwrap().dir.id, dir_id(2));
-    let left = names(&rig, 1);
-    assert!(left.len() == 1 && left[0].ends_with("-delete"), "{left:?}");
+    let deleted = |name: &String| name.ends_with("-delete");
+    let left = || names(&rig, 1).len() == 1 && names(&rig, 1).iter().all(deleted);
+    rig.wait_for("the copy is deleted", left).await;
     // Back to where it is: nothing moves any more, and the controller is told so.
     assert_eq!(alter(&mut client, &[(&dirs[0], "a", 0)], 2).await, [0]);
     assert!(handle.future().is_none());
@@ -319,7 +320,7 @@ pub async fn promoting() -> (Rig, Sender<()>) {
     (rig, held_up)
 }
 
-fn replicas(rig: &Rig) -> Vec<u64> {
+pub fn replicas(rig: &Rig) -> Vec<u64> {
     rig.log_dirs.0.iter().map(|dir| dir.replicas()).collect()
 }
 

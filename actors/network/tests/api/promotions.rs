@@ -9,7 +9,7 @@ use partitions::{AlterDirError, LogDir, LogDirArgs, PartitionMsg, PartitionsMsg,
 use runtime::{Reply, Root, spawn_root, watch};
 use wire::{MetadataRecord, RemoveTopicRecord};
 
-use crate::log_dirs::{alter, copy_ends, held_up, held_up_in, names, promoting};
+use crate::log_dirs::{alter, copy_ends, held_up, held_up_in, names, promoting, replicas};
 use crate::produce::produce;
 use crate::rig::{Client, LIMIT, Rig, batch, dir_id, topic_id};
 
@@ -143,6 +143,38 @@ async fn a_copy_that_is_slow_to_end_before_it_takes_its_place_holds_up_no_other_
     drop(busy);
     other.expect("another is made meanwhile");
     rig.wait_for("it is there", || handle.log_dir().id == dir_id(1)).await;
+}
+
+/// Nor do others wait until it has ended. Another copy of the same replica does.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_whose_move_is_called_off_is_deleted_once_it_has_ended() {
+    let (mut rig, mut client) = with_a_record(4).await;
+    moves(&rig, &mut client, 1).await;
+    let handle = rig.handle("a", 0);
+    let busy = held_up_in(&rig, &handle.future().unwrap().queue).await;
+    // Which it copies.
+    assert_eq!(produce(&mut client, "a", 9, &batch(&["two"], 2)).await.error_code, 0);
+    let begins = async |rig: &Rig, client: &mut Client, dir: u8| {
+        let to = rig.log_dirs.0[usize::from(dir)].absolute_path().to_owned();
+        let to = [(to.as_str(), "a", 0)];
+        let asked = rig.world.timeout(Duration::from_secs(5), alter(client, &to, 2)).await;
+        assert_eq!(asked.expect("at once"), [0]);
+    };
+    for dir in [2, 3] {
+        begins(&rig, &mut client, dir).await;
+        assert_eq!(handle.future().unwrap().dir.id, dir_id(dir));
+    }
+    let world = rig.world.clone();
+    let other = world.timeout(Duration::from_secs(5), rig.topic_in("b", dir_id(2))).await;
+    let copying = |name: &String| name.ends_with("-future");
+    assert!(names(&rig, 1).iter().any(copying), "its actor works there");
+    drop(busy);
+    other.expect("another is made meanwhile");
+    copied(&rig, 3).await;
+    for dir in [1, 2] {
+        rig.wait_for("it is deleted", || !names(&rig, dir).iter().any(copying)).await;
+    }
+    assert_eq!(replicas(&rig), [1, 0, 1, 1]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,6 +8,7 @@ use machines::partition::{EpochEnd, truncation_offset};
 use wire::batch::BatchError;
 
 use super::FutureLog;
+use crate::hosted::Hosted;
 use crate::partition::OpenLogError;
 
 /// Copied at once.
@@ -68,10 +69,16 @@ fn parts_at(log: &Log, source: &LogView) -> Option<i64> {
 }
 
 /// Brings the copy nearer to the log: drops what that one does not have (any more), and appends what comes next. How many
-/// bytes that was.
-pub(super) fn copy_piece(log: &mut Log, source: &LogView, now_ms: i64) -> Result<u64, CopyError> {
+/// bytes that was. Before it drops anything `lower` is told what of the rest is durable.
+pub(super) fn copy_piece(
+    log: &mut Log,
+    source: &LogView,
+    lower: &dyn Fn(i64) -> Result<(), DiskError>,
+    now_ms: i64,
+) -> Result<u64, CopyError> {
     let (start, end) = (source.log_start_offset(), source.log_end_offset());
     while let Some(cut) = parts_at(log, source) {
+        lower(log.recovery_point_if_truncated_to(cut)?)?;
         if let Some(deleted) = log.truncate_to(cut, now_ms)? {
             log.remove(&deleted)?;
         }
@@ -80,6 +87,7 @@ pub(super) fn copy_piece(log: &mut Log, source: &LogView, now_ms: i64) -> Result
     // Without epochs nothing tells where they part.
     let unknown = own.is_some() && newest.is_none() || own.is_none() && log.log_end_offset() > end;
     if unknown || log.log_end_offset() < start {
+        lower(0)?;
         begin_at(log, start, now_ms)?;
     }
     let mut copied = 0;
@@ -97,6 +105,7 @@ pub(super) fn copy_piece(log: &mut Log, source: &LogView, now_ms: i64) -> Result
         let first = batches.first().ok_or(CopyError::Hole(from))?.header().base_offset;
         if first < from {
             // The log starts within a batch.
+            lower(0)?;
             begin_at(log, first, now_ms)?;
         }
         copied = batches.iter().map(|batch| batch.size() as u64).sum();
@@ -119,6 +128,7 @@ fn begin_at(log: &mut Log, offset: i64, now_ms: i64) -> Result<(), CopyError> {
 pub(crate) fn finish_copy(
     disk: &Arc<dyn Disk>,
     future: &FutureLog,
+    hosted: &Hosted,
     source: &LogView,
     config: LogConfig,
     now_ms: i64,
@@ -132,8 +142,9 @@ pub(crate) fn finish_copy(
     };
     let (mut log, _) = Log::open(disk.clone(), future.path.clone(), config, options)?;
     let (mut copied, mut whole) = (0, false);
+    let lower = |durable| future.lower(hosted, durable);
     while !whole && copied < MOST_WAITED_FOR {
-        copied += copy_piece(&mut log, source, now_ms)?;
+        copied += copy_piece(&mut log, source, &lower, now_ms)?;
         whole = log.log_end_offset() >= source.log_end_offset();
     }
     let closing = log.closing()?;
@@ -186,11 +197,11 @@ mod tests {
         let mut source = log("/source", |offset| if offset < 90 { 4 } else { 5 });
         let mut copy = log("/copy", |_| 0);
         begin_at(&mut copy, 0, 0).unwrap();
-        copy_piece(&mut copy, &source.view(), 0).unwrap();
+        copy_piece(&mut copy, &source.view(), &|_| Ok(()), 0).unwrap();
         source.truncate_to(90, 0).unwrap();
         extend(&mut source, 110, |_| 4);
         extend(&mut source, 130, |_| 6);
-        copy_piece(&mut copy, &source.view(), 0).unwrap();
+        copy_piece(&mut copy, &source.view(), &|_| Ok(()), 0).unwrap();
         assert_eq!(epochs(&copy), [(4, 0), (6, 110)]);
         let bytes = |log: &Log| log.view().read_bytes(0, 1 << 20, true, i64::MAX).unwrap();
         assert_eq!(bytes(&copy), bytes(&source));
@@ -201,9 +212,13 @@ mod tests {
         let mut source = log("/source", |offset| if offset < 90 { 4 } else { 5 });
         let mut copy = log("/copy", |_| 0);
         begin_at(&mut copy, 0, 0).unwrap();
-        copy_piece(&mut copy, &source.view(), 0).unwrap();
+        copy_piece(&mut copy, &source.view(), &|_| Ok(()), 0).unwrap();
         source.truncate_to(90, 0).unwrap();
-        assert_eq!(copy_piece(&mut copy, &source.view(), 0).unwrap(), 0, "nothing is copied again");
+        assert_eq!(
+            copy_piece(&mut copy, &source.view(), &|_| Ok(()), 0).unwrap(),
+            0,
+            "nothing is copied again"
+        );
         assert_eq!((copy.log_end_offset(), epochs(&copy)), (90, vec![(4, 0)]));
     }
 
@@ -220,11 +235,11 @@ mod tests {
         let path = source.dir().join("00000000000000000000.log");
         let end_of_sixth = 6 * batch(0, 4).size() as u64;
         sim.decay(&path, end_of_sixth - 1, 1).unwrap();
-        let failed = copy_piece(&mut copy, &source.view(), 0).unwrap_err();
+        let failed = copy_piece(&mut copy, &source.view(), &|_| Ok(()), 0).unwrap_err();
         assert!(matches!(failed, CopyError::Corrupt { offset: 50, .. }), "{failed}");
         assert_eq!(copy.log_end_offset(), 0);
         sim.decay(&path, end_of_sixth - 1, 1).unwrap();
-        copy_piece(&mut copy, &source.view(), 0).unwrap();
+        copy_piece(&mut copy, &source.view(), &|_| Ok(()), 0).unwrap();
         let bytes = |log: &Log| log.view().read_bytes(0, 1 << 20, true, i64::MAX).unwrap();
         assert_eq!(bytes(&copy), bytes(&source));
     }

@@ -72,7 +72,7 @@ impl PartitionActor {
         let hosted = self.hosted.clone();
         let job = move || -> Result<Option<i64>, CopyError> {
             let (disk, dir) = (copy.dir.disk(), &copy.dir.path);
-            if !finish_copy(disk, &copy, &source, config, now_ms)? {
+            if !finish_copy(disk, &copy, &hosted, &source, config, now_ms)? {
                 return Ok(None);
             }
             // Before it is the replica: what was cut off the copy would be missing from it.

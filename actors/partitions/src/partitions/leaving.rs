@@ -1,5 +1,5 @@
-//! Replicas whose actor was given up, and what is told of them; replicas and copies whose actor does not end even when killed:
-//! what is in their directories is theirs until it does.
+//! Replicas whose actor was given up, and what is told of them; replicas whose actor does not end even when killed, and
+//! copies: what is in their directories is theirs until it does.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -24,9 +24,10 @@ pub(super) struct Leaving {
 }
 
 impl Leaving {
-    pub fn copy(handle: &PartitionHandle, dir: Arc<LogDirState>, path: PathBuf) -> Leaving {
+    /// None yet.
+    pub fn copies(handle: &PartitionHandle) -> Leaving {
         let partition = handle.topic_partition.clone();
-        Leaving { partition, replica: None, copies: vec![(dir, path)], kind: DirKind::Delete }
+        Leaving { partition, replica: None, copies: Vec::new(), kind: DirKind::Delete }
     }
 }
 
@@ -63,6 +64,15 @@ impl Partitions {
         }
         if let Some(dir) = replica {
             self.set_aside(cx, &dir, &partition, kind).await;
+        }
+    }
+
+    /// Before this actor ends, after its children: the next start would go on with moves that were called off.
+    pub(super) async fn put_copies_aside(&mut self, cx: &mut Cx<Self>) {
+        for leaving in std::mem::take(&mut self.leaving).into_values() {
+            if leaving.replica.is_none() {
+                self.put_leaving_aside(cx, leaving).await;
+            }
         }
     }
 

@@ -141,6 +141,10 @@ impl Partitions {
         future: Arc<FutureLog>,
         waits: Option<String>,
     ) {
+        if cx.has_child(&child_name(handle)) {
+            // The end of the copy before it brings this round again: see `left`.
+            return;
+        }
         let args = FutureReplicaArgs {
             handle: handle.clone(),
             hosted: self.args.hosted.clone(),
@@ -172,7 +176,8 @@ impl Partitions {
         self.copy(cx, handle, again, waits);
     }
 
-    /// Ends a move before its end. The copy is deleted if that is wanted; the controller is told where the replica stayed.
+    /// Ends a move before its end. The copy is deleted if that is wanted, once its actor has ended, which may take long: a crash
+    /// before that leaves a copy that goes on. The controller is told where the replica stayed.
     pub(super) async fn call_off(
         &mut self,
         cx: &mut Cx<Self>,
@@ -181,15 +186,20 @@ impl Partitions {
     ) {
         let Some(future) = handle.future() else { return };
         handle.set_future(None);
+        if delete {
+            future.set_unwanted();
+        }
         let name = child_name(handle);
-        let gone = cx.stop_child(&name).await;
+        cx.dismiss(&name);
         future.dir.uncount_replica();
         future.dir.set_outdated();
-        let (dir, path) = (future.dir.clone(), future.path.clone());
-        if delete && gone {
-            self.put_aside(cx, &dir, &path, &handle.topic_partition, DirKind::Delete).await;
+        if delete && cx.has_child(&name) {
+            // Another copy that was called off may wait for the same end.
+            let leaving = self.leaving.entry(name).or_insert_with(|| Leaving::copies(handle));
+            leaving.copies.push((future.dir.clone(), future.path.clone()));
         } else if delete {
-            self.leaving.insert(name, Leaving::copy(handle, dir, path));
+            let (dir, path) = (&future.dir, &future.path);
+            self.put_aside(cx, dir, path, &handle.topic_partition, DirKind::Delete).await;
         }
         if self.applied.metadata_version().directory_assignment() {
             self.args.assignments.push(name_of(handle), actual_directory(handle));
