@@ -59,7 +59,7 @@ impl Spread {
         self.0[PASSES / 2]
     }
 
-    pub fn within(&self) -> [f64; 2] {
+    fn within(&self) -> [f64; 2] {
         WITHIN.map(|at| self.0[at])
     }
 }
@@ -89,6 +89,9 @@ pub struct Bench<'a> {
     pub begin: &'a mut dyn FnMut() -> Result<Compaction, Box<dyn Error>>,
     pub appended: &'a mut dyn FnMut() -> Result<Log, Box<dyn Error>>,
 }
+
+/// What each append took, in microseconds, by kinds of turns; the rate of the pass.
+type Told = ([Vec<f64>; 3], f64);
 
 /// One pass beside appends.
 struct Pass<'a> {
@@ -125,14 +128,13 @@ impl Bench<'_> {
 }
 
 impl Pass<'_> {
-    /// What each append took, in microseconds, by kinds of turns; the rate of the pass.
     fn beside(
         &self,
         pass: Compaction,
         log: &mut Log,
         batch: &RecordBatch,
         random: &mut u64,
-    ) -> Result<([Vec<f64>; 3], f64), Box<dyn Error>> {
+    ) -> Result<Told, Box<dyn Error>> {
         let mut took_us = [const { Vec::new() }; 3];
         let signals = &self.signals;
         let rate = thread::scope(|scope| {
