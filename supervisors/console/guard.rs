@@ -40,7 +40,11 @@ pub(super) async fn refuse_foreign(
 ) -> Response {
     match foreign(arrived.0.is_none() || arrived.is_here(), &own, request.headers()) {
         Some(header) => {
-            let why = format!("the console is not asked by others: {header} is foreign to it\n");
+            let named = own.iter().filter(|name| !name.is_empty());
+            let named: String = named.map(|name| format!(", {name}")).collect();
+            let why = format!(
+                "the console is not asked by others: {header} is foreign to it, which goes by its addresses, localhost{named}\n"
+            );
             (StatusCode::FORBIDDEN, why).into_response()
         }
         None => next.run(request).await,

@@ -42,6 +42,11 @@ pub fn cluster_file(
 
 /// The nodes, and the directory that holds their file and their data.
 pub fn start(settings: &[&str]) -> (Vec<Node>, TempDir) {
+    start_shown(settings, None)
+}
+
+/// The same, the first with a console.
+pub fn start_shown(settings: &[&str], console: Option<SocketAddr>) -> (Vec<Node>, TempDir) {
     let home = TempDir::new().expect("a temporary directory");
     let addresses: Vec<(SocketAddr, SocketAddr)> =
         (0..NODES).map(|_| (node::free_address(), node::free_address())).collect();
@@ -50,7 +55,9 @@ pub fn start(settings: &[&str]) -> (Vec<Node>, TempDir) {
     let start_one = |index: usize| {
         let id = (index + 1).to_string();
         let file = file.to_string_lossy();
-        let args = ["start", "--config", &file, "--node", &id, "--console", "off"];
+        let console = console.filter(|_| index == 0).map(|address| address.to_string());
+        let console = console.as_deref().unwrap_or("off");
+        let args = ["start", "--config", &file, "--node", &id, "--console", console];
         let own = TempDir::new().expect("a temporary directory");
         Node::start_by(own, addresses[index].0, args.map(str::to_owned).to_vec())
     };

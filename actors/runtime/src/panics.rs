@@ -7,7 +7,7 @@ use std::fmt;
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, UnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, Once, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, Once, OnceLock, PoisonError, RwLock, TryLockError};
 use std::task::{Context, Poll};
 
 use crate::actor::{Failure, FailureKind};
@@ -36,7 +36,12 @@ pub struct Panicked {
 
 impl Panicked {
     fn now(location: String) -> Panicked {
-        let raw = LOOKING_UP.try_read().ok().map(|_| Box::new(Backtrace::force_capture()));
+        let free = match LOOKING_UP.try_read() {
+            Ok(free) => Some(free),
+            Err(TryLockError::Poisoned(free)) => Some(free.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        };
+        let raw = free.map(|_| Box::new(Backtrace::force_capture()));
         Panicked { location, raw: Mutex::new(raw), text: OnceLock::new() }
     }
 
