@@ -34,18 +34,27 @@ fn find<'a>(forest: &'a [ActorTree], name: &str) -> Option<&'a ActorTree> {
     })
 }
 
-/// That of the partition's last panic. None is taken while another test's is looked up: then it panics again.
+/// That of a partition that panics. None is taken while another test's is looked up: then the next one panics.
 async fn backtrace(node: &Node) -> String {
     let begun = node.world().mono();
-    loop {
-        let forest = node.tree().await;
-        let trace = find(&forest, "orders-2").and_then(|partition| partition.backtrace.clone());
-        match trace.as_deref() {
-            Some(trace) if !trace.starts_with("not taken") => return trace.to_owned(),
-            trace => assert!(node.world().mono() < begun + LIMIT, "{trace:?}"),
+    let in_time = || assert!(node.world().mono() < begun + LIMIT, "no backtrace");
+    for partition in 0..PARTITIONS {
+        while node.panic_partition("traced", partition).await.is_err() {
+            in_time();
         }
-        let _ = node.panic_partition("orders", 2).await;
+        let name = format!("traced-{partition}");
+        let trace = loop {
+            let forest = node.tree().await;
+            match find(&forest, &name).and_then(|partition| partition.backtrace.clone()) {
+                Some(trace) => break trace,
+                None => in_time(),
+            }
+        };
+        if !trace.starts_with("not taken") {
+            return trace;
+        }
     }
+    panic!("none was taken");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -76,6 +85,8 @@ async fn a_panic_in_one_partition_loses_nothing_and_shows_in_the_tree() {
     assert!(partition.last_failure.as_deref().is_some_and(|cause| cause.contains("injected")));
     assert_eq!(partition.restarted.len() as u64, partition.restarts);
     assert!(partition.restarted.iter().all(|one| one.cause.contains("injected")), "{partition:?}");
+    assert!(partition.backtrace.is_some());
+    client.admin().create_topic(NewTopic::new("traced").partitions(PARTITIONS)).await.unwrap();
     let trace = backtrace(&node).await;
     assert!(trace.contains("actors/partitions/src") && trace.len() < 5000, "{trace}");
     assert!(partition.age_ms <= partition.last_failure_ago_ms.unwrap());

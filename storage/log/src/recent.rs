@@ -120,11 +120,13 @@ impl Held {
 }
 
 impl Kept {
-    /// Those of a log go in their order. Of one that was cut since, a later one may go in its place.
+    /// With those of its log that came before: they are to go as well, and who does that may be later. Of a log that was cut since,
+    /// others may go in its place.
     fn forget(&self) {
         let mut entries = locked(&self.of.0);
-        let is_there = entries.front().is_some_and(|oldest| oldest.last_offset <= self.last_offset);
-        let gone = is_there.then(|| entries.pop_front());
+        let is_later = |entry: &Entry| entry.last_offset > self.last_offset;
+        let end = entries.iter().position(is_later).unwrap_or(entries.len());
+        let gone: Vec<Entry> = entries.drain(..end).collect();
         if entries.is_empty() {
             *entries = VecDeque::new();
         }

@@ -103,6 +103,24 @@ fn nothing_is_kept_where_there_is_no_memory_for_it() {
     assert_eq!((compare(&log.view()), memory.bytes()), (0, 0));
 }
 
+/// Each append of one log lets batches of the other go too, in whatever order their threads come to it.
+#[test]
+fn what_is_let_go_of_by_several_at_once_leaves_nothing() {
+    let memory = Arc::new(RecentBatches::new(6 * BUFFER, BUFFER));
+    let mut logs = [log(&memory), log(&memory)];
+    std::thread::scope(|scope| {
+        for (log, _disk) in &mut logs {
+            scope.spawn(|| append(log, 3000));
+        }
+    });
+    memory.old();
+    assert!(!memory.forget_before(memory.old()));
+    assert_eq!(memory.bytes(), 0);
+    for (log, _disk) in logs {
+        assert_eq!(log.view().tail.unwrap().room(), 0);
+    }
+}
+
 #[test]
 fn what_came_in_before_the_last_look_but_one_is_let_go_of() {
     let memory = Arc::new(RecentBatches::new(1 << 20, BUFFER));
