@@ -107,7 +107,7 @@ fn a_scraper_reads_what_was_done() {
         assert_eq!(value(&all, name, &[]), Some(expected), "{name}");
     }
     let open = "kafka_server_socket_server_metrics_connection_count";
-    assert_eq!(value(&all, open, &[("listener", "PLAINTEXT")]), Some(1.0));
+    until(console, open, &[("listener", "PLAINTEXT")], 1.0);
     assert_times(&all);
     assert_kafkas(&all);
     assert_same_as_open_metrics(console, &all);
