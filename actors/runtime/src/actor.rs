@@ -1,3 +1,4 @@
+use std::error::Error;
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
@@ -107,6 +108,19 @@ impl Failure {
     pub(crate) fn of_kind(kind: FailureKind, message: impl Into<String>) -> Failure {
         Failure { kind, message: message.into(), panicked: None }
     }
+
+    /// With all its causes.
+    pub(crate) fn of_error(error: &(dyn Error + 'static)) -> Failure {
+        let mut message = error.to_string();
+        let mut source = error.source();
+        while let Some(cause) = source {
+            message.push_str(": ");
+            message.push_str(&cause.to_string());
+            source = cause.source();
+        }
+        let lacks = disk::DiskError::led_to_passing(error);
+        Failure::of_kind(if lacks { FailureKind::Lacking } else { FailureKind::Error }, message)
+    }
 }
 
 impl fmt::Display for Failure {
@@ -121,16 +135,8 @@ impl fmt::Display for Failure {
     }
 }
 
-impl<E: std::error::Error + 'static> From<E> for Failure {
+impl<E: Error + 'static> From<E> for Failure {
     fn from(error: E) -> Failure {
-        let mut message = error.to_string();
-        let mut source = error.source();
-        while let Some(cause) = source {
-            message.push_str(": ");
-            message.push_str(&cause.to_string());
-            source = cause.source();
-        }
-        let lacks = disk::DiskError::led_to_passing(&error);
-        Failure::of_kind(if lacks { FailureKind::Lacking } else { FailureKind::Error }, message)
+        Failure::of_error(&error)
     }
 }

@@ -14,8 +14,11 @@ use crate::reply::Reply;
 use crate::shell::{ChildExited, Envelope};
 use crate::world::{BoxFuture, GatePoint, World};
 
+/// By which ractor reaches an actor.
 #[expect(clippy::disallowed_types, reason = "the kit wraps it")]
-pub(crate) type Mailbox<M> = ractor::ActorRef<Envelope<M>>;
+pub type RactorRef<M> = ractor::ActorRef<M>;
+
+pub(crate) type Mailbox<M> = RactorRef<Envelope<M>>;
 
 /// The actor has ended; the message comes back.
 pub struct Dead<M>(pub M);

@@ -47,7 +47,20 @@ impl Seed {
         address: &Address<A::Msg>,
     ) -> Seed {
         let start = Arc::new(Starter::<A> { args, address: address.clone() });
-        Seed { name: name.into(), spec: spec.into(), kind: A::KIND, start, on_change: None }
+        Seed::by(name, spec, A::KIND, start)
+    }
+
+    pub(crate) fn by(
+        name: impl Into<String>,
+        spec: impl Into<Arc<ChildSpec>>,
+        kind: &'static str,
+        start: Arc<dyn Start>,
+    ) -> Seed {
+        Seed { name: name.into(), spec: spec.into(), kind, start, on_change: None }
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// Told at once of each change of the child, before the parent's `child_changed`.
@@ -57,7 +70,7 @@ impl Seed {
     }
 }
 
-trait Start: Send + Sync {
+pub(crate) trait Start: Send + Sync {
     fn start(&self, plan: Plan) -> Option<Live>;
 }
 
@@ -74,9 +87,9 @@ impl<A: Actor> Start for Starter<A> {
     }
 }
 
-struct Live {
-    control: Box<dyn Control>,
-    lifecycle: Arc<Lifecycle>,
+pub(crate) struct Live {
+    pub(crate) control: Box<dyn Control>,
+    pub(crate) lifecycle: Arc<Lifecycle>,
 }
 
 struct Child {

@@ -48,6 +48,7 @@ mod loggers;
 mod map;
 mod metrics;
 mod panics;
+mod plain;
 mod policy;
 mod reply;
 mod root;
@@ -68,12 +69,14 @@ mod metrics_tests;
 #[cfg(test)]
 mod parts_tests;
 #[cfg(test)]
+mod plain_tests;
+#[cfg(test)]
 mod supervision_tests;
 #[cfg(test)]
 mod watch_tests;
 
 pub use actor::{Actor, Failure, FailureKind, Message, Outcome};
-pub use address::{Address, AskError, Dead, Ref, Sending};
+pub use address::{Address, AskError, Dead, RactorRef, Ref, Sending};
 pub use children::Seed;
 pub use credits::{Credit, Credits, Held};
 pub use cx::Cx;
@@ -90,10 +93,12 @@ pub use metrics::{
 };
 pub use model::{Decision, DecisionOf, Now, Persist, Replicated, StoredRecord, Ticket, TimerOp};
 pub use panics::Panicked;
+pub use plain::RactorAddress;
 pub use policy::{
     Backoff, ChangeHook, ChildChange, ChildEvent, ChildSpec, GiveUp, Intensity, Restart,
     SpawnError, Strategy,
 };
+pub use ractor;
 pub use reply::{Answer, Dropped, Full, Parked, Reply, ReplySink};
 pub use root::{Root, spawn_root};
 pub use sharded::{

@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Waker};
 use tokio::task::coop::unconstrained;
 
 use crate::actor::{Actor, Failure, Message, Outcome};
-use crate::address::{Identity, Mailbox, Ref};
+use crate::address::{Identity, Mailbox, RactorRef, Ref};
 use crate::cx::Cx;
 use crate::lifecycle::{Exit, Latch, Lifecycle, OnExit, Phase};
 use crate::metrics::Entry;
@@ -93,18 +93,20 @@ pub(crate) fn spawn<A: Actor>(plan: Plan, args: A::Args) -> Option<Ref<A::Msg>> 
     let birth = Birth::<A> { args, plan, identity: identity.clone(), latch };
     let mailbox = {
         let _on = handle.enter();
-        spawn_now(birth)?
+        spawn_now(Shell::<A>(PhantomData), birth)?
     };
     let lifecycle = identity.lifecycle.clone();
     entry.set_hands(Box::new(Hands { mailbox: mailbox.clone(), lifecycle }));
     Some(Ref { mailbox, identity })
 }
 
-/// Ractor's spawn waits only for its `pre_start`, and ours is ready at once.
+/// Ractor's spawn waits only for its `pre_start`, and those of the kit are ready at once.
 #[expect(clippy::disallowed_methods, reason = "the one place that spawns actors")]
-fn spawn_now<A: Actor>(birth: Birth<A>) -> Option<Mailbox<A::Msg>> {
-    let mut spawning =
-        pin!(unconstrained(<Shell<A> as ractor::Actor>::spawn(None, Shell(PhantomData), birth)));
+pub(crate) fn spawn_now<S: ractor::Actor>(
+    shell: S,
+    birth: S::Arguments,
+) -> Option<RactorRef<S::Msg>> {
+    let mut spawning = pin!(unconstrained(S::spawn(None, shell, birth)));
     match spawning.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(Ok((mailbox, _))) => Some(mailbox),
         _ => None,

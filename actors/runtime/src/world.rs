@@ -166,6 +166,12 @@ impl World {
         Task(self.parts.handles.get(bulkhead).spawn(future))
     }
 
+    /// The same world, which connects and listens by another network.
+    #[must_use]
+    pub fn with_net(self, net: Arc<dyn Net>) -> World {
+        World { parts: Arc::new(Parts { net, ..(*self.parts).clone() }), ..self }
+    }
+
     /// The same world, in a process with these loggers.
     #[must_use]
     pub fn with_loggers(self, loggers: Loggers) -> World {
