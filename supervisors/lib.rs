@@ -13,5 +13,6 @@ mod signals;
 pub mod sim;
 
 pub use client;
-pub use node::{DirectoriesError, ExtendError, Node, NodeBuilder, StartError};
+pub use network::{Intercepted, Interceptor, On, Verdict, Way};
+pub use node::{DirectoriesError, ExtendError, Node, NodeBuilder, NodeHandle, StartError};
 pub use runtime;

@@ -16,7 +16,7 @@ use crate::console::{
 };
 use crate::dump_log::{self, DumpError};
 use crate::lines;
-use crate::node::{self, DirectoriesError, FormatAsked, Node, StartError, format_for};
+use crate::node::{self, Additions, DirectoriesError, FormatAsked, Node, StartError, format_for};
 use crate::signals::{Signals, stopped};
 
 /// How long threads may take to end after everything has stopped.
@@ -292,7 +292,7 @@ async fn launch(
     let own = node::real_world(world.handles().clone(), count);
     let own = own.with_loggers(world.loggers().clone());
     let id = config.node_id.0;
-    let mut launching = std::pin::pin!(Node::launch(own, config, &[]));
+    let mut launching = std::pin::pin!(Node::launch(own, config, Additions::default()));
     let (launched, go) = tokio::select! {
         biased;
         launched = launching.as_mut() => (Some(launched), Go::On),

@@ -1,7 +1,10 @@
 //! A node: started from a configuration, stopped in order; and users' own actors under it.
 
+mod additions;
+mod branches;
 mod directories;
 mod first_voters;
+mod handle;
 mod metadata;
 mod policy;
 mod producer_ids;
@@ -14,22 +17,19 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use coordinators::{DurableTopic, Registration};
 use machines::metadata::MetadataVersion;
 use model::node_config::{Endpoint, HostPort, NodeConfig};
 use network::{Bound, ListenerSpec};
 use quorum::{LifecycleMsg, LifecycleState};
-use runtime::durable::Durable;
-use runtime::{
-    Actor, Address, ChildSpec, Exit, GiveUp, ListenOptions, Reply, Root, Seed, SupervisorMsg,
-    World, spawn_root,
-};
+use runtime::{Exit, ListenOptions, Root, World, spawn_root};
 use wire::ListenerKind;
 
 use crate::config::{self, ConfigErrors, Source};
+pub(crate) use additions::Additions;
 pub use directories::DirectoriesError;
 pub(crate) use directories::{FormatAsked, format_for};
 pub(crate) use first_voters::FirstVoters;
+pub use handle::NodeHandle;
 use tree::{NodeActor, Shared};
 
 /// How long the controller may take to let a broker go.
@@ -57,6 +57,8 @@ pub enum StartError {
     Name,
     #[error("no configuration was given")]
     Nothing,
+    #[error("the extension {name:?} cannot be: {reason}")]
+    Extension { name: String, reason: String },
     #[error("a durable actor cannot be on the topic {topic:?}: {reason}")]
     Durable { topic: String, reason: String },
 }
@@ -66,6 +68,8 @@ pub enum StartError {
 pub enum ExtendError {
     #[error("the extension was refused: {0}")]
     Refused(runtime::SpawnError),
+    #[error(transparent)]
+    Intercepted(#[from] network::HasInterceptor),
     #[error("the node is stopping")]
     Stopping,
 }
@@ -74,7 +78,7 @@ pub enum ExtendError {
 pub struct NodeBuilder {
     world: World,
     config: Result<Option<NodeConfig>, ConfigErrors>,
-    durables: Vec<Arc<dyn Registration>>,
+    additions: Additions,
 }
 
 impl NodeBuilder {
@@ -108,17 +112,6 @@ impl NodeBuilder {
         self
     }
 
-    /// Registers a durable actor on a topic, which is created when it is first asked. All nodes of a cluster register the same.
-    pub fn durable<D: Durable>(self, topic: &str, durable: D) -> Self {
-        self.durable_on(topic, DurableTopic::default(), durable)
-    }
-
-    /// As [`NodeBuilder::durable`], on a topic with settings of one's own.
-    pub fn durable_on<D: Durable>(mut self, topic: &str, on: DurableTopic, durable: D) -> Self {
-        self.durables.push(coordinators::register(topic, durable, on));
-        self
-    }
-
     /// Starts the node and waits until it serves.
     ///
     /// # Errors
@@ -133,7 +126,7 @@ impl NodeBuilder {
     ///
     /// # Errors
     /// As [`NodeBuilder::start`], but for what happens after its actors began.
-    pub async fn launch(self) -> Result<Node, StartError> {
+    pub async fn launch(mut self) -> Result<Node, StartError> {
         let config = self.config?.ok_or(StartError::Nothing)?;
         for setting in OF_THE_PROGRAM.iter().filter(|setting| config.values.is_given(setting)) {
             tracing::warn!(
@@ -141,8 +134,8 @@ impl NodeBuilder {
                 "not used: the threads are those of the program that the node is in"
             );
         }
-        shards::check(&self.durables)?;
-        Node::launch(self.world, config, &self.durables).await
+        self.additions.check()?;
+        Node::launch(self.world, config, self.additions).await
     }
 }
 
@@ -172,13 +165,13 @@ impl Node {
 
     /// Builds a node in a world: on runtimes of one's own, or a simulated one.
     pub fn builder_in(world: World) -> NodeBuilder {
-        NodeBuilder { world, config: Ok(None), durables: Vec::new() }
+        NodeBuilder { world, config: Ok(None), additions: Additions::default() }
     }
 
     pub(crate) async fn launch(
         world: World,
         config: NodeConfig,
-        durables: &[Arc<dyn Registration>],
+        additions: Additions,
     ) -> Result<Node, StartError> {
         for name in config.values.not_honoured() {
             tracing::warn!(
@@ -203,9 +196,10 @@ impl Node {
         let open = move || directories::open(&opening.0, &opening.1, claimed);
         let directories = world.blocking("open directories", open).await.map_err(lost)??;
         let name = format!("node-{}", config.node_id);
-        let shared = Shared::new(&world, config, directories, bound, durables);
-        let root =
-            spawn_root::<NodeActor>(&world, &name, shared.clone()).ok_or(StartError::Name)?;
+        let shared = Shared::new(&world, config, directories, bound, &additions);
+        let extensions = Arc::new(additions.seeds(&world, &shared)?);
+        let args = (shared.clone(), extensions);
+        let root = spawn_root::<NodeActor>(&world, &name, args).ok_or(StartError::Name)?;
         Ok(Node { world, shared, root })
     }
 
@@ -262,56 +256,6 @@ impl Node {
 
     pub fn world(&self) -> &World {
         &self.world
-    }
-
-    /// A client of the cluster that this node is part of, for actors of one's own and beside them.
-    ///
-    /// # Errors
-    /// The node has no listener for clients.
-    pub fn client(&self) -> Result<client::Client, client::BootstrapError> {
-        self.shared.client(&self.world)
-    }
-
-    /// The durable actors on a topic, whichever nodes own them.
-    ///
-    /// # Errors
-    /// The node has no listener for clients.
-    pub fn durable<D: Durable>(
-        &self,
-        topic: &str,
-    ) -> Result<client::DurableRef<D>, client::BootstrapError> {
-        Ok(self.client()?.durable(topic).beside(self.shared.local_owners()))
-    }
-
-    /// Spawns an actor of one's own under `extensions`: restarted when it fails, shown in the tree, stopped before the network.
-    ///
-    /// # Errors
-    /// There is an extension of this name, or the node stops.
-    pub async fn extend<A: Actor>(
-        &self,
-        name: &str,
-        args: A::Args,
-    ) -> Result<Address<A::Msg>, ExtendError> {
-        self.extend_with::<A>(name, policy::extension(), args).await
-    }
-
-    /// As [`Node::extend`], under a policy of one's own. Whatever that says, one that is given up is offline alone: others are not the
-    /// worse for it.
-    ///
-    /// # Errors
-    /// As there.
-    pub async fn extend_with<A: Actor>(
-        &self,
-        name: &str,
-        spec: ChildSpec,
-        args: A::Args,
-    ) -> Result<Address<A::Msg>, ExtendError> {
-        let (seed, address) = Seed::of::<A>(name, spec.give_up(GiveUp::Offline), args);
-        let (reply, answer) = Reply::new();
-        let sent = self.shared.extensions.send(SupervisorMsg::Add { seed, reply }).await;
-        sent.map_err(|_| ExtendError::Stopping)?;
-        answer.get().await.map_err(|_| ExtendError::Stopping)?.map_err(ExtendError::Refused)?;
-        Ok(address)
     }
 
     /// Makes a partition's actor fail as a bug in it would: to see how clients, and one's own actors, bear it.

@@ -73,6 +73,17 @@ pub(crate) fn connection() -> ChildSpec {
     ChildSpec::temporary().on(Bulkhead::Network).shutdown(Duration::from_secs(1)).stops_at_once()
 }
 
+/// Its topic waits for it; so may who shares its threads, which are those of clients.
+pub(crate) fn interceptor() -> ChildSpec {
+    let backoff =
+        Backoff { initial: Duration::from_millis(10), max: Duration::from_secs(1), jitter: 0.5 };
+    extension()
+        .on(Bulkhead::Network)
+        .backoff(backoff)
+        .intensity(20, Duration::from_secs(60))
+        .revive_after(REVIVAL)
+}
+
 /// What users add: kept apart, so that a bug in it costs nothing else.
 pub(crate) fn extension() -> ChildSpec {
     ChildSpec::permanent().give_up(GiveUp::Offline)

@@ -135,11 +135,6 @@ impl Actor for Teller {
 }
 
 impl Shared {
-    /// A client of the cluster, by the first listener that is no controller's.
-    pub(crate) fn client(&self, world: &World) -> Result<Client, client::BootstrapError> {
-        Client::new(world, self.for_clients().map(|bound| bound.address().to_string()))
-    }
-
     pub(crate) fn for_clients(&self) -> Option<&network::Bound> {
         self.bound.iter().find(|bound| !self.config.is_controller_listener(bound.name()))
     }

@@ -4,40 +4,31 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
-use coordinators::{Coordinators, Durables, Groups, Registration};
+use coordinators::Durables;
 use disk::DiskLock;
 use log::RecentBatches;
 use machines::metadata::{ConfigResource, MetadataImage};
-use model::node_config::{NodeConfig, ReplicationConfig, RoomConfig};
+use model::node_config::NodeConfig;
 use model::settings::Values;
 use model::{NodeId, Uuid};
-use network::{
-    Bound, Broker, BrokerParts, ConnectionQuotas, Limits, ListenerActor, ListenerArgs, READ_BUFFER,
-    RequestMetrics,
-};
-use partitions::{
-    Assignments, CleanerTurns, Hosted, IsrChanges, LogCleaner, LogCleanerArgs, LogDir, LogDirArgs,
-    LogDirState, LogDirs, Partitions, PartitionsArgs, PartitionsMsg, Replication, ReplicationArgs,
-};
+use network::{Bound, Interceptors, READ_BUFFER, RequestMetrics};
+use partitions::{Assignments, Hosted, IsrChanges, LogDirState, LogDirs, PartitionsMsg};
 use quorum::{
     ControllerHandle, ControllerMsg, LifecycleMsg, LifecycleState, QuorumHandle, RaftStatus,
 };
 use runtime::{
-    Actor, Address, Cx, Failure, Outcome, Publisher, Seed, Strategy, Supervisor, SupervisorArgs,
-    SupervisorMsg, Watchdog, World,
+    Actor, Address, Cx, Failure, Outcome, Publisher, Reply, Seed, SupervisorMsg, Watchdog, World,
 };
-use wire::{ListenerKind, MetadataRecord};
+use wire::MetadataRecord;
 
+use super::additions::Additions;
+use super::branches::branches;
 use super::directories::Directories;
-use super::{metadata, policy, producer_ids, shards};
+use super::shards;
 
 /// A handler that takes longer is reported.
 const STUCK: Duration = Duration::from_secs(10);
 const WATCHDOG_PERIOD: Duration = Duration::from_secs(1);
-/// So much of what can be held open is for listeners of controllers.
-const CONTROLLERS_SHARE: usize = 8;
-/// Where `queued.max.request.bytes` sets no limit.
-const REQUEST_MEMORY: u64 = 256 << 20;
 
 /// What a node's actors share, and what the outside asks them through.
 #[derive(Clone)]
@@ -69,6 +60,7 @@ pub(crate) struct Shared {
     pub(crate) extensions: Address<SupervisorMsg>,
     pub(crate) teller: Address<shards::TellerMsg>,
     pub(crate) durables: Durables,
+    pub(crate) interceptors: Interceptors,
     pub(crate) bound: Vec<Bound>,
     pub(crate) requests: Arc<RequestMetrics>,
 }
@@ -87,7 +79,7 @@ impl Shared {
         config: NodeConfig,
         directories: Directories,
         bound: Vec<Bound>,
-        durables: &[Arc<dyn Registration>],
+        additions: &Additions,
     ) -> Shared {
         let publisher = |offset| Arc::new(runtime::watch(offset).0);
         let (images, teller) =
@@ -105,7 +97,14 @@ impl Shared {
             hosted: Arc::new(Hosted::new(recent)),
             assignments: Arc::default(),
             isr_changes: Arc::default(),
-            durables: shards::durables(world, config.node_id, &images, &teller, durables),
+            durables: shards::durables(
+                world,
+                config.node_id,
+                &images,
+                &teller,
+                &additions.durables,
+            ),
+            interceptors: additions.interceptors.clone(),
             images,
             teller,
             followed: Arc::new(runtime::watch(MetadataImage::default()).0),
@@ -181,9 +180,10 @@ runtime::messages!(NodeMsg {
 impl Actor for NodeActor {
     const KIND: &'static str = "node";
     type Msg = NodeMsg;
-    type Args = Shared;
+    /// With the actors under `extensions`.
+    type Args = (Shared, Arc<Vec<Seed>>);
 
-    async fn start(cx: &mut Cx<Self>, shared: Shared) -> Result<Self, Failure> {
+    async fn start(cx: &mut Cx<Self>, (shared, extensions): Self::Args) -> Result<Self, Failure> {
         let (me, mut images) = (cx.me().clone(), shared.images.subscribe());
         cx.spawn_task(async move {
             while me.send(NodeMsg::MetadataChanged).await.is_ok() {
@@ -199,6 +199,10 @@ impl Actor for NodeActor {
         }
         for seed in branches(cx, &shared) {
             cx.spawn_seed_and_wait(seed).await?;
+        }
+        for seed in extensions.iter().cloned() {
+            let (reply, _) = Reply::new();
+            let _ = shared.extensions.send(SupervisorMsg::Add { seed, reply }).await;
         }
         let watchdog = Watchdog::new(cx.world().registry().clone(), STUCK);
         Ok(NodeActor { shared, watchdog })
@@ -328,169 +332,4 @@ fn watch_directories(cx: &mut Cx<NodeActor>, shared: &Shared) {
             let _ = me.send(NodeMsg::DirectoryFailed { dir }).await;
         });
     }
-}
-
-/// The branches, in the order in which they start.
-fn branches(cx: &Cx<NodeActor>, shared: &Shared) -> Vec<Seed> {
-    let supervisor = |name: &str, strategy, children| {
-        let args = SupervisorArgs { strategy, children };
-        Seed::of::<Supervisor>(name, policy::branch(), args).0
-    };
-    let groups = shards::groups(cx, shared);
-    let coordinators = shards::coordinators_args(shared, groups.clone());
-    let extensions = SupervisorArgs { strategy: Strategy::OneForOne, children: Vec::new() };
-    let quorum = supervisor("quorum", Strategy::RestForOne, metadata::members(cx, shared));
-    let network = supervisor("network", Strategy::OneForOne, network_members(cx, shared, groups));
-    let branch = policy::branch;
-    let extensions = Seed::at::<Supervisor>("extensions", branch(), extensions, &shared.extensions);
-    if !shared.config.roles.broker {
-        // It has no replicas, and clients' listeners are not bound.
-        return vec![quorum, network, extensions];
-    }
-    let (args, at) = (partitions_args(shared), &shared.partitions);
-    let mut branches = vec![
-        supervisor("storage", Strategy::OneForOne, storage(shared)),
-        quorum,
-        Seed::at::<Partitions>("partitions", branch(), args, at),
-        Seed::of::<Replication>("replication", branch(), replication_args(shared)).0,
-        Seed::of::<Coordinators>("coordinators", branch(), coordinators).0,
-    ];
-    let durables = shards::durable_members(shared);
-    if !durables.is_empty() {
-        branches.push(supervisor("durables", Strategy::OneForOne, durables));
-    }
-    branches.extend([network, extensions]);
-    branches
-}
-
-fn storage(shared: &Shared) -> Vec<Seed> {
-    let logs = &shared.config.logs;
-    let ms = |ms: i64| Duration::from_millis(ms.max(1).unsigned_abs());
-    let seeds = shared.log_dirs.0.iter().enumerate().map(|(index, state)| {
-        let args = LogDirArgs {
-            state: state.clone(),
-            hosted: shared.hosted.clone(),
-            broker_epoch: shared.broker_epoch.clone(),
-            settings: shared.settings.subscribe(),
-            log_start_interval: ms(i64::from(logs.start_offset_checkpoint_interval_ms)),
-            recovery_point_interval: ms(i64::from(logs.recovery_checkpoint_interval_ms)),
-            high_watermark_interval: ms(logs.high_watermark_checkpoint_interval_ms),
-            room_interval: ms(i64::from(RoomConfig::new(&shared.config.values).check_interval_ms)),
-        };
-        let spec = policy::storage_member();
-        Seed::at::<LogDir>(format!("log-dir-{index}"), spec, args, state.address())
-    });
-    let turns = Arc::new(CleanerTurns::default());
-    let cleaners = shared.log_dirs.0.iter().enumerate().map(|(index, dir)| {
-        let args = LogCleanerArgs {
-            index,
-            dir: dir.clone(),
-            turns: turns.clone(),
-            hosted: shared.hosted.clone(),
-            settings: shared.settings.subscribe(),
-        };
-        let name = format!("log-cleaner-{index}");
-        Seed::of::<LogCleaner>(name, policy::storage_member(), args).0
-    });
-    seeds.chain(cleaners).collect()
-}
-
-fn partitions_args(shared: &Shared) -> PartitionsArgs {
-    let logs = &shared.config.logs;
-    let ms = |ms: i64| Duration::from_millis(ms.unsigned_abs());
-    PartitionsArgs {
-        node: shared.node(),
-        log_dirs: shared.log_dirs.clone(),
-        hosted: shared.hosted.clone(),
-        assignments: shared.assignments.clone(),
-        isr_changes: shared.isr_changes.clone(),
-        metadata: shared.followed.subscribe(),
-        settings: shared.settings.subscribe(),
-        applied: shared.applied.clone(),
-        replica: Arc::new(policy::partition()),
-        initial_delay: ms(logs.initial_task_delay_ms),
-        retention_interval: ms(logs.retention_check_interval_ms),
-        expiration_interval: ms(i64::from(logs.producer_id_expiration_check_interval_ms)),
-        alter_dirs_threads: logs
-            .alter_dirs_threads
-            .and_then(|threads| usize::try_from(threads).ok())
-            .unwrap_or(shared.log_dirs.0.len()),
-    }
-}
-
-fn replication_args(shared: &Shared) -> ReplicationArgs {
-    ReplicationArgs {
-        node: shared.node(),
-        hosted: shared.hosted.clone(),
-        metadata: shared.followed.subscribe(),
-        applied: shared.applied.subscribe(),
-        settings: shared.settings.subscribe(),
-        config: ReplicationConfig::new(&shared.config.values),
-        listener: shared.config.inter_broker_listener_name.clone(),
-        broker_epoch: shared.broker_epoch.clone(),
-        fetcher: policy::fetcher(),
-    }
-}
-
-fn network_members(cx: &Cx<NodeActor>, shared: &Shared, groups: Groups) -> Vec<Seed> {
-    let network = &shared.config.network;
-    let positive = |n: i32| usize::try_from(n).unwrap_or(0);
-    let limits = Limits {
-        max_request_bytes: positive(network.request_max_bytes),
-        max_idle: match u64::try_from(network.connections_max_idle_ms) {
-            Ok(ms) => Duration::from_millis(ms),
-            Err(_) => Duration::from_secs(u64::from(u32::MAX)),
-        },
-        request_memory: u64::try_from(network.queued_max_request_bytes)
-            .ok()
-            .filter(|bytes| *bytes > 0)
-            .unwrap_or(REQUEST_MEMORY),
-        fetch_sessions: positive(network.fetch_session_slots),
-    };
-    let broker = Broker::new(BrokerParts {
-        world: cx.world().clone(),
-        role: ListenerKind::Broker,
-        node: shared.node(),
-        cluster_id: shared.cluster_id.clone(),
-        inter_broker_listener: shared.config.inter_broker_listener_name.clone(),
-        limits,
-        metadata: shared.images.subscribe(),
-        quorum: shared.quorum_handle(),
-        applied: shared.applied.subscribe(),
-        settings: shared.settings.subscribe(),
-        hosted: shared.hosted.clone(),
-        log_dirs: shared.log_dirs.clone(),
-        partitions: shared.partitions.clone(),
-        groups,
-        durables: shared.durables.clone(),
-        requests: shared.requests.clone(),
-        controller: shared.controller_handle(cx.world()).for_clients(),
-        producer_id_blocks: producer_ids::blocks(
-            shared.node(),
-            shared.broker_epoch.clone(),
-            shared.controller_handle(cx.world()),
-        ),
-    });
-    let controller = Broker::new(BrokerParts {
-        role: ListenerKind::Controller,
-        controller: ControllerHandle::new(shared.controller.clone()),
-        ..broker.parts().clone()
-    });
-    // As in Kafka, where each role has its socket server.
-    let quotas = |most| ConnectionQuotas::new(shared.settings.subscribe(), most);
-    let most = cx.world().net().most_accepted();
-    let of_controllers = quotas(most / CONTROLLERS_SHARE);
-    let of_brokers = quotas(most - most / CONTROLLERS_SHARE);
-    let seeds = shared.bound.iter().map(|bound| {
-        let controllers = shared.config.is_controller_listener(bound.name());
-        let args = ListenerArgs {
-            bound: bound.clone(),
-            broker: if controllers { controller.clone() } else { broker.clone() },
-            quotas: if controllers { of_controllers.clone() } else { of_brokers.clone() },
-            open: shared.lifecycle_state.subscribe(),
-            connection: policy::connection(),
-        };
-        Seed::of::<ListenerActor>(bound.name(), policy::listener(), args).0
-    });
-    seeds.collect()
 }

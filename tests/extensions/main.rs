@@ -12,7 +12,26 @@ mod counter;
 #[path = "../../examples/bank/main.rs"]
 mod bank;
 
+#[expect(dead_code, reason = "the example's own main is not run here")]
+#[path = "../../examples/mask.rs"]
+mod mask;
+
+#[expect(dead_code, reason = "the example's own main is not run here")]
+#[path = "../../examples/alert/main.rs"]
+mod alert;
+
+#[expect(dead_code, reason = "the example's own main is not run here")]
+#[path = "../../examples/gateway/main.rs"]
+mod gateway;
+
+#[expect(dead_code, reason = "the example's own main is not run here")]
+#[path = "../../examples/spare/main.rs"]
+mod spare;
+
 mod durable;
+mod examples;
+mod handle;
+mod interceptors;
 mod sagas;
 
 use std::io;

@@ -20,6 +20,7 @@ mod full_disk;
 mod given_up;
 mod gone;
 mod history;
+mod intercepted;
 mod newcomer;
 mod requests;
 mod seeds;

@@ -82,14 +82,7 @@ impl Consumer {
     ) {
         let me = cx.me().clone();
         cx.spawn_task(async move {
-            let (finish, finished) = mpsc::unbounded_channel();
-            let mut feeding = Feeding {
-                consumer: self,
-                room: Credits::new(ROOM),
-                progress: Progress::default(),
-                finish,
-                finished,
-            };
+            let mut feeding = Feeding::new(self);
             let error = loop {
                 match feeding.round().await {
                     Ok(all) => {
@@ -109,8 +102,8 @@ impl Consumer {
     }
 }
 
-struct Feeding {
-    consumer: Consumer,
+pub(crate) struct Feeding {
+    pub(crate) consumer: Consumer,
     room: Credits,
     progress: Progress,
     finish: mpsc::UnboundedSender<Finished>,
@@ -118,7 +111,13 @@ struct Feeding {
 }
 
 impl Feeding {
-    async fn round(&mut self) -> Result<Vec<PartitionRecords>, ConsumeError> {
+    pub(crate) fn new(consumer: Consumer) -> Feeding {
+        let (finish, finished) = mpsc::unbounded_channel();
+        let (room, progress) = (Credits::new(ROOM), Progress::default());
+        Feeding { consumer, room, progress, finish, finished }
+    }
+
+    pub(crate) async fn round(&mut self) -> Result<Vec<PartitionRecords>, ConsumeError> {
         while let Ok((partition, next_offset)) = self.finished.try_recv() {
             self.progress.done(&partition, next_offset);
         }
@@ -129,11 +128,13 @@ impl Feeding {
         self.consumer.poll(ROUND).await
     }
 
-    async fn hand_out(&mut self, records: PartitionRecords) -> Fed {
+    pub(crate) async fn hand_out(&mut self, records: PartitionRecords) -> Fed {
         let length = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);
         let sizes = records.records.iter().map(|r| length(&r.key) + length(&r.value) + 64);
         let room = self.room.take(u32::try_from(sizes.sum::<usize>()).unwrap_or(u32::MAX)).await;
-        self.progress.handed(&records.partition, records.next_offset);
+        if self.consumer.has_group() {
+            self.progress.handed(&records.partition, records.next_offset);
+        }
         Fed { records, _room: room, finish: self.finish.clone() }
     }
 }
@@ -169,7 +170,12 @@ impl Progress {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use runtime::sim::{SimOptions, Simulation};
+
     use super::*;
+    use crate::{Client, ConsumerConfig};
 
     #[test]
     fn what_is_done_out_of_order_is_committed_in_order() {
@@ -185,5 +191,37 @@ mod tests {
         assert!(progress.take().is_empty(), "and only once");
         progress.done(&partition, 30);
         assert_eq!(progress.take().get(&partition), Some(&30));
+    }
+
+    /// How many are remembered of a hundred that were handed out.
+    async fn kept(client: &Client, group: Option<String>) -> usize {
+        let config = ConsumerConfig { group, ..ConsumerConfig::default() };
+        let mut feeding = Feeding::new(client.consumer(config));
+        for next_offset in 1..=100 {
+            let partition = TopicPartition { topic: "t".into(), partition: 0 };
+            let (records, high_watermark) = (Vec::new(), 100);
+            let records = PartitionRecords { partition, records, next_offset, high_watermark };
+            drop(feeding.hand_out(records).await);
+        }
+        feeding.progress.open.values().map(VecDeque::len).sum()
+    }
+
+    #[test]
+    fn without_a_group_nothing_is_remembered_of_what_was_handed_out() {
+        let mut simulation = Simulation::new(SimOptions::seed(1));
+        let found = Arc::<Mutex<Vec<usize>>>::default();
+        let told = found.clone();
+        simulation.add_node("client", move |life| {
+            let told = told.clone();
+            async move {
+                let client = Client::new(&life.world, ["broker:9092"]).unwrap();
+                for group in [None, Some("group".to_owned())] {
+                    let kept = kept(&client, group).await;
+                    told.lock().unwrap().push(kept);
+                }
+            }
+        });
+        simulation.run_until(ROUND, || found.lock().unwrap().len() == 2);
+        assert_eq!(*found.lock().unwrap(), [0, 100], "without a group, and with one");
     }
 }

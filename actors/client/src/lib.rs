@@ -33,6 +33,7 @@ mod feed;
 mod metadata;
 mod offsets;
 mod producer;
+mod subscription;
 
 pub use admin::{Admin, AdminError, ClusterDescription, ConfigEntry, CreatedTopic, NewTopic};
 pub use client::{BootstrapError, Client, ClientConfig};
@@ -42,9 +43,10 @@ pub use durable::{Asker, DurableError, DurableRef, LocalOwners};
 pub use error::{Refused, RequestError};
 pub use feed::Fed;
 pub use metadata::{MetadataError, PartitionMetadata, TopicMetadata};
-pub use model::{murmur2, partition_for_key};
+pub use model::{TopicPartition, murmur2, partition_for_key};
 pub use producer::{
     Acks, Delivered, Deliveries, Delivery, ProduceError, Producer, ProducerConfig, ProducerRecord,
 };
+pub use subscription::Appended;
 pub use wire::batch::Record;
 pub use wire::compression::{Codec, Compression};

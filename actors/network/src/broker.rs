@@ -17,6 +17,7 @@ use crate::api::auto_create::UnderWay;
 use crate::cold::ColdReads;
 use crate::connection::{AnswerMemory, RequestMemory};
 use crate::departed::Departed;
+use crate::intercept::Interceptors;
 use crate::producer_ids::{AllocateBlock, ProducerIds};
 use crate::requests::RequestMetrics;
 use crate::vigil::Vigil;
@@ -63,6 +64,7 @@ pub struct BrokerParts {
     pub durables: Durables,
     /// Of all listeners.
     pub requests: Arc<RequestMetrics>,
+    pub interceptors: Interceptors,
     /// Asks the controller for this broker's next block of producer ids.
     pub producer_id_blocks: AllocateBlock,
 }

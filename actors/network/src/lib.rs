@@ -5,6 +5,8 @@ mod broker;
 mod cold;
 mod connection;
 mod departed;
+mod door;
+mod intercept;
 mod listener;
 mod producer_ids;
 mod quotas;
@@ -13,6 +15,8 @@ mod vigil;
 
 pub use broker::{Broker, BrokerParts, Limits};
 pub use connection::READ_BUFFER;
+pub use door::Door;
+pub use intercept::{HasInterceptor, Intercepted, Interceptor, Interceptors, On, Verdict, Way};
 pub use listener::{Bound, ListenerActor, ListenerArgs, ListenerMsg, ListenerSpec};
 pub use producer_ids::{AllocateBlock, Block, NoBlock};
 pub use quotas::ConnectionQuotas;

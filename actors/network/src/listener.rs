@@ -20,6 +20,7 @@ use wire::ListenerKind;
 use crate::Broker;
 use crate::api::{ConnectionInfo, ListenerInfo};
 use crate::connection::{Connection, ConnectionArgs};
+use crate::door::{Door, Inside};
 use crate::quotas::{ConnectionQuotas, Slot, TooMany};
 
 /// After an accept fails (no descriptors left), this long until the next.
@@ -49,6 +50,8 @@ pub struct Bound {
     spec: ListenerSpec,
     address: SocketAddr,
     socket: Arc<Publisher<Socket>>,
+    door: Door,
+    inside: Inside,
 }
 
 impl Bound {
@@ -61,7 +64,13 @@ impl Bound {
         let address = socket.local_addr()?;
         let stays = spec.kind == ListenerKind::Controller || spec.port == 0;
         let (socket, _) = runtime::watch(stays.then(|| Arc::new(socket)));
-        Ok(Bound { spec, address, socket: Arc::new(socket) })
+        let (door, inside) = Door::of(&spec.name, address);
+        Ok(Bound { spec, address, socket: Arc::new(socket), door, inside })
+    }
+
+    /// For those who connect from within this process.
+    pub fn door(&self) -> &Door {
+        &self.door
     }
 
     /// Waits until somebody who connects is not refused.
@@ -79,7 +88,17 @@ impl Bound {
         Ok(socket)
     }
 
+    /// Whoever comes next, from within or not.
+    async fn accept(&self, socket: &Listener) -> io::Result<(NetStream, SocketAddr)> {
+        tokio::select! {
+            biased;
+            accepted = self.inside.accept() => accepted,
+            accepted = socket.accept() => accepted,
+        }
+    }
+
     fn close(&self) {
+        self.inside.close();
         self.socket.publish(None);
     }
 
@@ -186,8 +205,9 @@ impl Actor for ListenerActor {
                     return;
                 }
             };
+            bound.inside.open();
             loop {
-                let (message, pause) = match socket.accept().await {
+                let (message, pause) = match bound.accept(&socket).await {
                     Ok((stream, peer)) => match quotas.take(peer.ip(), protected).await {
                         Ok(slot) => {
                             let arrival = Arrival { stream, peer, slot };

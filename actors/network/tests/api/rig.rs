@@ -14,8 +14,8 @@ use model::node_config::GroupsConfig;
 use model::settings::Values;
 use model::{NodeId, Uuid};
 use ottla_network::{
-    Bound, Broker, BrokerParts, ConnectionQuotas, Limits, ListenerActor, ListenerArgs,
-    ListenerSpec, READ_BUFFER,
+    Bound, Broker, BrokerParts, ConnectionQuotas, Interceptors, Limits, ListenerActor,
+    ListenerArgs, ListenerSpec, READ_BUFFER,
 };
 use partitions::{
     Assignments, Checkpoints, CleanerTurns, Hosted, IsrChanges, LogCleaner, LogCleanerArgs,
@@ -190,6 +190,7 @@ impl Rig {
             partitions: moves,
             groups,
             durables: Durables::default(),
+            interceptors: Interceptors::default(),
             controller: ControllerHandle::new(asked),
             requests: Arc::default(),
             producer_id_blocks: producer_ids(),

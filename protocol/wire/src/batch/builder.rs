@@ -89,13 +89,7 @@ impl BatchBuilder {
         value: Option<&[u8]>,
         headers: &[HeaderRef<'_>],
     ) {
-        let mut encoded = Vec::new();
-        put_varint(&mut encoded, headers.len() as i32);
-        for (key, value) in headers {
-            put_nullable(&mut encoded, Some(key));
-            put_nullable(&mut encoded, *value);
-        }
-        self.append_raw(timestamp_ms, key, value, &encoded);
+        self.append_raw(timestamp_ms, key, value, &encoded_headers(headers));
     }
 
     /// As [`BatchBuilder::append`]; `headers` is their count and they, encoded.
@@ -113,20 +107,7 @@ impl BatchBuilder {
         self.header.max_timestamp = self.header.max_timestamp.max(timestamp);
         let delta = timestamp.wrapping_sub(self.header.base_timestamp);
         let offset_delta = self.header.count;
-        let size = 1
-            + varlong_len(delta)
-            + varint_len(offset_delta)
-            + nullable_len(key)
-            + nullable_len(value)
-            + headers.len();
-        let out = &mut self.out;
-        put_varint(out, size as i32);
-        out.push(0);
-        put_varlong(out, delta);
-        put_varint(out, offset_delta);
-        put_nullable(out, key);
-        put_nullable(out, value);
-        out.extend_from_slice(headers);
+        put_record(&mut self.out, (delta, offset_delta), key, value, headers);
         self.header.count += 1;
         self.header.last_offset_delta = offset_delta;
     }
@@ -163,6 +144,39 @@ impl BatchBuilder {
         self.out[..HEADER_LEN].copy_from_slice(&self.header.encode());
         RecordBatch::parse(&self.out.into())
     }
+}
+
+/// A record by its deltas of timestamp and offset; `headers` is their count and they, encoded.
+pub(super) fn put_record(
+    out: &mut Vec<u8>,
+    (timestamp_delta, offset_delta): (i64, i32),
+    key: Option<&[u8]>,
+    value: Option<&[u8]>,
+    headers: &[u8],
+) {
+    let size = 1
+        + varlong_len(timestamp_delta)
+        + varint_len(offset_delta)
+        + nullable_len(key)
+        + nullable_len(value)
+        + headers.len();
+    put_varint(out, size as i32);
+    out.push(0);
+    put_varlong(out, timestamp_delta);
+    put_varint(out, offset_delta);
+    put_nullable(out, key);
+    put_nullable(out, value);
+    out.extend_from_slice(headers);
+}
+
+pub(super) fn encoded_headers(headers: &[HeaderRef<'_>]) -> Vec<u8> {
+    let mut encoded = Vec::new();
+    put_varint(&mut encoded, headers.len() as i32);
+    for (key, value) in headers {
+        put_nullable(&mut encoded, Some(key));
+        put_nullable(&mut encoded, *value);
+    }
+    encoded
 }
 
 fn nullable_len(field: Option<&[u8]>) -> usize {

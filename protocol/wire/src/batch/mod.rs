@@ -6,6 +6,7 @@
 mod builder;
 mod control;
 pub mod crc;
+mod edit;
 mod filter;
 mod header;
 mod inflated;
@@ -20,6 +21,7 @@ mod property_tests;
 
 pub use builder::{BatchBuilder, HeaderRef};
 pub use control::{ControlRecordType, EndTxnMarker, control_batch, parse_control_type};
+pub use edit::BatchEditor;
 pub use filter::{empty_batch, rebuild_batch};
 pub use header::{
     BatchHeader, HEADER_LEN, LOG_OVERHEAD, MAGIC, NO_LEADER_EPOCH, NO_PRODUCER_EPOCH,

@@ -5,6 +5,7 @@
 //! On a controller's listener there is the metadata log alone, and raft answers.
 //! Source: `KafkaApis.handleFetchRequest`, `ReplicaManager.fetchMessages`, `DelayedFetch`, `FetchManager`.
 
+mod intercepted;
 mod look;
 mod poll;
 mod replica;
@@ -94,11 +95,17 @@ async fn serve(
     targets.iter().filter_map(|target| target.handle.as_ref()).for_each(|handle| {
         handle.traffic().fetched.add(1);
     });
-    let RequestContext { version, connection, credit, .. } = cx;
-    let looks =
+    let RequestContext { version, connection, credit, client_id, .. } = cx;
+    let mut looks =
         poll::poll(&broker, &params, &targets, credit, &connection.listener.cold_reads).await;
-    if let Some(follower) = &params.follower {
-        follower.count(&broker, &targets, &looks);
+    match &params.follower {
+        Some(follower) => follower.count(&broker, &targets, &looks),
+        None if broker.interceptors.any() => {
+            let cold_reads = &connection.listener.cold_reads;
+            let passing = intercepted::Fetched { broker: &broker, client_id, cold_reads };
+            Box::pin(passing.pass(&targets, &mut looks)).await;
+        }
+        None => {}
     }
     respond::Responding { broker: &broker, version, listener: &connection.listener.name }
         .respond(&params, session, targets, looks)

@@ -5,6 +5,7 @@
 //! Source: `KafkaApis.handleProduceRequest`, `ReplicaManager.appendRecords`, `UnifiedLog.append`.
 //! Not supported: transactions (a transactional batch is refused, as no transaction can have begun).
 
+mod intercepted;
 mod overtaking;
 mod refusal;
 mod respond;
@@ -29,6 +30,8 @@ use super::leaders::{TopicRef, find};
 use super::room::Work;
 use super::{Answer, Answering, RequestContext, Staged, too_many};
 use crate::Broker;
+use crate::intercept::{On, Patience};
+use intercepted::Produced;
 pub(crate) use overtaking::RefusedBatches;
 use overtaking::{Named, Producer, producer_of};
 use refusal::Refusal;
@@ -107,12 +110,18 @@ impl Staged for Produce {
         if let Some(refusal) = by_heads.or_else(|| refused_whole(params.acks, &topics)) {
             refuse_all(&mut topics, &refusal);
         } else {
-            let now_ms = broker.world.now().wall_ms;
-            let mut work = Work::default();
+            let mut sending = Sending {
+                broker,
+                cx: &cx,
+                acks: params.acks,
+                now_ms: broker.world.now().wall_ms,
+                work: Work::default(),
+                patience: Patience::default(),
+            };
             for topic in &mut topics {
                 for (index, partition) in &mut topic.partitions {
                     let named = Named { topic: &topic.name, topic_id: topic.id, partition: *index };
-                    send(broker, &cx, &mut work, params.acks, now_ms, named, partition).await;
+                    sending.send(named, partition).await;
                 }
             }
         }
@@ -249,76 +258,84 @@ fn refuse_all(topics: &mut [Topic], refusal: &Refusal) {
     }
 }
 
-/// Checks a batch whole and puts it into its leader's mailbox.
-async fn send(
-    broker: &Broker,
-    cx: &RequestContext,
-    work: &mut Work,
+/// A request's way into its leaders' mailboxes.
+struct Sending<'a> {
+    broker: &'a Broker,
+    cx: &'a RequestContext,
     acks: Option<Acks>,
     now_ms: i64,
-    named: Named<'_>,
-    partition: &mut Result<Stage, Refusal>,
-) {
-    let Some(acks) = acks else { return };
-    match std::mem::replace(partition, Err(Refusal::Gone)) {
-        Ok(Stage::Parsed { handle, batch }) => {
-            let refused = &cx.connection.refused;
-            let header = *batch.header();
-            let origin = refused.origin(named, &header);
-            *partition = append(broker, cx, work, (acks, origin), now_ms, handle, batch).await;
-            if partition.as_ref().is_err_and(Refusal::may_pass) {
-                refused.note(named, &header);
-            }
-        }
-        other => *partition = other,
-    }
+    work: Work,
+    patience: Patience,
 }
 
-async fn append(
-    broker: &Broker,
-    cx: &RequestContext,
-    work: &mut Work,
-    (acks, origin): (Acks, Origin),
-    now_ms: i64,
-    handle: Arc<PartitionHandle>,
-    batch: RecordBatch,
-) -> Result<Stage, Refusal> {
-    handle.traffic().produced.add(1);
-    let topic = &handle.topic_partition.topic;
-    if handle.log_dir().room() == Room::Full && !is_internal_topic(topic) {
-        return Err(Refusal::NoRoom);
+impl Sending<'_> {
+    /// Checks a batch whole and puts it into its leader's mailbox.
+    async fn send(&mut self, named: Named<'_>, partition: &mut Result<Stage, Refusal>) {
+        let Some(acks) = self.acks else { return };
+        match std::mem::replace(partition, Err(Refusal::Gone)) {
+            Ok(Stage::Parsed { handle, batch }) => {
+                let cx = self.cx;
+                let refused = &cx.connection.refused;
+                let header = *batch.header();
+                let origin = refused.origin(named, &header);
+                *partition = self.append(acks, origin, handle, batch).await;
+                if partition.as_ref().is_err_and(Refusal::may_pass) {
+                    refused.note(named, &header);
+                }
+            }
+            other => *partition = other,
+        }
     }
-    match &*handle.standing() {
-        Standing::Leader(_) => {}
-        Standing::Starting | Standing::Follower(_) => return Err(Refusal::NotLeader),
-        Standing::Offline { .. } => return Err(Refusal::Offline),
+
+    async fn append(
+        &mut self,
+        acks: Acks,
+        origin: Origin,
+        handle: Arc<PartitionHandle>,
+        batch: RecordBatch,
+    ) -> Result<Stage, Refusal> {
+        let (broker, now_ms) = (self.broker, self.now_ms);
+        handle.traffic().produced.add(1);
+        let topic = &handle.topic_partition.topic;
+        if handle.log_dir().room() == Room::Full && !is_internal_topic(topic) {
+            return Err(Refusal::NoRoom);
+        }
+        match &*handle.standing() {
+            Standing::Leader(_) => {}
+            Standing::Starting | Standing::Follower(_) => return Err(Refusal::NotLeader),
+            Standing::Offline { .. } => return Err(Refusal::Offline),
+        }
+        let config = handle.config();
+        let log_start = handle.log_start_offset();
+        let validated = validate(broker, batch, rules(&config, now_ms)).await?;
+        // What is refused may have been looked at to the end.
+        let looked_at = validated.as_ref().map_or(CHECKED_IN_PLACE, |batch| batch.looked_at);
+        self.work.done(looked_at).await;
+        let validated = validated.map_err(|error| Refusal::Batch { error, log_start })?;
+        let batch = match broker.interceptors.of(topic, On::Produce) {
+            None => validated.batch,
+            Some(stop) => {
+                let until = self.patience.until(&stop, broker.world.mono());
+                let rules = rules(&config, now_ms);
+                let produced = Produced { broker, cx: self.cx, handle: &handle, rules, until };
+                Box::pin(produced.pass(&stop, validated.batch, log_start)).await?
+            }
+        };
+        let (size, max) = (batch.size(), config.segment_bytes);
+        if usize::try_from(max).is_ok_and(|max| size > max) {
+            return Err(Refusal::LargerThanSegment { size, max });
+        }
+        let time_ms = match config.message_timestamp_type {
+            TimestampType::CreateTime => -1,
+            TimestampType::LogAppendTime => now_ms,
+        };
+        let behind = matches!(origin, Origin::ClientBehind(_)).then(|| producer_of(batch.header()));
+        let held = Some(self.cx.credit.clone());
+        let append = Append { batch, acks, origin, leader_epoch: None, held };
+        let answer =
+            handle.append(append).await.map_err(|error| Refusal::Append { error, log_start })?;
+        Ok(Stage::Sent { handle, answer, time_ms, behind })
     }
-    let config = handle.config();
-    let log_start = handle.log_start_offset();
-    let validated = validate(broker, batch, rules(&config, now_ms)).await?;
-    // What is refused may have been looked at to the end.
-    work.done(validated.as_ref().map_or(CHECKED_IN_PLACE, |batch| batch.looked_at)).await;
-    let validated = validated.map_err(|error| Refusal::Batch { error, log_start })?;
-    let (size, max) = (validated.batch.size(), config.segment_bytes);
-    if usize::try_from(max).is_ok_and(|max| size > max) {
-        return Err(Refusal::LargerThanSegment { size, max });
-    }
-    let time_ms = match config.message_timestamp_type {
-        TimestampType::CreateTime => -1,
-        TimestampType::LogAppendTime => now_ms,
-    };
-    let behind =
-        matches!(origin, Origin::ClientBehind(_)).then(|| producer_of(validated.batch.header()));
-    let append = Append {
-        batch: validated.batch,
-        acks,
-        origin,
-        leader_epoch: None,
-        held: Some(cx.credit.clone()),
-    };
-    let answer =
-        handle.append(append).await.map_err(|error| Refusal::Append { error, log_start })?;
-    Ok(Stage::Sent { handle, answer, time_ms, behind })
 }
 
 async fn validate(
@@ -337,11 +354,17 @@ async fn validate(
     broker.world.blocking("check a large batch", check).await.map_err(|_| Refusal::Gone)
 }
 
+/// As large may a batch become that is held whole.
+pub(super) fn held_whole(config: &TopicConfig) -> usize {
+    let size = |bytes: i32| usize::try_from(bytes).unwrap_or(0);
+    let ratio = size(config.max_message_bytes).saturating_mul(DECOMPRESSED_RATIO);
+    size(config.max_decompressed_message_bytes).min(ratio.max(DECOMPRESSED))
+}
+
 fn rules(config: &TopicConfig, now_ms: i64) -> ValidationRules {
     let size = |bytes: i32| usize::try_from(bytes).unwrap_or(0);
     let allowed = size(config.max_decompressed_message_bytes);
-    let ratio = size(config.max_message_bytes).saturating_mul(DECOMPRESSED_RATIO);
-    let held = allowed.min(ratio.max(DECOMPRESSED));
+    let held = held_whole(config);
     ValidationRules {
         origin: AppendOrigin::Client,
         now_ms,

@@ -5,6 +5,7 @@ use model::ErrorCode;
 use wire::batch::{BatchError, ProduceError, RecordError};
 
 use crate::api::leaders::NotHere;
+use crate::intercept::Stopped;
 
 /// The bytes of a record of the oldest format, of no key and no value.
 const LEAST_RECORD: i32 = 14;
@@ -41,6 +42,8 @@ pub(super) enum Refusal {
     Batch { error: ProduceError, log_start: i64 },
     #[error("a batch of {size} bytes does not fit a segment of {max}")]
     LargerThanSegment { size: usize, max: i32 },
+    #[error("{0}")]
+    Intercepted(Stopped),
     #[error("{error}")]
     Append { error: AppendError, log_start: i64 },
 }
@@ -51,7 +54,9 @@ impl Refusal {
             // A topic that was made anew is, to a producer, not the one it means.
             Refusal::NotHere(NotHere::OtherId) => ErrorCode::UnknownTopicId,
             Refusal::NotHere(not_here) => not_here.code(),
-            Refusal::NotLeader | Refusal::Gone => ErrorCode::NotLeaderOrFollower,
+            Refusal::NotLeader | Refusal::Gone | Refusal::Intercepted(Stopped::Away) => {
+                ErrorCode::NotLeaderOrFollower
+            }
             // Clients try again.
             Refusal::Offline | Refusal::NoRoom => ErrorCode::KafkaStorageError,
             Refusal::TimedOut => ErrorCode::RequestTimedOut,
@@ -60,7 +65,12 @@ impl Refusal {
             Refusal::NoTransactionalId => ErrorCode::TransactionalIdAuthorizationFailed,
             Refusal::SeveralProducers => ErrorCode::InvalidProducerIdMapping,
             Refusal::ZstdTooOld => ErrorCode::UnsupportedCompressionType,
-            Refusal::NoBatch => ErrorCode::InvalidRecord,
+            Refusal::Intercepted(Stopped::Failed | Stopped::Batch(_)) => {
+                ErrorCode::UnknownServerError
+            }
+            Refusal::Intercepted(Stopped::Rejected { .. }) | Refusal::NoBatch => {
+                ErrorCode::InvalidRecord
+            }
             Refusal::Unreadable(error) | Refusal::Batch { error, .. } => batch_code(error),
             Refusal::LargerThanSegment { .. } => ErrorCode::RecordListTooLarge,
             Refusal::Append { error, .. } => error.code(),
@@ -76,6 +86,7 @@ impl Refusal {
                 | Refusal::Offline
                 | Refusal::NoRoom
                 | Refusal::Gone
+                | Refusal::Intercepted(Stopped::Away)
         )
     }
 
@@ -108,12 +119,23 @@ impl Refusal {
             Refusal::Unreadable(ProduceError::Corrupt(BatchError::UnknownMagic(magic))) => {
                 Some(format!("Invalid magic found in record: {magic}"))
             }
+            Refusal::Intercepted(Stopped::Away) => None,
+            Refusal::Intercepted(stopped) => Some(stopped.to_string()),
             _ => (!self.records().is_empty()).then(|| self.to_string()),
         }
     }
 
-    /// The single records at fault.
-    pub(super) fn records(&self) -> &[RecordError] {
+    /// The single records at fault, by their index in the batch, and why.
+    pub(super) fn records_at_fault(&self) -> Vec<(i32, String)> {
+        match self {
+            Refusal::Intercepted(Stopped::Rejected { index, reason }) => {
+                vec![(*index, reason.clone())]
+            }
+            _ => self.records().iter().map(|error| (error.index(), error.to_string())).collect(),
+        }
+    }
+
+    fn records(&self) -> &[RecordError] {
         match self {
             Refusal::Batch {
                 error:

@@ -124,18 +124,18 @@ fn lost(handle: &PartitionHandle) -> Refusal {
 }
 
 fn refused(index: i32, refusal: &Refusal) -> PartitionProduceResponse {
-    let records = refusal.records();
     PartitionProduceResponse {
         index,
         error_code: refusal.code().code(),
         base_offset: -1,
         log_append_time_ms: -1,
         log_start_offset: refusal.log_start(),
-        record_errors: records
-            .iter()
-            .map(|error| BatchIndexAndErrorMessage {
-                batch_index: error.index(),
-                batch_index_error_message: Some(error.to_string()),
+        record_errors: refusal
+            .records_at_fault()
+            .into_iter()
+            .map(|(batch_index, why)| BatchIndexAndErrorMessage {
+                batch_index,
+                batch_index_error_message: Some(why),
                 ..Default::default()
             })
             .collect(),

@@ -1,0 +1,278 @@
+//! Users' interceptors: what they do to the records that clients write to a topic and read from it, on the node that serves the request.
+//!
+//! An interceptor is an actor, under `extensions`: it has one topic, and sees some records at a time. Where it is down the topic is not
+//! served, so that nothing passes it by; a topic without one costs a load. Batches are taken apart and written anew beside it (`pass`).
+
+mod pass;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use bytes::Bytes;
+use runtime::{
+    Actor, Address, ChildSpec, Counter, Credit, Credits, Cx, Failure, Map, Outcome, Reply, Seed,
+};
+
+pub(crate) use pass::{Passed, Passing, Stopped};
+
+/// Batches of one topic that are in memory at a time as their interceptor sees them.
+const AT_ONCE: u64 = 2;
+/// One request waits no longer for one interceptor, all its partitions together.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// In bytes.
+const LONGEST_REASON: usize = 1024;
+
+/// On which of their ways an interceptor sees a topic's records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum On {
+    /// From a client, before they are in the log.
+    Produce,
+    /// To a client; not to a replica.
+    Fetch,
+    Both,
+}
+
+impl On {
+    fn includes(self, way: On) -> bool {
+        self == On::Both || self == way
+    }
+}
+
+/// Where a record is on its way.
+#[derive(Debug, Clone)]
+pub struct Way {
+    /// [`On::Produce`] or [`On::Fetch`].
+    pub on: On,
+    pub topic: Arc<str>,
+    pub partition: i32,
+    /// What the client calls itself.
+    pub client_id: Option<String>,
+}
+
+/// A record as an interceptor sees it, and changes it in place. Its offset and its timestamp are not its to change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Intercepted {
+    pub key: Option<Bytes>,
+    pub value: Option<Bytes>,
+    pub headers: Vec<(Bytes, Option<Bytes>)>,
+    timestamp_ms: i64,
+}
+
+impl Intercepted {
+    pub fn timestamp_ms(&self) -> i64 {
+        self.timestamp_ms
+    }
+}
+
+/// What becomes of a record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// It passes, as it is now.
+    Pass,
+    /// It is left out, and leaves its offset unused. Its producer is told that it is written.
+    Drop,
+    /// The client is told an error. Of what is produced the whole batch is refused (INVALID_RECORD, with this reason); who reads gets
+    /// what lies before the batch, then TOPIC_AUTHORIZATION_FAILED.
+    Reject(String),
+}
+
+/// What a user does to the records of a topic. It is called on a thread of the node, and must not wait.
+///
+/// A panic ends it, and it is started anew under its policy. It then sees the same records once more: where that ends it again, the client
+/// is told UNKNOWN_SERVER_ERROR. Others that wait or come meanwhile, or have waited for ten seconds, are told NOT_LEADER_OR_FOLLOWER, at
+/// which clients try again.
+pub trait Interceptor: Sized + Send + 'static {
+    const ON: On;
+    /// What it starts from, also after a failure.
+    type Args: Clone + Send + Sync + 'static;
+
+    fn start(args: Self::Args) -> Result<Self, Failure>;
+
+    /// One record. A batch that its producer sends again is seen again, as is one at which this panicked.
+    fn record(&mut self, way: &Way, record: &mut Intercepted) -> Verdict;
+}
+
+/// A topic has one interceptor.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the topic {0} has an interceptor")]
+pub struct HasInterceptor(pub String);
+
+/// A topic's interceptor, for those who serve the topic.
+#[derive(Debug)]
+pub(crate) struct Stop {
+    on: On,
+    to: Address<InterceptMsg>,
+    turns: Credits,
+}
+
+/// How long a request waits yet for each of its interceptors.
+#[derive(Debug, Default)]
+pub(crate) struct Patience(Vec<(Arc<Stop>, Duration)>);
+
+impl Patience {
+    pub(crate) fn until(&mut self, stop: &Arc<Stop>, now: Duration) -> Duration {
+        if let Some((_, until)) = self.0.iter().find(|(known, _)| Arc::ptr_eq(known, stop)) {
+            return *until;
+        }
+        self.0.push((stop.clone(), now + PATIENCE));
+        now + PATIENCE
+    }
+}
+
+/// A batch's turn: kept by whatever works on it, also where nobody waits for that any more.
+type Turn = Arc<Credit>;
+
+/// The interceptors of a node.
+#[derive(Debug, Clone, Default)]
+pub struct Interceptors(Arc<ArcSwapOption<Map<String, Arc<Stop>>>>);
+
+impl Interceptors {
+    /// From here on the topic's records go through it; who spawns the actor is the caller.
+    ///
+    /// # Errors
+    /// The topic has one.
+    pub fn add<I: Interceptor>(
+        &self,
+        topic: &str,
+        name: &str,
+        spec: ChildSpec,
+        args: I::Args,
+    ) -> Result<Seed, HasInterceptor> {
+        let (seed, to) = Seed::of::<Interceptings<I>>(name, spec, args);
+        let stop = Arc::new(Stop { on: I::ON, to, turns: Credits::new(AT_ONCE) });
+        let before = self.0.rcu(|now| {
+            let mut all = now.as_deref().cloned().unwrap_or_default();
+            all.entry(topic.to_owned()).or_insert_with(|| stop.clone());
+            Some(Arc::new(all))
+        });
+        match before.is_some_and(|before| before.contains_key(topic)) {
+            true => Err(HasInterceptor(topic.to_owned())),
+            false => Ok(seed),
+        }
+    }
+
+    /// The topic is served without.
+    pub fn remove(&self, topic: &str) {
+        self.0.rcu(|now| {
+            let mut all = now.as_deref().cloned().unwrap_or_default();
+            all.remove(topic);
+            (!all.is_empty()).then(|| Arc::new(all))
+        });
+    }
+
+    pub(crate) fn any(&self) -> bool {
+        self.0.load().is_some()
+    }
+
+    pub(crate) fn of(&self, topic: &str, way: On) -> Option<Arc<Stop>> {
+        let all = self.0.load();
+        all.as_ref()?.get(topic).filter(|stop| stop.on.includes(way)).cloned()
+    }
+}
+
+/// Why records were not seen to their end.
+#[derive(Debug)]
+pub(crate) enum Unseen {
+    Rejected {
+        /// Among those that were asked about.
+        index: usize,
+        reason: String,
+    },
+    /// It failed on one of them.
+    Failed,
+}
+
+/// The records as they are now; those that are left out are none.
+type Seen = Result<Vec<Option<Intercepted>>, Unseen>;
+
+pub(crate) enum InterceptMsg {
+    Records { way: Way, records: Vec<Intercepted>, turn: Turn, reply: Reply<Seen> },
+}
+
+runtime::messages!(InterceptMsg { Records });
+
+/// Runs an interceptor.
+struct Interceptings<I> {
+    interceptor: I,
+    seen: Counter,
+    dropped: Counter,
+    rejected: Counter,
+    /// What was rejected last, and why.
+    last: String,
+}
+
+/// Who asks is told also where the interceptor panics.
+struct InHand(Option<Reply<Seen>>);
+
+impl InHand {
+    fn answer(mut self, seen: Seen) {
+        if let Some(reply) = self.0.take() {
+            reply.send(seen);
+        }
+    }
+}
+
+impl Drop for InHand {
+    fn drop(&mut self) {
+        if let Some(reply) = self.0.take() {
+            reply.send(Err(Unseen::Failed));
+        }
+    }
+}
+
+impl<I: Interceptor> Actor for Interceptings<I> {
+    const KIND: &'static str = "interceptor";
+    type Msg = InterceptMsg;
+    type Args = I::Args;
+
+    async fn start(cx: &mut Cx<Self>, args: I::Args) -> Result<Self, Failure> {
+        Ok(Interceptings {
+            interceptor: I::start(args)?,
+            seen: cx.counter("records_seen"),
+            dropped: cx.counter("records_dropped"),
+            rejected: cx.counter("batches_rejected"),
+            last: String::new(),
+        })
+    }
+
+    async fn handle(&mut self, _cx: &mut Cx<Self>, msg: InterceptMsg) -> Outcome {
+        let InterceptMsg::Records { way, records, turn: _turn, reply } = msg;
+        // Who asked has given up: it took too long.
+        if reply.is_closed() {
+            return Ok(());
+        }
+        let in_hand = InHand(Some(reply));
+        in_hand.answer(self.see(&way, records));
+        Ok(())
+    }
+
+    fn state_line(&self) -> String {
+        self.last.clone()
+    }
+}
+
+impl<I: Interceptor> Interceptings<I> {
+    fn see(&mut self, way: &Way, records: Vec<Intercepted>) -> Seen {
+        let mut seen = Vec::with_capacity(records.len());
+        for (index, mut record) in records.into_iter().enumerate() {
+            self.seen.add(1);
+            match self.interceptor.record(way, &mut record) {
+                Verdict::Pass => seen.push(Some(record)),
+                Verdict::Drop => {
+                    self.dropped.add(1);
+                    seen.push(None);
+                }
+                Verdict::Reject(mut reason) => {
+                    self.rejected.add(1);
+                    reason.truncate(reason.floor_char_boundary(LONGEST_REASON));
+                    let Way { topic, partition, .. } = way;
+                    self.last =
+                        format!("last rejected, {:?} {topic}-{partition}: {reason}", way.on);
+                    return Err(Unseen::Rejected { index, reason });
+                }
+            }
+        }
+        Ok(seen)
+    }
+}

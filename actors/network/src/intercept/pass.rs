@@ -1,0 +1,210 @@
+//! A batch's way through an interceptor: taken apart, some records at a time, and written anew where one of them was changed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use runtime::{JobLost, Reply, World};
+use wire::batch::{BatchEditor, BatchError, HeaderRef, Record, RecordBatch, Records};
+use wire::compression::{Codec, Compression, CompressionError};
+
+use super::{InterceptMsg, Intercepted, Stop, Turn, Unseen, Way};
+
+/// So many records are handed over at once: what they take beside their bytes stays small.
+const AT_A_TIME: usize = 256;
+/// A batch that is larger is decompressed, and compressed, by a blocking job.
+const IN_PLACE: usize = 1 << 20;
+/// Between looks whether an interceptor that failed is back.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// What a batch may be, and what is known of its topic.
+#[derive(Clone, Copy)]
+pub(crate) struct Passing<'a> {
+    pub(crate) world: &'a World,
+    /// It is not waited for the interceptor after this.
+    pub(crate) until: Duration,
+    /// Uncompressed, before and after.
+    pub(crate) limit: usize,
+    pub(crate) compression: Option<Compression>,
+    /// The topic is compacted.
+    pub(crate) needs_keys: bool,
+}
+
+#[derive(Debug)]
+pub(crate) enum Passed {
+    Unchanged,
+    Changed(RecordBatch),
+}
+
+/// Why a batch did not pass.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Stopped {
+    #[error("{reason}")]
+    Rejected {
+        /// Of the record.
+        index: i32,
+        reason: String,
+    },
+    #[error("the topic's interceptor failed on this batch")]
+    Failed,
+    #[error("the topic's interceptor is not there, or too slow")]
+    Away,
+    #[error("{0}")]
+    Batch(#[from] BatchError),
+}
+
+impl Stop {
+    /// The batch as the interceptor leaves it.
+    pub(crate) async fn pass(
+        &self,
+        passing: Passing<'_>,
+        way: Way,
+        batch: &RecordBatch,
+    ) -> Result<Passed, Stopped> {
+        let left = passing.until.saturating_sub(passing.world.mono());
+        if left.is_zero() {
+            return Err(Stopped::Away);
+        }
+        let asked = self.pass_in_turn(passing, way, batch);
+        passing.world.timeout(left, asked).await.unwrap_or(Err(Stopped::Away))
+    }
+
+    async fn pass_in_turn(
+        &self,
+        passing: Passing<'_>,
+        way: Way,
+        batch: &RecordBatch,
+    ) -> Result<Passed, Stopped> {
+        let turn = Arc::new(self.turns.take(1).await);
+        let mut records = opened(passing, batch, &turn).await?;
+        let header = batch.header();
+        let mut editor = BatchEditor::new(header, passing.compression, passing.limit)?;
+        let (mut changed, mut before) = (false, 0);
+        loop {
+            let some: Vec<Record> = records.by_ref().take(AT_A_TIME).collect::<Result<_, _>>()?;
+            if some.is_empty() {
+                break;
+            }
+            let seen = self.ask_again(passing.world, &way, &some, before, &turn).await?;
+            for (index, (record, seen)) in (before..).zip(some.iter().zip(seen)) {
+                let Some(seen) = seen else {
+                    changed = true;
+                    continue;
+                };
+                if passing.needs_keys && seen.key.is_none() {
+                    return Err(keyless(index));
+                }
+                changed |= seen != intercepted(record);
+                let headers: Vec<HeaderRef<'_>> =
+                    seen.headers.iter().map(|(key, value)| (&key[..], value.as_deref())).collect();
+                editor.keep(record, seen.key.as_deref(), seen.value.as_deref(), &headers)?;
+            }
+            before += some.len() as i32;
+        }
+        match changed {
+            false => Ok(Passed::Unchanged),
+            true => Ok(Passed::Changed(closed(passing, editor, &turn).await?)),
+        }
+    }
+
+    /// Where it fails on them, its next incarnation is asked, too: it may not have been for what they are.
+    async fn ask_again(
+        &self,
+        world: &World,
+        way: &Way,
+        some: &[Record],
+        before: i32,
+        turn: &Turn,
+    ) -> Result<Vec<Option<Intercepted>>, Stopped> {
+        let generation = || self.to.current().map(|there| there.generation());
+        let asked = generation();
+        match self.ask(way, some, before, turn).await {
+            Err(Stopped::Failed) => {
+                while generation().is_none_or(|now| Some(now) == asked) {
+                    world.sleep(PAUSE).await;
+                }
+                self.ask(way, some, before, turn).await
+            }
+            other => other,
+        }
+    }
+
+    /// `before`: how many records of the batch come before these.
+    async fn ask(
+        &self,
+        way: &Way,
+        some: &[Record],
+        before: i32,
+        turn: &Turn,
+    ) -> Result<Vec<Option<Intercepted>>, Stopped> {
+        let (reply, answer) = Reply::new();
+        let records = some.iter().map(intercepted).collect();
+        let (way, turn) = (way.clone(), turn.clone());
+        let message = InterceptMsg::Records { way, records, turn, reply };
+        self.to.send(message).await.map_err(|_| Stopped::Away)?;
+        match answer.get().await {
+            Ok(Ok(seen)) => Ok(seen),
+            Ok(Err(Unseen::Rejected { index, reason })) => {
+                Err(Stopped::Rejected { index: before + index as i32, reason })
+            }
+            Ok(Err(Unseen::Failed)) => Err(Stopped::Failed),
+            // It ended before it came to these.
+            Err(runtime::Dropped) => Err(Stopped::Away),
+        }
+    }
+}
+
+fn keyless(index: i32) -> Stopped {
+    let reason = "Compacted topic cannot accept message without key".to_owned();
+    Stopped::Rejected { index, reason }
+}
+
+fn intercepted(record: &Record) -> Intercepted {
+    Intercepted {
+        key: record.key.clone(),
+        value: record.value.clone(),
+        headers: record.headers.iter().map(|header| (header.key, header.value)).collect(),
+        timestamp_ms: record.timestamp,
+    }
+}
+
+async fn opened(
+    passing: Passing<'_>,
+    batch: &RecordBatch,
+    turn: &Turn,
+) -> Result<Records, Stopped> {
+    let small = match batch.header().codec()? {
+        Codec::None => passing.limit,
+        _ => passing.limit.min(IN_PLACE),
+    };
+    match batch.records(small) {
+        Err(BatchError::Compression(CompressionError::TooLarge { .. }))
+            if small < passing.limit => {}
+        opened => return Ok(opened?),
+    }
+    let (batch, limit, turn) = (batch.clone(), passing.limit, turn.clone());
+    let open = move || {
+        let opened = batch.records(limit);
+        drop(turn);
+        opened
+    };
+    let opened = passing.world.blocking("decompress for an interceptor", open).await;
+    Ok(opened.map_err(|_: JobLost| Stopped::Away)??)
+}
+
+async fn closed(
+    passing: Passing<'_>,
+    editor: BatchEditor,
+    turn: &Turn,
+) -> Result<RecordBatch, Stopped> {
+    if editor.uncompressed_size() <= IN_PLACE {
+        return Ok(editor.finish()?);
+    }
+    let turn = turn.clone();
+    let close = move || {
+        let closed = editor.finish();
+        drop(turn);
+        closed
+    };
+    let closed = passing.world.blocking("compress for an interceptor", close).await;
+    Ok(closed.map_err(|_: JobLost| Stopped::Away)??)
+}
