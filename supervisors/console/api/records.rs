@@ -68,10 +68,11 @@ pub(super) async fn read_records(State(all): State<Arc<All>>, asked: Asked) -> A
         let wanted = Wanted { topic, partition, from, until, limit, search, bytes: FETCH };
         let most = if limit == 1 { SHOWN_OF_ONE } else { SHOWN };
         let found = read(seen, &wanted, |record| shown(record, most)).await?;
-        let Read { records, next, scanned, at_end, start, end } = found;
+        let Read { records, next, scanned, at_end, start, end, stopped, .. } = found;
+        let stopped = stopped.map(|stopped| json!({ "at": stopped.at, "why": stopped.why }));
         Ok(Json(json!({
             "topic": topic, "partition": partition, "from": from, "next": next, "start": start, "end": end,
-            "scanned": scanned, "at_end": at_end, "records": records,
+            "scanned": scanned, "at_end": at_end, "stopped": stopped, "records": records,
         })))
     };
     in_time(seen, answer).await

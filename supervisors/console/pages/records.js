@@ -85,7 +85,8 @@ export async function records(place, topic, route, signal) {
   const head = ["Offset", "Time", "Key", "Value", "Headers"].map((name, at) => h("th", { scope: "col", class: at === 0 && "number" }, name));
   const shown = h("table", {}, h("caption", {}, "Records, those of transactions that are not committed among them"), h("thead", {}, h("tr", {}, head)), body);
   const empty = h("p", { class: "empty", hidden: true });
-  place.append(form, h("div", { class: "wide" }, shown), empty);
+  const unread = h("p", { role: "status", hidden: true });
+  place.append(form, h("div", { class: "wide" }, shown), unread, empty);
 
   let page = null;
   let turns = 0;
@@ -118,13 +119,15 @@ export async function records(place, topic, route, signal) {
   }
 
   function draw() {
-    const { records: all, start, end, next, scanned } = page;
+    const { records: all, start, end, next, scanned, stopped } = page;
     sync(body, all, (record) => `${page.partition}/${record.offset}/${how.value}`, (record) => h("tr", {},
       h("td", { class: "number" }, String(record.offset)), h("td", { class: "whole" }, time(record.timestamp)),
       h("td", {}, cell(record.key, how.value)), h("td", { class: "value" }, cell(record.value, how.value), whole(record)), h("td", { class: "whole" }, headers(record, how.value))), () => {});
     told.textContent = `${count(all.length)} of ${count(scanned)} read; offsets ${start} to ${end}${page.at_end ? "" : `, goes on at ${next}`}`;
+    unread.hidden = !stopped;
+    if (stopped) unread.textContent = plain(`What begins at offset ${stopped.at} cannot be read: ${stopped.why}.${next > stopped.at ? ` Newer goes on behind it, at ${next}.` : ""}`);
     [older.disabled, newer.disabled] = [page.from <= start, page.next >= end];
-    empty.hidden = all.length > 0;
+    empty.hidden = all.length > 0 || Boolean(stopped);
     empty.textContent = search.value.trim() && scanned ? "None of these records has it; Newer searches on." : "There are no records here.";
   }
 

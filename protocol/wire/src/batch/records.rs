@@ -161,6 +161,11 @@ impl Records {
         Records { header, bytes, at: 0, left: header.count }
     }
 
+    /// Bytes of all of them, decompressed.
+    pub fn size(&self) -> usize {
+        self.bytes.len()
+    }
+
     fn advance(&mut self) -> Result<Option<Record>, BatchError> {
         let mut raw = RawRecords { bytes: &self.bytes, at: self.at, left: self.left };
         let Some(found) = raw.next()? else { return Ok(None) };
