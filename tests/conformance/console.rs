@@ -261,6 +261,15 @@ fn groups_are_behind_in_records_and_in_seconds() {
     );
     assert_eq!((&second["lag"], &second["seconds"]), (&json!(0), &json!(0.0)));
     assert_eq!(api(console, "groups?search=nobody")["total"], 0);
+
+    // A record without a time is of no age.
+    let mut batch = batch::of(&[b"d"]);
+    batch.time = -1;
+    assert_eq!(produce(&mut connection, "orders", 1, &batch.bytes()).error, 0);
+    let one = until(console, "group?group=billing", |one| one["lag"] == 3);
+    let timeless = |partition: &&Value| partition["partition"] == 1;
+    let timeless = one["partitions"].as_array().expect("a list").iter().find(timeless);
+    assert_eq!(timeless.map(|of| (&of["lag"], &of["seconds"])), Some((&json!(1), &Value::Null)));
 }
 
 #[test]
@@ -393,6 +402,15 @@ fn one_console_tells_of_the_whole_cluster_also_while_a_broker_is_dead() {
         }
     };
     assert_read();
+    create_replicated(&mut nodes[0].connect(), "alone", (clients::PARTITIONS, 1), &[]);
+    cluster::wait_until_led(&nodes[0].bootstrap(), "alone");
+    let consumer = clients::member(&nodes[0].bootstrap(), "billing", &[]);
+    let mut offsets = TopicPartitionList::new();
+    for partition in 0..clients::PARTITIONS {
+        offsets.add_partition_offset("alone", partition, Offset::Offset(0)).expect("added");
+    }
+    consumer.commit(&offsets, CommitMode::Sync).expect("committed");
+    until(console, "groups", |told| told["groups"][0]["lag"] == 0);
     assert_eq!(api(console, "brokers")["total"], 3);
     let quorum = until(console, "quorum", |quorum| {
         quorum["replicas"]
@@ -412,6 +430,9 @@ fn one_console_tells_of_the_whole_cluster_also_while_a_broker_is_dead() {
     let troubled = api(console, "topics?only=trouble&search=orders");
     assert_eq!(troubled["topics"][0]["under_replicated"], all);
     assert_read();
+    // Of what the dead one alone has nothing is known.
+    let told = until(console, "groups", |told| told["groups"][0]["partitions"] == all);
+    assert_eq!(told["groups"][0]["lag"], Value::Null, "{told}");
     refused(console, "broker?broker=3", 502);
 }
 

@@ -85,7 +85,7 @@ pub(super) async fn list(State(all): State<Arc<All>>, asked: Asked) -> Answer {
             json!({
                 "group": group.id, "state": group.state, "type": group.kind, "protocol": group.protocol,
                 "coordinator": group.coordinator, "partitions": committed.get(&group.id).map(BTreeMap::len),
-                "lag": lag.map(|lag| lag.0), "seconds": lag.and_then(|lag| lag.1),
+                "lag": lag.and_then(|lag| lag.0), "seconds": lag.and_then(|lag| lag.1),
             })
         });
         let groups: Vec<Value> = groups.collect();
@@ -119,11 +119,11 @@ fn committed(seen: &Seen, answer: OffsetFetchResponse) -> BTreeMap<String, Commi
         let of: &mut Committed = groups.entry(group.group_id).or_default();
         for topic in group.topics {
             // The newest version names topics by id only; of one that is gone there is nothing to be read.
-            let name = match topic.name.is_empty() {
-                true => image.topics.by_id(topic.topic_id).map(|topic| topic.name.clone()),
-                false => Some(topic.name),
+            let known = match topic.name.is_empty() {
+                true => image.topics.by_id(topic.topic_id),
+                false => image.topics.by_name(&topic.name),
             };
-            let Some(name) = name else { continue };
+            let Some(name) = known.map(|topic| topic.name.clone()) else { continue };
             let told =
                 topic.partitions.iter().filter(|p| p.error_code == 0 && p.committed_offset >= 0);
             of.extend(told.map(|p| ((name.clone(), p.partition_index), p.committed_offset)));
@@ -152,15 +152,17 @@ impl Lags {
         let mut behind: Vec<(i64, &String, &Partition, i64)> = groups
             .iter()
             .flat_map(|(group, of)| of.iter().map(move |(at, offset)| (group, at, *offset)))
-            .filter_map(|(group, at, offset)| Some((lags.lag(at, offset)?, group, at, offset)))
+            .filter_map(|(group, at, offset)| {
+                Some((lags.lag(at, offset)?, group, at, lags.first_unread(at, offset)?))
+            })
             .filter(|(lag, ..)| *lag > 0)
             .collect();
         behind.sort_by_key(|(lag, ..)| Reverse(*lag));
         let deadline = seen.world.mono() + AGES;
         let mut ages = BTreeMap::new();
-        for (_, group, at, offset) in behind.into_iter().take(AGED) {
+        for (_, group, at, first_unread) in behind.into_iter().take(AGED) {
             let left = deadline.saturating_sub(seen.world.mono());
-            let age = age(seen, at, lags.first_unread(at, offset));
+            let age = age(seen, at, first_unread);
             if let Ok(Some(age)) = seen.world.timeout(left, age).await {
                 ages.insert((group.clone(), at.clone()), age);
             }
@@ -169,14 +171,13 @@ impl Lags {
         lags
     }
 
-    /// Who committed what is deleted since goes on behind it.
-    fn first_unread(&self, at: &Partition, offset: i64) -> i64 {
-        offset.max(self.starts.get(at).copied().unwrap_or(0))
+    /// Who committed what is deleted since goes on behind it. None where the leader did not tell.
+    fn first_unread(&self, at: &Partition, offset: i64) -> Option<i64> {
+        self.starts.get(at).map(|start| offset.max(*start))
     }
 
-    /// None where the leader did not tell.
     fn lag(&self, at: &Partition, offset: i64) -> Option<i64> {
-        Some((self.ends.get(at)? - self.first_unread(at, offset)).max(0))
+        Some((self.ends.get(at)? - self.first_unread(at, offset)?).max(0))
     }
 
     fn seconds(&self, group: &str, at: &Partition, offset: i64) -> Option<f64> {
@@ -186,9 +187,9 @@ impl Lags {
         }
     }
 
-    /// Of all partitions; the age is that of the oldest that is known, where any is.
-    fn sum(&self, group: &str, of: &Committed) -> (i64, Option<f64>) {
-        let lag = of.iter().filter_map(|(at, offset)| self.lag(at, *offset)).sum();
+    /// Of all partitions, none where that of one is not known; the age is that of the oldest that is known, where any is.
+    fn sum(&self, group: &str, of: &Committed) -> (Option<i64>, Option<f64>) {
+        let lag = of.iter().map(|(at, offset)| self.lag(at, *offset)).sum();
         let ages = of.iter().filter_map(|(at, offset)| self.seconds(group, at, *offset));
         (lag, ages.max_by(f64::total_cmp))
     }
@@ -206,8 +207,12 @@ async fn age(seen: &Seen, (topic, partition): &Partition, offset: i64) -> Option
         bytes: 1,
     };
     let read = read(seen, &wanted, |record| record.timestamp).await.ok()?;
-    let age = seen.world.now().wall_ms - read.records.first()?;
-    Some(age.max(0) as f64 / 1000.0)
+    age_of(*read.records.first()?, seen.world.now().wall_ms)
+}
+
+/// In seconds; none of a record that has no time.
+fn age_of(timestamp: i64, now: i64) -> Option<f64> {
+    (timestamp >= 0).then(|| (now - timestamp).max(0) as f64 / 1000.0)
 }
 
 async fn coordinator(seen: &Seen, group: &str) -> Result<i32, ApiError> {
@@ -281,4 +286,32 @@ fn assigned(bytes: &Bytes) -> Option<Vec<Value>> {
     let assignment = ConsumerProtocolAssignment::decode(&mut reader, 0).ok()?;
     let topics = assignment.assigned_partitions.iter();
     Some(topics.map(|of| json!({ "topic": of.topic, "partitions": of.partitions })).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lag_of_which_a_part_is_not_known_is_not_known() {
+        let at = |partition| ("orders".to_owned(), partition);
+        let lags = Lags {
+            ends: [(at(0), 10), (at(1), 10), (at(2), 10)].into(),
+            starts: [(at(0), 0), (at(1), 7)].into(),
+            ages: [(("billing".to_owned(), at(0)), 4.0)].into(),
+        };
+        let sum = |of: &[(i32, i64)]| {
+            lags.sum("billing", &of.iter().map(|(id, offset)| (at(*id), *offset)).collect())
+        };
+        assert_eq!(sum(&[]), (Some(0), None));
+        assert_eq!(sum(&[(0, 4), (1, 2)]), (Some(9), Some(4.0)), "what is deleted is not unread");
+        assert_eq!(sum(&[(0, 4), (2, 4)]), (None, Some(4.0)), "where it begins is not known");
+        assert_eq!(sum(&[(0, 4), (3, 4)]), (None, Some(4.0)), "its leader does not answer");
+    }
+
+    #[test]
+    fn a_record_without_a_time_has_no_age() {
+        assert_eq!(age_of(-1, 1_700_000_000_000), None);
+        assert_eq!((age_of(1000, 3500), age_of(9000, 3500)), (Some(2.5), Some(0.0)));
+    }
 }
