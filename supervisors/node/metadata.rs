@@ -167,6 +167,7 @@ fn lifecycle_args(world: &World, shared: &Shared) -> LifecycleArgs {
         followed: shared.followed.clone(),
         applied: shared.applied.subscribe(),
         state: shared.lifecycle_state.clone(),
+        has_served: shared.has_served.clone(),
         refusal: shared.refusal.clone(),
         stopping: shared.stopping.clone(),
         broker_epoch: shared.broker_epoch.clone(),

@@ -48,6 +48,7 @@ pub(crate) struct Shared {
     pub(crate) applied: Arc<Publisher<i64>>,
     pub(crate) raft_status: Arc<Publisher<RaftStatus>>,
     pub(crate) lifecycle_state: Arc<Publisher<LifecycleState>>,
+    pub(crate) has_served: Arc<AtomicBool>,
     /// Why the controller refused this broker's last registration.
     pub(crate) refusal: Arc<Publisher<String>>,
     /// The broker is to be let go.
@@ -114,6 +115,7 @@ impl Shared {
             raft_status: Arc::new(runtime::watch(RaftStatus::default()).0),
             refusal: Arc::new(runtime::watch(String::new()).0),
             lifecycle_state: Arc::new(runtime::watch(LifecycleState::default()).0),
+            has_served: Arc::default(),
             stopping: Arc::default(),
             broker_epoch: Arc::new(AtomicI64::new(-1)),
             raft: Address::vacant(),

@@ -4,6 +4,7 @@
 //! heartbeating, and when the node stops asks for its leaderships to be moved before anything closes. Source:
 //! `BrokerLifecycleManager`.
 
+mod state;
 #[cfg(test)]
 mod tests;
 
@@ -23,6 +24,7 @@ use wire::broker_registration_request::{Feature, Listener};
 use wire::{BrokerHeartbeatRequest, BrokerRegistrationRequest};
 
 use crate::controller::{Committed, ControllerAnswer, ControllerHandle, Unavailable};
+pub use state::LifecycleState;
 
 /// The newest version of BrokerRegistration.
 const REGISTRATION_VERSION: i16 = 4;
@@ -54,6 +56,8 @@ pub struct LifecycleArgs {
     /// The offset to which the broker's own actors have followed the metadata.
     pub applied: Watch<i64>,
     pub state: Arc<Publisher<LifecycleState>>,
+    /// It was serving once, whatever it is now.
+    pub has_served: Arc<AtomicBool>,
     /// Why the controller refused the last registration; empty where it did not.
     pub refusal: Arc<Publisher<String>>,
     /// The node stops, which an actor that starts anew must know of.
@@ -62,19 +66,6 @@ pub struct LifecycleArgs {
     pub heartbeat_interval: Duration,
     /// Of one attempt: several fit into a session.
     pub request_timeout: Duration,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub enum LifecycleState {
-    #[default]
-    Registering,
-    /// Registered; the controller waits until this broker knows the metadata.
-    Fenced,
-    Serving,
-    /// Leaderships are being moved away.
-    ShuttingDown,
-    /// The controller lets it go, or there is none.
-    Released,
 }
 
 pub enum LifecycleMsg {
@@ -254,6 +245,9 @@ impl Lifecycle {
         // Nobody waits any more for what comes after it.
         if self.state != state && self.state != LifecycleState::Released {
             self.state = state;
+            if state == LifecycleState::Serving {
+                self.args.has_served.store(true, Ordering::Release);
+            }
             self.args.state.publish(state);
         }
     }

@@ -1,7 +1,6 @@
 //! The families, and where the numbers of each are.
 
 use partitions::Counted;
-use quorum::LifecycleState;
 use runtime::{Family, Numbers};
 
 use super::view::{Cluster, Partition, Replicas, View};
@@ -84,28 +83,12 @@ fn shown(view: &View<'_>, kind: &'static str, name: &'static str) -> u64 {
     view.sums.number(kind, name).max(0).unsigned_abs()
 }
 
-/// Kafka's numbers for where a broker's life is.
-fn broker_state(state: LifecycleState) -> u64 {
-    match state {
-        // STARTING: its log directories are open before it registers.
-        LifecycleState::Registering => 1,
-        // RECOVERY
-        LifecycleState::Fenced => 2,
-        // RUNNING
-        LifecycleState::Serving => 3,
-        // PENDING_CONTROLLED_SHUTDOWN
-        LifecycleState::ShuttingDown => 6,
-        // SHUTTING_DOWN
-        LifecycleState::Released => 7,
-    }
-}
-
 #[rustfmt::skip]
 const REPLICAS: &[OfKafka] = &[
     gauge(("kafka_server_kafkaserver_brokerstate", "kafka.server:type=KafkaServer,name=BrokerState"), ("state", NONE),
-        "1 starts, 2 recovers, 3 runs, 6 waits to be let go, 7 stops.", |v, s| broker(v, s, |v, _| broker_state(*v.watched.lifecycle.get()))),
+        "1 starts, 2 recovers, 3 runs, fenced or not, 6 waits to be let go, 7 stops.", |v, s| broker(v, s, |v, _| v.watched.broker_state())),
     gauge(("kafka_server_replicamanager_partitioncount", "kafka.server:type=ReplicaManager,name=PartitionCount"), ("partitions", NONE),
-        "Partitions with a replica here that is online.", |v, s| broker(v, s, |_, r| r.online)),
+        "Partitions with a replica here, those that are offline among them.", |v, s| broker(v, s, |_, r| r.all)),
     gauge(("kafka_server_replicamanager_leadercount", "kafka.server:type=ReplicaManager,name=LeaderCount"), ("partitions", NONE),
         "Partitions led here.", |v, s| broker(v, s, |_, r| r.led)),
     gauge(("kafka_server_replicamanager_offlinereplicacount", "kafka.server:type=ReplicaManager,name=OfflineReplicaCount"), ("replicas", NONE),
@@ -142,11 +125,11 @@ const CONTROLLER: &[OfKafka] = &[
     gauge(("kafka_controller_kafkacontroller_activecontrollercount", "kafka.controller:type=KafkaController,name=ActiveControllerCount"), ("controllers", NONE),
         "1 where the active controller is, else 0.", |v, s| controller(v, s, |v, _| i64::from(v.raft.leader_id == Some(v.watched.node.0)))),
     gauge(("kafka_controller_kafkacontroller_activebrokercount", "kafka.controller:type=KafkaController,name=ActiveBrokerCount"), ("brokers", NONE),
-        "Brokers that are registered and serve.", |v, s| controller(v, s, |_, c| c.active_brokers.cast_signed())),
+        "Brokers that are registered and not fenced.", |v, s| controller(v, s, |_, c| c.active_brokers.cast_signed())),
     gauge(("kafka_controller_kafkacontroller_fencedbrokercount", "kafka.controller:type=KafkaController,name=FencedBrokerCount"), ("brokers", NONE),
         "Brokers that are registered and fenced.", |v, s| controller(v, s, |_, c| c.fenced_brokers.cast_signed())),
     gauge(("kafka_controller_kafkacontroller_controlledshutdownbrokercount", "kafka.controller:type=KafkaController,name=ControlledShutdownBrokerCount"), ("brokers", NONE),
-        "Brokers that are about to stop.", |v, s| controller(v, s, |_, c| c.stopping_brokers.cast_signed())),
+        "Brokers that are about to stop, or have asked to and are fenced since.", |v, s| controller(v, s, |_, c| c.stopping_brokers.cast_signed())),
     gauge(("kafka_controller_kafkacontroller_globaltopiccount", "kafka.controller:type=KafkaController,name=GlobalTopicCount"), ("topics", NONE),
         "Topics of the cluster.", |v, s| controller(v, s, |v, _| v.image.topics.len() as i64)),
     gauge(("kafka_controller_kafkacontroller_globalpartitioncount", "kafka.controller:type=KafkaController,name=GlobalPartitionCount"), ("partitions", NONE),

@@ -4,6 +4,7 @@
 mod families;
 mod view;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
 use machines::metadata::MetadataImage;
@@ -30,6 +31,7 @@ pub(super) struct Watched {
     applied: Arc<Publisher<i64>>,
     raft: Arc<Publisher<RaftStatus>>,
     lifecycle: Arc<Publisher<LifecycleState>>,
+    has_served: Arc<AtomicBool>,
     requests: Arc<RequestMetrics>,
 }
 
@@ -47,8 +49,30 @@ impl Watched {
             applied: shared.applied.clone(),
             raft: shared.raft_status.clone(),
             lifecycle: shared.lifecycle_state.clone(),
+            has_served: shared.has_served.clone(),
             requests: shared.requests.clone(),
         }
+    }
+
+    fn broker_state(&self) -> u64 {
+        broker_state(*self.lifecycle.get(), self.has_served.load(Ordering::Acquire))
+    }
+}
+
+/// Kafka's numbers for where a broker's life is.
+fn broker_state(state: LifecycleState, has_served: bool) -> u64 {
+    match state {
+        // PENDING_CONTROLLED_SHUTDOWN
+        LifecycleState::ShuttingDown => 6,
+        // SHUTTING_DOWN
+        LifecycleState::Released => 7,
+        // RUNNING; so is one that was fenced, or unregistered, since.
+        LifecycleState::Serving => 3,
+        _ if has_served => 3,
+        // STARTING: its log directories are open before it registers.
+        LifecycleState::Registering => 1,
+        // RECOVERY
+        LifecycleState::Fenced => 2,
     }
 }
 
@@ -137,6 +161,14 @@ pub(super) fn expose(nodes: &[(&Watched, &Sums)], detail: &Detail, text: &mut Ex
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_broker_that_has_run_goes_on_running_until_it_stops() {
+        use LifecycleState::{Fenced, Registering, Released, Serving, ShuttingDown};
+        let life = [Registering, Fenced, Serving, ShuttingDown, Released];
+        assert_eq!(life.map(|state| broker_state(state, false)), [1, 2, 3, 6, 7]);
+        assert_eq!(life.map(|state| broker_state(state, true)), [3, 3, 3, 6, 7]);
+    }
 
     #[test]
     fn what_is_asked_for_beyond_is_known_or_refused() {

@@ -33,7 +33,7 @@ pub(super) struct View<'a> {
 
 #[derive(Default)]
 pub(super) struct Replicas {
-    pub(super) online: u64,
+    pub(super) all: u64,
     pub(super) led: u64,
     pub(super) offline: u64,
     pub(super) at_min_isr: u64,
@@ -140,11 +140,11 @@ impl Replicas {
     fn of(handles: &[Arc<PartitionHandle>], image: &MetadataImage) -> Replicas {
         let mut sum = Replicas::default();
         for handle in handles {
+            sum.all += 1;
             match &*handle.standing() {
                 Standing::Offline { .. } => sum.offline += 1,
-                Standing::Starting | Standing::Follower(_) => sum.online += 1,
+                Standing::Starting | Standing::Follower(_) => {}
                 Standing::Leader(_) => {
-                    sum.online += 1;
                     sum.led += 1;
                     let Some(registered) = registered(handle, image) else { continue };
                     let is_at = registered.isr.len() == min_isr(handle, registered);
@@ -166,11 +166,9 @@ impl Cluster {
             sum.not_preferred += u64::from(partition.leader != partition.preferred_replica());
         }
         for broker in image.brokers.values() {
-            match (broker.fenced, broker.in_controlled_shutdown) {
-                (true, _) => sum.fenced_brokers += 1,
-                (false, true) => sum.stopping_brokers += 1,
-                (false, false) => sum.active_brokers += 1,
-            }
+            sum.fenced_brokers += u64::from(broker.fenced);
+            sum.active_brokers += u64::from(!broker.fenced);
+            sum.stopping_brokers += u64::from(broker.in_controlled_shutdown);
         }
         sum
     }
@@ -202,6 +200,28 @@ impl Partition {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use machines::metadata::BrokerRegistration;
+    use wire::RegisterBrokerRecord;
+
+    #[test]
+    fn a_broker_that_stops_is_active_until_it_is_fenced() {
+        let mut image = MetadataImage::default();
+        for (broker_id, fenced, in_controlled_shutdown) in
+            [(1, false, false), (2, false, true), (3, true, true), (4, true, false)]
+        {
+            let record = RegisterBrokerRecord {
+                broker_id,
+                fenced,
+                in_controlled_shutdown,
+                ..RegisterBrokerRecord::default()
+            };
+            let broker = BrokerRegistration::from_record(&record, 0);
+            image.brokers.insert_mut(broker_id, Arc::new(broker));
+        }
+        let sum = Cluster::of(&image);
+        let brokers = (sum.active_brokers, sum.fenced_brokers, sum.stopping_brokers);
+        assert_eq!(brokers, (2, 2, 2));
+    }
 
     #[test]
     fn of_many_topics_those_with_the_most_traffic_are_told_of_unless_all_are_asked_for() {

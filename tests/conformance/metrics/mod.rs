@@ -6,7 +6,7 @@ mod strict;
 use crate::batch;
 use crate::commands::{Page, get, get_with, is_foreign};
 use crate::node::Node;
-use crate::observed::start;
+use crate::observed::{fault, find, forest, start};
 use crate::raw::Connection;
 use crate::requests::{create_topic, fetch, produce};
 use std::collections::{BTreeMap, BTreeSet};
@@ -112,6 +112,29 @@ fn a_scraper_reads_what_was_done() {
     assert_kafkas(&all);
     assert_same_as_open_metrics(console, &all);
     drop(connection);
+}
+
+#[test]
+fn a_replica_that_was_given_up_is_offline_and_counts() {
+    if is_foreign("a_replica_that_was_given_up_is_offline_and_counts") {
+        return;
+    }
+    let (node, console) = start(&["ottla.faults.enable=true"]);
+    create_topic(&mut node.connect(), "orders", 2);
+    until(console, "kafka_server_replicamanager_leadercount", &[], 2.0);
+    let begun = Instant::now();
+    while find(&forest(console), "orders-0").is_none_or(|one| one["status"] != "offline") {
+        // One that starts anew cannot be killed yet.
+        let _ = fault(console, &["kill", "orders-0"]);
+        assert!(begun.elapsed() < LIMIT, "it is not given up");
+    }
+    let all = until(console, "kafka_server_replicamanager_offlinereplicacount", &[], 1.0);
+    for (name, expected) in [
+        ("kafka_server_replicamanager_partitioncount", 2.0),
+        ("kafka_server_replicamanager_leadercount", 1.0),
+    ] {
+        assert_eq!(value(&all, name, &[]), Some(expected), "{name}");
+    }
 }
 
 /// Each request that was answered has a time, and fetches are told apart.

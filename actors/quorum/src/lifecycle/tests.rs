@@ -63,6 +63,7 @@ struct Scene {
     house: Root<House>,
     lifecycle: Address<LifecycleMsg>,
     state: Watch<LifecycleState>,
+    has_served: Arc<AtomicBool>,
     refusal: Watch<String>,
     asked: UnboundedReceiver<ControllerMsg>,
     images: Publisher<MetadataImage>,
@@ -86,6 +87,7 @@ impl Scene {
         let (sender, asked) = unbounded_channel();
         let ((state, states), lifecycle) = (watch(LifecycleState::default()), Address::vacant());
         let (refusal, refusals) = watch(String::new());
+        let has_served = Arc::<AtomicBool>::default();
         let (images, metadata) = watch(known);
         let (followed, follows) = watch(MetadataImage::default());
         disk.create_dir_all(Path::new(DIR)).unwrap();
@@ -104,6 +106,7 @@ impl Scene {
             followed: Arc::new(followed),
             applied: watch(0).1,
             state: Arc::new(state),
+            has_served: has_served.clone(),
             refusal: Arc::new(refusal),
             stopping: Arc::new(AtomicBool::new(stopping)),
             broker_epoch: Arc::new(AtomicI64::new(-1)),
@@ -116,6 +119,7 @@ impl Scene {
             house,
             lifecycle,
             state: states,
+            has_served,
             refusal: refusals,
             asked,
             images,
@@ -258,6 +262,25 @@ async fn directories_are_told_once_metadata_version_has_a_place_for_them() {
             }
             (other, _) => panic!("{other:?}"),
         }
+    }
+    scene.end().await;
+}
+
+#[tokio::test]
+async fn one_that_is_fenced_again_has_served_all_the_same() {
+    let mut scene = Scene::new(MetadataImage::default(), SOON, LIMIT);
+    scene.register(7).await;
+    for (is_fenced, state, has_served) in [
+        (true, LifecycleState::Fenced, false),
+        (false, LifecycleState::Serving, true),
+        (true, LifecycleState::Fenced, true),
+    ] {
+        let (_, reply) = scene.heartbeat().await;
+        let response = BrokerHeartbeatResponse { is_fenced, ..Default::default() };
+        let reply_with = ControllerReply::BrokerHeartbeat(response);
+        reply.send(Ok(Committed { reply: reply_with, offset: -1 }));
+        scene.state.until(|now| *now == state).await;
+        assert_eq!(scene.has_served.load(Ordering::Acquire), has_served, "{state:?}");
     }
     scene.end().await;
 }
