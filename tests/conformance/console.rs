@@ -6,7 +6,7 @@ use crate::cluster;
 use crate::commands::{is_foreign, words};
 use crate::node::{self, Node, free_address};
 use crate::observed::{self, fault};
-use crate::requests::{create_replicated, create_topic, produce};
+use crate::requests::{create_topic, produce};
 use rdkafka::consumer::{CommitMode, Consumer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use serde_json::{Value, json};
@@ -15,15 +15,15 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-const LIMIT: Duration = Duration::from_secs(30);
+pub const LIMIT: Duration = Duration::from_secs(30);
 
-struct Answered {
-    status: u16,
-    head: String,
-    body: String,
+pub struct Answered {
+    pub status: u16,
+    pub head: String,
+    pub body: String,
 }
 
-fn ask(console: SocketAddr, what: &str, headers: &str, body: &str) -> Answered {
+pub fn ask(console: SocketAddr, what: &str, headers: &str, body: &str) -> Answered {
     let mut stream = TcpStream::connect(console).expect("the console");
     stream.set_read_timeout(Some(LIMIT)).expect("a socket");
     let about = format!("Host: {console}\r\nContent-Length: {}\r\n{headers}", body.len());
@@ -38,7 +38,7 @@ fn ask(console: SocketAddr, what: &str, headers: &str, body: &str) -> Answered {
 }
 
 /// What is asked of the console's server, and goes well.
-fn api(console: SocketAddr, asked: &str) -> Value {
+pub fn api(console: SocketAddr, asked: &str) -> Value {
     let answer = ask(console, &format!("GET /api/{asked}"), "", "");
     assert_eq!(answer.status, 200, "{asked}: {}", answer.body);
     assert!(answer.head.contains("cache-control: no-store"), "{}", answer.head);
@@ -46,14 +46,14 @@ fn api(console: SocketAddr, asked: &str) -> Value {
 }
 
 /// And does not: what is said.
-fn refused(console: SocketAddr, asked: &str, status: u16) -> String {
+pub fn refused(console: SocketAddr, asked: &str, status: u16) -> String {
     let answer = ask(console, &format!("GET /api/{asked}"), "", "");
     assert_eq!(answer.status, status, "{asked}: {}", answer.body);
     let told: Value = serde_json::from_str(&answer.body).expect("JSON");
     told["error"].as_str().expect("why").to_owned()
 }
 
-fn until(console: SocketAddr, asked: &str, holds: impl Fn(&Value) -> bool) -> Value {
+pub fn until(console: SocketAddr, asked: &str, holds: impl Fn(&Value) -> bool) -> Value {
     let begun = Instant::now();
     loop {
         let answer = api(console, asked);
@@ -64,12 +64,12 @@ fn until(console: SocketAddr, asked: &str, holds: impl Fn(&Value) -> bool) -> Va
     }
 }
 
-fn names(answer: &Value, list: &str, name: &str) -> Vec<String> {
+pub fn names(answer: &Value, list: &str, name: &str) -> Vec<String> {
     let rows = answer[list].as_array().expect("a list");
     rows.iter().map(|row| row[name].as_str().unwrap_or_default().to_owned()).collect()
 }
 
-fn started(test: &str, settings: &[&str]) -> Option<(Node, SocketAddr)> {
+pub fn started(test: &str, settings: &[&str]) -> Option<(Node, SocketAddr)> {
     (!is_foreign(test)).then(|| observed::start(settings))
 }
 
@@ -365,75 +365,6 @@ fn the_tree_is_told_a_level_at_a_time() {
         level["of"]["worst"] == "troubled"
     });
     assert_eq!(worst["actors"][0]["name"], "partitions");
-}
-
-#[test]
-fn one_console_tells_of_the_whole_cluster_also_while_a_broker_is_dead() {
-    if is_foreign("one_console_tells_of_the_whole_cluster_also_while_a_broker_is_dead") {
-        return;
-    }
-    let _turn = node::turn();
-    let console = free_address();
-    let (mut nodes, _home) = cluster::start_shown(&[], Some(console));
-    create_replicated(&mut nodes[0].connect(), "orders", (clients::PARTITIONS, 3), &[]);
-    cluster::wait_until_led(&nodes[0].bootstrap(), "orders");
-    let led: Vec<i64> = (0..clients::PARTITIONS)
-        .filter_map(|partition| {
-            let asked = format!("topic?name=orders&offset={partition}&limit=1");
-            api(console, &asked)["partitions"][0]["leader"].as_i64()
-        })
-        .collect();
-    assert!((1..=3).all(|id| led.contains(&id)), "{led:?}");
-    let headers = format!("Origin: http://{console}\r\nContent-Type: application/json\r\n");
-    for partition in 0..clients::PARTITIONS {
-        let record = json!({ "topic": "orders", "partition": partition, "value": "00" });
-        let answer = ask(console, "POST /api/produce", &headers, &record.to_string());
-        assert_eq!(answer.status, 200, "{}", answer.body);
-    }
-    let assert_read = || {
-        for partition in 0..clients::PARTITIONS {
-            let asked = format!("records?topic=orders&partition={partition}");
-            let begun = Instant::now();
-            // Its leader may have gone, and nobody knows it yet.
-            while ask(console, &format!("GET /api/{asked}"), "", "").status != 200 {
-                assert!(begun.elapsed() < LIMIT, "{asked}");
-            }
-            assert_eq!(api(console, &asked)["records"][0]["value"]["hex"], "00");
-        }
-    };
-    assert_read();
-    create_replicated(&mut nodes[0].connect(), "alone", (clients::PARTITIONS, 1), &[]);
-    cluster::wait_until_led(&nodes[0].bootstrap(), "alone");
-    let consumer = clients::member(&nodes[0].bootstrap(), "billing", &[]);
-    let mut offsets = TopicPartitionList::new();
-    for partition in 0..clients::PARTITIONS {
-        offsets.add_partition_offset("alone", partition, Offset::Offset(0)).expect("added");
-    }
-    consumer.commit(&offsets, CommitMode::Sync).expect("committed");
-    until(console, "groups", |told| told["groups"][0]["lag"] == 0);
-    assert_eq!(api(console, "brokers")["total"], 3);
-    let quorum = until(console, "quorum", |quorum| {
-        quorum["replicas"]
-            .as_array()
-            .is_some_and(|all| all.iter().all(|replica| replica["lag"] == 0))
-    });
-    assert_eq!(quorum["replicas"].as_array().map(Vec::len), Some(3));
-    assert!(
-        names(&api(console, "broker?broker=3"), "configs", "name").contains(&"node.id".to_owned())
-    );
-
-    drop(nodes.pop());
-    let all = i64::from(clients::PARTITIONS);
-    until(console, "overview", |told| {
-        told["alive"] == 2 && told["under_replicated"].as_i64().is_some_and(|count| count >= all)
-    });
-    let troubled = api(console, "topics?only=trouble&search=orders");
-    assert_eq!(troubled["topics"][0]["under_replicated"], all);
-    assert_read();
-    // Of what the dead one alone has nothing is known.
-    let told = until(console, "groups", |told| told["groups"][0]["partitions"] == all);
-    assert_eq!(told["groups"][0]["lag"], Value::Null, "{told}");
-    refused(console, "broker?broker=3", 502);
 }
 
 #[test]

@@ -19,6 +19,7 @@ mod cold;
 mod commands;
 mod compaction;
 mod console;
+mod console_cluster;
 mod crash;
 mod crowds;
 mod defaults;

@@ -151,7 +151,7 @@ fn leader_of(bootstrap: &str, topic: &str) -> usize {
     }
 }
 
-fn pid_of(node: &Node) -> Pid {
+pub fn pid_of(node: &Node) -> Pid {
     node.pid().and_then(|pid| Pid::from_raw(pid as i32)).expect("a process")
 }
 

@@ -1,13 +1,15 @@
 //! The brokers of the cluster, asked as any client asks them; which there are, and which leads what, the node's own metadata says.
 
 use std::collections::BTreeMap;
+use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 
 use client::{Client, ClientConfig, Connection, Producer, ProducerConfig, RequestError};
 use machines::metadata::MetadataImage;
 use model::node_config::HostPort;
-use runtime::{Publisher, World};
+use runtime::{BoxFuture, Publisher, World};
 use tokio::sync::Semaphore;
 use wire::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use wire::{ListOffsetsRequest, Request};
@@ -17,11 +19,18 @@ use crate::node::Node;
 
 const CONNECT: Duration = Duration::from_secs(3);
 const REQUEST: Duration = Duration::from_secs(6);
+/// One of several that are asked at once: what it would have told is left open.
+const ONE_OF_ALL: Duration = Duration::from_secs(2);
 /// An answer, whatever it is about.
 const MAX_RESPONSE: u32 = 32 << 20;
 
+/// Times that stand for the beginning of a log, and for its end.
+pub(super) const EARLIEST: i64 = -2;
+pub(super) const LATEST: i64 = -1;
+
 /// A partition, by name.
 pub(super) type Partition = (String, i32);
+pub(super) type Offsets = BTreeMap<Partition, i64>;
 
 pub(super) struct Cluster {
     world: World,
@@ -107,14 +116,47 @@ impl Cluster {
         broker: i32,
         request: &R,
     ) -> Result<R::Response, ApiError> {
-        let connection = self.connection(broker).await?;
-        match connection.request(request, REQUEST).await {
+        self.ask_within(REQUEST, broker, request).await
+    }
+
+    async fn ask_within<R: Request>(
+        &self,
+        limit: Duration,
+        broker: i32,
+        request: &R,
+    ) -> Result<R::Response, ApiError> {
+        let connection = self.connection_within(limit, broker).await?;
+        match connection.request(request, limit).await {
             Err(RequestError::Closed { .. }) => {
-                let connection = self.connection(broker).await?;
-                Ok(connection.request(request, REQUEST).await?)
+                let connection = self.connection_within(limit, broker).await?;
+                Ok(connection.request(request, limit).await?)
             }
             answer => Ok(answer?),
         }
+    }
+
+    async fn connection_within(
+        &self,
+        limit: Duration,
+        broker: i32,
+    ) -> Result<Connection, ApiError> {
+        let late = |_| ApiError::elsewhere(format!("broker {broker} lets nobody in"));
+        let connection = Box::pin(self.connection(broker));
+        self.world.timeout(limit, connection).await.map_err(late)?
+    }
+
+    /// Asks brokers at once, each what is for it: who is slow holds up nobody else's answer, nor the page for long.
+    pub(super) async fn ask_each<R: Request<Response: Send> + Send + Sync>(
+        &self,
+        requests: Vec<(i32, R)>,
+    ) -> Vec<(i32, Result<R::Response, ApiError>)> {
+        let mut asking: Vec<BoxFuture<'_, _>> = Vec::with_capacity(requests.len());
+        for (broker, request) in requests {
+            asking.push(Box::pin(async move {
+                (broker, self.ask_within(ONE_OF_ALL, broker, &request).await)
+            }));
+        }
+        all(asking).await
     }
 
     /// Asks this node; where it serves no clients, the first broker that is alive.
@@ -130,12 +172,13 @@ impl Cluster {
         self.images.get().alive_brokers().map(|broker| broker.id).collect()
     }
 
-    /// Of each partition the offset for a time (-1: its end, -2: its beginning). Whose leader does not tell is left out.
-    pub(super) async fn offsets(
-        &self,
-        partitions: &[Partition],
-        timestamp: i64,
-    ) -> BTreeMap<Partition, i64> {
+    /// Where logs begin, and where they end.
+    pub(super) async fn ends(&self, partitions: &[Partition]) -> (Offsets, Offsets) {
+        tokio::join!(self.offsets(partitions, EARLIEST), self.offsets(partitions, LATEST))
+    }
+
+    /// Of each partition the offset for a time. Whose leader does not tell is left out.
+    pub(super) async fn offsets(&self, partitions: &[Partition], timestamp: i64) -> Offsets {
         let image = self.images.get();
         let mut by_leader: BTreeMap<i32, BTreeMap<&str, Vec<i32>>> = BTreeMap::new();
         for (topic, partition) in partitions {
@@ -145,9 +188,13 @@ impl Cluster {
                 of_leader.entry(topic).or_default().push(*partition);
             }
         }
-        let mut offsets = BTreeMap::new();
-        for (leader, topics) in by_leader {
-            match self.ask(leader, &offsets_request(&topics, timestamp)).await {
+        let requests = by_leader
+            .iter()
+            .map(|(leader, topics)| (*leader, offsets_request(topics, timestamp)))
+            .collect();
+        let mut offsets = Offsets::new();
+        for (leader, answer) in self.ask_each(requests).await {
+            match answer {
                 Ok(answer) => {
                     for topic in answer.topics {
                         let known = topic.partitions.iter().filter(|p| p.error_code == 0);
@@ -180,6 +227,24 @@ impl Cluster {
         let made = Arc::new(client.map_err(ApiError::elsewhere)?.producer(config));
         Ok(producer.insert(made).clone())
     }
+}
+
+/// What comes of all of them, which go on at once, in their order.
+async fn all<T>(futures: Vec<BoxFuture<'_, T>>) -> Vec<T> {
+    let mut all: Vec<_> = futures.into_iter().map(|future| (future, None)).collect();
+    poll_fn(|cx| {
+        for (future, came) in all.iter_mut().filter(|(_, came)| came.is_none()) {
+            if let Poll::Ready(what) = future.as_mut().poll(cx) {
+                *came = Some(what);
+            }
+        }
+        match all.iter().all(|(_, came)| came.is_some()) {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        }
+    })
+    .await;
+    all.into_iter().filter_map(|(_, came)| came).collect()
 }
 
 fn offsets_request(topics: &BTreeMap<&str, Vec<i32>>, timestamp: i64) -> ListOffsetsRequest {

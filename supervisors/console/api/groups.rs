@@ -21,12 +21,10 @@ use super::reading::{Wanted, read};
 use super::topics::error;
 use super::{All, Answer, ApiError, Json, Seen, in_time};
 
-const EARLIEST: i64 = -2;
-const LATEST: i64 = -1;
 /// The kind of key that a group's id is.
 const GROUP: i8 = 0;
 /// For the ages of records on one page: those that are not found by then are left open.
-const AGES: Duration = Duration::from_secs(3);
+const AGES: Duration = Duration::from_millis(1500);
 /// Partitions of one page whose first unread records are looked at, those with the most records unread before others.
 const AGED: usize = 60;
 const MEMBERS: usize = 200;
@@ -42,8 +40,10 @@ struct Listed {
 /// Of all coordinators; which of them did not answer is told.
 async fn listed(seen: &Seen, wanted: &str) -> (Vec<Listed>, Vec<String>) {
     let (mut groups, mut untold) = (Vec::new(), Vec::new());
-    for coordinator in seen.cluster.alive() {
-        match seen.cluster.ask(coordinator, &ListGroupsRequest::default()).await {
+    let alive = seen.cluster.alive().into_iter();
+    let requests = alive.map(|coordinator| (coordinator, ListGroupsRequest::default())).collect();
+    for (coordinator, answer) in seen.cluster.ask_each(requests).await {
+        match answer {
             Ok(answer) if answer.error_code == 0 => {
                 let meant = answer.groups.into_iter();
                 let meant = meant.filter(|group| group.group_id.to_lowercase().contains(wanted));
@@ -68,17 +68,15 @@ async fn listed(seen: &Seen, wanted: &str) -> (Vec<Listed>, Vec<String>) {
 pub(super) async fn list(State(all): State<Arc<All>>, asked: Asked) -> Answer {
     let (seen, page, wanted) = (all.meant(&asked)?, asked.page()?, asked.search()?);
     in_time(seen, async {
-        let (groups, untold) = listed(seen, &wanted).await;
+        let (groups, mut untold) = listed(seen, &wanted).await;
         let total = groups.len();
         let shown: Vec<Listed> = page.of(groups).collect();
         let mut by_coordinator: BTreeMap<i32, Vec<String>> = BTreeMap::new();
         for group in &shown {
             by_coordinator.entry(group.coordinator).or_default().push(group.id.clone());
         }
-        let mut committed = BTreeMap::new();
-        for (coordinator, ids) in by_coordinator {
-            committed.extend(offsets_of(seen, coordinator, ids).await.unwrap_or_default());
-        }
+        let (committed, unanswered) = offsets_of(seen, by_coordinator).await;
+        untold.extend(unanswered);
         let lags = Lags::of(seen, &committed).await;
         let groups = shown.iter().map(|group| {
             let lag = committed.get(&group.id).map(|of| lags.sum(&group.id, of));
@@ -97,19 +95,28 @@ pub(super) async fn list(State(all): State<Arc<All>>, asked: Asked) -> Answer {
 /// What a group has committed.
 type Committed = BTreeMap<Partition, i64>;
 
-/// Of these groups of one coordinator.
+/// Of these groups, by their coordinators; which of those did not answer is told.
 async fn offsets_of(
     seen: &Seen,
-    coordinator: i32,
-    ids: Vec<String>,
-) -> Result<BTreeMap<String, Committed>, ApiError> {
-    let groups = ids.into_iter().map(|group_id| OffsetFetchRequestGroup {
-        group_id,
-        topics: None,
-        ..OffsetFetchRequestGroup::default()
+    groups: BTreeMap<i32, Vec<String>>,
+) -> (BTreeMap<String, Committed>, Vec<String>) {
+    let requests = groups.into_iter().map(|(coordinator, ids)| {
+        let groups = ids.into_iter().map(|group_id| OffsetFetchRequestGroup {
+            group_id,
+            topics: None,
+            ..OffsetFetchRequestGroup::default()
+        });
+        let groups = groups.collect();
+        (coordinator, OffsetFetchRequest { groups, ..OffsetFetchRequest::default() })
     });
-    let request = OffsetFetchRequest { groups: groups.collect(), ..OffsetFetchRequest::default() };
-    Ok(committed(seen, seen.cluster.ask(coordinator, &request).await?))
+    let (mut of, mut untold) = (BTreeMap::new(), Vec::new());
+    for (coordinator, answer) in seen.cluster.ask_each(requests.collect()).await {
+        match answer {
+            Ok(answer) => of.extend(committed(seen, answer)),
+            Err(error) => untold.push(format!("broker {coordinator}: {}", error.1)),
+        }
+    }
+    (of, untold)
 }
 
 fn committed(seen: &Seen, answer: OffsetFetchResponse) -> BTreeMap<String, Committed> {
@@ -146,8 +153,7 @@ impl Lags {
             groups.values().flat_map(BTreeMap::keys).cloned().collect();
         partitions.sort();
         partitions.dedup();
-        let ends = seen.cluster.offsets(&partitions, LATEST).await;
-        let starts = seen.cluster.offsets(&partitions, EARLIEST).await;
+        let (starts, ends) = seen.cluster.ends(&partitions).await;
         let mut lags = Lags { ends, starts, ages: BTreeMap::new() };
         let mut behind: Vec<(i64, &String, &Partition, i64)> = groups
             .iter()
@@ -240,7 +246,11 @@ pub(super) async fn one(State(all): State<Arc<All>>, asked: Asked) -> Answer {
         if described.error_code != 0 {
             return Err(ApiError::missing(error(described.error_code)));
         }
-        let committed = offsets_of(seen, coordinator, vec![id.to_owned()]).await?;
+        let of_one = BTreeMap::from([(coordinator, vec![id.to_owned()])]);
+        let (committed, untold) = offsets_of(seen, of_one).await;
+        if let Some(untold) = untold.into_iter().next() {
+            return Err(ApiError::elsewhere(untold));
+        }
         let of = committed.get(id).cloned().unwrap_or_default();
         let whole = BTreeMap::from([(id.to_owned(), of.clone())]);
         let lags = Lags::of(seen, &whole).await;

@@ -10,12 +10,11 @@ use client::ProducerRecord;
 use serde_json::{Map, Value, json};
 use wire::batch::Record;
 
+use super::cluster::{EARLIEST, LATEST};
 use super::query::Asked;
 use super::reading::{FETCH, Read, Wanted, read};
 use super::{All, Answer, ApiError, Json, Seen, in_time};
 
-const EARLIEST: i64 = -2;
-const LATEST: i64 = -1;
 /// Of a key, a value or a header; one record alone is shown with more.
 const SHOWN: usize = 1 << 10;
 const SHOWN_OF_ONE: usize = 256 << 10;
@@ -33,11 +32,15 @@ pub(super) async fn read_from(
     let limit = i64::try_from(asked.page()?.limit).unwrap_or(0);
     let untold = || ApiError::elsewhere("the partition's leader does not tell its offsets");
     let told = async |timestamp| seen.cluster.offsets(&at, timestamp).await.get(&at[0]).copied();
+    let ends = async || {
+        let (start, end) = seen.cluster.ends(&at).await;
+        let both = start.get(&at[0]).copied().zip(end.get(&at[0]).copied());
+        both.ok_or_else(untold)
+    };
     match asked.text("from").unwrap_or("latest") {
         "earliest" => told(EARLIEST).await.ok_or_else(untold),
         "latest" => {
-            let (start, end) = (told(EARLIEST).await, told(LATEST).await);
-            let (start, end) = (start.ok_or_else(untold)?, end.ok_or_else(untold)?);
+            let (start, end) = ends().await?;
             Ok((end - limit).max(start))
         }
         "time" => {
@@ -50,8 +53,7 @@ pub(super) async fn read_from(
         }
         offset => {
             let offset = offset.parse::<i64>().map_err(|_| ApiError::wrong("from is no offset"))?;
-            let (start, end) = (told(EARLIEST).await, told(LATEST).await);
-            let (start, end) = (start.ok_or_else(untold)?, end.ok_or_else(untold)?);
+            let (start, end) = ends().await?;
             Ok(offset.clamp(start, end))
         }
     }

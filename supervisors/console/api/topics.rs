@@ -14,10 +14,8 @@ use super::overview::is_under_replicated;
 use super::query::Asked;
 use super::{All, Answer, ApiError, Json, Seen, in_time};
 
-const EARLIEST: i64 = -2;
-const LATEST: i64 = -1;
-/// A page of topics that have more partitions is shown without their numbers of records.
-const MOST_COUNTED: usize = 2000;
+/// Of more partitions at once it is not asked where their logs begin and end.
+pub(super) const MOST_COUNTED: usize = 2000;
 pub(super) const TOPIC: i8 = 2;
 pub(super) const BROKER: i8 = 4;
 
@@ -38,7 +36,7 @@ pub(super) async fn list(State(all): State<Arc<All>>, asked: Asked) -> Answer {
     let shown: Vec<&Arc<TopicImage>> = page.of(found).collect();
     let partitions: Vec<Partition> = shown.iter().flat_map(|topic| partitions_of(topic)).collect();
     let (start, end) = match partitions.len() <= MOST_COUNTED {
-        true => ends(seen, &partitions).await?,
+        true => seen.cluster.ends(&partitions).await,
         false => Default::default(),
     };
     let topics: Vec<Value> = shown
@@ -68,17 +66,6 @@ fn partitions_of(topic: &TopicImage) -> impl Iterator<Item = Partition> {
     topic.partitions.keys().map(|partition| (topic.name.clone(), *partition))
 }
 
-type Offsets = std::collections::BTreeMap<Partition, i64>;
-
-/// Where logs begin and end. Who does not answer in time leaves it open.
-async fn ends(seen: &Seen, partitions: &[Partition]) -> Result<(Offsets, Offsets), ApiError> {
-    let both = async {
-        let start = seen.cluster.offsets(partitions, EARLIEST).await;
-        (start, seen.cluster.offsets(partitions, LATEST).await)
-    };
-    Ok(seen.world.timeout(super::LIMIT, both).await.unwrap_or_default())
-}
-
 pub(super) async fn one(State(all): State<Arc<All>>, asked: Asked) -> Answer {
     let (seen, page, name) = (all.meant(&asked)?, asked.page()?, asked.needed("name")?);
     let image = seen.image();
@@ -87,7 +74,7 @@ pub(super) async fn one(State(all): State<Arc<All>>, asked: Asked) -> Answer {
     let shown: Vec<(&i32, &Arc<PartitionRegistration>)> =
         page.of(topic.partitions.iter().collect()).collect();
     let wanted: Vec<Partition> = shown.iter().map(|(id, _)| (name.to_owned(), **id)).collect();
-    let (start, end) = ends(seen, &wanted).await?;
+    let (start, end) = seen.cluster.ends(&wanted).await;
     let partitions: Vec<Value> = shown
         .iter()
         .map(|(id, partition)| {
