@@ -7,12 +7,15 @@ use std::sync::Arc;
 use axum::extract::connect_info::Connected;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::header::{HOST, ORIGIN};
-use axum::http::{HeaderMap, HeaderName, StatusCode};
+use axum::http::{HeaderMap, HeaderName, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::serve::IncomingStream;
 
 use super::connections::Few;
+
+const SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+const MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 
 /// Where somebody arrived; none where the connection has ended since.
 #[derive(Debug, Clone, Copy)]
@@ -38,7 +41,11 @@ pub(super) async fn refuse_foreign(
     request: Request,
     next: Next,
 ) -> Response {
-    match foreign(arrived.0.is_none() || arrived.is_here(), &own, request.headers()) {
+    let here = arrived.0.is_none() || arrived.is_here();
+    let is_page = request.method() == Method::GET && request.uri().path() == "/";
+    let foreign = foreign(here, &own, request.headers())
+        .or_else(|| is_sent_by_another(request.headers(), is_page).then_some(SITE));
+    match foreign {
         Some(header) => {
             let named = own.iter().filter(|name| !name.is_empty());
             let named: String = named.map(|name| format!(", {name}")).collect();
@@ -64,6 +71,16 @@ fn foreign(here: bool, own: &[String], headers: &HeaderMap) -> Option<HeaderName
     let mut origins = headers.get_all(ORIGIN).iter();
     let all_same = origins.all(|origin| is_same(origin.to_str().unwrap_or_default()));
     (!all_same).then_some(ORIGIN)
+}
+
+/// Browsers say of most requests whose page they are for. What a page of elsewhere loads as a script, a picture or a frame has no
+/// `Origin`, and its answer tells it something even so: how long it took, how large it is. Who follows a link from there is let in.
+fn is_sent_by_another(headers: &HeaderMap, is_page: bool) -> bool {
+    let is = |name, value: &[&str]| {
+        let mut told = headers.get_all(name).iter();
+        told.any(|told| told.to_str().is_ok_and(|told| value.contains(&told)))
+    };
+    is(SITE, &["cross-site", "same-site"]) && !(is_page && is(MODE, &["navigate"]))
 }
 
 /// Who does not come over this machine's loopback may use any address that leads there: no page is at an address of another.
@@ -110,6 +127,26 @@ mod tests {
             assert_eq!(refused(false, &[(HOST, address)]), None, "{address}");
         }
         assert_eq!(refused(true, &[]), None, "no browser leaves it out");
+    }
+
+    #[test]
+    fn what_a_page_of_elsewhere_loads_is_refused_and_a_link_to_the_console_is_not() {
+        let of = |site, mode, is_page| {
+            let mut headers = HeaderMap::new();
+            headers.append(SITE, axum::http::HeaderValue::from_static(site));
+            headers.append(MODE, axum::http::HeaderValue::from_static(mode));
+            is_sent_by_another(&headers, is_page)
+        };
+        for own in ["same-origin", "none"] {
+            assert!(!of(own, "cors", false) && !of(own, "navigate", true), "{own}");
+        }
+        for other in ["cross-site", "same-site"] {
+            assert!(!of(other, "navigate", true), "{other}");
+            for (mode, is_page) in [("navigate", false), ("no-cors", true), ("no-cors", false)] {
+                assert!(of(other, mode, is_page), "{other} {mode}");
+            }
+        }
+        assert!(!is_sent_by_another(&HeaderMap::new(), false), "who scrapes sends none");
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use axum::extract::State;
 use bytes::Bytes;
+use model::topic::CONSUMER_OFFSETS;
 use serde_json::{Value, json};
 use wire::describe_groups_response::DescribedGroup;
 use wire::offset_fetch_request::OffsetFetchRequestGroup;
@@ -222,6 +223,10 @@ fn age_of(timestamp: i64, now: i64) -> Option<f64> {
 }
 
 async fn coordinator(seen: &Seen, group: &str) -> Result<i32, ApiError> {
+    // Who asks for a coordinator makes the topic of them all, and nobody is to make anything by looking.
+    if seen.image().topics.by_name(CONSUMER_OFFSETS).is_none() {
+        return Err(ApiError::missing("there is no such group: no group has committed anything yet"));
+    }
     let request = FindCoordinatorRequest {
         key_type: GROUP,
         coordinator_keys: vec![group.to_owned()],
