@@ -148,7 +148,7 @@ fn set_fault(fault: &cli::Fault) -> Result<(), RunError> {
 fn follow_trace(trace: cli::Trace) -> Result<(), RunError> {
     let (lasts, count) = (trace.lasts, trace.count.map(u64::from));
     let until = Until { lasts, count, stopped: stopped()? };
-    Ok(follow(&trace.console, trace.actor, &until, &mut std::io::stdout())?)
+    Ok(follow(&trace.console, trace.actor, until, &mut std::io::stdout())?)
 }
 
 fn format_node(format: &cli::Format) -> Result<(), RunError> {

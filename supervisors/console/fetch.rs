@@ -24,6 +24,8 @@ pub enum FetchError {
     Answer { address: String, answer: String },
     #[error("{0}")]
     Refused(String),
+    #[error("there is no thread to ask in: {0}")]
+    Thread(std::io::Error),
     #[error("{address} sent what cannot be read: {source}")]
     Json { address: String, source: serde_json::Error },
 }

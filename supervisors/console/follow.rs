@@ -2,17 +2,22 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
 use model::node_config::HostPort;
 use runtime::{AskTrace, Clock, Did, InHand, RealClock, TraceLine, Traced};
 
+use super::asking::{asking, tell_end};
 use super::fetch::{FetchError, fetch_trace};
 use super::printable;
 
 /// Between two looks.
 const STEP: Duration = Duration::from_millis(100);
+/// An answer or a failure comes before.
+const LONGEST: Duration = Duration::from_secs(3600);
+/// For the last answer.
+const LAST: Duration = Duration::from_secs(2);
 /// What is in hand for longer is told of before it is handled.
 const LONG_MS: u64 = 1000;
 
@@ -32,24 +37,37 @@ pub struct Until {
 pub fn follow(
     console: &HostPort,
     actor: String,
-    until: &Until,
+    until: Until,
     out: &mut impl Write,
 ) -> Result<(), FetchError> {
     let (clock, mut shown) = (RealClock::new(), Shown::default());
+    let (tell, events) = channel();
+    let at = console.clone();
+    // None: the end.
+    tell_end(until.stopped, tell.clone(), None).map_err(FetchError::Thread)?;
+    let ask = asking(tell, move |asked| Some(fetch_trace(&at, &asked)));
+    let ask = ask.map_err(FetchError::Thread)?;
+    let left = || until.lasts.map(|lasts| lasts.saturating_sub(clock.mono()));
     let mut asked = AskTrace { actor, since: None };
     loop {
-        let traced = fetch_trace(console, &asked)?;
+        let _ = ask.send(asked);
+        let Ok(Some(traced)) = events.recv_timeout(left().map_or(LONGEST, |left| left.max(LAST)))
+        else {
+            let _ = shown.sums(out);
+            return Ok(());
+        };
+        let traced = traced?;
         let most = until.count.map(|count| count.saturating_sub(shown.messages));
         // Who has seen enough closes the pipe.
         if shown.show(out, &traced, most).is_err() {
             return Ok(());
         }
-        let left = until.lasts.map(|lasts| lasts.saturating_sub(clock.mono()));
+        let left = left();
         let is_over = left.is_some_and(|left| left.is_zero())
             || until.count.is_some_and(|count| shown.messages >= count);
         asked = AskTrace { actor: traced.path, since: Some(traced.next) };
         let step = left.map_or(STEP, |left| left.min(STEP));
-        let ended = is_over || until.stopped.recv_timeout(step) != Err(RecvTimeoutError::Timeout);
+        let ended = is_over || !matches!(events.recv_timeout(step), Err(RecvTimeoutError::Timeout));
         if ended {
             let _ = shown.sums(out);
             return Ok(());

@@ -1,6 +1,7 @@
 //! The console: what goes on in the nodes of a process, over HTTP and in the terminal.
 
 mod api;
+mod asking;
 mod connections;
 mod draw;
 mod faults;

@@ -1,13 +1,14 @@
 //! A terminal as a screen that is drawn over again, and the keys that are pressed meanwhile.
 
 use std::io::{self, IsTerminal, Read, Write};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
 use model::node_config::HostPort;
 use runtime::Scope;
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
 
+use super::asking::{asking, tell_end};
 use super::draw::draw;
 use super::fetch::{FetchError, fetch_tree};
 
@@ -41,46 +42,57 @@ pub(super) enum Key {
     Quit,
 }
 
-/// The terminal, until it is dropped: then it is as before.
-pub(super) struct Screen {
-    before: Termios,
-    keys: Receiver<Key>,
+#[derive(Debug)]
+pub(super) enum Event<A> {
+    Key(Key),
+    /// To what was asked.
+    Answer(A),
 }
 
-impl Screen {
-    /// `stopped`: closed once the program is asked to end.
-    pub(super) fn open(what: &'static str, stopped: Receiver<()>) -> Result<Screen, NoScreen> {
+/// The terminal, until it is dropped: then it is as before.
+pub(super) struct Screen<Q, A> {
+    before: Termios,
+    events: Receiver<Event<A>>,
+    ask: Sender<Q>,
+    is_asking: bool,
+}
+
+/// Columns and lines.
+pub(super) fn size() -> (usize, usize) {
+    let size = tcgetwinsize(io::stdout()).ok().filter(|size| size.ws_row > 0);
+    size.map_or((80, 24), |size| (usize::from(size.ws_col), usize::from(size.ws_row)))
+}
+
+impl<Q: Send + 'static, A: Send + 'static> Screen<Q, A> {
+    /// `stopped`: closed once the program is asked to end. `answer`: what is shown, however long it takes to find.
+    pub(super) fn open(
+        what: &'static str,
+        stopped: Receiver<()>,
+        answer: impl Fn(Q) -> A + Send + 'static,
+    ) -> Result<Self, NoScreen> {
         if !io::stdout().is_terminal() || !io::stdin().is_terminal() {
             return Err(NoScreen::NoTerminal(what));
         }
         let before = tcgetattr(io::stdin()).map_err(io::Error::from)?;
         let mut raw = before.clone();
         raw.local_modes.remove(LocalModes::ICANON | LocalModes::ECHO | LocalModes::ISIG);
-        let (pressed, keys) = channel();
+        let (tell, events) = channel();
+        let ask = asking(tell.clone(), move |question| Event::Answer(answer(question)))?;
         // From here on dropping it gives the terminal back.
-        let screen = Screen { before, keys };
+        let screen = Screen { before, events, ask, is_asking: false };
         tcsetattr(io::stdin(), OptionalActions::Now, &raw).map_err(io::Error::from)?;
-        let (quit, thread) = (pressed.clone(), || std::thread::Builder::new());
-        thread().name("ottla-keys".to_owned()).spawn(move || read_keys(&pressed))?;
-        thread().name("ottla-stop".to_owned()).spawn(move || {
-            let _ = stopped.recv();
-            let _ = quit.send(Key::Quit);
-        })?;
+        tell_end(stopped, tell.clone(), Event::Key(Key::Quit))?;
+        let keys = std::thread::Builder::new().name("ottla-keys".to_owned());
+        keys.spawn(move || read_keys(|key| tell.send(Event::Key(key)).is_ok()))?;
         let mut out = io::stdout();
         out.write_all(OPEN.as_bytes())?;
         out.flush()?;
         Ok(screen)
     }
 
-    /// Columns and lines.
-    pub(super) fn size() -> (usize, usize) {
-        let size = tcgetwinsize(io::stdout()).ok().filter(|size| size.ws_row > 0);
-        size.map_or((80, 24), |size| (usize::from(size.ws_col), usize::from(size.ws_row)))
-    }
-
     /// Draws over what was there, cut to the screen's size; the line of this number stands out.
     pub(super) fn show(&self, lines: &[String], marked: Option<usize>) -> io::Result<()> {
-        let (columns, rows) = Screen::size();
+        let (columns, rows) = size();
         let mut text = String::from("\x1b[H");
         for (at, line) in lines.iter().take(rows).enumerate() {
             let plain: String =
@@ -97,17 +109,29 @@ impl Screen {
         out.flush()
     }
 
-    /// A key that is pressed until it is time to look again.
-    pub(super) fn key(&self) -> Option<Key> {
-        match self.keys.recv_timeout(STEP) {
-            Ok(key) => Some(key),
-            Err(std::sync::mpsc::RecvTimeoutError::Timeout) => None,
-            Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => Some(Key::Quit),
+    /// One thing at a time: the answer is an event.
+    pub(super) fn ask(&mut self, question: Q) {
+        self.is_asking = self.ask.send(question).is_ok();
+    }
+
+    pub(super) fn is_asking(&self) -> bool {
+        self.is_asking
+    }
+
+    /// What happens until it is time to look again.
+    pub(super) fn event(&mut self) -> Option<Event<A>> {
+        match self.events.recv_timeout(STEP) {
+            Ok(event) => {
+                self.is_asking &= !matches!(event, Event::Answer(_));
+                Some(event)
+            }
+            Err(RecvTimeoutError::Timeout) => None,
+            Err(RecvTimeoutError::Disconnected) => Some(Event::Key(Key::Quit)),
         }
     }
 }
 
-impl Drop for Screen {
+impl<Q, A> Drop for Screen<Q, A> {
     fn drop(&mut self) {
         let _ = io::stdout().write_all(CLOSE.as_bytes());
         let _ = io::stdout().flush();
@@ -115,13 +139,14 @@ impl Drop for Screen {
     }
 }
 
-fn read_keys(pressed: &Sender<Key>) {
+/// As long as somebody takes them.
+fn read_keys(pressed: impl Fn(Key) -> bool) {
     let mut bytes = [0; 64];
     loop {
         let read = io::stdin().read(&mut bytes).unwrap_or(0);
         let keys = if read == 0 { vec![Key::Quit] } else { keys(&bytes[..read]) };
         for key in keys {
-            if pressed.send(key).is_err() || key == Key::Quit {
+            if !pressed(key) || key == Key::Quit {
                 return;
             }
         }
@@ -159,32 +184,37 @@ fn keys(mut bytes: &[u8]) -> Vec<Key> {
     keys
 }
 
+/// Until the first answer.
+pub(super) fn waits(console: &HostPort) -> String {
+    format!("asking {console} …")
+}
+
 /// Draws the tree again and again, until that is ended by a key or a signal.
 ///
 /// # Errors
 /// It is no terminal, or nobody answers at the console.
 pub fn live_tree(console: &HostPort, scope: &Scope, stopped: Receiver<()>) -> Result<(), NoScreen> {
-    let mut forest = fetch_tree(console, scope)?;
-    let screen = Screen::open("--live", stopped)?;
-    let mut from = 0;
+    let (at, scope) = (console.clone(), scope.clone());
+    let mut screen = Screen::open("--live", stopped, move |()| fetch_tree(&at, &scope))?;
+    screen.ask(());
+    let (mut lines, mut from) = (vec![waits(console)], 0);
     loop {
-        let drawn = draw(&forest);
-        let lines: Vec<String> = drawn.lines().map(str::to_owned).collect();
-        let page = Screen::size().1;
+        let page = size().1;
         from = from.min(lines.len().saturating_sub(page));
         screen.show(&lines[from..], None)?;
-        from = match screen.key() {
-            Some(Key::Quit) => return Ok(()),
-            Some(Key::Up) => from.saturating_sub(1),
-            Some(Key::Down) => from + 1,
-            Some(Key::PageUp) => from.saturating_sub(page),
-            Some(Key::PageDown | Key::Char(' ')) => from + page,
-            Some(_) => from,
-            None => {
-                forest = fetch_tree(console, scope)?;
-                from
+        match screen.event() {
+            Some(Event::Key(Key::Quit)) => return Ok(()),
+            Some(Event::Key(Key::Up)) => from = from.saturating_sub(1),
+            Some(Event::Key(Key::Down)) => from += 1,
+            Some(Event::Key(Key::PageUp)) => from = from.saturating_sub(page),
+            Some(Event::Key(Key::PageDown | Key::Char(' '))) => from += page,
+            Some(Event::Key(_)) => {}
+            Some(Event::Answer(forest)) => {
+                lines = draw(&forest?).lines().map(str::to_owned).collect();
             }
-        };
+            None if screen.is_asking() => {}
+            None => screen.ask(()),
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use runtime::{ActorTree, Order, Scope, TopPage};
 use super::draw::lasted;
 use super::fetch::{FetchError, fetch_top};
 use super::printable;
-use super::screen::{Key, NoScreen, Screen};
+use super::screen::{Event, Key, NoScreen, Screen, size, waits};
 
 /// Of messages by name, numbers and restarts.
 const FEW: usize = 8;
@@ -17,6 +17,7 @@ const HEAD: &str =
 const HELP: &str = "b busy  d depth  s slow  r restarts  h handled   \u{2191}\u{2193} choose  Enter look into  \u{2190} back  q quit";
 
 /// What is to be shown.
+#[derive(Debug, Clone)]
 pub struct TopAsked {
     pub scope: Scope,
     pub order: Order,
@@ -44,31 +45,39 @@ pub fn top_once(console: &HostPort, asked: &TopAsked, lines: usize) -> Result<St
 /// # Errors
 /// It is no terminal, or nobody answers at the console.
 pub fn top(console: &HostPort, asked: TopAsked, stopped: Receiver<()>) -> Result<(), NoScreen> {
+    let at = console.clone();
+    let answer = move |asked: TopAsked| {
+        let page = look(&at, &asked);
+        (asked, page)
+    };
+    let mut screen = Screen::open("top", stopped, answer)?;
     let mut view = View { asked, from: Vec::new(), chosen: 0 };
-    let mut page = look(console, &view.asked)?;
-    let screen = Screen::open("top", stopped)?;
+    screen.ask(view.asked.clone());
+    // What is shown, by what was asked; and whether something else is wanted since.
+    let (mut shown, mut is_old) = (None::<(TopAsked, TopPage)>, false);
     loop {
-        let (mut lines, first) = drawn(console, &view.asked, &page);
-        let rows = Screen::size().1;
-        view.chosen = view.chosen.min(page.first.len().saturating_sub(1));
-        // What is chosen is on the screen, and the keys are told of in its last line.
-        let table = rows.saturating_sub(first + 1).max(1);
-        let above = (view.chosen + 1).saturating_sub(table);
-        lines.drain(first..first + above);
-        lines.truncate(rows.saturating_sub(1));
-        lines.push(HELP.to_owned());
-        let marked = (!page.first.is_empty()).then_some(first + view.chosen - above);
+        let (lines, marked, table) = view.lines(console, shown.as_ref());
         screen.show(&lines, marked)?;
-        match screen.key() {
-            Some(Key::Quit) => return Ok(()),
-            Some(key) if !view.press(key, &page, table) => continue,
-            Some(_) | None => {}
-        }
-        page = match look(console, &view.asked) {
+        let again = match screen.event() {
+            Some(Event::Key(Key::Quit)) => return Ok(()),
+            Some(Event::Key(key)) => {
+                let page = shown.as_ref().map(|(_, page)| page);
+                is_old |= page.is_some_and(|page| view.press(key, page, table));
+                is_old
+            }
+            Some(Event::Answer(_)) if is_old => true,
             // It is gone meanwhile.
-            Err(FetchError::Refused(_)) if view.back() => look(console, &view.asked)?,
-            page => page?,
+            Some(Event::Answer((_, Err(FetchError::Refused(_))))) if view.back() => true,
+            Some(Event::Answer((asked, page))) => {
+                shown = Some((asked, page?));
+                false
+            }
+            None => true,
         };
+        if again && !screen.is_asking() {
+            is_old = false;
+            screen.ask(view.asked.clone());
+        }
     }
 }
 
@@ -77,6 +86,26 @@ fn look(console: &HostPort, asked: &TopAsked) -> Result<TopPage, FetchError> {
 }
 
 impl View {
+    /// What the screen shows, which line stands out, and how many actors have room.
+    fn lines(
+        &mut self,
+        console: &HostPort,
+        shown: Option<&(TopAsked, TopPage)>,
+    ) -> (Vec<String>, Option<usize>, usize) {
+        let Some((asked, page)) = shown else { return (vec![waits(console)], None, 1) };
+        let (mut lines, first) = drawn(console, asked, page);
+        let rows = size().1;
+        self.chosen = self.chosen.min(page.first.len().saturating_sub(1));
+        // What is chosen is on the screen, and the keys are told of in its last line.
+        let table = rows.saturating_sub(first + 1).max(1);
+        let above = (self.chosen + 1).saturating_sub(table);
+        lines.drain(first..first + above);
+        lines.truncate(rows.saturating_sub(1));
+        lines.push(HELP.to_owned());
+        let marked = (!page.first.is_empty()).then_some(first + self.chosen - above);
+        (lines, marked, table)
+    }
+
     /// Whether there is something else to be shown now.
     fn press(&mut self, key: Key, page: &TopPage, lines: usize) -> bool {
         match key {

@@ -11,7 +11,7 @@ use rustix::termios::{Winsize, tcsetwinsize};
 use serde_json::Value;
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::process::{Child, Command};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
@@ -238,4 +238,31 @@ fn the_live_tree_is_drawn_again_as_it_changes() {
         assert_refused(&said, &["needs a terminal"]);
     }
     assert!(find(&crate::observed::forest(console), "late-0").is_some());
+}
+
+#[test]
+fn who_wants_the_end_has_it_at_once_while_nobody_answers() {
+    if is_foreign("who_wants_the_end_has_it_at_once_while_nobody_answers") {
+        return;
+    }
+    let silent = TcpListener::bind("127.0.0.1:0").expect("an address");
+    let at = silent.local_addr().expect("it has one").to_string();
+    // An answer is waited for twice as long.
+    let soon = Duration::from_secs(5);
+    for (command, key) in [(&["top"][..], "q"), (&["top"], "\x03"), (&["tree", "--live"], "q")] {
+        let mut terminal = Terminal::of(&[command, &["--console", &at]].concat());
+        let _asked = silent.accept().expect("it asks");
+        let begun = Instant::now();
+        terminal.press(key);
+        terminal.ended();
+        assert!(begun.elapsed() < soon, "{command:?} ends after {:?}", begun.elapsed());
+    }
+    let mut trace = Command::new(OTTLA);
+    let mut child = trace.args(["trace", "raft", "--console", &at]).spawn().expect("the binary");
+    let _asked = silent.accept().expect("it asks");
+    let begun = Instant::now();
+    let pid = child.id().to_string();
+    assert!(Command::new("kill").args(["-INT", &pid]).status().expect("kill").success());
+    assert!(child.wait().expect("a child").success());
+    assert!(begun.elapsed() < soon, "trace ends after {:?}", begun.elapsed());
 }
