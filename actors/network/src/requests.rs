@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+use runtime::quantile;
 use wire::ApiKey;
 
 /// Each power of two of microseconds in so many parts: what is told is at most an eighth too much.
@@ -40,15 +41,22 @@ struct Counts {
     versions: Box<[AtomicU64]>,
     nanos: AtomicU64,
     buckets: [AtomicU64; BUCKETS],
+    /// The how manyth window it is, from when the node's clock began.
+    window: AtomicU64,
     /// What was counted before the windows that quantiles are of.
     before: Mutex<Before>,
 }
 
 #[derive(Debug)]
 struct Before {
+    /// The window before this one.
     last: Box<[u64; BUCKETS]>,
-    /// When it began, and what was counted until then.
-    window: (Duration, Box<[u64; BUCKETS]>),
+    this: Box<[u64; BUCKETS]>,
+}
+
+/// The how manyth it is at a time.
+fn window(now: Duration) -> u64 {
+    now.as_secs() / WINDOW.as_secs()
 }
 
 /// One kind of request.
@@ -108,12 +116,14 @@ impl Counts {
             versions: (0..versions).map(|_| AtomicU64::new(0)).collect(),
             nanos: AtomicU64::new(0),
             buckets: [const { AtomicU64::new(0) }; BUCKETS],
-            before: Mutex::new(Before { last: zero(), window: (Duration::ZERO, zero()) }),
+            window: AtomicU64::new(0),
+            before: Mutex::new(Before { last: zero(), this: zero() }),
         })
     }
 
     /// `version`: from the oldest on. One that there is not yet is answered as the oldest.
-    fn add(&self, version: usize, took: Duration) {
+    fn add(&self, version: usize, took: Duration, now: Duration) {
+        self.turn(now);
         if let Some(count) = self.versions.get(version).or(self.versions.first()) {
             count.fetch_add(1, Ordering::Relaxed);
         }
@@ -121,29 +131,39 @@ impl Counts {
         self.buckets[bucket(took.as_micros() as u64)].fetch_add(1, Ordering::Relaxed);
     }
 
-    fn times(&self, now: Duration) -> Times {
-        let counted = Box::new(self.buckets.each_ref().map(|n| n.load(Ordering::Relaxed)));
-        let mut before = self.before.lock().unwrap_or_else(PoisonError::into_inner);
-        if now.saturating_sub(before.window.0) >= WINDOW {
-            let ended = std::mem::replace(&mut before.window, (now, counted.clone()));
-            before.last = ended.1;
+    fn counted(&self) -> Box<[u64; BUCKETS]> {
+        Box::new(self.buckets.each_ref().map(|n| n.load(Ordering::Relaxed)))
+    }
+
+    /// Before anything of a new window is counted: a window is over when it is, whoever looks.
+    fn turn(&self, now: Duration) {
+        if window(now) <= self.window.load(Ordering::Relaxed) {
+            return;
         }
+        let mut before = self.before.lock().unwrap_or_else(PoisonError::into_inner);
+        let passed = window(now).saturating_sub(self.window.load(Ordering::Relaxed));
+        if passed > 0 {
+            let ended = std::mem::replace(&mut before.this, self.counted());
+            // In a window that passed since there was nothing.
+            before.last = if passed == 1 { ended } else { before.this.clone() };
+            self.window.store(window(now), Ordering::Relaxed);
+        }
+    }
+
+    fn times(&self, now: Duration) -> Times {
+        self.turn(now);
+        let before = self.before.lock().unwrap_or_else(PoisonError::into_inner);
+        let counted = self.counted();
         let recent: Vec<u64> =
             counted.iter().zip(before.last.iter()).map(|(now, before)| now - before).collect();
-        let all: u64 = recent.iter().sum();
-        let at = |share: f64| {
-            let (wanted, mut seen) = ((all as f64 * share).ceil() as u64, 0);
-            let reached = recent.iter().position(|count| {
-                seen += count;
-                seen >= wanted
-            });
-            limit(reached.unwrap_or(BUCKETS - 1)) / 1e3
-        };
-        let quantiles = QUANTILES.iter().filter(|_| all > 0);
+        let at = |share| Some(limit(quantile(&recent, share)?) / 1e3);
         Times {
             count: counted.iter().sum(),
             sum_ms: self.nanos.load(Ordering::Relaxed) as f64 / 1e6,
-            quantiles: quantiles.map(|(name, share)| (*name, at(*share))).collect(),
+            quantiles: QUANTILES
+                .iter()
+                .filter_map(|(name, share)| Some((*name, at(*share)?)))
+                .collect(),
         }
     }
 }
@@ -160,9 +180,10 @@ impl RequestMetrics {
         };
         let took = now.saturating_sub(begun.at);
         let version = usize::try_from(begun.version - begun.key.versions().min).unwrap_or(0);
-        self.place(at).add(version, took);
+        self.place(at).add(version, took, now);
         if begun.key == ApiKey::Fetch {
-            self.place(if follower { FETCH_FOLLOWER } else { FETCH_CONSUMER }).add(version, took);
+            self.place(if follower { FETCH_FOLLOWER } else { FETCH_CONSUMER })
+                .add(version, took, now);
         }
     }
 
@@ -249,5 +270,14 @@ mod tests {
         assert_eq!((times.quantiles.len(), times.count), (0, 100), "nothing was asked since");
         one(Duration::from_secs(310), 50);
         assert!(quantile(&told(320), "0.50").is_some_and(|ms| (50.0..57.0).contains(&ms)));
+        // Nobody looks for an hour: what is over is over.
+        (0..20).for_each(|at| one(Duration::from_secs(330 + 150 * at), 7));
+        one(Duration::from_secs(4000), 900);
+        let times = told(4001);
+        assert!(quantile(&times, "0.50").is_some_and(|ms| ms > 900.0), "{times:?}");
+        one(Duration::from_secs(4100), 7);
+        let times = told(4101);
+        let both = (quantile(&times, "0.50"), quantile(&times, "0.999"));
+        assert!(both.0 < Some(8.0) && both.1 > Some(900.0), "the window before counts: {times:?}");
     }
 }

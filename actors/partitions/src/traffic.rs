@@ -18,8 +18,10 @@ impl Count {
     }
 }
 
-/// Of one topic's replicas on this node.
+/// Of one topic's replicas on this node. Each has a cache line of its own: who counts for one topic takes it from nobody who counts for
+/// another.
 #[derive(Debug, Default)]
+#[repr(align(64))]
 pub struct TopicTraffic {
     /// Records, and their bytes, that leaders here appended.
     pub messages_in: Count,
@@ -143,6 +145,18 @@ mod tests {
         assert_eq!(each, [("kept".to_owned(), Counted { bytes_in: 1, ..Counted::default() })]);
         traffic.of("gone").bytes_in.add(1000);
         assert_eq!(traffic.counted().0.bytes_in, 1111, "one of the same name");
+    }
+
+    #[test]
+    fn no_two_topics_count_in_one_cache_line() {
+        let traffic = Traffic::default();
+        let lines = |topic: &str| {
+            let at = std::ptr::from_ref(&*traffic.of(topic)).addr();
+            at / 64..=(at + size_of::<TopicTraffic>() - 1) / 64
+        };
+        let all: Vec<usize> = (0..50).flat_map(|i| lines(&format!("topic-{i}"))).collect();
+        let distinct: std::collections::BTreeSet<&usize> = all.iter().collect();
+        assert_eq!((all.len(), distinct.len()), (50, 50));
     }
 
     #[test]

@@ -25,7 +25,7 @@ use crate::world::{Bulkhead, Clock};
 pub use exposition::{Exposition, Format};
 pub use named::NoSuchActor;
 pub use prometheus::{Family, Sums, expose, families, prometheus};
-pub use sample::Sample;
+pub use sample::{Sample, quantile};
 pub use scope::{Order, Scope, TopPage};
 use stats::{HISTOGRAM_BUCKETS, bucket_limit_micros};
 pub(crate) use stats::{Stats, Taken};
@@ -164,7 +164,7 @@ impl Counter {
     }
 }
 
-/// A number that comes and goes.
+/// A number that comes and goes; each incarnation begins anew.
 #[derive(Debug, Clone, Default)]
 pub struct Gauge(Arc<AtomicI64>);
 
@@ -306,6 +306,8 @@ impl Entry {
         state.stuck = false;
         if generation > 1 {
             state.past().restarts += 1;
+            // Who went may still take back what it showed.
+            state.gauges = Named::default();
             let cause = state.trouble.get_or_insert_default().restarted(generation, now);
             if let Some(trace) = &traced {
                 trace.restarted(generation, now, cause.to_owned());
@@ -373,7 +375,13 @@ impl EntryState {
     fn numbers(&self) -> Numbers {
         let count = |counter: &Counter| i64::try_from(counter.get()).unwrap_or(i64::MAX);
         let counters = self.counters.0.iter().map(|(name, counter)| (*name, count(counter)));
-        counters.chain(self.gauges.0.iter().map(|(name, gauge)| (*name, gauge.get()))).collect()
+        counters.chain(self.gauges()).collect()
+    }
+
+    /// One that was given up shows nothing any more.
+    fn gauges(&self) -> impl Iterator<Item = (&'static str, i64)> {
+        let shown = self.gauges.0.iter().filter(|_| self.status != Status::Offline);
+        shown.map(|(name, gauge)| (*name, gauge.get()))
     }
 
     fn totals(&self) -> Totals {

@@ -222,8 +222,8 @@ impl Sums {
             for (name, counter) in &state.counters.0 {
                 *counts.entry((entry.kind, name)).or_default() += counter.get();
             }
-            for (name, gauge) in &state.gauges.0 {
-                *numbers.entry((entry.kind, name)).or_default() += gauge.get();
+            for (name, value) in state.gauges() {
+                *numbers.entry((entry.kind, name)).or_default() += value;
             }
         }
         let credits = lock(&registry.0.credits).clone();

@@ -30,15 +30,19 @@ impl Sample {
             .zip(before.histogram)
             .map(|(now, then)| now.saturating_sub(then))
             .collect();
-        let total: u64 = since.iter().sum();
-        let wanted = (total as f64 * share).ceil() as u64;
-        let mut seen = 0;
-        let found = since.iter().position(|count| {
-            seen += count;
-            seen >= wanted
-        });
-        found.filter(|_| total > 0).map(bucket_limit_micros)
+        quantile(&since, share).map(bucket_limit_micros)
     }
+}
+
+/// The bucket of counts that this share of all does not exceed; none where nothing was counted.
+pub fn quantile(counts: &[u64], share: f64) -> Option<usize> {
+    let total: u64 = counts.iter().sum();
+    let wanted = (total as f64 * share).ceil() as u64;
+    let mut seen = 0;
+    counts.iter().position(|count| {
+        seen += count;
+        total > 0 && seen >= wanted
+    })
 }
 
 impl Registry {

@@ -183,7 +183,7 @@ impl Stats {
     /// As many messages as `weight` says took this long.
     fn took(&self, time: Duration, weight: u64) {
         let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-        raise(&self.max_micros, nanos / 1000);
+        raise(&self.max_micros, nanos.div_ceil(1000));
         bump(&self.shared.busy_nanos, nanos.saturating_mul(weight));
         let bucket = (u64::BITS - (nanos / 1000).leading_zeros()) as usize;
         // Thousands that have handled a few, slowly as they started, do without.

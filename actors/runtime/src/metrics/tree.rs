@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::sample::quantile;
 use super::scope::Scope;
 use super::trouble::cut;
 use super::{Entry, Gauge, Registry, Status, bucket_limit_micros, lock};
@@ -165,6 +166,12 @@ impl Entry {
         let shares = live.map(|stats| stats.busy_shares(clock));
         let (busy_share, busy_share_recent) = shares.unwrap_or_default();
         let in_hand = live.map(|stats| stats.in_hand_for(clock)).unwrap_or_default();
+        let max_micros = totals.max_micros.max(in_hand.as_micros() as u64);
+        // A bucket ends behind what is in it.
+        let within = |share| {
+            quantile(&totals.histogram, share)
+                .map_or(0, |bucket| bucket_limit_micros(bucket).min(max_micros))
+        };
         let trouble = state.trouble.as_deref();
         let last = trouble.and_then(|trouble| trouble.last.as_ref());
         let panicked = last.and_then(|(_, failure)| failure.panicked.as_ref());
@@ -198,9 +205,9 @@ impl Entry {
             busy_micros: totals.busy_micros,
             busy_share,
             busy_share_recent,
-            p50_micros: quantile(&totals.histogram, 0.5),
-            p99_micros: quantile(&totals.histogram, 0.99),
-            max_micros: totals.max_micros.max(in_hand.as_micros() as u64),
+            p50_micros: within(0.5),
+            p99_micros: within(0.99),
+            max_micros,
             fault: live.and_then(|stats| stats.faults(now)),
             numbers: numbers.collect(),
             hidden: 0,
@@ -214,17 +221,4 @@ impl Entry {
         let (_, failure) = state.trouble.as_ref()?.last.as_ref()?;
         failure.panicked.clone().filter(|panicked| panicked.known_backtrace().is_none())
     }
-}
-
-fn quantile(histogram: &[u64], share: f64) -> u64 {
-    let total: u64 = histogram.iter().sum();
-    let wanted = (total as f64 * share).ceil() as u64;
-    let mut seen = 0;
-    for (bucket, count) in histogram.iter().enumerate() {
-        seen += count;
-        if total > 0 && seen >= wanted {
-            return bucket_limit_micros(bucket);
-        }
-    }
-    0
 }
