@@ -5,7 +5,8 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
-use runtime::{ActorTree, NoSuchActor, Order, Registry, Scope, TopPage};
+use axum::response::{IntoResponse, Response};
+use runtime::{NoSuchActor, Order, Registry, Scope, TopPage};
 
 use super::query::Query;
 use super::{Refused, Shown, unclear};
@@ -39,7 +40,7 @@ fn number(query: &Query, name: &str) -> Result<Option<usize>, Refused> {
 pub(super) async fn tree(
     State(shown): State<Arc<Shown>>,
     RawQuery(query): RawQuery,
-) -> Result<Json<Vec<ActorTree>>, Refused> {
+) -> Result<Response, Refused> {
     let query = query.as_deref().unwrap_or_default();
     let query = Query::parse(query, &["depth", "filter", "under"]).map_err(unclear)?;
     let scope = scope(&shown, &query)?;
@@ -49,14 +50,15 @@ pub(super) async fn tree(
     for (_, world) in &shown.worlds {
         forest.extend(world.registry().look_at(world, &scope).await);
     }
-    Ok(Json(forest))
+    // Written while nobody else looks: it may take as much as what it is made of.
+    Ok(Json(forest).into_response())
 }
 
 /// The first in an order: `sort=KEY`, `limit=N`, and `filter` and `under` as of the tree.
 pub(super) async fn top(
     State(shown): State<Arc<Shown>>,
     RawQuery(query): RawQuery,
-) -> Result<Json<TopPage>, Refused> {
+) -> Result<Response, Refused> {
     let query = query.as_deref().unwrap_or_default();
     let query = Query::parse(query, &["sort", "limit", "filter", "under"]).map_err(unclear)?;
     let scope = scope(&shown, &query)?;
@@ -73,5 +75,5 @@ pub(super) async fn top(
     for (_, world) in &shown.worlds {
         page.join(world.registry().top(world, &scope, order, most).await, order, most);
     }
-    Ok(Json(page))
+    Ok(Json(page).into_response())
 }

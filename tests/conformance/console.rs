@@ -292,6 +292,28 @@ fn groups_are_behind_in_records_and_in_seconds() {
 }
 
 #[test]
+fn a_group_of_more_partitions_than_are_counted_is_told_of_without_its_lag() {
+    let test = "a_group_of_more_partitions_than_are_counted_is_told_of_without_its_lag";
+    let Some((node, console)) = started(test, &[]) else { return };
+    const MANY: i32 = 2001;
+    create_topic(&mut node.connect(), "wide", MANY);
+    let consumer = clients::member(&node.bootstrap(), "billing", &[]);
+    let mut offsets = TopicPartitionList::new();
+    for partition in 0..MANY {
+        offsets.add_partition_offset("wide", partition, Offset::Offset(0)).expect("added");
+    }
+    consumer.commit(&offsets, CommitMode::Sync).expect("committed");
+    let told = until(console, "groups", |told| told["groups"][0]["partitions"] == MANY);
+    assert_eq!(told["groups"][0]["lag"], Value::Null);
+    let one = until(console, "group?group=billing&offset=2000", |one| {
+        one["partitions"][0]["lag"] == 0
+    });
+    let last = &one["partitions"][0];
+    assert_eq!((&one["total"], &one["lag"]), (&json!(MANY), &Value::Null));
+    assert_eq!((&last["partition"], &last["lag"]), (&json!(2000), &json!(0)));
+}
+
+#[test]
 fn brokers_quorum_and_the_last_hour_are_told() {
     let Some((node, console)) = started("brokers_quorum_and_the_last_hour_are_told", &[]) else {
         return;

@@ -19,7 +19,7 @@ use wire::{
 use super::cluster::Partition;
 use super::query::Asked;
 use super::reading::{Wanted, read};
-use super::topics::error;
+use super::topics::{MOST_COUNTED, error};
 use super::{All, Answer, ApiError, Json, Seen, in_time};
 
 /// The kind of key that a group's id is.
@@ -140,7 +140,8 @@ fn committed(seen: &Seen, answer: OffsetFetchResponse) -> BTreeMap<String, Commi
     groups
 }
 
-/// How far behind groups are in each partition.
+/// How far behind groups are in each partition. Of too many nothing is known.
+#[derive(Default)]
 struct Lags {
     ends: BTreeMap<Partition, i64>,
     starts: BTreeMap<Partition, i64>,
@@ -154,6 +155,9 @@ impl Lags {
             groups.values().flat_map(BTreeMap::keys).cloned().collect();
         partitions.sort();
         partitions.dedup();
+        if partitions.len() > MOST_COUNTED {
+            return Lags::default();
+        }
         let (starts, ends) = seen.cluster.ends(&partitions).await;
         let mut lags = Lags { ends, starts, ages: BTreeMap::new() };
         let mut behind: Vec<(i64, &String, &Partition, i64)> = groups
@@ -225,7 +229,9 @@ fn age_of(timestamp: i64, now: i64) -> Option<f64> {
 async fn coordinator(seen: &Seen, group: &str) -> Result<i32, ApiError> {
     // Who asks for a coordinator makes the topic of them all, and nobody is to make anything by looking.
     if seen.image().topics.by_name(CONSUMER_OFFSETS).is_none() {
-        return Err(ApiError::missing("there is no such group: no group has committed anything yet"));
+        return Err(ApiError::missing(
+            "there is no such group: no group has committed anything yet",
+        ));
     }
     let request = FindCoordinatorRequest {
         key_type: GROUP,
@@ -257,12 +263,20 @@ pub(super) async fn one(State(all): State<Arc<All>>, asked: Asked) -> Answer {
             return Err(ApiError::elsewhere(untold));
         }
         let of = committed.get(id).cloned().unwrap_or_default();
-        let whole = BTreeMap::from([(id.to_owned(), of.clone())]);
-        let lags = Lags::of(seen, &whole).await;
         let mut all: Vec<(Partition, i64)> = of.clone().into_iter().collect();
-        all.sort_by_key(|(at, offset)| Reverse(lags.lag(at, *offset)));
-        let (total, (lag, seconds)) = (all.len(), lags.sum(id, &of));
-        let partitions = page.of(all).map(|(at, offset)| {
+        // Of more than can be counted, those of the page, in the order of their names.
+        let (total, is_counted) = (all.len(), all.len() <= MOST_COUNTED);
+        if !is_counted {
+            all = page.of(all).collect();
+        }
+        let asked = BTreeMap::from([(id.to_owned(), all.iter().cloned().collect())]);
+        let lags = Lags::of(seen, &asked).await;
+        let (lag, seconds) = lags.sum(id, &of);
+        if is_counted {
+            all.sort_by_key(|(at, offset)| Reverse(lags.lag(at, *offset)));
+            all = page.of(all).collect();
+        }
+        let partitions = all.into_iter().map(|(at, offset)| {
             json!({
                 "topic": at.0, "partition": at.1, "committed": offset, "end": lags.ends.get(&at),
                 "lag": lags.lag(&at, offset), "seconds": lags.seconds(id, &at, offset),

@@ -1,5 +1,5 @@
 // The shell around the pages: which one is shown, what is on top of each, keys.
-import { ask, chooseNode, complain, count, h, keep, plain, setText } from "/kit.js";
+import { ask, chooseNode, complain, count, h, keep, plain, setText, settleAllBut } from "/kit.js";
 import * as charts from "/charts.js";
 import * as cluster from "/cluster.js";
 import * as groups from "/groups.js";
@@ -47,14 +47,14 @@ async function show() {
     if (link.hash === `#/${name}`) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
-  document.getElementById("trouble").hidden = true;
+  settleAllBut(look);
   main.replaceChildren();
   main.setAttribute("aria-busy", "true");
   try {
     await PAGES[name](main, to, signal);
     if (!signal.aborted) main.querySelector("h1")?.focus({ preventScroll: true });
   } catch (error) {
-    if (!signal.aborted) complain(error);
+    if (!signal.aborted) complain(error, show);
   }
   if (!signal.aborted) main.removeAttribute("aria-busy");
 }
@@ -84,6 +84,11 @@ function overview(told) {
   }
 }
 
+/** What is on top of each page. */
+async function look() {
+  overview(await ask("overview"));
+}
+
 function key(event) {
   if (event.ctrlKey || event.altKey || event.metaKey || event.target.matches("input, textarea, select")) return;
   const links = [...document.querySelectorAll("nav a")];
@@ -100,6 +105,6 @@ function key(event) {
 
 addEventListener("hashchange", show);
 addEventListener("keydown", key);
-keep(new AbortController().signal, 5000, async () => overview(await ask("overview")));
+keep(new AbortController().signal, 5000, look);
 if (!location.hash) history.replaceState(null, "", "#/tree");
 show();

@@ -41,17 +41,24 @@ export async function ask(path, asked = {}, signal = undefined) {
     if (value !== null && value !== undefined && value !== "") query.set(name, value);
   }
   const once = () => fetch(`/api/${path}?${query}`, { signal, cache: "no-store" });
-  const answer = await once().catch((error) => {
+  const failed = (error) => {
     if (signal?.aborted) throw error;
-    return once();
+  };
+  const answer = await once().catch((error) => failed(error) ?? once()).catch((error) => {
+    failed(error);
+    throw new Error("The console does not answer.");
   });
   return told(answer);
 }
 
+/** Once, whatever comes of it. */
 export async function post(path, body) {
   const query = node === null ? "" : `?node=${node}`;
   const headers = { "Content-Type": "application/json" };
-  return told(await fetch(`/api/${path}${query}`, { method: "POST", headers, body: JSON.stringify(body) }));
+  const answer = await fetch(`/api/${path}${query}`, { method: "POST", headers, body: JSON.stringify(body) }).catch(() => {
+    throw new Error("The console did not answer: whether it is done is not known.");
+  });
+  return told(answer);
 }
 
 async function told(answer) {
@@ -60,12 +67,29 @@ async function told(answer) {
   return body;
 }
 
-const trouble = () => document.getElementById("trouble");
+/** What is wrong, by what it is of. */
+const troubles = new Map();
 
-export function complain(error) {
-  const said = error instanceof TypeError ? "The console does not answer; it is asked again." : error.message;
-  trouble().textContent = plain(said);
-  trouble().hidden = false;
+function showTroubles() {
+  const place = document.getElementById("trouble");
+  setText(place, [...new Set(troubles.values())].join(" "));
+  place.hidden = !troubles.size;
+}
+
+/** Is said until what it is `of` goes well, or the page is left. */
+export function complain(error, of) {
+  troubles.set(of, plain(error.message));
+  showTroubles();
+}
+
+export function settle(of) {
+  if (troubles.delete(of)) showTroubles();
+}
+
+/** Another page is shown: of the last one nothing is said any more. */
+export function settleAllBut(kept) {
+  for (const of of [...troubles.keys()]) if (of !== kept) troubles.delete(of);
+  showTroubles();
 }
 
 /** Does it now, and again and again while somebody looks; until the page is left. Answers how to do it at once. */
@@ -78,10 +102,10 @@ export function keep(signal, milliseconds, work) {
     try {
       if (!document.hidden) {
         await work();
-        if (!signal.aborted) trouble().hidden = true;
+        if (!signal.aborted) settle(work);
       }
     } catch (error) {
-      if (!signal.aborted && error.name !== "AbortError") complain(error);
+      if (!signal.aborted && error.name !== "AbortError") complain(error, work);
     }
     if (!signal.aborted && mine === turn) timer = setTimeout(again, milliseconds);
   };
@@ -116,8 +140,9 @@ export function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
-// Names and records are whatever somebody wrote: what is not seen, or turns the reading direction, is shown by its number.
-const UNSEEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]/g;
+// Names and records are whatever somebody wrote: what is not seen, looks like a space and is none, turns the reading direction, or is no
+// character yet, is shown by its number.
+const UNSEEN = /(?![\t\n ])[\p{C}\p{Z}\p{Default_Ignorable_Code_Point}\u2800]/gu;
 
 export function plain(text) {
   return String(text).replace(UNSEEN, (c) => `\\u{${c.codePointAt(0).toString(16)}}`);

@@ -1,5 +1,5 @@
 // Records of a partition, decoded; and one produced.
-import { ask, bytes, complain, count, h, link, plain, post, sync, time, to } from "/kit.js";
+import { ask, bytes, complain, count, h, link, plain, post, settle, sync, time, to } from "/kit.js";
 import { choice } from "/table.js";
 
 const PAGE = 25;
@@ -22,10 +22,27 @@ function utf8(all, cut) {
   }
 }
 
+/** No deeper: each level takes room in each line. */
+const DEEPEST = 200;
+
+/** What is JSON, a line for each value. Those are as they were written: numbers keep all their digits, names that come twice come twice. */
+function indented(text) {
+  const tokens = text.match(/"[^"\\]*(?:\\.[^"\\]*)*"|[{}[\],:]|[^\s{}[\],:"]+/g);
+  const [opens, closes] = [(token) => token === "{" || token === "[", (token) => token === "}" || token === "]"];
+  let [told, depth] = ["", 0];
+  const line = () => `\n${"  ".repeat(depth)}`;
+  for (const [at, token] of tokens.entries()) {
+    if (opens(token) && ++depth > DEEPEST) throw new Error("it is too deep");
+    if (closes(token) && (depth--, !opens(tokens[at - 1]))) told += line();
+    told += token === ":" ? ": " : token;
+    if (token === "," || (opens(token) && !closes(tokens[at + 1]))) told += line();
+  }
+  return told;
+}
+
 function inJson(text) {
   try {
-    const value = JSON.parse(text);
-    return { value, text: JSON.stringify(value, null, 2) };
+    return { value: JSON.parse(text), text: indented(text) };
   } catch {
     return null;
   }
@@ -110,11 +127,11 @@ export async function records(place, topic, route, signal) {
       if (mine !== turns) return;
       page = answer;
       draw();
-      document.getElementById("trouble").hidden = true;
+      settle(load);
     } catch (error) {
       if (signal.aborted || mine !== turns) return;
       told.textContent = "";
-      complain(error);
+      complain(error, load);
     }
   }
 
@@ -137,12 +154,15 @@ export async function records(place, topic, route, signal) {
     const button = h("button", { type: "button", class: "plain", click: async () => {
       try {
         const alone = await ask("records", { topic, partition: page.partition, from: record.offset, limit: 1 }, signal);
-        const { value } = alone.records[0];
+        const found = alone.records.find((one) => one.offset === record.offset);
+        if (!found) throw new Error(`There is no record at offset ${record.offset} any more.`);
+        const { value } = found;
         const left = value.bytes - value.hex.length / 2;
         const more = left > 0 ? h("span", { class: "cut" }, ` … and ${bytes(left)} more`) : null;
         button.replaceWith(h("pre", { tabindex: "0" }, plain(decoded(value, how.value).text), more));
+        settle(whole);
       } catch (error) {
-        complain(error);
+        if (!signal.aborted) complain(error, whole);
       }
     } }, "show more of it");
     return button;
@@ -171,7 +191,7 @@ export async function records(place, topic, route, signal) {
     try {
       return load(asked());
     } catch (error) {
-      complain(error);
+      complain(error, load);
     }
   }
 
@@ -190,7 +210,7 @@ function typed(text, how) {
   return hex;
 }
 
-export async function produce(place, topic) {
+export async function produce(place, topic, route, signal) {
   const partition = h("input", { type: "number", min: 0, placeholder: "by the key" });
   const key = h("input", { autocomplete: "off" });
   const value = h("textarea", { rows: 8 });
@@ -207,6 +227,7 @@ export async function produce(place, topic) {
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
     send.disabled = true;
+    told.replaceChildren();
     try {
       const lines = given.value.split("\n").filter((line) => line.trim());
       const headers = lines.map((line) => {
@@ -220,9 +241,9 @@ export async function produce(place, topic) {
       });
       const where = `${to("topics", topic, "messages")}?partition=${written.partition}&from=offset&offset=${written.offset}`;
       told.replaceChildren("Written: ", link(where, `partition ${written.partition}, offset ${written.offset}`));
-      document.getElementById("trouble").hidden = true;
+      settle(form);
     } catch (error) {
-      complain(error);
+      if (!signal.aborted) complain(error, form);
     }
     send.disabled = false;
   });

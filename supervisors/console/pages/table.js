@@ -1,5 +1,5 @@
 // A list that the server pages and searches.
-import { ask, complain, count, h, keep, plain, sync } from "/kit.js";
+import { ask, complain, count, h, keep, plain, settle, sync } from "/kit.js";
 
 export const PAGE = 50;
 
@@ -60,7 +60,7 @@ export function list({ path, rows, caption, columns, key, route, signal, asked =
     told?.(answer);
   }
 
-  const again = () => load().catch((error) => signal.aborted || complain(error));
+  const again = () => load().then(() => signal.aborted || settle(load), (error) => signal.aborted || complain(error, load));
   function turn(by) {
     at.offset = Math.max(0, at.offset + by);
     route.remember({ offset: at.offset || null });

@@ -1,5 +1,5 @@
 // The supervision tree: a level at a time as it is expanded, and one actor looked into.
-import { ago, ask, bytes, complain, count, facts, h, heading, keep, lasting, micros, percent, plain, setText, state, sync } from "/kit.js";
+import { ago, ask, bytes, complain, count, facts, h, heading, keep, lasting, micros, percent, plain, setText, settle, state, sync } from "/kit.js";
 import { choice } from "/table.js";
 
 const EVERY = 2000;
@@ -177,7 +177,7 @@ export async function show(main, route, signal) {
       keys[event.key]();
     }
   });
-  const again = () => load().catch((error) => signal.aborted || complain(error));
+  const again = () => load().then(() => signal.aborted || settle(load), (error) => signal.aborted || complain(error, load));
   search.addEventListener("input", () => {
     route.remember({ search: search.value.trim() || null });
     again();
