@@ -159,6 +159,8 @@ fn topics_are_paged_and_searched_where_they_are() {
     assert!(refused(console, "topic?name=order", 404).contains("no such topic"));
     assert!(refused(console, "topic", 400).contains("name"));
     assert!(refused(console, "topics?limit=many", 400).contains("limit"));
+    assert!(refused(console, "topics?serach=orders", 400).contains("serach"));
+    assert!(refused(console, "topics?search=%zz", 400).contains("encoded"));
     assert!(refused(console, "topics?node=7", 404).contains("node"));
 }
 

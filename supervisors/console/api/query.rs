@@ -1,27 +1,47 @@
 //! What stands behind the question mark of an address.
 
-use std::collections::BTreeMap;
-use std::convert::Infallible;
 use std::str::FromStr;
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 
 use super::ApiError;
+use crate::console::query::Query;
 
 const PAGE: usize = 50;
 /// No page has more.
 const MOST: usize = 200;
 const LONGEST_SEARCH: usize = 256;
 
-#[derive(Debug, Default)]
-pub(super) struct Asked(BTreeMap<String, String>);
+/// Everything that may be asked for by some address.
+const KNOWN: &[&str] = &[
+    "at",
+    "broker",
+    "from",
+    "group",
+    "internal",
+    "limit",
+    "name",
+    "node",
+    "offset",
+    "only",
+    "partition",
+    "path",
+    "search",
+    "since",
+    "sort",
+    "topic",
+    "until",
+];
+
+#[derive(Debug)]
+pub(super) struct Asked(Query);
 
 impl<S: Send + Sync> FromRequestParts<S> for Asked {
-    type Rejection = Infallible;
+    type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Asked, Infallible> {
-        Ok(Asked::parse(parts.uri.query().unwrap_or_default()))
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Asked, ApiError> {
+        Asked::parse(parts.uri.query().unwrap_or_default())
     }
 }
 
@@ -33,16 +53,12 @@ pub(super) struct Page {
 }
 
 impl Asked {
-    fn parse(query: &str) -> Asked {
-        let pairs = query.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            (decoded(name), decoded(value))
-        });
-        Asked(pairs.collect())
+    fn parse(query: &str) -> Result<Asked, ApiError> {
+        Query::parse(query, KNOWN).map(Asked).map_err(ApiError::wrong)
     }
 
     pub(super) fn text(&self, name: &str) -> Option<&str> {
-        self.0.get(name).map(String::as_str).filter(|text| !text.is_empty())
+        self.0.get(name).filter(|text| !text.is_empty())
     }
 
     pub(super) fn needed(&self, name: &str) -> Result<&str, ApiError> {
@@ -77,43 +93,28 @@ impl Page {
     }
 }
 
-/// What is no escape stands for itself.
-fn decoded(text: &str) -> String {
-    let bytes = text.as_bytes();
-    let (mut out, mut at) = (Vec::with_capacity(bytes.len()), 0);
-    while let Some(byte) = bytes.get(at) {
-        let escaped = bytes.get(at + 1..at + 3).filter(|_| *byte == b'%');
-        let escaped = escaped.and_then(|digits| {
-            let text = std::str::from_utf8(digits).ok()?;
-            u8::from_str_radix(text, 16).ok()
-        });
-        at += if escaped.is_some() { 3 } else { 1 };
-        out.push(escaped.unwrap_or(if *byte == b'+' { b' ' } else { *byte }));
-    }
-    String::from_utf8_lossy(&out).into_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn escapes_are_what_they_stand_for() {
-        let asked = Asked::parse("a=%3Cb%3E+%26&c=%&d=%e4&e&=f&g=%zz");
-        assert_eq!(asked.text("a"), Some("<b> &"));
-        assert_eq!(asked.text("c"), Some("%"));
-        assert_eq!(asked.text("d"), Some("\u{fffd}"));
-        assert_eq!((asked.text("e"), asked.text("g")), (None, Some("%zz")));
+    fn what_is_not_known_or_not_encoded_is_refused() {
+        let asked = Asked::parse("search=%3Cb%3E+%26&path=").expect("known");
+        assert_eq!((asked.text("search"), asked.text("path")), (Some("<b> &"), None));
+        for wrong in ["serach=a", "search=%", "search=%zz", "search=%e4"] {
+            assert!(Asked::parse(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]
     fn pages_are_bounded() {
-        let page = |query: &str| Asked::parse(query).page();
+        let page = |query: &str| Asked::parse(query)?.page();
         assert_eq!(page("").unwrap().limit, PAGE);
         assert_eq!(page("limit=1000000").unwrap().limit, MOST);
         assert_eq!(page("limit=0").unwrap().limit, 1);
         assert!(page("limit=-1").is_err() && page("offset=x").is_err());
         assert_eq!(page("offset=3&limit=2").unwrap().of((0..9).collect()).last(), Some(4));
-        assert!(Asked::parse(&format!("search={}", "x".repeat(257))).search().is_err());
+        let long = Asked::parse(&format!("search={}", "x".repeat(257))).expect("known");
+        assert!(long.search().is_err());
     }
 }
