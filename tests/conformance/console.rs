@@ -307,9 +307,8 @@ fn a_group_of_more_partitions_than_are_counted_is_told_of_without_its_lag() {
     consumer.commit(&offsets, CommitMode::Sync).expect("committed");
     let told = until(console, "groups", |told| told["groups"][0]["partitions"] == MANY);
     assert_eq!(told["groups"][0]["lag"], Value::Null);
-    let one = until(console, "group?group=billing&offset=2000", |one| {
-        one["partitions"][0]["lag"] == 0
-    });
+    let one =
+        until(console, "group?group=billing&offset=2000", |one| one["partitions"][0]["lag"] == 0);
     let last = &one["partitions"][0];
     assert_eq!((&one["total"], &one["lag"]), (&json!(MANY), &Value::Null));
     assert_eq!((&last["partition"], &last["lag"]), (&json!(2000), &json!(0)));
@@ -393,6 +392,13 @@ fn the_tree_is_told_a_level_at_a_time() {
     assert_eq!(api(console, "actors?search=ORDERS-")["total"], 9);
     refused(console, "actors?path=node-1/nobody", 404);
     refused(console, "actors?sort=colour", 400);
+    for order in ["name", "load", "health", "busy", "depth", "slow", "restarts", "handled"] {
+        assert_eq!(
+            api(console, &format!("actors?sort={order}"))["total"],
+            root["total"],
+            "{order}"
+        );
+    }
 
     assert!(fault(console, &["fail", "orders-4", "--message", "salted"]).is_ok());
     produce(&mut connection, "orders", 4, &batch::of(&[b"an order"]).bytes());

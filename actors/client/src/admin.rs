@@ -1,5 +1,7 @@
 //! Creates, deletes and describes.
 
+mod configs;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,17 +9,12 @@ use model::{ErrorCode, Uuid};
 use runtime::Map;
 use wire::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use wire::delete_topics_request::DeleteTopicState;
-use wire::describe_configs_request::DescribeConfigsResource;
-use wire::{
-    CreateTopicsRequest, DeleteTopicsRequest, DescribeConfigsRequest, MetadataRequest, Request,
-};
+use wire::{CreateTopicsRequest, DeleteTopicsRequest, MetadataRequest, Request};
 
 use crate::client::Client;
 use crate::error::{Refused, RequestError};
 use crate::metadata::{self, MetadataError, TopicMetadata};
-
-const TOPIC_RESOURCE: i8 = 2;
-const BROKER_RESOURCE: i8 = 4;
+pub use configs::{ConfigEntry, ConfigSource, ConfigsOf};
 
 /// Why the cluster was not changed, or not described.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -91,15 +88,6 @@ pub struct ClusterDescription {
     /// Their addresses by id.
     pub brokers: Map<i32, String>,
     pub topics: Vec<TopicMetadata>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ConfigEntry {
-    /// Absent where it is secret.
-    pub value: Option<String>,
-    pub read_only: bool,
-    /// Whether nobody set it.
-    pub is_default: bool,
 }
 
 /// Creates, deletes and describes. What passes is tried again within the operation timeout.
@@ -215,7 +203,7 @@ impl Admin {
     /// # Errors
     /// See [`AdminError`].
     pub async fn topic_configs(&self, name: &str) -> Result<Map<String, ConfigEntry>, AdminError> {
-        self.configs(TOPIC_RESOURCE, name).await
+        self.configs(name, &ConfigsOf::Topic(name.to_owned())).await
     }
 
     /// The configs of a broker, asked of any.
@@ -223,36 +211,17 @@ impl Admin {
     /// # Errors
     /// See [`AdminError`].
     pub async fn broker_configs(&self, id: i32) -> Result<Map<String, ConfigEntry>, AdminError> {
-        self.configs(BROKER_RESOURCE, &id.to_string()).await
+        self.configs(&id.to_string(), &ConfigsOf::Broker(id)).await
     }
 
-    async fn configs(&self, kind: i8, name: &str) -> Result<Map<String, ConfigEntry>, AdminError> {
-        const DEFAULT_SOURCE: i8 = 5;
-        let request = DescribeConfigsRequest {
-            resources: vec![DescribeConfigsResource {
-                resource_type: kind,
-                resource_name: name.to_owned(),
-                configuration_keys: None,
-                ..DescribeConfigsResource::default()
-            }],
-            ..DescribeConfigsRequest::default()
-        };
-        let answer = self
-            .retry(name, &request, |answer| {
-                let found = answer.results.first();
-                found
-                    .map_or_else(nothing, |r| Refused::check(r.error_code, r.error_message.clone()))
-            })
-            .await?;
-        let entries = answer.results.into_iter().flat_map(|found| found.configs).map(|config| {
-            let entry = ConfigEntry {
-                value: config.value,
-                read_only: config.read_only,
-                is_default: config.config_source == DEFAULT_SOURCE,
-            };
-            (config.name, entry)
-        });
-        Ok(entries.collect())
+    async fn configs(
+        &self,
+        name: &str,
+        of: &ConfigsOf,
+    ) -> Result<Map<String, ConfigEntry>, AdminError> {
+        let answer = self.retry(name, &of.request(), ConfigsOf::check).await?;
+        ConfigsOf::told(answer)
+            .map_err(|refused| AdminError::Refused { name: name.to_owned(), refused })
     }
 
     fn timeout_ms(&self) -> i32 {

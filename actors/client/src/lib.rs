@@ -35,7 +35,10 @@ mod offsets;
 mod producer;
 mod subscription;
 
-pub use admin::{Admin, AdminError, ClusterDescription, ConfigEntry, CreatedTopic, NewTopic};
+pub use admin::{
+    Admin, AdminError, ClusterDescription, ConfigEntry, ConfigSource, ConfigsOf, CreatedTopic,
+    NewTopic,
+};
 pub use client::{BootstrapError, Client, ClientConfig};
 pub use connection::{Connection, Origin};
 pub use consumer::{ConsumeError, Consumer, ConsumerConfig, PartitionRecords, Reset, Start};

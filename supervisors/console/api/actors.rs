@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::extract::State;
-use runtime::{ActorTree, World};
+use runtime::{ActorTree, Order, World};
 use serde_json::{Value, json};
 
 use super::query::Asked;
@@ -144,12 +144,12 @@ fn sort(actors: &mut [&ActorTree], by: &str) -> Result<(), ApiError> {
     match by {
         "name" => {}
         "load" => actors.sort_by(|a, b| Below::of(b).load.total_cmp(&Below::of(a).load)),
-        "mailbox" => actors.sort_by_key(|actor| Reverse(actor.mailbox_depth)),
-        "slowest" => actors.sort_by_key(|actor| Reverse(actor.max_micros)),
-        "restarts" => actors.sort_by_key(|actor| Reverse(actor.restarts)),
-        "handled" => actors.sort_by_key(|actor| Reverse(actor.handled)),
         "health" => actors.sort_by_key(|actor| Reverse(Below::of(actor).health)),
-        _ => return Err(ApiError::wrong("nothing is sorted by that")),
+        _ => {
+            let unknown = || ApiError::wrong("nothing is sorted by that");
+            let order = Order::named(by).ok_or_else(unknown)?;
+            actors.sort_by_key(|actor| Reverse(order.key(actor)));
+        }
     }
     Ok(())
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::State;
+use client::ConfigsOf;
 use model::Uuid;
 use serde_json::{Value, json};
 use wire::describe_quorum_request::{PartitionData, TopicData};
@@ -10,7 +11,7 @@ use wire::describe_quorum_response::ReplicaState;
 use wire::{DescribeLogDirsRequest, DescribeQuorumRequest};
 
 use super::query::Asked;
-use super::topics::{BROKER, described, error};
+use super::topics::{described, error};
 use super::{All, Answer, ApiError, Json, Seen, in_time};
 
 pub(super) async fn list(State(all): State<Arc<All>>, asked: Asked) -> Answer {
@@ -63,7 +64,7 @@ pub(super) async fn one(State(all): State<Arc<All>>, asked: Asked) -> Answer {
             })
         });
         let dirs: Vec<Value> = dirs.collect();
-        let configs = described(seen, BROKER, &id.to_string()).await?;
+        let configs = described(seen, &ConfigsOf::Broker(id)).await?;
         Ok(Json(json!({ "broker": id, "dirs": dirs, "configs": configs })))
     })
     .await

@@ -3,11 +3,10 @@
 use std::sync::Arc;
 
 use axum::extract::State;
+use client::{ConfigEntry, ConfigsOf};
 use machines::metadata::{PartitionRegistration, TopicImage};
 use model::topic::is_internal_topic;
 use serde_json::{Value, json};
-use wire::DescribeConfigsRequest;
-use wire::describe_configs_request::DescribeConfigsResource;
 
 use super::cluster::Partition;
 use super::overview::is_under_replicated;
@@ -16,8 +15,6 @@ use super::{All, Answer, ApiError, Json, Seen, in_time};
 
 /// Of more partitions at once it is not asked where their logs begin and end.
 pub(super) const MOST_COUNTED: usize = 2000;
-pub(super) const TOPIC: i8 = 2;
-pub(super) const BROKER: i8 = 4;
 
 pub(super) async fn list(State(all): State<Arc<All>>, asked: Asked) -> Answer {
     let (seen, page, wanted) = (all.meant(&asked)?, asked.page()?, asked.search()?);
@@ -96,48 +93,24 @@ pub(super) async fn one(State(all): State<Arc<All>>, asked: Asked) -> Answer {
 
 pub(super) async fn configs(State(all): State<Arc<All>>, asked: Asked) -> Answer {
     let (seen, name) = (all.meant(&asked)?, asked.needed("name")?);
-    in_time(seen, async { Ok(Json(json!({ "configs": described(seen, TOPIC, name).await? }))) })
-        .await
+    let of = ConfigsOf::Topic(name.to_owned());
+    in_time(seen, async { Ok(Json(json!({ "configs": described(seen, &of).await? }))) }).await
 }
 
-/// What a resource is set to, what somebody set before the rest.
-pub(super) async fn described(seen: &Seen, kind: i8, name: &str) -> Result<Vec<Value>, ApiError> {
-    let request = DescribeConfigsRequest {
-        resources: vec![DescribeConfigsResource {
-            resource_type: kind,
-            resource_name: name.to_owned(),
-            configuration_keys: None,
-            ..DescribeConfigsResource::default()
-        }],
-        ..DescribeConfigsRequest::default()
+/// What it is set to, what somebody set before the rest.
+pub(super) async fn described(seen: &Seen, of: &ConfigsOf) -> Result<Vec<Value>, ApiError> {
+    let request = of.request();
+    let answer = match of {
+        ConfigsOf::Broker(id) => seen.cluster.ask(*id, &request).await?,
+        ConfigsOf::Topic(_) => seen.cluster.ask_any(&request).await?,
     };
-    let answer = match kind {
-        // What a broker was started with only it knows.
-        BROKER => {
-            let id = name.parse().map_err(|_| ApiError::wrong("no broker has that id"))?;
-            seen.cluster.ask(id, &request).await?
-        }
-        _ => seen.cluster.ask_any(&request).await?,
-    };
-    let found = answer.results.into_iter().next();
-    let found = found.ok_or_else(|| ApiError::elsewhere("nothing was told of it"))?;
-    if found.error_code != 0 {
-        return Err(ApiError::elsewhere(error(found.error_code)));
-    }
-    let mut configs = found.configs;
-    let source = |source: i8| match source {
-        1 => "topic",
-        2 => "broker",
-        3 => "all brokers",
-        4 => "started with",
-        5 => "default",
-        _ => "other",
-    };
-    configs.sort_by(|a, b| (a.config_source, &a.name).cmp(&(b.config_source, &b.name)));
-    let told = configs.iter().map(|config| {
+    let told = ConfigsOf::told(answer).map_err(ApiError::elsewhere)?;
+    let mut configs: Vec<(String, ConfigEntry)> = told.into_iter().collect();
+    configs.sort_by(|(a, one), (b, other)| (one.source, a).cmp(&(other.source, b)));
+    let told = configs.iter().map(|(name, config)| {
         json!({
-            "name": config.name, "value": config.value, "source": source(config.config_source),
-            "is_default": config.config_source == 5, "secret": config.is_sensitive, "read_only": config.read_only,
+            "name": name, "value": config.value, "source": config.source.name(),
+            "is_default": config.is_default(), "secret": config.is_secret, "read_only": config.read_only,
         })
     });
     Ok(told.collect())

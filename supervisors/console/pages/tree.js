@@ -10,7 +10,7 @@ const WORDS = { ok: "in order", behind: "does not keep up", troubled: "troubled"
 export async function show(main, route, signal) {
   const search = h("input", { type: "search", data: { search: "" }, "aria-label": "Search actors", placeholder: "Search actors", value: route.query.get("search") ?? "" });
   const sort = choice("sort", "Order", [
-    ["name", "name"], ["load", "load"], ["health", "health"], ["mailbox", "mailbox"], ["slowest", "slowest message"], ["restarts", "restarts"], ["handled", "handled"],
+    ["name", "name"], ["load", "load"], ["health", "health"], ["depth", "mailbox"], ["slow", "slowest messages"], ["restarts", "restarts"], ["handled", "handled"],
   ]);
   const told = h("span", { class: "told", role: "status" });
   const rows = h("ul", { role: "tree", "aria-label": "Actors" });

@@ -51,7 +51,7 @@ impl Order {
     }
 
     /// What is larger comes first.
-    fn key(self, actor: &ActorTree) -> (u64, u64) {
+    pub fn key(self, actor: &ActorTree) -> (u64, u64) {
         match self {
             Order::Busy => ((actor.busy_share_recent * 1e9) as u64, actor.busy_micros),
             Order::Depth => (actor.mailbox_depth, actor.mailbox_high),
