@@ -292,6 +292,7 @@ pub fn refuse_unhonoured<'a>(
 
 #[cfg(test)]
 mod tests {
+    use super::super::value::repeats;
     use super::*;
     use std::cell::Cell;
     use std::cmp::Ordering;
@@ -326,6 +327,7 @@ mod tests {
         const ELEMENTS: usize = 8_000;
         let compared = Cell::new(0);
         let all = || (0..ELEMENTS).map(|n| Counted(n * 7_919 % ELEMENTS, &compared));
+        assert!(!repeats(&all().collect::<Vec<_>>()));
         let mut elements = Vec::new();
         append(&mut elements, all().chain(all()));
         assert_eq!(elements.len(), ELEMENTS);
