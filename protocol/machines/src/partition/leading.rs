@@ -83,6 +83,10 @@ impl Leading {
         let told = &mut self.leadership;
         if told.leader_epoch > known.leader_epoch {
             self.epoch_start = log_end;
+            if told.leader_epoch.0 > known.leader_epoch.0 + 1 {
+                // Another may have led between, by whose log followers cut what they told of here: until they tell again they have nothing.
+                self.replicas.clear();
+            }
             for (id, replica) in &mut self.replicas {
                 replica.reelected(told.isr.contains(id), now, log_end);
             }

@@ -267,3 +267,21 @@ fn a_leader_that_is_elected_again_keeps_what_it_knows() {
     let (_, known) = partition.replicas().next().unwrap();
     assert_eq!((known.log_end_offset, known.broker_epoch), (1, Some(20)));
 }
+
+/// Kafka's `Partition.makeLeader` takes their ends for what they still have.
+#[test]
+fn what_followers_had_counts_no_more_where_another_may_have_led_between() {
+    let mut partition = with_a_record(&[1, 2, 3], 2);
+    fetches(&mut partition, 2, 1, NOW);
+    assert_eq!(partition.high_watermark(), 0, "3 has not fetched it");
+    let told = Leadership {
+        leader_epoch: LeaderEpoch(6),
+        partition_epoch: 2,
+        ..leadership(&[1, 2, 3], 2)
+    };
+    run(&mut partition, Event::Lead(told));
+    fetches(&mut partition, 3, 1, NOW);
+    assert_eq!(partition.high_watermark(), 0, "2 may have cut it");
+    fetches(&mut partition, 2, 1, NOW);
+    assert_eq!(partition.high_watermark(), 1);
+}
