@@ -222,7 +222,7 @@ impl Actor for Partitions {
                 }
             }
             ChildChange::Stopped { .. } => self.left(cx, &event.name).await?,
-            ChildChange::Spawned { .. } => self.tell_when_back(cx, &event.name),
+            ChildChange::Spawned { .. } => self.tell_when_back(cx, &event.name).await,
             ChildChange::Restarting { .. } => {}
         }
         Ok(())
@@ -472,7 +472,7 @@ impl Partitions {
             }
             for handle in self.hosted_of(topic.id) {
                 let configure = PartitionMsg::Configure { config: config.clone() };
-                // One that is down reads it when it starts.
+                // One that is down hears it when it is back.
                 let _ = handle.address().send(configure).await;
                 let id = handle.topic_partition.partition;
                 if let Some(partition) = topic.partition(id) {

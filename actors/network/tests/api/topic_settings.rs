@@ -3,7 +3,7 @@
 use std::os::unix::fs::MetadataExt;
 
 use model::ErrorCode;
-use partitions::PartitionHandle;
+use partitions::{PartitionHandle, PartitionMsg};
 use wire::batch::{BatchBuilder, BatchHeader, RecordBatch, TimestampType};
 use wire::compression::{Codec, Compression};
 
@@ -270,4 +270,20 @@ async fn the_largest_batch_is_the_one_told_last() {
     set_topic(&mut client, "t", "max.message.bytes", "2000").await;
     rig.until("t", 0, |handle| handle.config().max_message_bytes == 2000).await;
     assert_eq!(refused(&mut client, "t", &large).await, ErrorCode::MessageTooLarge);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_whose_actor_was_down_goes_by_what_was_told_meanwhile() {
+    let mut rig = Rig::start().await;
+    rig.topic("t", 1, &[]).await;
+    let mut client = rig.client().await;
+    taken(&mut client, "t", &batch(&["a"], 1)).await;
+    let handle = rig.handle("t", 0);
+    // What is told meets an actor that is about to fail, is down, or is back.
+    for failed in 1..=3 {
+        let message = "a bug".to_owned();
+        handle.address().send(PartitionMsg::Panic { message }).await.unwrap();
+        rig.configure("t", "max.message.bytes", &(2000 + failed).to_string());
+        rig.until("t", 0, |h| h.config().max_message_bytes == 2000 + failed).await;
+    }
 }

@@ -13,6 +13,7 @@ use super::moves::child_name;
 use super::{Partitions, PartitionsMsg};
 use crate::handle::PartitionHandle;
 use crate::log_dirs::LogDirState;
+use crate::partition::PartitionMsg;
 
 /// What is to be put aside.
 pub(super) struct Leaving {
@@ -38,17 +39,26 @@ impl Partitions {
         }
     }
 
-    /// Once the log is open the controller hears of it, and a copy that waited for that takes its place.
-    pub(super) fn tell_when_back(&self, cx: &mut Cx<Self>, actor: &str) {
+    /// Settings that its topic was given while it was down, or that failed with it in its mailbox, it hears now. Once the log is open
+    /// the controller hears of it, and a copy that waited for that takes its place.
+    pub(super) async fn tell_when_back(&self, cx: &mut Cx<Self>, actor: &str) {
         let Some(PartitionDir { topic_partition: partition, .. }) = PartitionDir::parse(actor)
         else {
             return;
         };
-        let handle = self.args.hosted.get(&partition.topic, partition.partition);
-        let missed = |handle: &Arc<PartitionHandle>| {
-            self.known_directory(handle) == Some(Uuid::LOST_DIRECTORY) || handle.future().is_some()
+        let Some(handle) = self.args.hosted.get(&partition.topic, partition.partition) else {
+            return;
         };
-        let Some(handle) = handle.filter(missed) else { return };
+        let told = self.configs.get(&handle.topic_id);
+        if let Some(config) = told.filter(|config| **config != handle.config()) {
+            let configure = PartitionMsg::Configure { config: config.clone() };
+            // Where it is down again, it comes back again.
+            let _ = handle.address().send(configure).await;
+        }
+        let is_lost = self.known_directory(&handle) == Some(Uuid::LOST_DIRECTORY);
+        if !is_lost && handle.future().is_none() {
+            return;
+        }
         let me = cx.me().clone();
         cx.spawn_task(async move {
             if handle.address().started().await.is_ok() {
