@@ -83,14 +83,18 @@ impl Actor for AlterIsr {
             AlterIsrMsg::Due if self.asking => {}
             AlterIsrMsg::Due => self.ask(cx),
             AlterIsrMsg::Answered { asked, answer } => {
-                if self.take_answer(asked, answer).await {
-                    (self.asking, self.failures) = (false, 0);
-                    self.ask(cx);
-                } else {
-                    self.failures += 1;
-                    let after = RETRY.delay(self.failures, &mut cx.world().random("alter isr"));
-                    cx.send_after(after, AlterIsrMsg::Retry);
-                }
+                self.failures = match self.take_answer(asked, answer).await {
+                    Went::Well => {
+                        (self.asking, self.failures) = (false, 0);
+                        self.ask(cx);
+                        return Ok(());
+                    }
+                    // Others wait for as long: not for longer each time.
+                    Went::Refused => 1,
+                    Went::Unanswered => self.failures + 1,
+                };
+                let after = RETRY.delay(self.failures, &mut cx.world().random("alter isr"));
+                cx.send_after(after, AlterIsrMsg::Retry);
             }
             AlterIsrMsg::Retry => {
                 self.asking = false;
@@ -104,6 +108,14 @@ impl Actor for AlterIsr {
         let what = if self.asking { "asking" } else { "idle" };
         format!("{what}, {} failures in a row", self.failures)
     }
+}
+
+/// How a request went.
+enum Went {
+    Well,
+    /// All were answered, some with an error.
+    Refused,
+    Unanswered,
 }
 
 impl AlterIsr {
@@ -127,16 +139,16 @@ impl AlterIsr {
         });
     }
 
-    /// Tells the leaders. Whether all were answered, and none with an error; those that were not wait again.
-    async fn take_answer(&self, mut asked: Asked, answer: ControllerAnswer) -> bool {
-        let mut well = true;
+    /// Tells the leaders. Those that were not answered wait again.
+    async fn take_answer(&self, mut asked: Asked, answer: ControllerAnswer) -> Went {
+        let mut refused = false;
         match answer {
             Ok(Committed { reply: ControllerReply::AlterPartition(response), .. })
                 if response.error_code == ErrorCode::None.code() =>
             {
                 for (name, answer) in answers(response) {
                     let Some(asked) = asked.words.remove(&name) else { continue };
-                    well &= answer.is_ok();
+                    refused |= answer.is_err();
                     if let Some(handle) = self.args.hosted.get_by_id(name.0, name.1) {
                         let answer = Box::new(IsrAnswer { asked, answer });
                         // One that starts anew asks again.
@@ -146,9 +158,13 @@ impl AlterIsr {
             }
             other => tracing::debug!(?other, "the controller did not alter ISRs; asking again"),
         }
-        well &= asked.words.is_empty();
+        let went = match asked.words.is_empty() {
+            false => Went::Unanswered,
+            true if refused => Went::Refused,
+            true => Went::Well,
+        };
         asked.put_back();
-        well
+        went
     }
 }
 
