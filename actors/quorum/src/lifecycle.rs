@@ -4,6 +4,7 @@
 //! heartbeating, and when the node stops asks for its leaderships to be moved before anything closes. Source:
 //! `BrokerLifecycleManager`.
 
+mod refusals;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -14,8 +15,7 @@ use std::time::Duration;
 
 use machines::controller::{ControllerReply, ControllerRequest};
 use machines::metadata::{
-    BrokerRegistration, Endpoint, LevelRange, METADATA_VERSION, MetadataImage, MetadataVersion,
-    Provenance, supported_features,
+    BrokerRegistration, Endpoint, MetadataImage, MetadataVersion, supported_features,
 };
 use model::{ErrorCode, NodeId, Uuid};
 use partitions::{LogDirState, LogDirs};
@@ -364,44 +364,6 @@ impl Lifecycle {
     fn refused(&self, reason: String) {
         tracing::warn!(reason, "the controller refuses this broker; trying again");
         self.args.refusal.publish(reason);
-    }
-
-    /// What the response has no room for, as far as it is known here.
-    fn reason(&self, error: ErrorCode) -> String {
-        let what = match error {
-            ErrorCode::UnsupportedVersion => self.unknown_levels(),
-            ErrorCode::InconsistentClusterId => {
-                format!("its cluster's id is not this broker's, {}", self.args.cluster_id)
-            }
-            ErrorCode::DuplicateBrokerRegistration => format!(
-                "another process is registered as broker {}, and lives as far as the controller knows; only one may use the id",
-                self.args.node
-            ),
-            _ => error.message().to_owned(),
-        };
-        format!("{}: {what}", error.name())
-    }
-
-    /// Features that are in force at a level which this build does not know.
-    fn unknown_levels(&self) -> String {
-        let image = self.args.metadata.get();
-        let ranges = supported_features(self.args.metadata_version);
-        let read = (image.provenance != Provenance::EMPTY).then_some(METADATA_VERSION);
-        let levels = image.features.keys().map(String::as_str).chain(read);
-        let unknown = levels.filter_map(|name| {
-            let level = image.feature_level(name);
-            let range = ranges.get(name).copied().unwrap_or(LevelRange::DISABLED);
-            let LevelRange { min, max } = range;
-            let says = format!("{name} is at level {level}, and this broker knows {min} to {max}");
-            (!range.contains(level)).then_some(says)
-        });
-        match unknown.collect::<Vec<_>>().as_slice() {
-            [] => "the cluster's features are at levels which this broker does not know".to_owned(),
-            unknown => format!(
-                "{}; run a build that knows it, or alter it with kafka-features.sh",
-                unknown.join(", ")
-            ),
-        }
     }
 
     fn heartbeat(&mut self, cx: &mut Cx<Self>) {

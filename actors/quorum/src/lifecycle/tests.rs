@@ -335,10 +335,17 @@ async fn a_refused_registration_is_tried_again_and_its_reason_known() {
     level.feature_level = 99;
     let mut known = image(5, OTHER, Vec::new());
     known.replay(&MetadataRecord::FeatureLevel(level), 6, 1).unwrap();
+    let copied_from = RegisterBrokerRecord {
+        broker_id: NODE + 1,
+        broker_epoch: 7,
+        log_dirs: vec![Uuid([1; 16])],
+        ..Default::default()
+    };
+    known.replay(&MetadataRecord::RegisterBroker(copied_from), 7, 1).unwrap();
     scene.images.publish(known);
     // More often than a supervisor would bear.
     let errors = [ErrorCode::UnsupportedVersion; 8].into_iter();
-    for error in errors.chain([ErrorCode::InconsistentClusterId]) {
+    for error in errors.chain([ErrorCode::InconsistentClusterId, ErrorCode::InvalidRegistration]) {
         let (ControllerRequest::RegisterBroker { .. }, reply) = scene.asked().await else {
             panic!("no registration")
         };
@@ -350,7 +357,8 @@ async fn a_refused_registration_is_tried_again_and_its_reason_known() {
         let why = tokio::time::timeout(LIMIT, scene.refusal.until(named)).await.unwrap();
         let what = match error {
             ErrorCode::UnsupportedVersion => "group.version is at level 99",
-            _ => "cluster",
+            ErrorCode::InconsistentClusterId => "meta.properties in each log directory",
+            _ => &format!("/meta.properties is that of a directory of broker {}", NODE + 1),
         };
         assert!(why.contains(what), "{why}");
     }
