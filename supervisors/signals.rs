@@ -10,8 +10,8 @@ use crate::run::RunError;
 pub(crate) struct Signals {
     terminate: Signal,
     interrupt: Signal,
-    /// The terminal was closed.
-    hangup: Signal,
+    /// The terminal was closed. None where whoever started the program (`nohup`, as Kafka's own `-daemon`) has it outlive that.
+    hangup: Option<Signal>,
 }
 
 impl Signals {
@@ -20,7 +20,7 @@ impl Signals {
         Ok(Signals {
             terminate: watch(SignalKind::terminate())?,
             interrupt: watch(SignalKind::interrupt())?,
-            hangup: watch(SignalKind::hangup())?,
+            hangup: (!ignores_hangup()).then(|| watch(SignalKind::hangup())).transpose()?,
         })
     }
 
@@ -29,7 +29,7 @@ impl Signals {
             biased;
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
-            _ = self.hangup.recv() => {}
+            () = came(&mut self.hangup) => {}
         }
     }
 
@@ -41,6 +41,21 @@ impl Signals {
             () = std::future::ready(()) => false,
         } {}
     }
+}
+
+async fn came(watched: &mut Option<Signal>) {
+    match watched {
+        Some(signal) => drop(signal.recv().await),
+        None => std::future::pending().await,
+    }
+}
+
+/// As Linux tells it. Elsewhere a closed terminal ends the program.
+fn ignores_hangup() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    ignored.is_some_and(|mask| mask & 1 << (SignalKind::hangup().as_raw_value() - 1) != 0)
 }
 
 /// Closed once a signal asks for the end.

@@ -2,14 +2,15 @@
 
 use crate::batch;
 use crate::node::{Node, ended, failing_start, free_address, start_command};
-use crate::raw::{Answer, Bytes};
+use crate::raw::{Answer, Bytes, Connection};
 use crate::requests::{self, METADATA};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::{self, Permissions};
+use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
@@ -78,6 +79,38 @@ fn a_node_that_is_told_to_stop_while_it_starts_stops_in_order() {
     assert!(ended.status.success(), "{}: {said}", ended.status);
     assert_refused(&said, &["stopped"]);
     assert!(data.join(".kafka_cleanshutdown").exists(), "there is nothing to recover");
+}
+
+/// As `nohup` has it, and as it is without: who closes the terminal means the node only where nobody said otherwise.
+#[test]
+fn a_node_outlives_its_terminal_where_it_is_to() {
+    if std::env::var("OTTLA_BOOTSTRAP").is_ok() {
+        return;
+    }
+    for outlives in [true, false] {
+        let home = home();
+        let address = free_address();
+        let start = start_command(&address.to_string(), &home.path().join("data"));
+        let mut command = Command::new("sh");
+        let trap = if outlives { "trap '' HUP; exec \"$@\"" } else { "exec \"$@\"" };
+        command.args(["-c", trap, "sh"]).arg(start.get_program()).args(start.get_args());
+        let mut node = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("sh");
+        let mut said = BufReader::new(node.stdout.take().expect("piped")).lines();
+        let mut until = |text: &str| said.any(|line| line.expect("text").contains(text));
+        assert!(until("ready"));
+        let id = Pid::from_child(&node);
+        let status = std::fs::read_to_string(format!("/proc/{}/status", node.id())).expect("Linux");
+        let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).expect("it");
+        let ignored = u64::from_str_radix(ignored.trim(), 16).expect("a mask");
+        assert_eq!(ignored & 1 == 1, outlives, "{ignored:x}");
+        kill_process(id, Signal::HUP).expect("the signal is sent");
+        if outlives {
+            requests::create_topic(&mut Connection::open(address), "still", 1);
+            kill_process(id, Signal::TERM).expect("the signal is sent");
+        }
+        assert!(until("stopped"));
+        assert!(node.wait().expect("it ends").success());
+    }
 }
 
 /// What the last life's checkpoints say is not lost on one that ends before it has looked at its logs.
