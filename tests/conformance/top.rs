@@ -6,6 +6,7 @@ use crate::node::{Node, OTTLA, ended};
 use crate::observed::{fault, find, start, until};
 use crate::requests::{create_topic, produce};
 use crate::starting::assert_refused;
+use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 use serde_json::Value;
@@ -229,8 +230,7 @@ fn the_live_tree_is_drawn_again_as_it_changes() {
 
     let mut terminal = Terminal::of(&["tree", "--live", "--console", &at]);
     terminal.until("node-1 (node)");
-    let pid = terminal.child.id().to_string();
-    assert!(Command::new("kill").args(["-TERM", &pid]).status().expect("kill").success());
+    kill_process(Pid::from_child(&terminal.child), Signal::TERM).expect("the signal is sent");
     terminal.ended();
     for command in [&["top"][..], &["tree", "--live"]] {
         let (status, said) = ended(&words(&[command, &["--console", &at]].concat()));

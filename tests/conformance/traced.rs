@@ -6,6 +6,7 @@ use crate::node::{OTTLA, ended};
 use crate::observed::{fault, find, forest, start, until};
 use crate::requests::{create_topic, produce};
 use crate::starting::assert_refused;
+use rustix::process::{Pid, Signal, kill_process};
 use std::io::{BufRead, BufReader, Lines};
 use std::net::SocketAddr;
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -51,8 +52,7 @@ impl Trace {
 
     /// As Ctrl-C does; what it says then.
     fn interrupt(mut self) -> Vec<String> {
-        let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-INT", &pid]).status().expect("kill").success());
+        kill_process(Pid::from_child(&self.child), Signal::INT).expect("the signal is sent");
         let rest = self.lines.by_ref().map(|line| line.expect("text")).collect();
         assert!(self.child.wait().expect("a child").success());
         rest
