@@ -5,6 +5,7 @@ pub mod config;
 pub mod console;
 pub mod dump_log;
 pub mod durable;
+pub mod explain;
 mod lines;
 pub mod logging;
 mod node;

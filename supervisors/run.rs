@@ -15,6 +15,7 @@ use crate::console::{
     self, Console, FetchError, NoScreen, TopAsked, Until, draw, fetch_tree, follow,
 };
 use crate::dump_log::{self, DumpError};
+use crate::explain::{self, ExplainError};
 use crate::lines;
 use crate::node::{self, Additions, DirectoriesError, FormatAsked, Node, StartError, format_for};
 use crate::signals::{Signals, stopped};
@@ -37,6 +38,8 @@ pub enum RunError {
     Fetch(#[from] FetchError),
     #[error(transparent)]
     NoScreen(#[from] NoScreen),
+    #[error(transparent)]
+    Explain(#[from] ExplainError),
     #[error(transparent)]
     DumpLog(#[from] DumpError),
     #[error(
@@ -74,6 +77,7 @@ pub fn run(cli: Cli, loggers: &Loggers) -> ExitCode {
         Command::Format(format) => format_node(&format),
         Command::Tree(tree) => show_tree(&tree),
         Command::Top(top) => show_top(&top),
+        Command::Explain(asked) => explain::run(&asked).map_err(RunError::from),
         Command::Fault(fault) => set_fault(&fault),
         Command::Trace(trace) => follow_trace(trace),
         Command::DumpLog(dump) => dump_log(&dump),

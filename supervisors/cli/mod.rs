@@ -12,6 +12,7 @@ use crate::config::Source;
 use crate::node::FirstVoters;
 
 mod dump_log;
+mod explain;
 mod fault;
 #[cfg(test)]
 mod tests;
@@ -19,6 +20,7 @@ mod top;
 mod trace;
 
 pub use dump_log::DumpLog;
+pub use explain::Explain;
 pub use fault::{Fault, What};
 pub use top::Top;
 pub use trace::Trace;
@@ -41,6 +43,8 @@ pub enum Command {
     Tree(Tree),
     /// Show the actors of a running node that matter most: the busiest, those with the most messages waiting, ...
     Top(Top),
+    /// Say why something of a cluster is as it is, since when, and what would unblock it
+    Explain(Explain),
     /// Let something befall an actor of a running node, to see what it leads to
     Fault(Fault),
     /// Show the messages of an actor of a running node as it handles them, and how long it takes, until Ctrl-C

@@ -71,6 +71,15 @@ fn unreadable(console: &HostPort, source: serde_json::Error) -> FetchError {
     FetchError::Json { address: console.to_string(), source }
 }
 
+/// Where the cluster of a console's nodes can be asked.
+///
+/// # Errors
+/// As [`fetch_tree`].
+pub fn fetch_reach(console: &HostPort) -> Result<Vec<serde_json::Value>, FetchError> {
+    let answer = request(console, "GET /reach", "")?;
+    serde_json::from_str(&answer).map_err(|source| unreadable(console, source))
+}
+
 /// Lets a fault befall an actor; which one that is.
 ///
 /// # Errors

@@ -12,6 +12,7 @@ mod kafka;
 pub mod metrics;
 mod pages;
 mod query;
+mod reach;
 mod screen;
 mod top;
 mod traces;
@@ -37,10 +38,11 @@ use crate::node::Node;
 
 use connections::Few;
 pub use draw::draw;
-pub use fetch::{FetchError, fetch_tree, set_fault};
+pub use fetch::{FetchError, fetch_reach, fetch_tree, set_fault};
 pub use follow::{Until, follow};
 use guard::Arrived;
 use kafka::{Detail, Watched};
+use reach::Reach;
 pub use screen::{NoScreen, live_tree};
 pub use top::{TopAsked, top, top_once};
 
@@ -99,15 +101,17 @@ impl Console {
         let advertised = nodes.iter().flat_map(|n| &n.config().advertised);
         let own = advertised.map(|endpoint| endpoint.address.host.clone());
         let own: Arc<[String]> = own.chain([self.host, machine_name()]).collect();
+        let reach = nodes.iter().map(|node| Reach::of(node)).collect();
         let nodes = nodes.iter().map(|n| (n.config().node_id.to_string(), n.world().clone()));
         let worlds = nodes.collect();
-        let shown = Shown { worlds, watched, allow_faults, looking: Semaphore::new(1) };
+        let shown = Shown { worlds, watched, allow_faults, reach, looking: Semaphore::new(1) };
         // It goes to the runtime that serves.
         let listener = self.listener.into_std();
         let router = Router::new()
             .route("/metrics", get(expose))
             .route("/tree", get(tree::tree))
             .route("/top", get(tree::top))
+            .route("/reach", get(reach::reach))
             .route("/fault", post(faults::set))
             .route("/trace", post(traces::trace))
             .with_state(Arc::new(shown))
@@ -138,6 +142,7 @@ struct Shown {
     watched: Vec<Watched>,
     /// Of each.
     allow_faults: Vec<bool>,
+    reach: Vec<Reach>,
     /// One look at a time, however many ask: each goes through all actors.
     looking: Semaphore,
 }

@@ -4,12 +4,16 @@ use std::io::{self, Error, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-use wire::create_topics_request::{CreatableTopic, CreatableTopicConfig};
+use wire::alter_partition_reassignments_request::{ReassignablePartition, ReassignableTopic};
+use wire::create_topics_request::{
+    CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig,
+};
 use wire::describe_quorum_request::{PartitionData, TopicData};
 use wire::metadata_request::MetadataRequestTopic;
 use wire::metadata_response::MetadataResponsePartition;
 use wire::{
-    CreateTopicsRequest, DescribeQuorumRequest, ElectLeadersRequest, MetadataRequest, Part, Request,
+    AlterPartitionReassignmentsRequest, CreateTopicsRequest, DescribeQuorumRequest,
+    ElectLeadersRequest, MetadataRequest, Part, Request,
 };
 
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -32,6 +36,29 @@ fn ask<R: Request>(at: SocketAddr, request: &R, version: i16) -> io::Result<R::R
 
 /// One try; whether it is there now.
 pub fn create_topic(at: SocketAddr, name: &str, partitions: i32) -> bool {
+    create(at, name, &Replicas::OfAll(partitions), 2)
+}
+
+/// Where the replicas of a new topic are to be.
+pub enum Replicas<'a> {
+    /// Of so many partitions, each on three brokers.
+    OfAll(i32),
+    /// Of each partition, its leader first.
+    On(&'a [&'a [i32]]),
+}
+
+/// One try; whether it is there now.
+pub fn create(at: SocketAddr, name: &str, replicas: &Replicas<'_>, min_isr: i32) -> bool {
+    let (num_partitions, replication_factor, given) = match replicas {
+        Replicas::OfAll(partitions) => (*partitions, 3, &[][..]),
+        Replicas::On(given) => (-1, -1, *given),
+    };
+    let assignment = |(partition, ids): (i32, &&[i32])| CreatableReplicaAssignment {
+        partition_index: partition,
+        broker_ids: ids.to_vec(),
+        ..Default::default()
+    };
+    let min_isr = min_isr.to_string();
     let config = |name: &str, value: &str| CreatableTopicConfig {
         name: name.to_owned(),
         value: Some(value.to_owned()),
@@ -39,9 +66,10 @@ pub fn create_topic(at: SocketAddr, name: &str, partitions: i32) -> bool {
     };
     let topic = CreatableTopic {
         name: name.to_owned(),
-        num_partitions: partitions,
-        replication_factor: 3,
-        configs: vec![config("min.insync.replicas", "2"), config("segment.bytes", "1048576")],
+        num_partitions,
+        replication_factor,
+        assignments: (0..).zip(given).map(assignment).collect(),
+        configs: vec![config("min.insync.replicas", &min_isr), config("segment.bytes", "1048576")],
         ..Default::default()
     };
     let request = CreateTopicsRequest {
@@ -92,4 +120,15 @@ pub fn elect_preferred(at: SocketAddr) {
     let request = ElectLeadersRequest { topic_partitions: None, ..Default::default() };
     // Who leads in the end is looked at.
     drop(ask(at, &request, 2));
+}
+
+/// One try; whether it was taken.
+pub fn reassign(at: SocketAddr, topic: &str, partition_index: i32, replicas: &[i32]) -> bool {
+    let replicas = Some(replicas.to_vec());
+    let partitions =
+        vec![ReassignablePartition { partition_index, replicas, ..Default::default() }];
+    let topics =
+        vec![ReassignableTopic { name: topic.to_owned(), partitions, ..Default::default() }];
+    let request = AlterPartitionReassignmentsRequest { topics, ..Default::default() };
+    ask(at, &request, 0).is_ok_and(|answer| answer.error_code == 0)
 }

@@ -11,6 +11,7 @@
 
 mod asks;
 mod chaos;
+mod explained;
 mod gaps;
 mod group;
 mod history;

@@ -97,6 +97,10 @@ impl Cluster {
         SocketAddr::new(self.nodes[node].address, LISTEN)
     }
 
+    pub fn console(&self, node: usize) -> SocketAddr {
+        SocketAddr::new(self.nodes[node].address, CONSOLE)
+    }
+
     pub fn bootstrap(&self) -> String {
         let all: Vec<String> =
             (0..BROKERS).map(|node| self.broker_address(node).to_string()).collect();

@@ -6,9 +6,9 @@ use std::sync::{Arc, OnceLock};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use log::{LogView, partition_dir_name};
-use machines::partition::{Acks, AppendError, Appended, Leadership, Origin};
+use machines::partition::{Acks, AppendError, Appended, Leadership, Origin, ReplicaState};
 use model::settings::TopicConfig;
-use model::{LeaderEpoch, TopicPartition, Uuid};
+use model::{LeaderEpoch, NodeId, TopicPartition, Uuid};
 use runtime::{Address, Answer, Dead, Held, Pulse, Reply};
 use wire::batch::RecordBatch;
 
@@ -86,6 +86,8 @@ pub struct PartitionHandle {
     future: ArcSwapOption<FutureLog>,
     /// Why the last move was given up.
     called_off: ArcSwapOption<String>,
+    /// Why its fetcher does not fetch it.
+    trouble: ArcSwapOption<Trouble>,
     /// What the controller last said, for an actor that starts.
     role: ArcSwapOption<Role>,
     /// An actor of this process has opened the log before: what it wrote needs no recovery from a crash.
@@ -97,6 +99,13 @@ pub struct PartitionHandle {
     deleted: AtomicBool,
     /// Of its topic, from when it is in the directory of replicas.
     traffic: OnceLock<Arc<TopicTraffic>>,
+}
+
+/// Why a follower is not fetched, and since when, unix milliseconds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trouble {
+    pub why: String,
+    pub since_ms: i64,
 }
 
 /// What the controller wants of a replica.
@@ -143,6 +152,7 @@ impl PartitionHandle {
             log_dir: ArcSwap::new(log_dir),
             future: ArcSwapOption::empty(),
             called_off: ArcSwapOption::empty(),
+            trouble: ArcSwapOption::empty(),
             role: ArcSwapOption::empty(),
             opened: AtomicBool::new(false),
             truncating: AtomicBool::new(false),
@@ -246,6 +256,26 @@ impl PartitionHandle {
     /// Where what goes in and out of it is counted.
     pub fn traffic(&self) -> &TopicTraffic {
         self.traffic.get_or_init(Arc::default)
+    }
+
+    pub fn trouble(&self) -> Option<Arc<Trouble>> {
+        self.trouble.load_full()
+    }
+
+    /// One that lasts keeps its beginning, whatever comes of it.
+    pub(crate) fn set_trouble(&self, why: Option<&str>, now_ms: i64) {
+        let before = self.trouble.load();
+        let same = before.as_ref().map(|trouble| trouble.why.as_str()) == why;
+        if !same {
+            let since_ms = before.as_ref().map_or(now_ms, |trouble| trouble.since_ms);
+            let trouble = |why: &str| Arc::new(Trouble { why: why.to_owned(), since_ms });
+            self.trouble.store(why.map(trouble));
+        }
+    }
+
+    /// What a leader knows of the others.
+    pub fn known_followers(&self) -> Vec<(NodeId, ReplicaState)> {
+        self.followers.all()
     }
 
     pub(crate) fn followers(&self) -> &FollowersCell {

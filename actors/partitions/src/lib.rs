@@ -25,7 +25,9 @@ pub use cleaner::{
     Throttle, names_replica,
 };
 pub use future::FutureLog;
-pub use handle::{Append, AppendResult, Appending, PartitionHandle, Role, Serving, Standing};
+pub use handle::{
+    Append, AppendResult, Appending, PartitionHandle, Role, Serving, Standing, Trouble,
+};
 pub use hosted::{Hosted, HostedTopic};
 pub use log_dir::{LogDir, LogDirArgs, LogDirMsg, read_log_dir};
 pub use log_dirs::{LogDirState, LogDirs};

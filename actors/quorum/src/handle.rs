@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use runtime::{Address, Held, Reply, Watch};
 
+use crate::history::LogPlace;
 use crate::raft::{Asked, RaftMsg, RaftStatus};
 use crate::rpc::{QuorumRequest, QuorumResponse};
 
@@ -37,6 +38,11 @@ impl QuorumHandle {
         let asked = Box::new(Asked { request, version, listener, reply, held });
         self.raft.send(RaftMsg::Serve { asked }).await.ok()?;
         answer.get().await.ok()
+    }
+
+    /// Where the metadata log can be read; none where raft is down, or too busy for so long.
+    pub async fn look(&self, limit: Duration) -> Option<LogPlace> {
+        self.raft.ask(limit, |reply| RaftMsg::Look { reply }).await.ok()
     }
 
     /// Leads no more, and waits until the other voters know, at most this long.

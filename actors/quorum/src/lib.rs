@@ -5,6 +5,7 @@ mod controller;
 mod files;
 mod format;
 mod handle;
+mod history;
 mod isr;
 mod lifecycle;
 mod peer;
@@ -26,6 +27,7 @@ pub use controller::{
 pub use files::{METADATA_DIR, QuorumStateError, read_quorum_state};
 pub use format::{FormatError, FormatSpec, Formatted, format_directories, load_directories};
 pub use handle::QuorumHandle;
+pub use history::{BrokerSince, History, LogPlace, OutOfSync, PartitionKey, PartitionSince};
 pub use isr::{AlterIsr, AlterIsrArgs, AlterIsrMsg};
 pub use lifecycle::{Lifecycle, LifecycleArgs, LifecycleMsg, LifecycleState};
 pub use publisher::{MetadataPublisher, PublisherArgs, PublisherMsg};

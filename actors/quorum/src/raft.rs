@@ -46,6 +46,7 @@ use runtime::{Actor, ChildSpec, Cx, Failure, JobQueue, Lent, Outcome, Publisher,
 use wire::MetadataRecord;
 
 use crate::files::{METADATA_DIR, RecordsError};
+use crate::history::LogPlace;
 use crate::peer::PeerAnswer;
 use crate::snapshot::SnapshotError;
 pub use ask::Question;
@@ -54,6 +55,7 @@ use changes::ChangeAsker;
 use clean::Deleted;
 pub use clean::MetadataRetention;
 use effects::ToWrite;
+pub(crate) use feed::records_of;
 use feed::{LoadedSnapshot, Subscriber};
 pub use feed::{RaftEvent, Sink};
 use follow::{Fetching, SnapshotFetch};
@@ -200,6 +202,10 @@ pub enum RaftMsg {
     LookForLeader,
     /// Look whether this node is to ask for a change of the voters.
     LookAtVoters,
+    /// Where the log can be read beside raft.
+    Look {
+        reply: Reply<LogPlace>,
+    },
     /// The node stops: lead no more. Answers when the other voters know.
     StandDown {
         reply: Reply<()>,
@@ -224,6 +230,7 @@ runtime::messages!(RaftMsg {
     FetchAgain,
     LookForLeader,
     LookAtVoters,
+    Look,
     StandDown
 });
 
@@ -442,6 +449,7 @@ impl Raft {
             }
             RaftMsg::LookForLeader => self.look_for_leader(),
             RaftMsg::LookAtVoters => self.look_at_voters(cx)?,
+            RaftMsg::Look { reply } => reply.send(self.place()),
             RaftMsg::StandDown { reply } => {
                 self.step(cx, Event::Resign).await?;
                 self.standing_down.push(reply);

@@ -20,6 +20,7 @@ mod decode;
 mod delete_groups;
 mod delete_records;
 mod delete_topics;
+mod describe_causes;
 mod describe_cluster;
 mod describe_configs;
 mod describe_groups;
@@ -222,6 +223,7 @@ table! {
     UpdateRaftVoter => update_raft_voter::UpdateRaftVoter,
     UnregisterController => unregister_controller::UnregisterController,
     AskDurable => ask_durable::AskDurable,
+    DescribeCauses => describe_causes::DescribeCauses,
 }
 
 /// Begins a request. What must happen in the order of requests has happened when this returns.

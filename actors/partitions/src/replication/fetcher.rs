@@ -4,6 +4,8 @@
 //! log ends. Bound: one response is in hand; the next is asked for when the partitions have taken it in.
 //! Source: `AbstractFetcherThread`, `ReplicaFetcherThread`.
 
+mod shown;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -68,7 +70,7 @@ enum Stage {
     Waiting,
     Fetching,
     /// After an error, until some time.
-    Delayed,
+    Delayed(String),
     /// Until the throttle allows more, or the disk has room.
     HeldBack,
     /// Until there is a new leader epoch.
@@ -118,6 +120,10 @@ pub(super) struct ReplicaFetcher {
     /// The leader was not reached.
     paused_until: Duration,
     refused_in_a_row: usize,
+    /// Why its last fetch has no answer.
+    unreached: Option<String>,
+    /// Some replica shows why it is not fetched.
+    showed: bool,
     fetches: Counter,
     fetched_bytes: Counter,
     failed: Gauge,
@@ -139,6 +145,8 @@ impl Actor for ReplicaFetcher {
             delayed: VecDeque::new(),
             paused_until: Duration::ZERO,
             refused_in_a_row: 0,
+            unreached: None,
+            showed: true,
             fetches: cx.counter("fetches"),
             fetched_bytes: cx.counter("bytes_fetched"),
             failed: cx.gauge("failed_partitions"),
@@ -172,36 +180,20 @@ impl Actor for ReplicaFetcher {
         }
         let failed = |following: &&Following| matches!(following.stage, Stage::Failed(_));
         self.failed.set(self.following.values().filter(failed).count() as i64);
+        self.show_troubles(cx.world().now().wall_ms);
         self.fetch(cx);
         Ok(())
     }
 
     fn state_line(&self) -> String {
-        let connected = self.leader.as_ref().is_none_or(|leader| leader.connection.is_some());
-        let state = if connected { "connected" } else { "not connected" };
-        let lag = self.following.values().filter_map(|following| following.lag).max().unwrap_or(0);
-        let failed = self.following.values().find_map(|following| match &following.stage {
-            Stage::Failed(why) => Some((&following.assigned.handle.topic_partition, why)),
-            _ => None,
-        });
-        let failed = failed.map(|(partition, why)| format!(", FAILED: {partition}: {why}"));
-        let held = |following: &&Following| matches!(following.stage, Stage::HeldBack);
-        let held = match self.following.values().filter(held).count() {
-            0 => String::new(),
-            held => format!(", {held} held back by the throttle or a full disk"),
-        };
-        format!(
-            "{state} to broker {}, {} partitions, lag {lag}{held}{}",
-            self.args.leader,
-            self.following.len(),
-            failed.unwrap_or_default()
-        )
+        self.line()
     }
 }
 
 impl ReplicaFetcher {
     fn begin(&mut self, cx: &mut Cx<Self>, assigned: Assigned) {
         let key = assigned.key();
+        self.showed = true;
         self.following
             .insert(key, Following { assigned, stage: Stage::Waiting, refused: 0, lag: None });
         self.look_again(cx, key);
@@ -234,8 +226,8 @@ impl ReplicaFetcher {
         }
     }
 
-    fn delay(&mut self, cx: &mut Cx<Self>, key: Key, pause: Duration) {
-        self.wait(cx, key, Stage::Delayed, pause);
+    fn delay(&mut self, cx: &mut Cx<Self>, key: Key, why: String, pause: Duration) {
+        self.wait(cx, key, Stage::Delayed(why), pause);
     }
 
     fn wait(&mut self, cx: &mut Cx<Self>, key: Key, stage: Stage, pause: Duration) {
@@ -250,7 +242,7 @@ impl ReplicaFetcher {
         let now = cx.world().mono();
         while let Some((_, key)) = self.delayed.pop_front_if(|(due, _)| *due <= now) {
             if let Some(following) = self.following.get_mut(&key)
-                && matches!(following.stage, Stage::Delayed | Stage::HeldBack)
+                && matches!(following.stage, Stage::Delayed(_) | Stage::HeldBack)
             {
                 following.stage = Stage::Waiting;
                 self.look_again(cx, key);
@@ -339,12 +331,14 @@ impl ReplicaFetcher {
             Ok(response) => response,
             Err(error) => {
                 self.session.failed();
+                self.unreached = Some(format!("broker {}: {error}", self.args.leader));
                 tracing::warn!(leader = self.args.leader, %error, "a replica's fetch has failed");
                 self.leader = Some(leader);
                 self.refused_in_a_row += 1;
                 return self.pause(cx);
             }
         };
+        self.unreached = None;
         let found: Vec<Found> = found(response.responses);
         let named = found.iter().map(|found| &found.key);
         let error = ErrorCode::from_code(response.error_code);
@@ -418,7 +412,7 @@ impl ReplicaFetcher {
             }
             Took::Down => {
                 let pause = self.backoff(cx, 1);
-                self.delay(cx, key, pause);
+                self.delay(cx, key, "its actor is down".to_owned(), pause);
             }
             Took::Refused(FollowError::OtherEpoch { .. }) => {
                 self.set_stage(key, Stage::Waiting);
@@ -427,7 +421,7 @@ impl ReplicaFetcher {
             Took::Refused(error @ FollowError::OffsetMismatch { .. }) => {
                 tracing::info!(%partition, %error, "fetched again");
                 let pause = self.backoff(cx, refused);
-                self.delay(cx, key, pause);
+                self.delay(cx, key, error.to_string(), pause);
             }
             Took::Refused(error @ FollowError::OutOfOrder { .. }) => {
                 self.fail(key, error.to_string());
@@ -440,7 +434,7 @@ impl ReplicaFetcher {
             Took::Retry(why) => {
                 tracing::info!(%partition, why, "a replica's fetch is tried again later");
                 let pause = self.backoff(cx, refused);
-                self.delay(cx, key, pause);
+                self.delay(cx, key, why, pause);
             }
             Took::Failed(why) => self.fail(key, why),
         }

@@ -9,6 +9,7 @@ use wire::batch::BatchError;
 
 use super::Raft;
 use crate::files::{RecordsError, decode_record};
+use crate::history::LogPlace;
 use crate::snapshot::{self, MAX_BATCH_BYTES, Snapshot};
 
 /// What the newest snapshot says, and where it ends.
@@ -137,6 +138,17 @@ impl Raft {
         Ok(())
     }
 
+    /// As it is now: what is committed later is not in it.
+    pub(super) fn place(&self) -> LogPlace {
+        LogPlace {
+            disk: self.args.log_dir.disk().clone(),
+            dir: self.dir.clone(),
+            log: self.log.view(),
+            snapshot: self.snapshot_id,
+            committed: self.committed,
+        }
+    }
+
     /// A controller begins once it knows all that stands in the log: also what another one of this epoch, which failed, left there
     /// uncommitted. What it decides before could contradict it (RE-4).
     fn has_told_all(&self, subscriber: &Subscriber, epoch: i32) -> bool {
@@ -175,7 +187,7 @@ impl Raft {
     }
 }
 
-fn records_of(batch: &wire::batch::RecordBatch) -> Result<Vec<MetadataRecord>, Failure> {
+pub(crate) fn records_of(batch: &wire::batch::RecordBatch) -> Result<Vec<MetadataRecord>, Failure> {
     if batch.header().is_control() {
         return Ok(Vec::new());
     }

@@ -75,6 +75,11 @@ impl ReplicaState {
         self.log_end_offset == leader_end || self.last_caught_up.is_some_and(recently)
     }
 
+    /// How long ago it last fetched from this leader.
+    pub fn since_fetched(&self, now: Duration) -> Option<Duration> {
+        self.last_fetch.map(|at| now.saturating_sub(at))
+    }
+
     /// How long ago it had all that the leader had.
     pub fn since_caught_up(&self, now: Duration) -> Duration {
         self.last_caught_up.map_or(Duration::MAX, |at| now.saturating_sub(at))

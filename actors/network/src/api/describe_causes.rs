@@ -1,0 +1,203 @@
+//! DescribeCauses, API key 20001: Ottla's own, which no client is told of.
+//!
+//! Versions: 0.
+//! Source: none; `ottla explain` asks it of each node that has to do with what it explains.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ::quorum::{BrokerSince, History, PartitionKey, PartitionSince};
+use model::{ErrorCode, Now};
+use partitions::{PartitionHandle, Standing};
+use runtime::ActorTree;
+use wire::describe_causes_response::{
+    BrokerHistory, CausesActor, CausesFollower, CausesLogDir, CausesReplica, OutOfSync,
+    PartitionHistory,
+};
+use wire::{DescribeCausesRequest, DescribeCausesResponse};
+
+use super::{Answer, Answering, RequestContext, Staged};
+use crate::Broker;
+
+/// So many partitions are told of at once, and so many actors.
+const MOST_PARTITIONS: usize = 1_000;
+const MOST_ACTORS: usize = 100;
+/// For the metadata log to be found and read.
+const RAFT_LIMIT: Duration = Duration::from_secs(5);
+
+pub(crate) struct DescribeCauses;
+
+impl Staged for DescribeCauses {
+    type Request = DescribeCausesRequest;
+
+    async fn begin(
+        broker: &Arc<Broker>,
+        _cx: RequestContext,
+        request: DescribeCausesRequest,
+    ) -> Answering<DescribeCausesResponse> {
+        let broker = broker.clone();
+        Box::pin(async move {
+            let topics = request.topics.iter();
+            let keys = topics.flat_map(|t| t.partitions.iter().map(|p| (t.topic_id, *p)));
+            let keys: BTreeSet<PartitionKey> = keys.collect();
+            if keys.len() > MOST_PARTITIONS {
+                let most = MOST_PARTITIONS;
+                return Answer::Close(format!("{} partitions; at most {most}", keys.len()));
+            }
+            Answer::Response(answer(&broker, &keys, request.history).await)
+        })
+    }
+}
+
+async fn answer(
+    broker: &Broker,
+    keys: &BTreeSet<PartitionKey>,
+    history: bool,
+) -> DescribeCausesResponse {
+    let (status, now) = (broker.quorum.status(), broker.world.now());
+    let mut response = DescribeCausesResponse {
+        node_id: broker.node.0,
+        leader_id: status.leader_id.unwrap_or(-1),
+        leader_epoch: status.epoch,
+        voter_count: i32::try_from(status.voters).unwrap_or(i32::MAX),
+        unfound: status.unfound.clone(),
+        history_from_ms: -1,
+        log_dirs: broker
+            .log_dirs
+            .0
+            .iter()
+            .map(|dir| CausesLogDir {
+                path: dir.absolute_path().to_owned(),
+                directory_id: dir.id,
+                failure: dir.failure().map(str::to_owned),
+                ..Default::default()
+            })
+            .collect(),
+        replicas: keys
+            .iter()
+            .filter_map(|(topic, partition)| {
+                Some(replica(&*broker.hosted.get_by_id(*topic, *partition)?, now))
+            })
+            .collect(),
+        actors: unusual(&broker.world.registry().tree()),
+        ..Default::default()
+    };
+    if history {
+        match read_history(broker, keys.clone()).await {
+            Some(history) => tell(history, &mut response),
+            None => response.error_code = ErrorCode::RequestTimedOut.code(),
+        }
+    }
+    response
+}
+
+/// One at a time: each goes through the whole log.
+async fn read_history(broker: &Broker, keys: BTreeSet<PartitionKey>) -> Option<History> {
+    let place = broker.quorum.look(RAFT_LIMIT).await?;
+    let turn = broker.histories.take(1).await;
+    let read = move || {
+        let read = place.history(&keys);
+        drop(turn);
+        read
+    };
+    let read = broker.world.blocking("metadata history", read).await.ok()?;
+    read.inspect_err(|error| tracing::warn!(%error, "the metadata log's past is not told")).ok()
+}
+
+fn tell(history: History, response: &mut DescribeCausesResponse) {
+    let ms = |at: Option<i64>| at.unwrap_or(-1);
+    response.history_from_ms = ms(history.from);
+    let broker = |(broker_id, since): (i32, BrokerSince)| BrokerHistory {
+        broker_id,
+        registered_ms: ms(since.registered),
+        fenced_ms: ms(since.fenced),
+        stopping_ms: ms(since.stopping),
+        unregistered_ms: ms(since.unregistered),
+        ..Default::default()
+    };
+    response.brokers = history.brokers.into_iter().map(broker).collect();
+    let partition = |((topic_id, partition_index), since): (PartitionKey, PartitionSince)| {
+        let out = since.out.iter().map(|(broker_id, out)| OutOfSync {
+            broker_id: *broker_id,
+            since_ms: out.since,
+            by_leader: out.by_leader.unwrap_or(-1),
+            ..Default::default()
+        });
+        PartitionHistory {
+            topic_id,
+            partition_index,
+            leader_ms: since.leader,
+            reassigning_ms: ms(since.reassigning),
+            out_of_sync: out.collect(),
+            ..Default::default()
+        }
+    };
+    response.partitions = history.partitions.into_iter().map(partition).collect();
+}
+
+fn replica(handle: &PartitionHandle, now: Now) -> CausesReplica {
+    let ago = |ago: Duration| match i64::try_from(ago.as_millis()) {
+        Ok(ago) => now.wall_ms - ago,
+        // Never, as far as this leader knows.
+        Err(_) => -1,
+    };
+    let (state, reason) = match &*handle.standing() {
+        Standing::Starting => ("starting", None),
+        Standing::Leader(_) => ("leader", None),
+        Standing::Follower(_) => ("follower", None),
+        Standing::Offline { reason } => ("offline", Some(reason.clone())),
+    };
+    let trouble = handle.trouble();
+    let follower =
+        |(id, known): (model::NodeId, machines::partition::ReplicaState)| CausesFollower {
+            broker_id: id.0,
+            end_offset: known.log_end_offset,
+            fetched_ms: known.since_fetched(now.mono).map_or(-1, ago),
+            caught_up_ms: ago(known.since_caught_up(now.mono)),
+            ..Default::default()
+        };
+    CausesReplica {
+        topic_id: handle.topic_id,
+        partition_index: handle.topic_partition.partition,
+        state: state.to_owned(),
+        reason,
+        end_offset: handle.log_end_offset(),
+        log_dir: handle.log_dir().absolute_path().to_owned(),
+        trouble_ms: trouble.as_ref().map_or(-1, |trouble| trouble.since_ms),
+        trouble: trouble.map(|trouble| trouble.why.clone()),
+        followers: handle.known_followers().into_iter().map(follower).collect(),
+        ..Default::default()
+    }
+}
+
+/// Those that do not run as they should, the first of them.
+fn unusual(forest: &[ActorTree]) -> Vec<CausesActor> {
+    let mut found = Vec::new();
+    let mut left: Vec<&ActorTree> = forest.iter().rev().collect();
+    while let Some(actor) = left.pop() {
+        if found.len() == MOST_ACTORS {
+            break;
+        }
+        if let Some(what) = trouble_of(actor) {
+            found.push(CausesActor { path: actor.path.clone(), what, ..Default::default() });
+        }
+        left.extend(actor.children.iter().rev());
+    }
+    found
+}
+
+fn trouble_of(actor: &ActorTree) -> Option<String> {
+    if let Some(fault) = &actor.fault {
+        return Some(format!("a fault is set on it: {fault}"));
+    }
+    let failed = || actor.last_failure.as_deref().unwrap_or("for no reason that is known");
+    match actor.status.as_str() {
+        "running" if actor.stuck => {
+            let message = actor.in_hand.as_deref().unwrap_or("a message");
+            Some(format!("has had {message} in hand for {} ms", actor.in_hand_ms))
+        }
+        "running" => None,
+        status => Some(format!("is {status}: {}", failed())),
+    }
+}

@@ -1,0 +1,55 @@
+//! What a fetcher shows of what it does not fetch.
+
+use super::{Following, ReplicaFetcher, Stage};
+
+/// Of a replica that waits for the throttle, or for room on the disk.
+const HELD_BACK: &str = "its fetches are held back by the throttle or a full disk";
+
+impl Following {
+    /// Why it is not fetched, where something is wrong.
+    fn trouble(&self) -> Option<&str> {
+        match &self.stage {
+            Stage::Waiting | Stage::Fetching => None,
+            Stage::Delayed(why) | Stage::Failed(why) => Some(why),
+            Stage::HeldBack => Some(HELD_BACK),
+        }
+    }
+}
+
+impl ReplicaFetcher {
+    pub(super) fn line(&self) -> String {
+        let connected = self.leader.as_ref().is_none_or(|leader| leader.connection.is_some());
+        let state = if connected { "connected" } else { "not connected" };
+        let lag = self.following.values().filter_map(|following| following.lag).max().unwrap_or(0);
+        let failed = self.following.values().find_map(|following| match &following.stage {
+            Stage::Failed(why) => Some((&following.assigned.handle.topic_partition, why)),
+            _ => None,
+        });
+        let failed = failed.map(|(partition, why)| format!(", FAILED: {partition}: {why}"));
+        let held = |following: &&Following| matches!(following.stage, Stage::HeldBack);
+        let held = match self.following.values().filter(held).count() {
+            0 => String::new(),
+            held => format!(", {held} held back by the throttle or a full disk"),
+        };
+        format!(
+            "{state} to broker {}, {} partitions, lag {lag}{held}{}",
+            self.args.leader,
+            self.following.len(),
+            failed.unwrap_or_default()
+        )
+    }
+
+    /// Each replica says why it is not fetched, for who asks; nothing is looked through where nothing was wrong, nor is.
+    pub(super) fn show_troubles(&mut self, now_ms: i64) {
+        let troubled = |following: &Following| following.trouble().is_some();
+        let any = self.unreached.is_some() || self.following.values().any(troubled);
+        if !any && !self.showed {
+            return;
+        }
+        for following in self.following.values() {
+            let why = following.trouble().or(self.unreached.as_deref());
+            following.assigned.handle.set_trouble(why, now_ms);
+        }
+        self.showed = any;
+    }
+}

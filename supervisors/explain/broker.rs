@@ -1,0 +1,178 @@
+//! Why a broker is fenced, on its way out, or not there.
+
+use wire::DescribeCausesRequest;
+use wire::describe_causes_response::BrokerHistory;
+
+use super::cluster::{Causes, Cluster};
+use super::partition::{stale, verdict};
+use super::text::time;
+use super::{ExplainError, Explanation, Finding, brokers};
+
+impl Cluster {
+    /// Why nothing of a broker can be counted on, and what would alter that; none where it is registered, lives and is not fenced.
+    pub(super) fn broker_trouble(
+        &self,
+        id: i32,
+        told: Option<&Result<Causes, String>>,
+        entry: &Causes,
+    ) -> Option<(Vec<String>, String)> {
+        let history = history(entry, id);
+        let since = |ms: Option<i64>| match ms.and_then(|ms| entry.since(ms)) {
+            Some(since) => format!(" since {}", since.told(self.now_ms)),
+            None => String::new(),
+        };
+        let Some(place) = self.brokers.get(&id) else {
+            let since = since(history.map(|known| known.unregistered_ms));
+            let why = format!("broker {id} is not registered{since}");
+            return Some((vec![why], format!("start broker {id}, or move its replicas to others")));
+        };
+        let fenced = since(history.map(|known| known.fenced_ms));
+        let at = format!("{}:{}", place.host, place.port);
+        let causes = match told {
+            Some(Ok(causes)) => causes,
+            told => {
+                let reason = told.and_then(|told| told.as_ref().err());
+                let reason = reason.map_or("it was not asked", String::as_str);
+                let state = match place.fenced {
+                    true => format!(
+                        "broker {id} is fenced{fenced}: its heartbeats did not come any more"
+                    ),
+                    false => format!(
+                        "broker {id} counts as alive until its session ends (broker.session.timeout.ms)"
+                    ),
+                };
+                let why = vec![state, format!("it does not answer at {at}: {reason}")];
+                return Some((why, format!("start broker {id}, or bring it back within reach")));
+            }
+        };
+        let stopping = history.filter(|known| known.stopping_ms >= 0);
+        if let Some(known) = stopping.filter(|_| !place.fenced) {
+            let since = since(Some(known.stopping_ms));
+            let why = format!("broker {id} is in controlled shutdown{since}: it asked to stop");
+            return Some((vec![why], format!("let it stop, and start broker {id} again")));
+        }
+        if !place.fenced {
+            return None;
+        }
+        let mut why = vec![format!("broker {id} is fenced{fenced}, although it answers at {at}")];
+        why.extend(causes.actors("quorum"));
+        why.push(match causes.0.leader_id {
+            -1 => format!("it finds no leader of the quorum: {}", causes.0.unfound),
+            leader => format!("it knows node {leader} as the active controller"),
+        });
+        let unblocks = match causes.0.leader_id {
+            -1 => format!("let broker {id} reach the controllers"),
+            _ => format!(
+                "wait until broker {id} has caught up with the metadata, or look at quorum/lifecycle in its ottla tree"
+            ),
+        };
+        Some((why, unblocks))
+    }
+}
+
+fn history(entry: &Causes, id: i32) -> Option<&BrokerHistory> {
+    entry.0.brokers.iter().find(|broker| broker.broker_id == id)
+}
+
+pub(super) async fn explain(cluster: &Cluster, id: i32) -> Result<Explanation, ExplainError> {
+    let with_history = DescribeCausesRequest { history: true, ..Default::default() };
+    let entry = cluster.causes(&with_history).await?;
+    let known = history(&entry, id);
+    let Some(place) = cluster.brokers.get(&id) else {
+        return unregistered(cluster, &entry, id);
+    };
+    let told = cluster.causes_of([id], &DescribeCausesRequest::default()).await;
+    let told = told.get(&id);
+    let mut facts =
+        vec![format!("registered at {}:{}{}", place.host, place.port, registered(known))];
+    facts.extend(stale(&entry));
+    let mut findings = Vec::new();
+    if let Some((why, unblocks)) = cluster.broker_trouble(id, told, &entry) {
+        let (what, ms) = state(id, place.fenced, known, told.is_some_and(Result::is_ok));
+        findings.push(Finding {
+            what,
+            since: ms.and_then(|ms| entry.since(ms)),
+            by: place.fenced.then(|| "the controller".to_owned()),
+            why,
+            unblocks: vec![unblocks],
+        });
+    }
+    if let Some(Ok(causes)) = told {
+        findings.extend(own(id, causes));
+    }
+    let verdict = match findings.first() {
+        None => format!("all is well: broker {id} is registered, not fenced, and answers"),
+        Some(worst) => verdict(&worst.what, worst),
+    };
+    Ok(Explanation { subject: format!("broker {id}"), facts, findings, verdict })
+}
+
+fn registered(known: Option<&BrokerHistory>) -> String {
+    known
+        .filter(|known| known.registered_ms >= 0)
+        .map_or(String::new(), |known| format!(", last at {} or before", time(known.registered_ms)))
+}
+
+/// In a few words, and since when.
+fn state(
+    id: i32,
+    fenced: bool,
+    known: Option<&BrokerHistory>,
+    answers: bool,
+) -> (String, Option<i64>) {
+    let ms = |of: fn(&BrokerHistory) -> i64| known.map(of).filter(|ms| *ms >= 0);
+    match (fenced, answers) {
+        (true, false) => {
+            (format!("broker {id} is fenced, and does not answer"), ms(|b| b.fenced_ms))
+        }
+        (true, true) => {
+            (format!("broker {id} is fenced, although it answers"), ms(|b| b.fenced_ms))
+        }
+        (false, false) => (format!("broker {id} does not answer"), None),
+        (false, true) => (format!("broker {id} is in controlled shutdown"), ms(|b| b.stopping_ms)),
+    }
+}
+
+/// What is wrong within it.
+fn own(id: i32, causes: &Causes) -> Vec<Finding> {
+    let dirs = causes.0.log_dirs.iter().filter_map(|dir| {
+        Some(Finding {
+            what: format!("log directory {} of broker {id} is offline", dir.path),
+            why: vec![dir.failure.clone()?],
+            unblocks: vec![format!("repair the directory and restart broker {id}")],
+            ..Default::default()
+        })
+    });
+    let mut findings: Vec<Finding> = dirs.collect();
+    let actors = causes.0.actors.iter().map(|actor| format!("{} {}", actor.path, actor.what));
+    let actors: Vec<String> = actors.collect();
+    if !actors.is_empty() {
+        findings.push(Finding {
+            what: format!("{} of broker {id}'s actors do not work as they should", actors.len()),
+            why: actors,
+            unblocks: vec![
+                "ottla tree shows them; ottla fault resume ends a fault that was set".to_owned(),
+            ],
+            ..Default::default()
+        });
+    }
+    findings
+}
+
+fn unregistered(cluster: &Cluster, entry: &Causes, id: i32) -> Result<Explanation, ExplainError> {
+    let Some(known) = history(entry, id).filter(|known| known.unregistered_ms >= 0) else {
+        let ids: Vec<i32> = cluster.brokers.keys().copied().collect();
+        let (name, nearest) = (id.to_string(), Some(brokers(&ids)));
+        return Err(ExplainError::Unknown { what: "broker", name, nearest });
+    };
+    let finding = Finding {
+        what: format!("broker {id} is not registered"),
+        since: entry.since(known.unregistered_ms),
+        by: Some("who asked for it (UnregisterBroker)".to_owned()),
+        why: Vec::new(),
+        unblocks: vec![format!("start broker {id}: it registers anew")],
+    };
+    let verdict = verdict(&finding.what, &finding);
+    let (subject, facts) = (format!("broker {id}"), stale(entry).into_iter().collect());
+    Ok(Explanation { subject, facts, findings: vec![finding], verdict })
+}

@@ -1,0 +1,206 @@
+//! Whom a cluster consists of, and how each of them is asked.
+
+use std::collections::BTreeMap;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::Poll;
+use std::time::Duration;
+
+use client::{ClientConfig, Connection, RequestError};
+use model::ErrorCode;
+use runtime::World;
+use wire::{DescribeCausesRequest, DescribeCausesResponse, DescribeClusterRequest, Request};
+
+use super::{ExplainError, Since, Told};
+
+/// Whoever takes longer is said not to answer.
+const CONNECT: Duration = Duration::from_secs(2);
+const ANSWER: Duration = Duration::from_secs(5);
+
+pub(super) struct Cluster {
+    world: World,
+    config: ClientConfig,
+    /// To the broker that is asked for what all of them know.
+    entry: Connection,
+    pub(super) id: String,
+    /// That are registered.
+    pub(super) brokers: BTreeMap<i32, Place>,
+    pub(super) now_ms: i64,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Place {
+    pub(super) host: String,
+    pub(super) port: u16,
+    pub(super) fenced: bool,
+}
+
+impl Cluster {
+    pub(super) async fn connect(
+        world: &World,
+        addresses: &[String],
+    ) -> Result<Cluster, ExplainError> {
+        let config = ClientConfig {
+            client_id: "ottla-explain".to_owned(),
+            connect_timeout: CONNECT,
+            request_timeout: ANSWER,
+            ..ClientConfig::default()
+        };
+        let mut failed = Vec::new();
+        for address in addresses {
+            let (host, port) = address.rsplit_once(':').unwrap_or((address, ""));
+            let host = host.trim_start_matches('[').trim_end_matches(']');
+            let opened = Connection::open(world, host, port.parse().unwrap_or(0), &config).await;
+            match opened {
+                Ok(entry) => return Cluster::known_by(world, config, entry).await,
+                Err(error) => failed.push(error.to_string()),
+            }
+        }
+        Err(ExplainError::Unreachable(failed.join("; ")))
+    }
+
+    async fn known_by(
+        world: &World,
+        config: ClientConfig,
+        entry: Connection,
+    ) -> Result<Cluster, ExplainError> {
+        let request = DescribeClusterRequest {
+            // Controllers, who say the same, are not clients' business.
+            endpoint_type: 1,
+            include_fenced_brokers: true,
+            ..Default::default()
+        };
+        let address = entry.address().to_owned();
+        let untold = |reason: String| ExplainError::Untold { address: address.clone(), reason };
+        let answer = entry.request(&request, ANSWER).await;
+        let answer = answer.map_err(|error| untold(error.to_string()))?;
+        if let Some(refusal) = refusal(answer.error_code) {
+            return Err(untold(answer.error_message.unwrap_or(refusal)));
+        }
+        let brokers = answer.brokers.into_iter().map(|broker| {
+            let port = u16::try_from(broker.port).unwrap_or(0);
+            let place = Place { host: broker.host, port, fenced: broker.is_fenced };
+            (broker.broker_id, place)
+        });
+        Ok(Cluster {
+            now_ms: world.now().wall_ms,
+            world: world.clone(),
+            config,
+            entry,
+            id: answer.cluster_id,
+            brokers: brokers.collect(),
+        })
+    }
+
+    /// Of the broker that is asked first.
+    pub(super) async fn ask<R: Request>(&self, request: &R) -> Result<R::Response, ExplainError> {
+        self.entry.request(request, ANSWER).await.map_err(|error| self.untold(error))
+    }
+
+    fn untold(&self, error: RequestError) -> ExplainError {
+        let (address, reason) = (self.entry.address().to_owned(), error.to_string());
+        ExplainError::Untold { address, reason }
+    }
+
+    /// What the active controller has to be asked for, which may not answer: on a connection of its own.
+    pub(super) async fn ask_controller<R: Request>(
+        &self,
+        request: &R,
+    ) -> Result<R::Response, String> {
+        let (host, port) = self.entry.address().rsplit_once(':').unwrap_or_default();
+        let port = port.parse().unwrap_or(0);
+        self.ask_at(host, port, request).await
+    }
+
+    /// A node at its address, wherever that came from.
+    pub(super) async fn ask_at<R: Request>(
+        &self,
+        host: &str,
+        port: u16,
+        request: &R,
+    ) -> Result<R::Response, String> {
+        let opened = Connection::open(&self.world, host, port, &self.config).await;
+        let connection = opened.map_err(|error| error.to_string())?;
+        connection.request(request, ANSWER).await.map_err(|error| error.to_string())
+    }
+
+    /// What only the broker itself knows.
+    pub(super) async fn causes(
+        &self,
+        request: &DescribeCausesRequest,
+    ) -> Result<Causes, ExplainError> {
+        Ok(Causes(self.ask(request).await?))
+    }
+
+    /// What only these know themselves, all asked at once.
+    pub(super) async fn causes_of(
+        &self,
+        ids: impl IntoIterator<Item = i32>,
+        request: &DescribeCausesRequest,
+    ) -> Told<Causes> {
+        let ids: Vec<i32> = ids.into_iter().collect();
+        let asked = ids.iter().map(|id| async {
+            let place = self.brokers.get(id).ok_or_else(|| "it is not registered".to_owned())?;
+            self.ask_at(&place.host, place.port, request).await.map(Causes)
+        });
+        ids.iter().copied().zip(all(asked).await).collect()
+    }
+}
+
+/// What a node told of itself.
+pub(super) struct Causes(pub(super) DescribeCausesResponse);
+
+impl Causes {
+    /// Where it is so since then: what was so when the log began may have been so before.
+    pub(super) fn since(&self, ms: i64) -> Option<Since> {
+        (ms >= 0).then_some(Since { ms, or_before: ms <= self.0.history_from_ms })
+    }
+
+    /// What is unusual of those of its actors whose path has this.
+    pub(super) fn actors(&self, part: &str) -> Vec<String> {
+        let actors = self.0.actors.iter().filter(|actor| {
+            let rest = actor.path.split_once('/').map_or("", |(_, rest)| rest);
+            // One that is above holds up those below.
+            rest == part || rest.starts_with(&format!("{part}/")) || is_above(rest, part)
+        });
+        actors.map(|actor| format!("{} {}", actor.path, actor.what)).collect()
+    }
+}
+
+fn is_above(path: &str, part: &str) -> bool {
+    path.is_empty() || part.strip_prefix(path).is_some_and(|rest| rest.starts_with('/'))
+}
+
+pub(super) fn refusal(code: i16) -> Option<String> {
+    match ErrorCode::from_code(code) {
+        ErrorCode::None => None,
+        code => Some(format!("{}: {}", code.name(), code.message())),
+    }
+}
+
+/// Waits for all at once; what each came to, in their order.
+pub(super) async fn all<F: Future>(futures: impl IntoIterator<Item = F>) -> Vec<F::Output> {
+    enum Each<F: Future> {
+        Runs(Pin<Box<F>>),
+        Done(F::Output),
+    }
+    let mut each: Vec<_> = futures.into_iter().map(|f| Each::Runs(Box::pin(f))).collect();
+    poll_fn(|cx| {
+        let mut ready = true;
+        for one in &mut each {
+            if let Each::Runs(future) = one {
+                match future.as_mut().poll(cx) {
+                    Poll::Ready(done) => *one = Each::Done(done),
+                    Poll::Pending => ready = false,
+                }
+            }
+        }
+        if ready { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+    let done = each.into_iter().filter_map(|one| match one {
+        Each::Done(done) => Some(done),
+        Each::Runs(_) => None,
+    });
+    done.collect()
+}
