@@ -57,11 +57,11 @@ fn leaderless(nodes: &[Value]) -> Option<Explanation> {
     let lost = nodes.iter().filter(|node| node["leader_id"].is_null());
     let told = lost.map(|node| {
         let id = node["node"].as_i64().and_then(|id| i32::try_from(id).ok()).unwrap_or(-1);
-        (id, node["unfound"].as_str().unwrap_or_default())
+        quorum::finds_none(id, node["unfound"].as_str().unwrap_or_default())
     });
-    let told: Vec<(i32, &str)> = told.collect();
+    let told: Vec<String> = told.collect();
     let first = nodes.first().filter(|_| !told.is_empty())?;
     let voters = first["voters"].as_i64().and_then(|voters| i32::try_from(voters).ok());
     let cluster = first["cluster_id"].as_str().unwrap_or_default();
-    Some(quorum::leaderless(cluster, &told, voters.unwrap_or(0)))
+    Some(quorum::leaderless(cluster, told, voters.unwrap_or(0)))
 }

@@ -12,12 +12,20 @@ use super::{ExplainError, Explanation, Finding, Since, list};
 
 /// A voter that has not fetched for so long is looked at.
 const SILENT_MS: i64 = 5_000;
+/// So many brokers are asked what they know where no leader is known.
+const MOST_ASKED: usize = 20;
 
 pub(super) async fn explain(cluster: &Cluster) -> Result<Explanation, ExplainError> {
     let entry = cluster.causes(&DescribeCausesRequest::default()).await?;
     let told = &entry.0;
     if told.leader_id < 0 {
-        return Ok(leaderless(&cluster.id, &[(told.node_id, &told.unfound)], told.voter_count));
+        let ids = cluster.brokers.keys().copied().take(MOST_ASKED);
+        let others = cluster.causes_of(ids, &DescribeCausesRequest::default()).await;
+        let why = others.iter().map(|(id, other)| match other {
+            Ok(other) => finds_none(*id, &other.0.unfound),
+            Err(reason) => format!("node {id} does not answer: {reason}"),
+        });
+        return Ok(leaderless(&cluster.id, why.collect(), told.voter_count));
     }
     let mut facts =
         vec![format!("the leader is node {} in epoch {}", told.leader_id, told.leader_epoch)];
@@ -81,16 +89,20 @@ fn whole(cluster: &str, facts: Vec<String>, findings: Vec<Finding>, well: String
     Explanation { subject: format!("quorum of cluster {cluster}"), facts, findings, verdict }
 }
 
-/// As nodes tell that find no leader, each with whom it asked.
-pub(super) fn leaderless(cluster: &str, told: &[(i32, &str)], voters: i32) -> Explanation {
-    let majority = voters / 2 + 1;
-    let why = told.iter().map(|(node, unfound)| match *unfound {
+/// What a node says that knows of no leader.
+pub(super) fn finds_none(node: i32, unfound: &str) -> String {
+    match unfound {
         "" => format!("node {node} has found none yet"),
         unfound => format!("node {node} finds none: {unfound}"),
-    });
+    }
+}
+
+/// As nodes tell that find no leader, each with whom it asked.
+pub(super) fn leaderless(cluster: &str, why: Vec<String>, voters: i32) -> Explanation {
+    let majority = voters / 2 + 1;
     let finding = Finding {
         what: "the metadata log has no leader: nothing of the cluster can be altered".to_owned(),
-        why: why.collect(),
+        why,
         unblocks: vec![format!(
             "bring voters back until {majority} of {voters} are there, which is a majority"
         )],

@@ -101,10 +101,12 @@ impl Reading<'_> {
             return Ok(());
         }
         self.history.from.get_or_insert(at);
-        records.iter().try_for_each(|record| self.record(record, at))
+        // A broker's fence stands behind the changes of partitions that it led to.
+        records.iter().for_each(|record| self.broker(record, at));
+        records.iter().try_for_each(|record| self.of_topics(record, at))
     }
 
-    fn record(&mut self, record: &MetadataRecord, at: i64) -> Outcome {
+    fn broker(&mut self, record: &MetadataRecord, at: i64) {
         match record {
             MetadataRecord::RegisterBroker(r) => {
                 let broker = self.history.brokers.entry(r.broker_id).or_default();
@@ -121,6 +123,12 @@ impl Reading<'_> {
             MetadataRecord::FenceBroker(r) => self.fence(r.id, true, at),
             MetadataRecord::UnfenceBroker(r) => self.fence(r.id, false, at),
             MetadataRecord::BrokerRegistrationChange(r) => self.broker_changed(r, at),
+            _ => {}
+        }
+    }
+
+    fn of_topics(&mut self, record: &MetadataRecord, at: i64) -> Outcome {
+        match record {
             MetadataRecord::Partition(r) => self.partition(r, at)?,
             MetadataRecord::PartitionChange(r) => self.partition_changed(r, at)?,
             MetadataRecord::RemoveTopic(r) => {
@@ -255,7 +263,7 @@ mod tests {
             (10, brokers()),
             (20, vec![created()]),
             (30, vec![changed(&[1, 2], -2)]),
-            (40, vec![fenced(2, 1), changed(&[1], -2)]),
+            (40, vec![changed(&[1], -2), fenced(2, 1)]),
             (50, vec![changed(&[1], 1)]),
         ]);
         let since = &history.partitions[&(TOPIC, 0)];
