@@ -47,7 +47,7 @@ pub use screen::{NoScreen, live_tree};
 pub use top::{TopAsked, top, top_once};
 
 /// As a terminal may have it: names and texts that come from a node may hold what it would obey.
-fn printable(text: &str) -> Cow<'_, str> {
+pub(crate) fn printable(text: &str) -> Cow<'_, str> {
     if !text.contains(char::is_control) {
         return text.into();
     }

@@ -3,71 +3,75 @@
 use wire::DescribeCausesRequest;
 use wire::describe_causes_response::BrokerHistory;
 
-use super::cluster::{Causes, Cluster};
-use super::partition::{stale, verdict};
+use super::cluster::{Causes, Cluster, Place};
 use super::text::time;
-use super::{ExplainError, Explanation, Finding, brokers};
+use super::{ExplainError, Explanation, Finding, Silent, brokers};
+
+type Asked = Result<Causes, Silent>;
+
+/// What is wrong, and what would put it right.
+type Trouble = (Vec<String>, String);
 
 impl Cluster {
     /// Why nothing of a broker can be counted on, and what would alter that; none where it is registered, lives and is not fenced.
     pub(super) fn broker_trouble(
         &self,
         id: i32,
-        told: Option<&Result<Causes, String>>,
+        told: Option<&Asked>,
         entry: &Causes,
-    ) -> Option<(Vec<String>, String)> {
+    ) -> Option<Trouble> {
         let history = history(entry, id);
-        let since = |ms: Option<i64>| match ms.and_then(|ms| entry.since(ms)) {
-            Some(since) => format!(" since {}", since.told(self.now_ms)),
-            None => String::new(),
+        let since = |of: fn(&BrokerHistory) -> i64| {
+            let since = history.and_then(|known| entry.since(of(known)));
+            since.map_or_else(String::new, |since| format!(" since {}", since.told(self.now_ms)))
         };
         let Some(place) = self.brokers.get(&id) else {
-            let since = since(history.map(|known| known.unregistered_ms));
-            let why = format!("broker {id} is not registered{since}");
+            let why = format!("broker {id} is not registered{}", since(|b| b.unregistered_ms));
             return Some((vec![why], format!("start broker {id}, or move its replicas to others")));
         };
-        let fenced = since(history.map(|known| known.fenced_ms));
-        let at = format!("{}:{}", place.host, place.port);
-        let causes = match told {
-            Some(Ok(causes)) => causes,
-            told => {
-                let reason = told.and_then(|told| told.as_ref().err());
-                let reason = reason.map_or("it was not asked", String::as_str);
-                let state = match place.fenced {
-                    true => format!(
-                        "broker {id} is fenced{fenced}: its heartbeats did not come any more"
-                    ),
-                    false => format!(
-                        "broker {id} counts as alive until its session ends (broker.session.timeout.ms)"
-                    ),
-                };
-                let why = vec![state, format!("it does not answer at {at}: {reason}")];
-                return Some((why, format!("start broker {id}, or bring it back within reach")));
-            }
-        };
-        let stopping = history.filter(|known| known.stopping_ms >= 0);
-        if let Some(known) = stopping.filter(|_| !place.fenced) {
-            let since = since(Some(known.stopping_ms));
-            let why = format!("broker {id} is in controlled shutdown{since}: it asked to stop");
-            return Some((vec![why], format!("let it stop, and start broker {id} again")));
+        let fenced = since(|broker| broker.fenced_ms);
+        if let Some(Err(Silent::Unreached(reason))) = told {
+            let state = match place.fenced {
+                true => {
+                    format!("broker {id} is fenced{fenced}: its heartbeats did not come any more")
+                }
+                false => format!(
+                    "broker {id} counts as alive until its session ends (broker.session.timeout.ms)"
+                ),
+            };
+            let why = vec![state, format!("it does not answer at {}: {reason}", place.at())];
+            return Some((why, format!("start broker {id}, or bring it back within reach")));
         }
-        if !place.fenced {
-            return None;
+        if place.fenced {
+            let told = told.and_then(|told| told.as_ref().ok());
+            return Some(fenced_alive(id, place, &fenced, told));
         }
-        let mut why = vec![format!("broker {id} is fenced{fenced}, although it answers at {at}")];
-        why.extend(causes.actors("quorum"));
-        why.push(match causes.0.leader_id {
-            -1 => format!("it finds no leader of the quorum: {}", causes.0.unfound),
-            leader => format!("it knows node {leader} as the active controller"),
-        });
-        let unblocks = match causes.0.leader_id {
-            -1 => format!("let broker {id} reach the controllers"),
-            _ => format!(
-                "wait until broker {id} has caught up with the metadata, or look at quorum/lifecycle in its ottla tree"
-            ),
-        };
-        Some((why, unblocks))
+        history.filter(|known| known.stopping_ms >= 0)?;
+        let since = since(|broker| broker.stopping_ms);
+        let why = format!("broker {id} is in controlled shutdown{since}: it asked to stop");
+        Some((vec![why], format!("let it stop, and start broker {id} again")))
     }
+}
+
+fn fenced_alive(id: i32, place: &Place, fenced: &str, told: Option<&Causes>) -> Trouble {
+    let Some(causes) = told else {
+        let why = format!("broker {id} is fenced{fenced}, and does not say why");
+        return (vec![why], format!("look at the log of broker {id}"));
+    };
+    let at = place.at();
+    let mut why = vec![format!("broker {id} is fenced{fenced}, although it answers at {at}")];
+    why.extend(causes.actors("quorum"));
+    why.push(match causes.0.leader_id {
+        -1 => format!("it finds no leader of the quorum: {}", causes.0.unfound),
+        leader => format!("it knows node {leader} as the active controller"),
+    });
+    let unblocks = match causes.0.leader_id {
+        -1 => format!("let broker {id} reach the controllers"),
+        _ => format!(
+            "wait until broker {id} has caught up with the metadata, or look at quorum/lifecycle in its ottla tree"
+        ),
+    };
+    (why, unblocks)
 }
 
 fn history(entry: &Causes, id: i32) -> Option<&BrokerHistory> {
@@ -85,26 +89,29 @@ pub(super) async fn explain(cluster: &Cluster, id: i32) -> Result<Explanation, E
     let told = told.get(&id);
     let mut facts =
         vec![format!("registered at {}:{}{}", place.host, place.port, registered(known))];
-    facts.extend(stale(&entry));
+    facts.extend(entry.caveats());
     let mut findings = Vec::new();
     if let Some((why, unblocks)) = cluster.broker_trouble(id, told, &entry) {
-        let (what, ms) = state(id, place.fenced, known, told.is_some_and(Result::is_ok));
+        let unreached = matches!(told, Some(Err(Silent::Unreached(_))));
+        let (what, ms) = state(id, place.fenced, known, !unreached);
         findings.push(Finding {
             what,
             since: ms.and_then(|ms| entry.since(ms)),
             by: place.fenced.then(|| "the controller".to_owned()),
             why,
             unblocks: vec![unblocks],
+            ..Default::default()
         });
     }
-    if let Some(Ok(causes)) = told {
-        findings.extend(own(id, causes));
+    match told {
+        Some(Ok(causes)) => findings.extend(own(id, causes)),
+        Some(Err(Silent::Mute(reason))) => {
+            facts.push(format!("it answers, and does not tell more of itself: {reason}"));
+        }
+        _ => {}
     }
-    let verdict = match findings.first() {
-        None => format!("all is well: broker {id} is registered, not fenced, and answers"),
-        Some(worst) => verdict(&worst.what, worst),
-    };
-    Ok(Explanation { subject: format!("broker {id}"), facts, findings, verdict })
+    let well = format!("broker {id} is registered, not fenced, and answers");
+    Ok(Explanation::of(format!("broker {id}"), facts, findings, &well))
 }
 
 fn registered(known: Option<&BrokerHistory>) -> String {
@@ -169,10 +176,8 @@ fn unregistered(cluster: &Cluster, entry: &Causes, id: i32) -> Result<Explanatio
         what: format!("broker {id} is not registered"),
         since: entry.since(known.unregistered_ms),
         by: Some("who asked for it (UnregisterBroker)".to_owned()),
-        why: Vec::new(),
         unblocks: vec![format!("start broker {id}: it registers anew")],
+        ..Default::default()
     };
-    let verdict = verdict(&finding.what, &finding);
-    let (subject, facts) = (format!("broker {id}"), stale(entry).into_iter().collect());
-    Ok(Explanation { subject, facts, findings: vec![finding], verdict })
+    Ok(Explanation::of(format!("broker {id}"), entry.caveats(), vec![finding], ""))
 }

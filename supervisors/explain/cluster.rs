@@ -11,11 +11,20 @@ use model::ErrorCode;
 use runtime::World;
 use wire::{DescribeCausesRequest, DescribeCausesResponse, DescribeClusterRequest, Request};
 
+use super::finding::cut_text;
+use super::text::ago;
 use super::{ExplainError, Since, Told};
 
 /// Whoever takes longer is said not to answer.
 const CONNECT: Duration = Duration::from_secs(2);
 const ANSWER: Duration = Duration::from_secs(5);
+/// What a node may say at once: some hundred thousand partitions.
+const MOST_BYTES: u32 = 64 << 20;
+/// So many are tried before nobody answers, and so many are asked of one thing.
+const MOST_TRIED: usize = 8;
+const MOST_ASKED: usize = 30;
+/// So many actors, directories and followers of a partition are heard of.
+const MOST_TOLD: usize = 100;
 
 pub(super) struct Cluster {
     world: World,
@@ -35,6 +44,12 @@ pub(super) struct Place {
     pub(super) fenced: bool,
 }
 
+impl Place {
+    pub(super) fn at(&self) -> String {
+        format!("{}:{}", self.host, self.port)
+    }
+}
+
 impl Cluster {
     pub(super) async fn connect(
         world: &World,
@@ -44,10 +59,11 @@ impl Cluster {
             client_id: "ottla-explain".to_owned(),
             connect_timeout: CONNECT,
             request_timeout: ANSWER,
+            max_response_bytes: MOST_BYTES,
             ..ClientConfig::default()
         };
         let mut failed = Vec::new();
-        for address in addresses {
+        for address in addresses.iter().take(MOST_TRIED) {
             let (host, port) = address.rsplit_once(':').unwrap_or((address, ""));
             let host = host.trim_start_matches('[').trim_end_matches(']');
             let opened = Connection::open(world, host, port.parse().unwrap_or(0), &config).await;
@@ -106,7 +122,7 @@ impl Cluster {
     pub(super) async fn ask_controller<R: Request>(
         &self,
         request: &R,
-    ) -> Result<R::Response, String> {
+    ) -> Result<R::Response, Silent> {
         let (host, port) = self.entry.address().rsplit_once(':').unwrap_or_default();
         let port = port.parse().unwrap_or(0);
         self.ask_at(host, port, request).await
@@ -118,10 +134,11 @@ impl Cluster {
         host: &str,
         port: u16,
         request: &R,
-    ) -> Result<R::Response, String> {
+    ) -> Result<R::Response, Silent> {
         let opened = Connection::open(&self.world, host, port, &self.config).await;
-        let connection = opened.map_err(|error| error.to_string())?;
-        connection.request(request, ANSWER).await.map_err(|error| error.to_string())
+        let connection = opened.map_err(|error| Silent::Unreached(error.to_string()))?;
+        let answer = connection.request(request, ANSWER).await;
+        answer.map_err(|error| Silent::Mute(error.to_string()))
     }
 
     /// What only the broker itself knows.
@@ -129,31 +146,83 @@ impl Cluster {
         &self,
         request: &DescribeCausesRequest,
     ) -> Result<Causes, ExplainError> {
-        Ok(Causes(self.ask(request).await?))
+        Ok(Causes::of(self.ask(request).await?))
     }
 
-    /// What only these know themselves, all asked at once.
+    /// What only these know themselves, the first of them, all asked at once.
     pub(super) async fn causes_of(
         &self,
         ids: impl IntoIterator<Item = i32>,
         request: &DescribeCausesRequest,
     ) -> Told<Causes> {
-        let ids: Vec<i32> = ids.into_iter().collect();
+        let ids: Vec<i32> = ids.into_iter().take(MOST_ASKED).collect();
         let asked = ids.iter().map(|id| async {
-            let place = self.brokers.get(id).ok_or_else(|| "it is not registered".to_owned())?;
-            self.ask_at(&place.host, place.port, request).await.map(Causes)
+            let place = self.brokers.get(id);
+            let place =
+                place.ok_or_else(|| Silent::Unreached("it is not registered".to_owned()))?;
+            self.ask_at(&place.host, place.port, request).await.map(Causes::of)
         });
         ids.iter().copied().zip(all(asked).await).collect()
     }
+}
+
+/// Why a node did not tell.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Silent {
+    #[error("{0}")]
+    Unreached(String),
+    /// It is there, and does not answer this: one of Kafka's does not know of it.
+    #[error("{0}")]
+    Mute(String),
 }
 
 /// What a node told of itself.
 pub(super) struct Causes(pub(super) DescribeCausesResponse);
 
 impl Causes {
+    /// No more of it than nodes of this version tell: what it says is repeated for each partition.
+    fn of(mut told: DescribeCausesResponse) -> Causes {
+        told.actors.truncate(MOST_TOLD);
+        told.log_dirs.truncate(MOST_TOLD);
+        told.actors.iter_mut().for_each(|actor| [&mut actor.path, &mut actor.what].map(cut_text));
+        for dir in &mut told.log_dirs {
+            dir.failure.iter_mut().chain([&mut dir.path]).for_each(cut_text);
+        }
+        for replica in &mut told.replicas {
+            replica.followers.truncate(MOST_TOLD);
+            let texts = replica.reason.iter_mut().chain(&mut replica.trouble);
+            texts.chain([&mut replica.log_dir]).for_each(cut_text);
+        }
+        cut_text(&mut told.unfound);
+        Causes(told)
+    }
+
     /// Where it is so since then: what was so when the log began may have been so before.
     pub(super) fn since(&self, ms: i64) -> Option<Since> {
         (ms >= 0).then_some(Since { ms, or_before: ms <= self.0.history_from_ms })
+    }
+
+    /// What makes of this less than the whole truth.
+    pub(super) fn caveats(&self) -> Vec<String> {
+        let (told, mut caveats) = (&self.0, Vec::new());
+        if told.leader_id < 0 {
+            caveats.push(format!(
+                "broker {}, which tells this, finds no leader of the quorum: it may be old (ottla explain quorum)",
+                told.node_id
+            ));
+        }
+        if let Some(refusal) = refusal(told.error_code) {
+            caveats.push(format!(
+                "since when things are so is not known: broker {} could not read its metadata log in time ({refusal})",
+                told.node_id
+            ));
+        }
+        caveats
+    }
+
+    /// How long ago that was by the clock of who tells it.
+    pub(super) fn ago(&self, ms: i64) -> String {
+        ago(ms, self.0.now_ms)
     }
 
     /// What is unusual of those of its actors whose path has this.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use runtime::{BulkheadSizes, Bulkheads, World};
 use serde_json::Value;
 
+use super::text::json;
 use super::{ExplainError, Explanation, Subject, draw, explain, quorum};
 use crate::cli::Explain;
 use crate::console::fetch_reach;
@@ -39,7 +40,7 @@ pub fn run(asked: &Explain) -> Result<(), ExplainError> {
         (explained, _) => explained?,
     };
     let said = match asked.json {
-        true => format!("{:#}\n", explained.json()),
+        true => json(&explained),
         false => draw(&explained, now_ms),
     };
     // Who has seen enough closes the pipe.
@@ -63,5 +64,5 @@ fn leaderless(nodes: &[Value]) -> Option<Explanation> {
     let first = nodes.first().filter(|_| !told.is_empty())?;
     let voters = first["voters"].as_i64().and_then(|voters| i32::try_from(voters).ok());
     let cluster = first["cluster_id"].as_str().unwrap_or_default();
-    Some(quorum::leaderless(cluster, told, voters.unwrap_or(0)))
+    Some(quorum::leaderless(cluster, told, voters.unwrap_or(0)).bounded())
 }

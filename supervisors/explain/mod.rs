@@ -4,20 +4,23 @@
 mod broker;
 mod cluster;
 mod command;
+mod finding;
 mod partition;
 mod quorum;
+mod replica;
 mod text;
 mod topic;
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 
 use model::settings::nearest;
 use runtime::World;
-use serde_json::{Value, json};
 
-use crate::console::FetchError;
-use cluster::Cluster;
+use crate::console::{FetchError, printable};
+use cluster::{Cluster, Silent};
 pub use command::run;
+pub use finding::{Explanation, Finding, Since};
 pub use text::draw;
 
 /// What is to be explained.
@@ -29,32 +32,8 @@ pub enum Subject {
     Quorum,
 }
 
-/// What is so, from when on, and why.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Finding {
-    pub what: String,
-    pub since: Option<Since>,
-    pub by: Option<String>,
-    pub why: Vec<String>,
-    pub unblocks: Vec<String>,
-}
-
-/// Unix milliseconds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Since {
-    pub ms: i64,
-    /// Nobody knows what was before.
-    pub or_before: bool,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Explanation {
-    pub subject: String,
-    pub facts: Vec<String>,
-    /// The worst first; none where all is well.
-    pub findings: Vec<Finding>,
-    pub verdict: String,
-}
+/// Of an error so many characters are told.
+const MOST_SAID: usize = 2_000;
 
 #[derive(Debug, thiserror::Error)]
 pub enum ExplainError {
@@ -64,14 +43,20 @@ pub enum ExplainError {
     Console(#[from] FetchError),
     #[error("threads cannot be started: {0}")]
     Threads(std::io::Error),
-    #[error("no broker answers: {0}")]
+    #[error("no broker answers: {}", told(.0))]
     Unreachable(String),
-    #[error("{address} does not say: {reason}")]
+    #[error("{} does not say: {}", told(.address), told(.reason))]
     Untold { address: String, reason: String },
-    #[error("there is no {what} {name}{}", meant(.nearest.as_deref()))]
+    #[error("there is no {what} {name}{}", told(&meant(.nearest.as_deref())))]
     Unknown { what: &'static str, name: String, nearest: Option<String> },
-    #[error("the broker does not tell of {what}: {refusal}")]
+    #[error("the broker does not tell of {what}: {}", told(.refusal))]
     Refused { what: String, refusal: String },
+}
+
+/// What others say, as a terminal may have it.
+fn told(text: &str) -> String {
+    let end = text.char_indices().nth(MOST_SAID).map_or(text.len(), |(end, _)| end);
+    printable(text.get(..end).unwrap_or_default()).into_owned()
 }
 
 fn meant(nearest: Option<&str>) -> String {
@@ -99,53 +84,39 @@ pub async fn explain(
     subject: &Subject,
 ) -> Result<Explanation, ExplainError> {
     let cluster = Cluster::connect(world, addresses).await?;
-    match subject {
+    let explained = match subject {
         Subject::Topic(name) => topic::explain(&cluster, name).await,
         Subject::Partition(topic, number) => partition::explain(&cluster, topic, *number).await,
         Subject::Broker(id) => broker::explain(&cluster, *id).await,
         Subject::Quorum => quorum::explain(&cluster).await,
-    }
+    };
+    explained.map(Explanation::bounded)
 }
 
-impl Explanation {
-    /// For machines.
-    pub fn json(&self) -> Value {
-        let finding = |finding: &Finding| {
-            json!({
-                "what": finding.what,
-                "since_ms": finding.since.map(|since| since.ms),
-                "since_or_before": finding.since.is_some_and(|since| since.or_before),
-                "by": finding.by,
-                "why": finding.why,
-                "unblocks": finding.unblocks,
-            })
-        };
-        json!({
-            "subject": self.subject,
-            "well": self.findings.is_empty(),
-            "verdict": self.verdict,
-            "facts": self.facts,
-            "findings": self.findings.iter().map(finding).collect::<Vec<_>>(),
-        })
-    }
-}
-
-/// `1, 2 and 3`.
-fn list(ids: &[i32]) -> String {
-    match ids {
+/// `1, 2 and 3`; of more than so many `1, 2 and 7 more`.
+fn list<T: Display>(all: &[T], most: usize) -> String {
+    let told = |some: &[T]| some.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    match all {
         [] => "none".to_owned(),
         [one] => one.to_string(),
-        [first @ .., last] => {
-            let first: Vec<String> = first.iter().map(ToString::to_string).collect();
-            format!("{} and {last}", first.join(", "))
+        all if all.len() > most => {
+            format!("{} and {} more", told(&all[..most]), all.len() - most)
         }
+        [first @ .., last] => format!("{} and {last}", told(first)),
     }
+}
+
+/// So many brokers are named.
+const BROKERS_NAMED: usize = 20;
+
+fn ids(ids: &[i32]) -> String {
+    list(ids, BROKERS_NAMED)
 }
 
 /// `broker 1`, `brokers 1 and 2`.
-fn brokers(ids: &[i32]) -> String {
-    format!("{} {}", if ids.len() == 1 { "broker" } else { "brokers" }, list(ids))
+fn brokers(of: &[i32]) -> String {
+    format!("{} {}", if of.len() == 1 { "broker" } else { "brokers" }, ids(of))
 }
 
 /// What each of several nodes told, or why it did not.
-type Told<T> = BTreeMap<i32, Result<T, String>>;
+type Told<T> = BTreeMap<i32, Result<T, Silent>>;

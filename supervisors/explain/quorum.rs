@@ -5,62 +5,50 @@ use wire::describe_quorum_request::{PartitionData, TopicData};
 use wire::describe_quorum_response::{Node, PartitionData as Described, ReplicaState};
 use wire::{DescribeCausesRequest, DescribeQuorumRequest, DescribeQuorumResponse};
 
-use super::cluster::{Cluster, refusal};
-use super::partition::verdict;
+use super::cluster::{Causes, Cluster, all, refusal};
 use super::text::ago;
-use super::{ExplainError, Explanation, Finding, Since, list};
+use super::{ExplainError, Explanation, Finding, Silent, Since, Told, brokers, ids};
 
 /// A voter that has not fetched for so long is looked at.
 const SILENT_MS: i64 = 5_000;
-/// So many brokers are asked what they know where no leader is known.
-const MOST_ASKED: usize = 20;
+/// So many of those are asked.
+const MOST_ASKED: usize = 10;
 
 pub(super) async fn explain(cluster: &Cluster) -> Result<Explanation, ExplainError> {
     let entry = cluster.causes(&DescribeCausesRequest::default()).await?;
     let told = &entry.0;
     if told.leader_id < 0 {
-        let ids = cluster.brokers.keys().copied().take(MOST_ASKED);
-        let others = cluster.causes_of(ids, &DescribeCausesRequest::default()).await;
-        let why = others.iter().map(|(id, other)| match other {
-            Ok(other) => finds_none(*id, &other.0.unfound),
-            Err(reason) => format!("node {id} does not answer: {reason}"),
-        });
-        return Ok(leaderless(&cluster.id, why.collect(), told.voter_count));
+        let others = cluster.brokers.keys().copied();
+        let others = cluster.causes_of(others, &DescribeCausesRequest::default()).await;
+        return Ok(unfound(cluster, &entry, &others));
     }
     let mut facts =
         vec![format!("the leader is node {} in epoch {}", told.leader_id, told.leader_epoch)];
     let answer = cluster.ask_controller(&request()).await;
-    let described = match answer.and_then(described) {
+    let described = match answer.map_err(|silent| silent.to_string()).and_then(described) {
         Ok(described) => described,
         Err(reason) => {
-            let what =
-                format!("the leader of the metadata log, node {}, does not answer", told.leader_id);
-            let finding = Finding {
-                what,
-                why: vec![format!("broker {} counts on it, but: {reason}", told.node_id)],
-                unblocks: vec![format!(
-                    "bring node {} back; the other voters elect another once controller.quorum.fetch.timeout.ms is over",
-                    told.leader_id
-                )],
-                ..Default::default()
-            };
-            return Ok(whole(&cluster.id, facts, vec![finding], String::new()));
+            let findings = vec![silent_leader(&entry, &reason)];
+            return Ok(Explanation::of(subject(&cluster.id), facts, findings, ""));
         }
     };
     let (partition, nodes) = described;
     let voters = &partition.current_voters;
-    let mut findings = Vec::new();
+    // By the leader's clock, as all that it tells.
+    let leader = voters.iter().find(|voter| voter.replica_id == partition.leader_id);
+    let now_ms = leader.map_or(-1, |leader| leader.last_fetch_timestamp);
+    let now_ms = if now_ms > 0 { now_ms } else { cluster.now_ms };
+    let is_silent = |voter: &ReplicaState| voter.last_fetch_timestamp < now_ms - SILENT_MS;
+    let (mut silent, mut silent_voters) = (Vec::new(), 0);
     for voter in voters.iter().filter(|voter| voter.replica_id != partition.leader_id) {
-        facts.push(format!(
-            "voter {}: {}",
-            voter.replica_id,
-            lag(voter, &partition, cluster.now_ms)
-        ));
-        if voter.last_fetch_timestamp < cluster.now_ms - SILENT_MS {
-            findings.push(missing(cluster, voter, &partition, &nodes).await);
+        facts.push(format!("voter {}: {}", voter.replica_id, lag(voter, &partition, now_ms)));
+        silent_voters += usize::from(is_silent(voter));
+        if is_silent(voter) && silent.len() < MOST_ASKED {
+            silent.push(missing(cluster, voter, (&partition, now_ms), &nodes));
         }
     }
-    let there = voters.len() - findings.len();
+    let mut findings = all(silent).await;
+    let there = voters.len() - silent_voters;
     let majority = voters.len() / 2 + 1;
     facts.push(format!("{there} of {} voters are there; {majority} are a majority", voters.len()));
     let observers = &partition.observers;
@@ -69,24 +57,61 @@ pub(super) async fn explain(cluster: &Cluster) -> Result<Explanation, ExplainErr
         observers.len(),
         slowest(observers, &partition)
     ));
-    let ids: Vec<i32> = voters.iter().map(|voter| voter.replica_id).collect();
-    let well = format!(
-        "all is well: node {} leads, and all voters ({}) follow",
-        partition.leader_id,
-        list(&ids)
-    );
+    let voters: Vec<i32> = voters.iter().map(|voter| voter.replica_id).collect();
+    let well =
+        format!("node {} leads, and all voters ({}) follow", partition.leader_id, ids(&voters));
     let spare = there.saturating_sub(majority);
     for finding in &mut findings {
         finding.why.push(format!(
             "a majority is there: {spare} more may be lost before nothing is decided any more"
         ));
     }
-    Ok(whole(&cluster.id, facts, findings, well))
+    Ok(Explanation::of(subject(&cluster.id), facts, findings, &well))
 }
 
-fn whole(cluster: &str, facts: Vec<String>, findings: Vec<Finding>, well: String) -> Explanation {
-    let verdict = findings.first().map_or(well, |worst| verdict(&worst.what, worst));
-    Explanation { subject: format!("quorum of cluster {cluster}"), facts, findings, verdict }
+fn silent_leader(entry: &Causes, reason: &str) -> Finding {
+    let (leader, node) = (entry.0.leader_id, entry.0.node_id);
+    Finding {
+        what: format!("the leader of the metadata log, node {leader}, does not answer"),
+        why: vec![format!("broker {node} counts on it, but: {reason}")],
+        unblocks: vec![format!(
+            "bring node {leader} back; the other voters elect another once controller.quorum.fetch.timeout.ms is over"
+        )],
+        ..Default::default()
+    }
+}
+
+fn subject(cluster: &str) -> String {
+    format!("quorum of cluster {cluster}")
+}
+
+/// The node that is asked knows of no leader; others may.
+fn unfound(cluster: &Cluster, entry: &Causes, others: &Told<Causes>) -> Explanation {
+    let told = &entry.0;
+    let known = others.iter().filter_map(|(id, other)| Some((*id, &other.as_ref().ok()?.0)));
+    let known: Vec<_> = known.filter(|(_, other)| other.leader_id >= 0).collect();
+    let Some((_, newest)) = known.iter().max_by_key(|(_, other)| other.leader_epoch) else {
+        let why = others.iter().map(|(id, other)| match other {
+            Ok(other) => finds_none(*id, &other.0.unfound),
+            Err(reason) => format!("node {id} does not answer: {reason}"),
+        });
+        return leaderless(&cluster.id, why.collect(), told.voter_count);
+    };
+    let who: Vec<i32> = known.iter().map(|(id, _)| *id).collect();
+    let (leader, epoch) = (newest.leader_id, newest.leader_epoch);
+    let finding = Finding {
+        what: format!("node {} does not find the leader of the metadata log", told.node_id),
+        why: vec![
+            finds_none(told.node_id, &told.unfound),
+            format!("node {leader} leads in epoch {epoch}, as {} know", brokers(&who)),
+        ],
+        unblocks: vec![format!(
+            "bring node {} back within reach of the voters; of the quorum itself ask another node",
+            told.node_id
+        )],
+        ..Default::default()
+    };
+    Explanation::of(subject(&cluster.id), Vec::new(), vec![finding], "")
 }
 
 /// What a node says that knows of no leader.
@@ -108,12 +133,8 @@ pub(super) fn leaderless(cluster: &str, why: Vec<String>, voters: i32) -> Explan
         )],
         ..Default::default()
     };
-    whole(
-        cluster,
-        vec![format!("{voters} voters, as this node knows")],
-        vec![finding],
-        String::new(),
-    )
+    let facts = vec![format!("{voters} voters, as this node knows")];
+    Explanation::of(subject(cluster), facts, vec![finding], "")
 }
 
 fn request() -> DescribeQuorumRequest {
@@ -155,17 +176,23 @@ fn lag(voter: &ReplicaState, partition: &Described, now_ms: i64) -> String {
 async fn missing(
     cluster: &Cluster,
     voter: &ReplicaState,
-    partition: &Described,
+    (partition, now_ms): (&Described, i64),
     nodes: &[Node],
 ) -> Finding {
     let id = voter.replica_id;
-    let mut why = vec![lag(voter, partition, cluster.now_ms)];
+    let mut why = vec![lag(voter, partition, now_ms)];
     let listeners = nodes.iter().filter(|node| node.node_id == id).flat_map(|node| &node.listeners);
-    for listener in listeners {
+    // A node has one, rarely two.
+    for listener in listeners.take(2) {
         let (host, port) = (&listener.host, listener.port);
         let answer = cluster.ask_at(host, port, &DescribeCausesRequest::default()).await;
         why.push(match answer {
-            Err(reason) => format!("it does not answer at {host}:{port}: {reason}"),
+            Err(Silent::Unreached(reason)) => {
+                format!("it does not answer at {host}:{port}: {reason}")
+            }
+            Err(Silent::Mute(reason)) => {
+                format!("it answers at {host}:{port}, and does not tell more: {reason}")
+            }
             Ok(told) if told.leader_id < 0 => {
                 format!("it answers at {host}:{port}, and finds no leader: {}", told.unfound)
             }
@@ -177,11 +204,11 @@ async fn missing(
     Finding {
         what: format!("voter {id} does not follow the leader"),
         since,
-        by: None,
         why,
         unblocks: vec![format!(
             "start node {id}, or bring it back within reach of node {}",
             partition.leader_id
         )],
+        ..Default::default()
     }
 }

@@ -3,29 +3,44 @@
 use std::fmt::Write;
 
 use super::{Explanation, Since};
+use crate::console::printable;
 
 /// As text, at this time.
 pub fn draw(explanation: &Explanation, now_ms: i64) -> String {
-    let mut out = format!("{}\n", explanation.subject);
-    for fact in &explanation.facts {
-        let _ = writeln!(out, "  {fact}");
-    }
+    let mut out = String::new();
+    line(&mut out, "", &explanation.subject);
+    explanation.facts.iter().for_each(|fact| line(&mut out, "  ", fact));
     for finding in &explanation.findings {
-        let _ = writeln!(out, "\n! {}", finding.what);
+        line(&mut out, "\n! ", &finding.told());
         if let Some(since) = finding.since {
-            let _ = writeln!(out, "  since: {}", since.told(now_ms));
+            line(&mut out, "  since: ", &since.told(now_ms));
         }
-        if let Some(by) = &finding.by {
-            let _ = writeln!(out, "  by: {by}");
-        }
-        for why in &finding.why {
-            let _ = writeln!(out, "  because: {why}");
-        }
-        for unblocks in &finding.unblocks {
-            let _ = writeln!(out, "  unblock: {unblocks}");
+        finding.by.iter().for_each(|by| line(&mut out, "  by: ", by));
+        finding.reasons().for_each(|why| line(&mut out, "  because: ", &why));
+        finding.unblocks.iter().for_each(|unblocks| line(&mut out, "  unblock: ", unblocks));
+    }
+    line(&mut out, "\nverdict: ", &explanation.verdict);
+    out
+}
+
+/// Whatever it holds, it is one line.
+fn line(out: &mut String, lead: &str, text: &str) {
+    let _ = writeln!(out, "{lead}{}", printable(text));
+}
+
+/// For machines, and for terminals that it is shown on: JSON alone leaves some characters that steer them.
+pub(super) fn json(explanation: &Explanation) -> String {
+    let json = format!("{:#}\n", explanation.json());
+    let mut out = String::with_capacity(json.len());
+    for character in json.chars() {
+        match character {
+            // They are within strings: what is between those is plain.
+            '\u{7f}'..='\u{9f}' => {
+                let _ = write!(out, "\\u{:04x}", u32::from(character));
+            }
+            plain => out.push(plain),
         }
     }
-    let _ = writeln!(out, "\nverdict: {}", explanation.verdict);
     out
 }
 

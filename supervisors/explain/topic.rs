@@ -1,18 +1,26 @@
 //! Why partitions of a topic are not as they should be: counted, and the worst of them in full.
 
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+
 use model::{ErrorCode, Uuid};
 use wire::describe_topic_partitions_request::{Cursor, TopicRequest};
 use wire::describe_topic_partitions_response::DescribeTopicPartitionsResponsePartition as Partition;
 use wire::{DescribeTopicPartitionsRequest, MetadataRequest};
 
 use super::cluster::{Cluster, refusal};
-use super::partition::{Facts, stale, verdict};
+use super::finding::grouped;
+use super::partition::Facts;
 use super::{ExplainError, Explanation, brokers};
 
-/// So many partitions are explained in full.
-const SHOWN: usize = 5;
-/// So many are asked for at a time.
+/// Of so many partitions all is asked: as many as a node tells of at once.
+const LOOKED_AT: usize = 1_000;
+/// So many are asked for at a time, and so many in all.
 const PAGE: i32 = 2_000;
+const MOST_PARTITIONS: usize = 200_000;
+const MOST_REPLICAS: usize = 100;
+/// So many brokers are counted out.
+const SHOWN: usize = 5;
 
 /// A topic, as all brokers know it.
 pub(super) struct Described {
@@ -47,11 +55,17 @@ impl Described {
                     }
                 }
                 found.id = topic.topic_id;
-                found.partitions.extend(topic.partitions);
+                found.partitions.extend(topic.partitions.into_iter().map(few_replicas));
             }
-            let Some(next) = answer.next_cursor.filter(|next| next.topic_name == name) else {
+            let next = answer.next_cursor.filter(|next| next.topic_name == name);
+            let Some(next) = next.filter(|_| found.partitions.len() < MOST_PARTITIONS) else {
                 return Ok(found);
             };
+            let told = found.partitions.last().map_or(-1, |p| p.partition_index);
+            if next.partition_index <= told {
+                let refusal = format!("it goes on at {} behind {told}", next.partition_index);
+                return Err(ExplainError::Refused { what: format!("topic {name}"), refusal });
+            }
             cursor = Some(Cursor {
                 topic_name: next.topic_name,
                 partition_index: next.partition_index,
@@ -61,15 +75,20 @@ impl Described {
     }
 }
 
+/// Each is looked for in the others, again and again.
+fn few_replicas(mut p: Partition) -> Partition {
+    let some = p.eligible_leader_replicas.iter_mut().chain(&mut p.last_known_elr);
+    let all = some.chain([&mut p.replica_nodes, &mut p.isr_nodes]);
+    all.for_each(|ids| ids.truncate(MOST_REPLICAS));
+    p
+}
+
+/// Where there are too many to be told of, none is meant.
 async fn unknown(cluster: &Cluster, name: &str) -> ExplainError {
     let request = MetadataRequest { topics: None, ..Default::default() };
-    match cluster.ask(&request).await {
-        Ok(all) => {
-            let names = all.topics.iter().filter_map(|topic| topic.name.as_deref());
-            ExplainError::unknown("topic", name, names)
-        }
-        Err(error) => error,
-    }
+    let all = cluster.ask(&request).await.map(|all| all.topics).unwrap_or_default();
+    let names = all.iter().filter_map(|topic| topic.name.as_deref());
+    ExplainError::unknown("topic", name, names)
 }
 
 /// How bad it is, the worst first, and what is said of it.
@@ -104,49 +123,45 @@ pub(super) async fn explain(cluster: &Cluster, name: &str) -> Result<Explanation
     let graded = topic.partitions.iter().filter_map(|p| Some((Grade::of(p, min_isr)?, p)));
     let mut bad: Vec<(Grade, &Partition)> = graded.collect();
     bad.sort_by_key(|(grade, p)| (*grade, p.isr_nodes.len(), p.partition_index));
-    let shown: Vec<&Partition> = bad.iter().take(SHOWN).map(|(_, p)| *p).collect();
-    let facts = Facts::of(cluster, &topic, &shown).await?;
-    let mut findings: Vec<_> = shown.iter().flat_map(|p| facts.findings(p)).collect();
-    findings.extend(facts.all_moving(topic.partitions.iter().filter(|p| !shown.contains(p))));
+    let looked_at: Vec<&Partition> = bad.iter().take(LOOKED_AT).map(|(_, p)| *p).collect();
+    let facts = Facts::of(cluster, &topic, &looked_at).await?;
+    let is_bad: BTreeSet<i32> = bad.iter().map(|(_, p)| p.partition_index).collect();
+    let others = topic.partitions.iter().filter(|p| !is_bad.contains(&p.partition_index));
+    let findings = looked_at.iter().flat_map(|p| facts.findings(p)).chain(facts.others(others));
+    let findings = grouped(findings);
     let count = topic.partitions.len();
     let mut told = vec![format!("{count} partitions; min.insync.replicas={min_isr}")];
-    told.extend(stale(facts.entry()));
-    let of = |grade: Grade| bad.iter().filter(|(other, _)| *other == grade).count();
-    let graded: Vec<String> = Grade::ALL
-        .iter()
-        .filter(|(grade, _)| of(*grade) > 0)
-        .map(|(grade, what)| format!("{} {what}", of(*grade)))
-        .collect();
+    told.extend(facts.entry.caveats());
     told.extend(missing(&bad));
-    if bad.len() > SHOWN {
+    if bad.len() > LOOKED_AT {
         told.push(format!(
-            "the worst {SHOWN} of {} are explained; the others: ottla explain partition",
+            "the worst {LOOKED_AT} of {} are explained; the others: ottla explain partition",
             bad.len()
         ));
     }
-    let verdict = match (graded.as_slice(), findings.first()) {
-        ([], None) => format!(
-            "all is well: each of {count} partitions has a leader and all its replicas in sync"
-        ),
-        ([], Some(worst)) => verdict(&worst.what, worst),
-        (graded, worst) => {
-            let what = format!("of {count} partitions, {}", graded.join(", "));
-            worst.map_or(what.clone(), |worst| verdict(&what, worst))
-        }
-    };
-    Ok(Explanation { subject: format!("topic {name}"), facts: told, findings, verdict })
+    let well = format!("each of {count} partitions has a leader and all its replicas in sync");
+    let mut explained = Explanation::of(format!("topic {name}"), told, findings, &well);
+    let of = |grade: Grade| bad.iter().filter(|(other, _)| *other == grade).count();
+    let grades = Grade::ALL.iter().map(|(grade, what)| (of(*grade), what));
+    let graded = grades.filter(|(of, _)| *of > 0).map(|(of, what)| format!("{of} {what}"));
+    let graded: Vec<String> = graded.collect();
+    if let (false, Some(worst)) = (graded.is_empty(), explained.findings.first()) {
+        let what = format!("of {count} partitions, {}", graded.join(", "));
+        explained.verdict = worst.verdict_of(&what);
+    }
+    Ok(explained)
 }
 
 /// Which brokers are out of sync how often, the worst first.
 fn missing(bad: &[(Grade, &Partition)]) -> Vec<String> {
-    let mut often = std::collections::BTreeMap::<i32, usize>::new();
+    let mut often = BTreeMap::<i32, usize>::new();
     for (_, p) in bad {
         for id in p.replica_nodes.iter().filter(|id| !p.isr_nodes.contains(id) || p.leader_id < 0) {
             *often.entry(*id).or_default() += 1;
         }
     }
     let mut often: Vec<(i32, usize)> = often.into_iter().collect();
-    often.sort_by_key(|(id, often)| (std::cmp::Reverse(*often), *id));
+    often.sort_by_key(|(id, often)| (Reverse(*often), *id));
     let told = often.iter().take(SHOWN);
     told.map(|(id, often)| format!("{} lacks in {often} of them", brokers(&[*id]))).collect()
 }

@@ -170,13 +170,13 @@ fn a_broker_that_died() {
         &["of 2 partitions, 2 under-replicated", &format!("broker {id} lacks in 2 of them")],
     );
     let said = asked.explain(lives, &["topic", "strict"]);
-    let refuses = "strict-0 refuses writes with acks=all: 1 in sync, min.insync.replicas=2";
+    let refuses = "strict-0: refuses writes with acks=all: 1 in sync, min.insync.replicas=2";
     contains(&said, &["of 1 partitions, 1 below min.insync.replicas", refuses]);
     let said = asked.until(lives, &["topic", "alone"], &["of 2 partitions, 1 without a leader"]);
     let only = format!("only broker {id} may lead");
     contains(
         &said,
-        &["alone-0 has no leader: nothing is written or read", &only, &gone, "since: 20"],
+        &["alone-0: no leader, so that nothing is written or read", &only, &gone, "since: 20"],
     );
 
     let said = asked.explain(lives, &["broker", &id.to_string()]);
@@ -217,7 +217,7 @@ fn a_broker_that_is_frozen_and_one_whose_fetcher_is_held() {
     assert!(!said.contains("it lacks 0"), "{said}");
     let at = asked.cluster.broker_address(lives);
     wait_for("the reassignment", || asks::reassign(at, "moved", 0, &[other, id]).then_some(()));
-    let moving = format!("moved-0 is being reassigned: to come {id}, to go none");
+    let moving = format!("moved-0: it is being reassigned: to come {id}, to go none");
     let said = asked.until(lives, &["partition", "moved-0"], &[&moving, "since: 20"]);
     contains(
         &said,

@@ -90,6 +90,8 @@ pub struct Broker {
     pub(crate) large_bodies: Credits,
     /// For building and encoding an answer that becomes large: one at a time.
     pub(crate) large_answers: Credits,
+    /// For going through all actors: one at a time.
+    pub(crate) causes: Credits,
     /// For reading the metadata log from its beginning: one at a time.
     pub(crate) histories: Credits,
     /// What answers about the cluster may take together until they are encoded, in bytes.
@@ -123,8 +125,8 @@ impl Broker {
             random: parts.world.random("fetch sessions"),
         });
         let producer_ids = ProducerIds::new(parts.producer_id_blocks.clone());
-        let [large_batches, large_bodies, large_answers, histories] =
-            [(); 4].map(|()| Credits::new(1));
+        let [large_batches, large_bodies, large_answers, causes, histories] =
+            [(); 5].map(|()| Credits::new(1));
         let decoded_memory = Credits::new(limits.request_memory);
         parts.world.registry().show_credits(decoded, &decoded_memory);
         let cluster_answers = Credits::new(limits.request_memory);
@@ -144,6 +146,7 @@ impl Broker {
             large_batches,
             large_bodies,
             large_answers,
+            causes,
             histories,
             cluster_answers,
             decoded_memory,

@@ -10,7 +10,7 @@ use std::time::Duration;
 use ::quorum::{BrokerSince, History, PartitionKey, PartitionSince};
 use model::{ErrorCode, Now};
 use partitions::{PartitionHandle, Standing};
-use runtime::ActorTree;
+use runtime::{ActorTree, JobQueue};
 use wire::describe_causes_response::{
     BrokerHistory, CausesActor, CausesFollower, CausesLogDir, CausesReplica, OutOfSync,
     PartitionHistory,
@@ -23,8 +23,8 @@ use crate::Broker;
 /// So many partitions are told of at once, and so many actors.
 const MOST_PARTITIONS: usize = 1_000;
 const MOST_ACTORS: usize = 100;
-/// For the metadata log to be found and read.
-const RAFT_LIMIT: Duration = Duration::from_secs(5);
+/// For the metadata log to be found and read: who asks waits little longer for all.
+const HISTORY_LIMIT: Duration = Duration::from_secs(3);
 
 pub(crate) struct DescribeCauses;
 
@@ -36,28 +36,52 @@ impl Staged for DescribeCauses {
         _cx: RequestContext,
         request: DescribeCausesRequest,
     ) -> Answering<DescribeCausesResponse> {
+        let named: usize = request.topics.iter().map(|topic| topic.partitions.len()).sum();
+        if named > MOST_PARTITIONS {
+            let why = format!("{named} partitions; at most {MOST_PARTITIONS}");
+            return Box::pin(std::future::ready(Answer::Close(why)));
+        }
         let broker = broker.clone();
         Box::pin(async move {
             let topics = request.topics.iter();
             let keys = topics.flat_map(|t| t.partitions.iter().map(|p| (t.topic_id, *p)));
-            let keys: BTreeSet<PartitionKey> = keys.collect();
-            if keys.len() > MOST_PARTITIONS {
-                let most = MOST_PARTITIONS;
-                return Answer::Close(format!("{} partitions; at most {most}", keys.len()));
-            }
-            Answer::Response(answer(&broker, &keys, request.history).await)
+            let keys = keys.collect();
+            Answer::Response(answer(&broker, keys, request.history).await)
         })
     }
 }
 
 async fn answer(
-    broker: &Broker,
-    keys: &BTreeSet<PartitionKey>,
+    broker: &Arc<Broker>,
+    keys: BTreeSet<PartitionKey>,
     history: bool,
 ) -> DescribeCausesResponse {
+    let turn = broker.causes.take(1).await;
+    let (looked, of) = (broker.clone(), keys.clone());
+    let look = move || {
+        let looked = looks(&looked, &of);
+        drop(turn);
+        looked
+    };
+    let Ok(mut response) = broker.world.blocking("causes", look).await else {
+        let error_code = ErrorCode::UnknownServerError.code();
+        return DescribeCausesResponse { error_code, ..Default::default() };
+    };
+    if history {
+        match broker.world.timeout(HISTORY_LIMIT, read_history(broker, keys)).await {
+            Ok(Some(history)) => tell(history, &mut response),
+            Ok(None) | Err(_) => response.error_code = ErrorCode::RequestTimedOut.code(),
+        }
+    }
+    response
+}
+
+/// All but the history.
+fn looks(broker: &Broker, keys: &BTreeSet<PartitionKey>) -> DescribeCausesResponse {
     let (status, now) = (broker.quorum.status(), broker.world.now());
-    let mut response = DescribeCausesResponse {
+    DescribeCausesResponse {
         node_id: broker.node.0,
+        now_ms: now.wall_ms,
         leader_id: status.leader_id.unwrap_or(-1),
         leader_epoch: status.epoch,
         voter_count: i32::try_from(status.voters).unwrap_or(i32::MAX),
@@ -82,26 +106,20 @@ async fn answer(
             .collect(),
         actors: unusual(&broker.world.registry().tree()),
         ..Default::default()
-    };
-    if history {
-        match read_history(broker, keys.clone()).await {
-            Some(history) => tell(history, &mut response),
-            None => response.error_code = ErrorCode::RequestTimedOut.code(),
-        }
     }
-    response
 }
 
-/// One at a time: each goes through the whole log.
+/// Its disk may hang: that holds up who asks for this, and nobody else.
 async fn read_history(broker: &Broker, keys: BTreeSet<PartitionKey>) -> Option<History> {
-    let place = broker.quorum.look(RAFT_LIMIT).await?;
+    let place = broker.quorum.look(HISTORY_LIMIT).await?;
     let turn = broker.histories.take(1).await;
+    let queue = JobQueue::new("metadata history");
     let read = move || {
         let read = place.history(&keys);
         drop(turn);
         read
     };
-    let read = broker.world.blocking("metadata history", read).await.ok()?;
+    let read = broker.world.blocking_in(&queue, "metadata history", read).await.ok()?;
     read.inspect_err(|error| tracing::warn!(%error, "the metadata log's past is not told")).ok()
 }
 
