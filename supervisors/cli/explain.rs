@@ -30,6 +30,8 @@ enum Explained {
         #[arg(value_name = "TOPIC-PARTITION")]
         name: String,
     },
+    /// Whom its rebalance waits for, how far it is behind, and whether it commits
+    Group { name: String },
     /// Whether it is fenced, on its way out, or not there
     Broker { id: i32 },
     /// The leader of the metadata log, and its voters
@@ -49,6 +51,7 @@ impl Explain {
                     parts.ok_or_else(|| ExplainError::NoPartition(name.clone()))?;
                 Subject::Partition(topic.to_owned(), number)
             }
+            Explained::Group { name } => Subject::Group(name.clone()),
             Explained::Broker { id } => Subject::Broker(*id),
             Explained::Quorum => Subject::Quorum,
         })

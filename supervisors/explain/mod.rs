@@ -5,6 +5,8 @@ mod broker;
 mod cluster;
 mod command;
 mod finding;
+mod group;
+mod lag;
 mod partition;
 mod quorum;
 mod replica;
@@ -28,6 +30,7 @@ pub use text::draw;
 pub enum Subject {
     Topic(String),
     Partition(String, i32),
+    Group(String),
     Broker(i32),
     Quorum,
 }
@@ -87,6 +90,7 @@ pub async fn explain(
     let explained = match subject {
         Subject::Topic(name) => topic::explain(&cluster, name).await,
         Subject::Partition(topic, number) => partition::explain(&cluster, topic, *number).await,
+        Subject::Group(id) => group::explain(&cluster, id).await,
         Subject::Broker(id) => broker::explain(&cluster, *id).await,
         Subject::Quorum => quorum::explain(&cluster).await,
     };

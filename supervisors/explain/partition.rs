@@ -130,7 +130,7 @@ impl<'a> Facts<'a> {
         finding
     }
 
-    fn below_min_isr(&self, p: &Partition) -> Option<Finding> {
+    pub(super) fn below_min_isr(&self, p: &Partition) -> Option<Finding> {
         let (in_sync, required) = (p.isr_nodes.len(), self.min_isr.min(p.replica_nodes.len()));
         (in_sync < required).then(|| Finding {
             of: vec![self.name(p)],

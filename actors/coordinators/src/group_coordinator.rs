@@ -34,6 +34,7 @@ impl Hosted for GroupCoordinator {
             GroupReply::Sync(sync) if refused(sync.error_code) => WaitsFor::Nothing,
             GroupReply::Join(_)
             | GroupReply::Describe(_)
+            | GroupReply::Causes(_)
             | GroupReply::List { .. }
             | GroupReply::ListSize(_) => WaitsFor::Own,
             GroupReply::OffsetFetch(group) => WaitsFor::Part(part_of(&group.group_id)),

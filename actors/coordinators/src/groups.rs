@@ -130,6 +130,11 @@ impl Groups {
         self.reply_of(owed, request, self.until()).await
     }
 
+    /// Why this node does not coordinate the group, which it should.
+    pub fn failure(&self, group_id: &str) -> Option<String> {
+        self.inner.shards.failure(self.partition_of(group_id))
+    }
+
     /// Where there is no such topic yet, any will do: nobody leads it.
     fn partition_of(&self, group_id: &str) -> i32 {
         let image = self.inner.metadata.get();

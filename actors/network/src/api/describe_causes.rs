@@ -8,15 +8,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ::quorum::{BrokerSince, History, PartitionKey, PartitionSince};
+use machines::groups::{GroupReply, GroupRequest};
 use model::{ErrorCode, Now};
 use partitions::{PartitionHandle, Standing};
 use runtime::{ActorTree, JobQueue};
 use wire::describe_causes_response::{
-    BrokerHistory, CausesActor, CausesFollower, CausesLogDir, CausesReplica, OutOfSync,
-    PartitionHistory,
+    BrokerHistory, CausesActor, CausesFollower, CausesGroup, CausesLogDir, CausesReplica,
+    OutOfSync, PartitionHistory,
 };
 use wire::{DescribeCausesRequest, DescribeCausesResponse};
 
+use super::groups::other_reply;
 use super::{Answer, Answering, RequestContext, Staged};
 use crate::Broker;
 
@@ -33,7 +35,7 @@ impl Staged for DescribeCauses {
 
     async fn begin(
         broker: &Arc<Broker>,
-        _cx: RequestContext,
+        cx: RequestContext,
         request: DescribeCausesRequest,
     ) -> Answering<DescribeCausesResponse> {
         let named: usize = request.topics.iter().map(|topic| topic.partitions.len()).sum();
@@ -46,7 +48,11 @@ impl Staged for DescribeCauses {
             let topics = request.topics.iter();
             let keys = topics.flat_map(|t| t.partitions.iter().map(|p| (t.topic_id, *p)));
             let keys = keys.collect();
-            Answer::Response(answer(&broker, keys, request.history).await)
+            let mut response = answer(&broker, keys, request.history).await;
+            if let Some(group_id) = request.group {
+                response.groups.push(group(&broker, &cx, group_id).await);
+            }
+            Answer::Response(response)
         })
     }
 }
@@ -76,7 +82,20 @@ async fn answer(
     response
 }
 
-/// All but the history.
+async fn group(broker: &Broker, cx: &RequestContext, group_id: String) -> CausesGroup {
+    let groups = broker.groups.holding(cx.credit.clone());
+    let request = GroupRequest::Causes { group_id: group_id.clone() };
+    let mut told = match groups.ask(&group_id, request).await {
+        GroupReply::Causes(told) => *told,
+        _ => CausesGroup { error_code: other_reply(), ..Default::default() },
+    };
+    if told.error_code != 0 {
+        told.reason = groups.failure(&group_id);
+    }
+    told
+}
+
+/// All but the history and the group.
 fn looks(broker: &Broker, keys: &BTreeSet<PartitionKey>) -> DescribeCausesResponse {
     let (status, now) = (broker.quorum.status(), broker.world.now());
     DescribeCausesResponse {

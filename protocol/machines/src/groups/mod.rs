@@ -5,6 +5,7 @@
 //! with the request: resolved topics, a uuid, the time.
 
 mod admin;
+mod causes;
 mod classic;
 mod event;
 mod offsets;

@@ -2,6 +2,7 @@
 
 use model::ErrorCode;
 use wire::delete_groups_response::DeletableGroupResult;
+use wire::describe_causes_response::CausesGroup;
 use wire::describe_groups_response::DescribedGroup;
 use wire::offset_commit_response::{OffsetCommitResponsePartition, OffsetCommitResponseTopic};
 use wire::offset_fetch_request::OffsetFetchRequestGroup;
@@ -39,6 +40,10 @@ impl GroupRequest {
             }),
             GroupRequest::Describe { group_ids, .. } => {
                 GroupReply::Describe(group_ids.iter().map(|id| describe_error(id, error)).collect())
+            }
+            GroupRequest::Causes { .. } => {
+                let refused = CausesGroup { error_code: error.code(), ..Default::default() };
+                GroupReply::Causes(Box::new(refused))
             }
             GroupRequest::List(_) => GroupReply::List { error, groups: Vec::new() },
             GroupRequest::ListSize(_) => GroupReply::ListSize(0),

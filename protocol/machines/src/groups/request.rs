@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use model::{ErrorCode, Uuid};
 use wire::delete_groups_response::DeletableGroupResult;
+use wire::describe_causes_response::CausesGroup;
 use wire::describe_groups_response::DescribedGroup;
 use wire::list_groups_response::ListedGroup;
 use wire::offset_fetch_request::OffsetFetchRequestGroup;
@@ -80,6 +81,10 @@ pub enum GroupRequest {
     Describe {
         group_ids: Vec<String>,
         version: i16,
+    },
+    /// Why it is as it is.
+    Causes {
+        group_id: String,
     },
     List(ListFilter),
     /// What that comes to in memory, nearly.
@@ -171,6 +176,7 @@ pub enum GroupReply {
     Heartbeat(wire::HeartbeatResponse),
     Leave(wire::LeaveGroupResponse),
     Describe(Vec<DescribedGroup>),
+    Causes(Box<CausesGroup>),
     List {
         error: ErrorCode,
         groups: Vec<ListedGroup>,

@@ -8,6 +8,7 @@ use std::time::Duration;
 use model::{Decision, ErrorCode, Now, Replicated, Ticket, TimerOp};
 
 use super::admin;
+use super::causes;
 use super::classic::{self, ClassicGroup};
 use super::event::{GroupEvent, Record};
 use super::offsets::{self, Offsets, Tombstones};
@@ -96,6 +97,9 @@ impl GroupShard {
             }
             GroupRequest::Describe { group_ids, version } => {
                 Decision::reply(ticket, admin::describe(self, group_ids, *version))
+            }
+            GroupRequest::Causes { group_id } => {
+                Decision::reply(ticket, GroupReply::Causes(Box::new(causes::of(self, group_id))))
             }
             GroupRequest::List(filter) => Decision::reply(ticket, admin::list(self, filter)),
             GroupRequest::ListSize(filter) => {
