@@ -4,6 +4,8 @@ use wire::DescribeCausesRequest;
 use wire::describe_causes_response::BrokerHistory;
 
 use super::cluster::{Causes, Cluster, Place};
+use super::finding::grouped;
+use super::replica::uncleanable;
 use super::text::time;
 use super::{ExplainError, Explanation, Finding, Silent, brokers};
 
@@ -151,6 +153,8 @@ fn own(id: i32, causes: &Causes) -> Vec<Finding> {
         })
     });
     let mut findings: Vec<Finding> = dirs.collect();
+    let logs = causes.0.uncleanable.iter().map(|log| uncleanable(id, causes, log));
+    findings.extend(grouped(logs));
     let actors = causes.0.actors.iter().map(|actor| format!("{} {}", actor.path, actor.what));
     let actors: Vec<String> = actors.collect();
     if !actors.is_empty() {

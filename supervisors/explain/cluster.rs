@@ -184,6 +184,7 @@ impl Causes {
     fn of(mut told: DescribeCausesResponse) -> Causes {
         told.actors.truncate(MOST_TOLD);
         told.log_dirs.truncate(MOST_TOLD);
+        told.uncleanable.truncate(MOST_TOLD);
         told.actors.iter_mut().for_each(|actor| [&mut actor.path, &mut actor.what].map(cut_text));
         for dir in &mut told.log_dirs {
             dir.failure.iter_mut().chain([&mut dir.path]).for_each(cut_text);
@@ -192,6 +193,9 @@ impl Causes {
             replica.followers.truncate(MOST_TOLD);
             let texts = replica.reason.iter_mut().chain(&mut replica.trouble);
             texts.chain([&mut replica.log_dir]).for_each(cut_text);
+        }
+        for log in &mut told.uncleanable {
+            [&mut log.topic, &mut log.log_dir, &mut log.reason].map(cut_text);
         }
         cut_text(&mut told.unfound);
         Causes(told)

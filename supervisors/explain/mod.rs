@@ -10,6 +10,7 @@ mod lag;
 mod partition;
 mod quorum;
 mod replica;
+mod retention;
 mod text;
 mod topic;
 

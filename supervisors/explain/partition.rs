@@ -11,8 +11,9 @@ use wire::list_partition_reassignments_request::ListPartitionReassignmentsTopics
 use wire::{DescribeCausesRequest, DescribeConfigsRequest, ListPartitionReassignmentsRequest};
 
 use super::cluster::{Causes, Cluster, refusal};
+use super::replica::uncleanable;
 use super::topic::Described;
-use super::{ExplainError, Explanation, Finding, Told, brokers, ids};
+use super::{ExplainError, Explanation, Finding, Told, brokers, ids, retention};
 
 const TOPIC_RESOURCE: i8 = 2;
 
@@ -70,6 +71,18 @@ impl<'a> Facts<'a> {
         partitions: impl Iterator<Item = &'p Partition>,
     ) -> Vec<Finding> {
         partitions.flat_map(|p| self.held_leader(p).into_iter().chain(self.moving(p))).collect()
+    }
+
+    /// Those of them whose logs cannot be compacted, wherever that is known.
+    pub(super) fn uncleanable(&self, partitions: &[&Partition]) -> Vec<Finding> {
+        let known = self.nodes.iter().filter_map(|(id, told)| Some((*id, told.as_ref().ok()?)));
+        let all = known
+            .flat_map(|(id, causes)| causes.0.uncleanable.iter().map(move |log| (id, causes, log)));
+        let of_topic = all.filter(|(_, _, log)| log.topic == self.topic.name);
+        let named = of_topic.filter(|(.., log)| {
+            partitions.iter().any(|p| p.partition_index == log.partition_index)
+        });
+        named.map(|(id, causes, log)| uncleanable(id, causes, log)).collect()
     }
 
     pub(super) fn name(&self, p: &Partition) -> String {
@@ -275,7 +288,27 @@ pub(super) async fn explain(
         format!("min.insync.replicas={}", facts.min_isr),
     ];
     told.extend(facts.followers(p));
+    let mut findings = facts.findings(p);
+    let (kept, old) = kept(cluster, &topic, p).await;
+    told.extend(kept);
+    findings.extend(old.map(|finding| Finding { of: vec![name.clone()], ..finding }));
+    findings.extend(facts.uncleanable(&[p]));
     told.extend(facts.entry.caveats());
     let well = format!("{name} has a leader and all its replicas are in sync");
-    Ok(Explanation::of(format!("partition {name}"), told, facts.findings(p), &well))
+    Ok(Explanation::of(format!("partition {name}"), told, findings, &well))
+}
+
+/// Why its leader keeps what it keeps.
+async fn kept(
+    cluster: &Cluster,
+    topic: &Described,
+    p: &Partition,
+) -> (Vec<String>, Option<Finding>) {
+    let partitions = vec![p.partition_index];
+    let named = CausesTopic { topic_id: topic.id, partitions, ..Default::default() };
+    let request = DescribeCausesRequest { topics: vec![named], logs: true, ..Default::default() };
+    let told = cluster.causes_of([p.leader_id], &request).await;
+    let Some(Ok(causes)) = told.get(&p.leader_id) else { return (Vec::new(), None) };
+    let log = causes.0.replicas.first().and_then(|replica| replica.logs.first());
+    log.map_or_else(Default::default, |log| retention::kept(log, causes.0.now_ms))
 }

@@ -1,6 +1,6 @@
 //! Why a replica is not in sync: how far it is behind, and what keeps its fetcher.
 
-use wire::describe_causes_response::{CausesFollower, CausesReplica};
+use wire::describe_causes_response::{CausesFollower, CausesReplica, UncleanableLog};
 use wire::describe_topic_partitions_response::DescribeTopicPartitionsResponsePartition as Partition;
 
 use super::cluster::Causes;
@@ -137,6 +137,20 @@ impl Reason {
                 "wait: it joins the ISR once it has all".to_owned()
             }
         }
+    }
+}
+
+pub(super) fn uncleanable(id: i32, causes: &Causes, log: &UncleanableLog) -> Finding {
+    Finding {
+        of: vec![format!("{}-{}", log.topic, log.partition_index)],
+        what: format!("its log on broker {id} cannot be compacted, and grows"),
+        since: causes.since(log.since_ms),
+        by: Some(format!("the log cleaner of {}", log.log_dir)),
+        why: vec![log.reason.clone()],
+        unblocks: vec![format!(
+            "repair that; the log cleaner tries it again when broker {id} starts. Another replica may be whole: move this one away and back (kafka-reassign-partitions)"
+        )],
+        ..Default::default()
     }
 }
 

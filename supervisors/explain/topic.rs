@@ -127,8 +127,9 @@ pub(super) async fn explain(cluster: &Cluster, name: &str) -> Result<Explanation
     let facts = Facts::of(cluster, &topic, &looked_at).await?;
     let is_bad: BTreeSet<i32> = bad.iter().map(|(_, p)| p.partition_index).collect();
     let others = topic.partitions.iter().filter(|p| !is_bad.contains(&p.partition_index));
+    let all: Vec<&Partition> = topic.partitions.iter().collect();
     let findings = looked_at.iter().flat_map(|p| facts.findings(p)).chain(facts.others(others));
-    let findings = grouped(findings);
+    let findings = grouped(findings.chain(facts.uncleanable(&all)));
     let count = topic.partitions.len();
     let mut told = vec![format!("{count} partitions; min.insync.replicas={min_isr}")];
     told.extend(facts.entry.caveats());

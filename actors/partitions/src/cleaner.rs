@@ -20,7 +20,7 @@ use runtime::{
     Actor, Counter, Cx, Dropped, Failure, Gauge, JobLost, Map, Outcome, Reply, TimerId, Watch,
 };
 
-use crate::handle::PartitionHandle;
+use crate::handle::{PartitionHandle, Trouble};
 use crate::hosted::Hosted;
 use crate::log_dirs::LogDirState;
 use crate::partition::PartitionMsg;
@@ -250,7 +250,13 @@ impl LogCleaner {
         let hosted = &self.args.hosted;
         self.uncleanable.retain(|partition, (topic, _)| {
             let hosted = hosted.get_by_id(*topic, partition.partition);
-            hosted.is_some_and(|handle| Arc::ptr_eq(&handle.log_dir(), &self.args.dir))
+            hosted.is_some_and(|handle| {
+                let is_here = Arc::ptr_eq(&handle.log_dir(), &self.args.dir);
+                if !is_here {
+                    handle.set_uncleanable(None);
+                }
+                is_here
+            })
         });
         self.count_uncleanable();
         let candidates: Vec<Candidate> = hosted
@@ -283,7 +289,9 @@ impl LogCleaner {
         self.numbers.max_compaction_delay_ms.set(delay);
         for Dirty { candidate, found } in &dirty {
             match found {
-                Err(PassFailed::Uncleanable(why)) => self.give_up(&candidate.handle, why.clone()),
+                Err(PassFailed::Uncleanable(why)) => {
+                    self.give_up(cx, &candidate.handle, why.clone());
+                }
                 Err(PassFailed::NoRoom(why)) => {
                     self.put_off(&candidate.handle.topic_partition, why)
                 }
@@ -341,6 +349,10 @@ impl LogCleaner {
         self.last_failure = None;
         match result {
             Ok(stats) => {
+                if let Some(handle) = self.args.hosted.get(&partition.topic, partition.partition) {
+                    // A cleaner before this one had given it up.
+                    handle.set_uncleanable(None);
+                }
                 self.numbers.passes.add(1);
                 self.numbers.bytes_read.add(stats.map_bytes_read + stats.bytes_read);
                 self.numbers.bytes_written.add(stats.bytes_written);
@@ -355,7 +367,7 @@ impl LogCleaner {
             Err(PassFailed::NoRoom(why)) => self.put_off(&partition, &why),
             Err(PassFailed::Uncleanable(why)) => {
                 if let Some(handle) = self.args.hosted.get(&partition.topic, partition.partition) {
-                    self.give_up(&handle, why);
+                    self.give_up(cx, &handle, why);
                 }
             }
         }
@@ -367,8 +379,10 @@ impl LogCleaner {
         self.last_failure = Some(format!("{partition}: {why}"));
     }
 
-    fn give_up(&mut self, handle: &PartitionHandle, why: String) {
+    fn give_up(&mut self, cx: &Cx<Self>, handle: &PartitionHandle, why: String) {
         let partition = &handle.topic_partition;
+        let since_ms = cx.world().now().wall_ms;
+        handle.set_uncleanable(Some(Trouble { why: why.clone(), since_ms }));
         tracing::error!(%partition, why, "the log cannot be compacted, and is left alone");
         self.uncleanable.insert(partition.clone(), (handle.topic_id, why));
         self.count_uncleanable();

@@ -88,6 +88,8 @@ pub struct PartitionHandle {
     called_off: ArcSwapOption<String>,
     /// Why its fetcher does not fetch it.
     trouble: ArcSwapOption<Trouble>,
+    /// Why its log cannot be compacted.
+    uncleanable: ArcSwapOption<Trouble>,
     /// What the controller last said, for an actor that starts.
     role: ArcSwapOption<Role>,
     /// An actor of this process has opened the log before: what it wrote needs no recovery from a crash.
@@ -101,7 +103,7 @@ pub struct PartitionHandle {
     traffic: OnceLock<Arc<TopicTraffic>>,
 }
 
-/// Why a follower is not fetched, and since when, unix milliseconds.
+/// Why a follower is not fetched, or a log not compacted, and since when, unix milliseconds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trouble {
     pub why: String,
@@ -153,6 +155,7 @@ impl PartitionHandle {
             future: ArcSwapOption::empty(),
             called_off: ArcSwapOption::empty(),
             trouble: ArcSwapOption::empty(),
+            uncleanable: ArcSwapOption::empty(),
             role: ArcSwapOption::empty(),
             opened: AtomicBool::new(false),
             truncating: AtomicBool::new(false),
@@ -271,6 +274,14 @@ impl PartitionHandle {
             let trouble = |why: &str| Arc::new(Trouble { why: why.to_owned(), since_ms });
             self.trouble.store(why.map(trouble));
         }
+    }
+
+    pub fn uncleanable(&self) -> Option<Arc<Trouble>> {
+        self.uncleanable.load_full()
+    }
+
+    pub(crate) fn set_uncleanable(&self, why: Option<Trouble>) {
+        self.uncleanable.store(why.map(Arc::new));
     }
 
     /// What a leader knows of the others.

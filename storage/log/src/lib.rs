@@ -21,6 +21,7 @@ mod leftovers;
 mod log;
 mod meta_properties;
 mod names;
+mod oldest;
 mod open;
 mod partition_metadata;
 mod producer_snapshot;
@@ -57,6 +58,7 @@ pub use error::{AppendError, OpenError, ReadError};
 pub use log::Log;
 pub use meta_properties::{META_PROPERTIES_FILE, MetaProperties, MetaPropertiesError};
 pub use names::{DirKind, PartitionDir, delete_dir_name, partition_dir_name};
+pub use oldest::OldestSegment;
 pub use open::{OpenOptions, Recovered};
 pub use partition_metadata::{
     PARTITION_METADATA_FILE, PartitionMetadataError, read_partition_metadata,

@@ -8,13 +8,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ::quorum::{BrokerSince, History, PartitionKey, PartitionSince};
+use log::OldestSegment;
 use machines::groups::{GroupReply, GroupRequest};
 use model::{ErrorCode, Now};
 use partitions::{PartitionHandle, Standing};
 use runtime::{ActorTree, JobQueue};
 use wire::describe_causes_response::{
-    BrokerHistory, CausesActor, CausesFollower, CausesGroup, CausesLogDir, CausesReplica,
-    OutOfSync, PartitionHistory,
+    BrokerHistory, CausesActor, CausesFollower, CausesGroup, CausesLog, CausesLogDir,
+    CausesReplica, OutOfSync, PartitionHistory, UncleanableLog,
 };
 use wire::{DescribeCausesRequest, DescribeCausesResponse};
 
@@ -25,6 +26,10 @@ use crate::Broker;
 /// So many partitions are told of at once, and so many actors.
 const MOST_PARTITIONS: usize = 1_000;
 const MOST_ACTORS: usize = 100;
+const MOST_UNCLEANABLE: usize = 100;
+/// The beginnings of so many logs are read, each within this time.
+const MOST_LOGS: usize = 5;
+const LOG_LIMIT: Duration = Duration::from_millis(500);
 /// For the metadata log to be found and read: who asks waits little longer for all.
 const HISTORY_LIMIT: Duration = Duration::from_secs(3);
 
@@ -49,6 +54,9 @@ impl Staged for DescribeCauses {
             let keys = topics.flat_map(|t| t.partitions.iter().map(|p| (t.topic_id, *p)));
             let keys = keys.collect();
             let mut response = answer(&broker, keys, request.history).await;
+            if request.logs {
+                logs(&broker, &mut response.replicas).await;
+            }
             if let Some(group_id) = request.group {
                 response.groups.push(group(&broker, &cx, group_id).await);
             }
@@ -123,9 +131,73 @@ fn looks(broker: &Broker, keys: &BTreeSet<PartitionKey>) -> DescribeCausesRespon
                 Some(replica(&*broker.hosted.get_by_id(*topic, *partition)?, now))
             })
             .collect(),
+        uncleanable: uncleanable(broker),
         actors: unusual(&broker.world.registry().tree()),
         ..Default::default()
     }
+}
+
+/// Reads a little of each; their disks may hang.
+async fn logs(broker: &Broker, replicas: &mut [CausesReplica]) {
+    for replica in replicas.iter_mut().take(MOST_LOGS) {
+        let found = broker.hosted.get_by_id(replica.topic_id, replica.partition_index);
+        let found = found.and_then(|handle| Some((handle.view()?, handle)));
+        let Some((view, handle)) = found else { continue };
+        let (dir, queue) = (handle.log_dir(), handle.log_dir().queue().clone());
+        let look = move || view.oldest_segment(&**dir.disk()).map(|oldest| (oldest, view.size()));
+        let looked = broker.world.blocking_in(&queue, "oldest segment", look);
+        let failure = match broker.world.timeout(LOG_LIMIT, looked).await {
+            Ok(Ok(Ok((oldest, bytes)))) => {
+                replica.logs.push(log(broker, &handle, oldest, bytes));
+                continue;
+            }
+            Ok(Ok(Err(error))) => error.to_string(),
+            Ok(Err(lost)) => lost.to_string(),
+            Err(_) => format!("its disk does not answer within {LOG_LIMIT:?}"),
+        };
+        replica.logs.push(CausesLog { failure: Some(failure), ..Default::default() });
+    }
+}
+
+fn log(broker: &Broker, handle: &PartitionHandle, oldest: OldestSegment, bytes: u64) -> CausesLog {
+    let config = handle.config();
+    let (ms, size) =
+        (|ms: Option<i64>| ms.unwrap_or(-1), |of| i64::try_from(of).unwrap_or(i64::MAX));
+    CausesLog {
+        failure: None,
+        start_offset: handle.log_start_offset(),
+        high_watermark: handle.high_watermark(),
+        last_stable_offset: handle.last_stable_offset(),
+        bytes: size(bytes),
+        base_offset: oldest.base,
+        upper_offset: oldest.upper,
+        segment_bytes: size(oldest.size),
+        is_last: oldest.is_last,
+        first_ms: ms(oldest.first_ms),
+        newest_ms: ms(oldest.newest_ms),
+        by_file: oldest.by_file,
+        deletes: config.cleanup_policy.delete,
+        retention_ms: config.retention_ms,
+        retention_bytes: config.retention_bytes,
+        looks_ms: broker.settings.get().long("log.retention.check.interval.ms"),
+        ..Default::default()
+    }
+}
+
+fn uncleanable(broker: &Broker) -> Vec<UncleanableLog> {
+    let all = broker.hosted.all().into_iter();
+    let found = all.filter_map(|handle| {
+        let trouble = handle.uncleanable()?;
+        Some(UncleanableLog {
+            topic: handle.topic_partition.topic.clone(),
+            partition_index: handle.topic_partition.partition,
+            log_dir: handle.log_dir().absolute_path().to_owned(),
+            reason: trouble.why.clone(),
+            since_ms: trouble.since_ms,
+            ..Default::default()
+        })
+    });
+    found.take(MOST_UNCLEANABLE).collect()
 }
 
 /// Its disk may hang: that holds up who asks for this, and nobody else.
