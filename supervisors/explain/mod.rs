@@ -11,6 +11,7 @@ mod partition;
 mod quorum;
 mod replica;
 mod retention;
+mod settings;
 mod text;
 mod topic;
 

@@ -5,24 +5,22 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use wire::describe_causes_request::CausesTopic;
 use wire::describe_causes_response::{CausesReplica, PartitionHistory};
-use wire::describe_configs_request::DescribeConfigsResource;
 use wire::describe_topic_partitions_response::DescribeTopicPartitionsResponsePartition as Partition;
 use wire::list_partition_reassignments_request::ListPartitionReassignmentsTopics;
-use wire::{DescribeCausesRequest, DescribeConfigsRequest, ListPartitionReassignmentsRequest};
+use wire::{DescribeCausesRequest, ListPartitionReassignmentsRequest};
 
 use super::cluster::{Causes, Cluster, refusal};
 use super::replica::uncleanable;
+use super::settings::{Throttles, TopicSettings};
 use super::topic::Described;
 use super::{ExplainError, Explanation, Finding, Told, brokers, ids, retention};
-
-const TOPIC_RESOURCE: i8 = 2;
 
 /// What is known of some partitions of a topic.
 pub(super) struct Facts<'a> {
     pub(super) cluster: &'a Cluster,
     topic: &'a Described,
-    pub(super) min_isr: usize,
-    unclean: bool,
+    settings: TopicSettings,
+    pub(super) throttles: Throttles,
     pub(super) entry: Causes,
     pub(super) nodes: Told<Causes>,
     /// Replicas to come, and to go.
@@ -42,12 +40,13 @@ impl<'a> Facts<'a> {
         let with_history = DescribeCausesRequest { history: true, ..request.clone() };
         let entry = cluster.causes(&with_history).await?;
         let nodes = cluster.causes_of(who(topic, partitions), &request).await;
-        let (min_isr, unclean) = configs(cluster, &topic.name).await?;
+        let settings = TopicSettings::of(cluster, &topic.name).await?;
+        let throttles = Throttles::of(cluster, &settings, &who(topic, partitions)).await;
         let moves = match entry.0.leader_id {
             -1 => BTreeMap::new(),
             _ => moves(cluster, topic).await,
         };
-        Ok(Facts { cluster, topic, min_isr, unclean, entry, nodes, moves })
+        Ok(Facts { cluster, topic, settings, throttles, entry, nodes, moves })
     }
 
     /// All that is wrong with it, the worst first.
@@ -132,7 +131,7 @@ impl<'a> Facts<'a> {
             return finding;
         }
         let lack = format!("{} may lack records that were acknowledged", brokers(&others));
-        finding.why.push(match self.unclean {
+        finding.why.push(match self.settings.unclean {
             true => format!("unclean.leader.election.enable=true, but {lack}, and cannot lead now"),
             false => format!("unclean.leader.election.enable=false: {lack}"),
         });
@@ -144,12 +143,13 @@ impl<'a> Facts<'a> {
     }
 
     pub(super) fn below_min_isr(&self, p: &Partition) -> Option<Finding> {
-        let (in_sync, required) = (p.isr_nodes.len(), self.min_isr.min(p.replica_nodes.len()));
+        let (in_sync, required) =
+            (p.isr_nodes.len(), self.settings.min_isr.min(p.replica_nodes.len()));
         (in_sync < required).then(|| Finding {
             of: vec![self.name(p)],
             what: format!(
                 "refuses writes with acks=all: {in_sync} in sync, min.insync.replicas={}",
-                self.min_isr
+                self.settings.min_isr
             ),
             unblocks: vec![format!("bring {} more into sync, as below", required - in_sync)],
             ..Default::default()
@@ -206,24 +206,6 @@ impl<'a> Facts<'a> {
             ..Default::default()
         })
     }
-}
-
-/// `min.insync.replicas` and `unclean.leader.election.enable`.
-pub(super) async fn configs(cluster: &Cluster, topic: &str) -> Result<(usize, bool), ExplainError> {
-    const MIN_ISR: &str = "min.insync.replicas";
-    const UNCLEAN: &str = "unclean.leader.election.enable";
-    let resource = DescribeConfigsResource {
-        resource_type: TOPIC_RESOURCE,
-        resource_name: topic.to_owned(),
-        configuration_keys: Some(vec![MIN_ISR.to_owned(), UNCLEAN.to_owned()]),
-        ..Default::default()
-    };
-    let request = DescribeConfigsRequest { resources: vec![resource], ..Default::default() };
-    let answer = cluster.ask(&request).await?;
-    let configs = || answer.results.iter().flat_map(|result| &result.configs);
-    let value = |name: &str| configs().find(|config| config.name == name)?.value.as_deref();
-    let min_isr = value(MIN_ISR).and_then(|value| value.parse().ok()).unwrap_or(1);
-    Ok((min_isr, value(UNCLEAN) == Some("true")))
 }
 
 /// Where the controller does not say, none is known of.
@@ -285,7 +267,7 @@ pub(super) async fn explain(
             brokers(&p.replica_nodes),
             ids(&p.isr_nodes)
         ),
-        format!("min.insync.replicas={}", facts.min_isr),
+        format!("min.insync.replicas={}", facts.settings.min_isr),
     ];
     told.extend(facts.followers(p));
     let mut findings = facts.findings(p);

@@ -11,6 +11,7 @@ use wire::{DescribeTopicPartitionsRequest, MetadataRequest};
 use super::cluster::{Cluster, refusal};
 use super::finding::grouped;
 use super::partition::Facts;
+use super::settings::TopicSettings;
 use super::{ExplainError, Explanation, brokers};
 
 /// Of so many partitions all is asked: as many as a node tells of at once.
@@ -119,7 +120,7 @@ impl Grade {
 
 pub(super) async fn explain(cluster: &Cluster, name: &str) -> Result<Explanation, ExplainError> {
     let topic = Described::ask(cluster, name).await?;
-    let min_isr = super::partition::configs(cluster, name).await?.0;
+    let min_isr = TopicSettings::of(cluster, name).await?.min_isr;
     let graded = topic.partitions.iter().filter_map(|p| Some((Grade::of(p, min_isr)?, p)));
     let mut bad: Vec<(Grade, &Partition)> = graded.collect();
     bad.sort_by_key(|(grade, p)| (*grade, p.isr_nodes.len(), p.partition_index));

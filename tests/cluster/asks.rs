@@ -9,11 +9,12 @@ use wire::create_topics_request::{
     CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig,
 };
 use wire::describe_quorum_request::{PartitionData, TopicData};
+use wire::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
 use wire::metadata_request::MetadataRequestTopic;
 use wire::metadata_response::MetadataResponsePartition;
 use wire::{
     AlterPartitionReassignmentsRequest, CreateTopicsRequest, DescribeQuorumRequest,
-    ElectLeadersRequest, MetadataRequest, Part, Request,
+    ElectLeadersRequest, IncrementalAlterConfigsRequest, MetadataRequest, Part, Request,
 };
 
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -131,4 +132,26 @@ pub fn reassign(at: SocketAddr, topic: &str, partition_index: i32, replicas: &[i
         vec![ReassignableTopic { name: topic.to_owned(), partitions, ..Default::default() }];
     let request = AlterPartitionReassignmentsRequest { topics, ..Default::default() };
     ask(at, &request, 0).is_ok_and(|answer| answer.error_code == 0)
+}
+
+/// What has settings.
+pub enum Resource<'a> {
+    Topic(&'a str),
+    Broker(i32),
+}
+
+/// One try; whether it was taken.
+pub fn alter(at: SocketAddr, of: &Resource<'_>, name: &str, value: &str) -> bool {
+    let (resource_type, resource_name) = match of {
+        Resource::Topic(topic) => (2, (*topic).to_owned()),
+        Resource::Broker(id) => (4, id.to_string()),
+    };
+    let (name, value) = (name.to_owned(), Some(value.to_owned()));
+    let configs = vec![AlterableConfig { name, value, ..Default::default() }];
+    let resource =
+        AlterConfigsResource { resource_type, resource_name, configs, ..Default::default() };
+    let request =
+        IncrementalAlterConfigsRequest { resources: vec![resource], ..Default::default() };
+    let answer = ask(at, &request, 1);
+    answer.is_ok_and(|answer| answer.responses.iter().all(|response| response.error_code == 0))
 }

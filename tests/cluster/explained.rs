@@ -1,6 +1,7 @@
 //! What `ottla explain` says of things that are stuck, and of those that are not.
 
 mod groups;
+mod logs;
 
 use std::process::{Command, Stdio};
 use std::time::Duration;

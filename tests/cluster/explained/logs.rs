@@ -1,0 +1,121 @@
+//! Logs that keep what they should not, and replicas that are throttled.
+
+use std::fs::{self, OpenOptions};
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use rdkafka::config::ClientConfig;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+
+use super::{Asked, SOON, contains};
+use crate::asks::{self, Resource};
+use crate::nodes::{Cluster, Shape};
+use crate::rig::turn;
+use crate::wait_for;
+
+const HALF_AN_HOUR_MS: i64 = 1_800_000;
+
+fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("a time");
+    i64::try_from(since.as_millis()).expect("a time")
+}
+
+impl Asked {
+    /// As many records of ten thousand bytes.
+    fn produce_large(&self, topic: &str, count: usize, timestamp: i64) {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", self.cluster.bootstrap()).set("acks", "1");
+        let producer: BaseProducer = config.create().expect("a producer");
+        let payload = vec![7; 10_000];
+        for key in 0..count {
+            let key = key.to_string();
+            let record = BaseRecord::to(topic).partition(0).key(&key).payload(&payload);
+            producer.send(record.timestamp(timestamp)).expect("room");
+        }
+        producer.flush(Duration::from_secs(30)).expect("they are sent");
+    }
+
+    fn alter(&self, of: &Resource<'_>, name: &str, value: &str) {
+        let at = match of {
+            Resource::Topic(_) => self.cluster.broker_address(0),
+            Resource::Broker(id) => self.cluster.broker_address(self.cluster.index_of(*id)),
+        };
+        wait_for(name, || asks::alter(at, of, name, value).then_some(()));
+    }
+}
+
+#[test]
+fn a_log_whose_records_are_stamped_in_the_future() {
+    let _turn = turn();
+    let asked = Asked::start();
+    asked.create("stamped", &[&[1, 2, 3]], 2);
+    asked.produce_large("stamped", 2, now_ms());
+    let kept = ["it goes at 20", "by retention.ms=604800000", "holds offsets 0 to 1"];
+    asked.until(0, &["partition", "stamped-0"], &kept);
+    asked.produce_large("stamped", 1, now_ms() + HALF_AN_HOUR_MS);
+    let what =
+        "stamped-0: old records are not deleted by their time: some are stamped in the future";
+    let said = asked.until(1, &["partition", "stamped-0"], &[what]);
+    contains(&said, &["retention.ms=604800000", "message.timestamp.after.max.ms"]);
+    asked.alter(&Resource::Topic("stamped"), "retention.ms", "-1");
+    let kept = ["neither retention.ms nor retention.bytes lets it go", "verdict: all is well"];
+    asked.until(2, &["partition", "stamped-0"], &kept);
+}
+
+#[test]
+fn a_log_that_cannot_be_compacted() {
+    let _turn = turn();
+    let often = ["\"log.cleaner.backoff.ms\" = 100"];
+    let cluster = Cluster::start(Shape::Combined, None, &[SOON, &often].concat());
+    let asked = Asked { cluster };
+    let id = asked.cluster.id(1);
+    asked.create("keyed", &[&[id]], 1);
+    asked.produce_large("keyed", 300, now_ms());
+    let dir = asked.cluster.data(1).join("keyed-0");
+    let segments = || -> Vec<PathBuf> {
+        let files = fs::read_dir(&dir).expect("a log").filter_map(|file| Some(file.ok()?.path()));
+        files.filter(|path| path.extension().is_some_and(|it| it == "log")).collect()
+    };
+    wait_for("segments", || (segments().len() > 1).then_some(()));
+    let first = segments().into_iter().min().expect("a segment");
+    let first = OpenOptions::new().write(true).open(first).expect("the segment");
+    first.write_all_at(b"decayed", 5_000).expect("a write");
+    asked.alter(&Resource::Topic("keyed"), "cleanup.policy", "compact");
+    let (what, broker) =
+        (format!("keyed-0: its log on broker {id} cannot be compacted, and grows"), id.to_string());
+    for what_of in [&["partition", "keyed-0"][..], &["topic", "keyed"], &["broker", &broker]] {
+        let said = asked.until(0, what_of, &[&what]);
+        contains(&said, &["since: 20", "by: the log cleaner of ", "because: ", "unblock: repair"]);
+    }
+}
+
+#[test]
+fn a_replica_that_is_throttled() {
+    let _turn = turn();
+    let asked = Asked::start();
+    let [follower, leader] = asked.followers();
+    let (id, other) = (asked.cluster.id(follower), asked.cluster.id(leader));
+    asked.create("orders", &[&[other, id]], 1);
+    let fetcher = format!("replication/leader-{other}-0");
+    asked.fault(follower, &["pause", &fetcher, "--for", "600s"]);
+    asked.produce_large("orders", 300, now_ms());
+    let out = format!("orders-0: broker {id} is not in sync");
+    asked.until(leader, &["partition", "orders-0"], &[&out]);
+    // What is in sync is not throttled, so as to stay so.
+    let (topic, broker) = (Resource::Topic("orders"), Resource::Broker(id));
+    asked.alter(&broker, "follower.replication.throttled.rate", "1000");
+    asked.alter(&topic, "follower.replication.throttled.replicas", "*");
+    asked.fault(follower, &["resume", &fetcher]);
+    let throttled =
+        format!("follower.replication.throttled.rate=1000 bytes/s on broker {id}, for all");
+    let held = "its fetches are held back by the throttle";
+    let said = asked.until(leader, &["partition", "orders-0"], &[&out, &throttled, held]);
+    contains(&said, &["it lacks ", "orders-0: broker ", "or raise the throttle: kafka-configs"]);
+    asked.alter(&topic, "follower.replication.throttled.replicas", "");
+    asked.until(
+        leader,
+        &["partition", "orders-0"],
+        &["verdict: all is well", "is in sync: it lacks 0"],
+    );
+}
