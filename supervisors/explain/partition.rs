@@ -273,7 +273,8 @@ pub(super) async fn explain(
     let mut findings = facts.findings(p);
     let (kept, old) = kept(cluster, &topic, p).await;
     told.extend(kept);
-    findings.extend(old.map(|finding| Finding { of: vec![name.clone()], ..finding }));
+    let of_it = |finding| Finding { of: vec![name.clone()], ..finding };
+    findings.extend(old.into_iter().map(of_it));
     findings.extend(facts.uncleanable(&[p]));
     told.extend(facts.entry.caveats());
     let well = format!("{name} has a leader and all its replicas are in sync");
@@ -281,16 +282,15 @@ pub(super) async fn explain(
 }
 
 /// Why its leader keeps what it keeps.
-async fn kept(
-    cluster: &Cluster,
-    topic: &Described,
-    p: &Partition,
-) -> (Vec<String>, Option<Finding>) {
+async fn kept(cluster: &Cluster, topic: &Described, p: &Partition) -> (Vec<String>, Vec<Finding>) {
     let partitions = vec![p.partition_index];
     let named = CausesTopic { topic_id: topic.id, partitions, ..Default::default() };
     let request = DescribeCausesRequest { topics: vec![named], logs: true, ..Default::default() };
     let told = cluster.causes_of([p.leader_id], &request).await;
-    let Some(Ok(causes)) = told.get(&p.leader_id) else { return (Vec::new(), None) };
+    let Some(Ok(causes)) = told.get(&p.leader_id) else { return Default::default() };
     let log = causes.0.replicas.first().and_then(|replica| replica.logs.first());
-    log.map_or_else(Default::default, |log| retention::kept(log, causes.0.now_ms))
+    let Some(log) = log else { return Default::default() };
+    let held = retention::held(log, causes.0.now_ms);
+    let (facts, old) = retention::kept(log, causes.0.now_ms);
+    (facts, held.into_iter().chain(old).collect())
 }

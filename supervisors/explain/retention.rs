@@ -4,7 +4,38 @@ use wire::describe_causes_response::CausesLog;
 
 use super::Finding;
 use super::finding::Since;
-use super::text::time;
+use super::text::{ago, time};
+
+/// What holds the last stable offset, where it is held.
+pub(super) fn held(log: &CausesLog, now_ms: i64) -> Option<Finding> {
+    if log.failure.is_some() || log.last_stable_offset >= log.high_watermark {
+        return None;
+    }
+    let why = match log.producer_id {
+        ..0 => "a transaction that has ended is not on all replicas in sync yet".to_owned(),
+        id => format!(
+            "producer {id} (epoch {}) has a transaction open from offset {} on, and wrote last {}",
+            log.producer_epoch,
+            log.first_offset,
+            ago(log.last_timestamp_ms, now_ms)
+        ),
+    };
+    Some(Finding {
+        what: format!(
+            "the last stable offset is held at {}: read_committed consumers see none of the {} records behind it",
+            log.last_stable_offset,
+            log.high_watermark - log.last_stable_offset
+        ),
+        since: (log.producer_id >= 0 && log.last_timestamp_ms >= 0)
+            .then_some(Since { ms: log.last_timestamp_ms, or_before: true }),
+        why: vec![why],
+        unblocks: vec![match log.producer_id {
+            ..0 => "bring its followers into sync".to_owned(),
+            _ => "its producer must commit or abort, which Ottla does not serve yet: Kafka's kafka-transactions abort does, of a broker of Kafka's".to_owned(),
+        }],
+        ..Default::default()
+    })
+}
 
 /// Beyond two looks at retention, what is due is overdue.
 const SLACK_MS: i64 = 60_000;

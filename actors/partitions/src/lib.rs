@@ -33,7 +33,7 @@ pub use log_dir::{LogDir, LogDirArgs, LogDirMsg, read_log_dir};
 pub use log_dirs::{LogDirState, LogDirs};
 pub use partition::{
     Cut, DeleteRecords, DeleteRecordsError, FollowError, FollowResult, FollowerEnd, IsrAnswer,
-    NotPromoted, PartitionActor, PartitionArgs, PartitionMsg, Replicate, Truncate,
+    NotPromoted, OpenTransaction, PartitionActor, PartitionArgs, PartitionMsg, Replicate, Truncate,
 };
 pub use partitions::{AlterDirError, DirMoves, Partitions, PartitionsArgs, PartitionsMsg};
 #[cfg(test)]

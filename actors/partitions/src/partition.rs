@@ -18,6 +18,7 @@ mod replicate;
 mod size_tests;
 #[cfg(test)]
 mod tests;
+mod transactions;
 mod trim;
 #[cfg(test)]
 mod trim_tests;
@@ -46,6 +47,7 @@ pub use open::PartitionArgs;
 pub(crate) use open::{OpenLogError, log_config, open_log, rewrite_if_unsynced};
 pub use promote::NotPromoted;
 pub use replicate::IsrAnswer;
+pub use transactions::OpenTransaction;
 pub use trim::{DeleteRecords, DeleteRecordsError};
 
 /// Kept small, also by boxing what is rare: the actor's future, of which there are as many as partitions, holds several.
@@ -76,6 +78,8 @@ pub enum PartitionMsg {
     Configure { config: Arc<TopicConfig> },
     /// Moves the log start offset up; answers with the offset that it is at, or beyond.
     DeleteRecords { asked: Box<DeleteRecords> },
+    /// Which transaction is open for longest.
+    FirstTransaction { reply: Box<Reply<Option<OpenTransaction>>> },
     /// From `partitions`, periodic: forget idle producers.
     Tick { producer_id_expiration_ms: i64 },
     /// From `partitions`, periodic: delete old segments.
@@ -117,6 +121,7 @@ runtime::messages!(PartitionMsg {
     IsrAnswered,
     Configure,
     DeleteRecords,
+    FirstTransaction,
     Tick,
     Retain,
     MakeRoom,
@@ -210,6 +215,7 @@ impl Actor for PartitionActor {
                 let DeleteRecords { offset, held: _held, reply } = *asked;
                 reply.send(Box::pin(self.delete_records(cx, offset)).await?)
             }
+            PartitionMsg::FirstTransaction { reply } => reply.send(self.first_transaction()),
             PartitionMsg::Tick { producer_id_expiration_ms } => {
                 self.sync_if_idle(cx);
                 self.producer_id_expiration_ms = producer_id_expiration_ms;

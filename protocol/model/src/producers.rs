@@ -252,6 +252,12 @@ impl Producers {
         self.ongoing.keys().next().copied()
     }
 
+    /// Whose that is.
+    pub fn first_ongoing(&self) -> Option<(ProducerId, &ProducerEntry)> {
+        let (_, id) = self.ongoing.first_key_value()?;
+        Some((*id, self.entries.get(id)?))
+    }
+
     /// Forgets producers that wrote nothing for `expiration_ms`, unless a transaction of theirs is open.
     pub fn expire(&mut self, wall_ms: i64, expiration_ms: i64) {
         self.entries.retain(|_, entry| {

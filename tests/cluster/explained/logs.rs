@@ -1,12 +1,15 @@
 //! Logs that keep what they should not, and replicas that are throttled.
 
 use std::fs::{self, OpenOptions};
+use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use rdkafka::config::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use wire::batch::BatchBuilder;
+use wire::compression::Compression;
 
 use super::{Asked, SOON, contains};
 use crate::asks::{self, Resource};
@@ -88,6 +91,29 @@ fn a_log_that_cannot_be_compacted() {
         let said = asked.until(0, what_of, &[&what]);
         contains(&said, &["since: 20", "by: the log cleaner of ", "because: ", "unblock: repair"]);
     }
+}
+
+/// As a log that came from Kafka with a transaction that its producer never ended.
+#[test]
+fn a_last_stable_offset_that_is_held() {
+    let _turn = turn();
+    let mut asked = Asked::start();
+    let id = asked.cluster.id(1);
+    asked.create("orders", &[&[id]], 1);
+    asked.produce("orders", "all");
+    asked.cluster.kill(1);
+    let log = asked.cluster.data(1).join("orders-0/00000000000000000000.log");
+    let open = BatchBuilder::new(Compression::NONE).producer(4242, 3, 0).transactional(true);
+    let mut open = open.base_offset(10).leader_epoch(0);
+    open.append(now_ms(), None, Some(b"in a transaction"), &[]);
+    let open = open.build().expect("a batch").to_bytes();
+    let mut log = OpenOptions::new().append(true).open(log).expect("the log");
+    log.write_all(&open).expect("a write");
+    asked.cluster.launch(1);
+    let held = "orders-0: the last stable offset is held at 10: read_committed consumers see none";
+    let who = "producer 4242 (epoch 3) has a transaction open from offset 10 on, and wrote last ";
+    let said = asked.until(0, &["partition", "orders-0"], &[held, who]);
+    contains(&said, &["of the 1 records behind it", "since: 20", "must commit or abort"]);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use ::quorum::{BrokerSince, History, PartitionKey, PartitionSince};
 use log::OldestSegment;
 use machines::groups::{GroupReply, GroupRequest};
 use model::{ErrorCode, Now};
-use partitions::{PartitionHandle, Standing};
+use partitions::{OpenTransaction, PartitionHandle, PartitionMsg, Standing};
 use runtime::{ActorTree, JobQueue};
 use wire::describe_causes_response::{
     BrokerHistory, CausesActor, CausesFollower, CausesGroup, CausesLog, CausesLogDir,
@@ -148,7 +148,9 @@ async fn logs(broker: &Broker, replicas: &mut [CausesReplica]) {
         let looked = broker.world.blocking_in(&queue, "oldest segment", look);
         let failure = match broker.world.timeout(LOG_LIMIT, looked).await {
             Ok(Ok(Ok((oldest, bytes)))) => {
-                replica.logs.push(log(broker, &handle, oldest, bytes));
+                let open = broker.world.timeout(LOG_LIMIT, open_transaction(&handle)).await;
+                let open = open.ok().flatten();
+                replica.logs.push(log(broker, &handle, (oldest, bytes), open));
                 continue;
             }
             Ok(Ok(Err(error))) => error.to_string(),
@@ -168,6 +170,10 @@ fn log(broker: &Broker, handle: &PartitionHandle, oldest: OldestSegment, bytes: 
         start_offset: handle.log_start_offset(),
         high_watermark: handle.high_watermark(),
         last_stable_offset: handle.last_stable_offset(),
+        producer_id: open.map_or(-1, |open| open.producer_id),
+        producer_epoch: open.map_or(-1, |open| open.producer_epoch),
+        first_offset: open.map_or(-1, |open| open.first_offset),
+        last_timestamp_ms: open.map_or(-1, |open| open.last_timestamp),
         bytes: size(bytes),
         base_offset: oldest.base,
         upper_offset: oldest.upper,
