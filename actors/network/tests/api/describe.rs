@@ -1,10 +1,11 @@
 //! What clients are told of the cluster: Metadata, DescribeCluster, DescribeTopicPartitions.
 
 use model::{ErrorCode, Uuid};
+use wire::describe_causes_request::CausesTopic;
 use wire::describe_topic_partitions_request::{Cursor, TopicRequest};
 use wire::metadata_request::MetadataRequestTopic;
 use wire::{
-    ApiVersionsRequest, DescribeClusterRequest, DescribeLogDirsRequest,
+    ApiVersionsRequest, DescribeCausesRequest, DescribeClusterRequest, DescribeLogDirsRequest,
     DescribeTopicPartitionsRequest, ListGroupsRequest, Message, MetadataRecord, MetadataRequest,
     MetadataResponse, RegisterBrokerRecord, Request, TopicRecord,
 };
@@ -358,4 +359,25 @@ async fn answers_about_groups_and_directories_wait_for_one_another() {
         let listed: Vec<_> = response.groups.iter().map(|group| &group.group_id).collect();
         assert_eq!(listed, ids.iter().collect::<Vec<_>>());
     }
+}
+
+#[tokio::test]
+async fn causes_are_told_of_a_thousand_partitions_at_once_and_of_no_more() {
+    let mut rig = Rig::start().await;
+    rig.topic("a", 2, &[]).await;
+    let of = |partitions: Vec<i32>| {
+        let topic_id = topic_id("a");
+        let topics = vec![CausesTopic { topic_id, partitions, ..Default::default() }];
+        DescribeCausesRequest { topics, logs: true, ..Default::default() }
+    };
+    let mut client = rig.client().await;
+    let told = client.call(&of((0..1_000).collect()), 0).await;
+    let replicas: Vec<_> =
+        told.replicas.iter().map(|r| (r.partition_index, r.state.as_str())).collect();
+    assert_eq!(replicas, [(0, "leader"), (1, "leader")]);
+    let log = told.replicas[0].logs.first().expect("its log");
+    assert_eq!((log.upper_offset, log.is_last, log.producer_id), (0, true, -1));
+    assert!(told.now_ms > 0 && told.uncleanable.is_empty());
+    client.send(&of((0..1_001).collect()), 0).await;
+    assert_eq!(client.frame().await, None, "the connection ends");
 }
