@@ -185,7 +185,9 @@ impl Causes {
         told.actors.truncate(MOST_TOLD);
         told.log_dirs.truncate(MOST_TOLD);
         told.uncleanable.truncate(MOST_TOLD);
-        told.actors.iter_mut().for_each(|actor| [&mut actor.path, &mut actor.what].map(cut_text));
+        for actor in &mut told.actors {
+            [&mut actor.path, &mut actor.what].into_iter().for_each(cut_text);
+        }
         for dir in &mut told.log_dirs {
             dir.failure.iter_mut().chain([&mut dir.path]).for_each(cut_text);
         }
@@ -195,7 +197,7 @@ impl Causes {
             texts.chain([&mut replica.log_dir]).for_each(cut_text);
         }
         for log in &mut told.uncleanable {
-            [&mut log.topic, &mut log.log_dir, &mut log.reason].map(cut_text);
+            [&mut log.topic, &mut log.log_dir, &mut log.reason].into_iter().for_each(cut_text);
         }
         cut_text(&mut told.unfound);
         Causes(told)

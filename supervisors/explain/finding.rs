@@ -95,7 +95,7 @@ impl Finding {
     fn cut(&mut self) {
         cut_text(&mut self.what);
         self.of.iter_mut().chain(&mut self.by).for_each(cut_text);
-        [&mut self.why, &mut self.own, &mut self.unblocks].map(cut_lines);
+        [&mut self.why, &mut self.own, &mut self.unblocks].into_iter().for_each(cut_lines);
     }
 }
 
@@ -141,7 +141,7 @@ impl Explanation {
         }
         cut_lines(&mut self.facts);
         self.findings.iter_mut().for_each(Finding::cut);
-        [&mut self.subject, &mut self.verdict].map(cut_text);
+        [&mut self.subject, &mut self.verdict].into_iter().for_each(cut_text);
         self
     }
 

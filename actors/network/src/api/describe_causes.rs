@@ -161,7 +161,21 @@ async fn logs(broker: &Broker, replicas: &mut [CausesReplica]) {
     }
 }
 
-fn log(broker: &Broker, handle: &PartitionHandle, oldest: OldestSegment, bytes: u64) -> CausesLog {
+/// Where nothing is held, or its actor is busy, none.
+async fn open_transaction(handle: &PartitionHandle) -> Option<OpenTransaction> {
+    if handle.last_stable_offset() >= handle.high_watermark() {
+        return None;
+    }
+    let ask = |reply| PartitionMsg::FirstTransaction { reply: Box::new(reply) };
+    handle.address().ask(LOG_LIMIT, ask).await.ok().flatten()
+}
+
+fn log(
+    broker: &Broker,
+    handle: &PartitionHandle,
+    (oldest, bytes): (OldestSegment, u64),
+    open: Option<OpenTransaction>,
+) -> CausesLog {
     let config = handle.config();
     let (ms, size) =
         (|ms: Option<i64>| ms.unwrap_or(-1), |of| i64::try_from(of).unwrap_or(i64::MAX));
