@@ -47,7 +47,7 @@ impl Facts<'_> {
         self.absent(id, p).add_to(&mut finding);
         let throttled = self.throttles.of_replica(p, id);
         if !throttled.is_empty() {
-            finding.unblocks.push("or raise the throttle: kafka-configs; kafka-reassign-partitions --verify lifts that of a reassignment that is over".to_owned());
+            finding.unblocks.insert(0, "raise the throttle: kafka-configs; kafka-reassign-partitions --verify lifts that of a reassignment that is over".to_owned());
         }
         finding.why.extend(throttled);
         finding

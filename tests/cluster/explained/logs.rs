@@ -137,7 +137,10 @@ fn a_replica_that_is_throttled() {
         format!("follower.replication.throttled.rate=1000 bytes/s on broker {id}, for all");
     let held = "its fetches are held back by the throttle";
     let said = asked.until(leader, &["partition", "orders-0"], &[&out, &throttled, held]);
-    contains(&said, &["it lacks ", "orders-0: broker ", "or raise the throttle: kafka-configs"]);
+    contains(
+        &said,
+        &["it lacks ", "orders-0: broker ", "To unblock it: raise the throttle: kafka-configs"],
+    );
     asked.alter(&topic, "follower.replication.throttled.replicas", "");
     asked.until(
         leader,

@@ -180,8 +180,8 @@ impl Actor for ReplicaFetcher {
         }
         let failed = |following: &&Following| matches!(following.stage, Stage::Failed(_));
         self.failed.set(self.following.values().filter(failed).count() as i64);
-        self.show_troubles(cx.world().now().wall_ms);
         self.fetch(cx);
+        self.show_troubles(cx.world().now().wall_ms);
         Ok(())
     }
 

@@ -41,13 +41,18 @@ impl ReplicaFetcher {
 
     /// Each replica says why it is not fetched, for who asks; nothing is looked through where nothing was wrong, nor is.
     pub(super) fn show_troubles(&mut self, now_ms: i64) {
-        let troubled = |following: &Following| following.trouble().is_some();
+        let troubled =
+            |following: &Following| following.trouble().is_some() || following.refused > 0;
         let any = self.unreached.is_some() || self.following.values().any(troubled);
         if !any && !self.showed {
             return;
         }
         for following in self.following.values() {
             let why = following.trouble().or(self.unreached.as_deref());
+            if why.is_none() && following.refused > 0 {
+                // It is tried again: what may come of it is no new beginning.
+                continue;
+            }
             following.assigned.handle.set_trouble(why, now_ms);
         }
         self.showed = any;
