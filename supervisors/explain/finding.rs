@@ -212,8 +212,8 @@ mod tests {
 
     #[test]
     fn whatever_others_say_is_cut_and_steers_no_terminal() {
-        let hostile = format!("\u{1b}[2J\r\u{9b}31m\n{}", "long ".repeat(1_000_000));
-        let many: Vec<String> = (0..1_000).map(|line| format!("{line}{hostile}")).collect();
+        let hostile = format!("\u{1b}[2J\r\u{9b}31m\n{}", "long ".repeat(1_000));
+        let many: Vec<String> = (0..100).map(|line| format!("{line}{hostile}")).collect();
         let finding = Finding {
             of: many.clone(),
             what: hostile.clone(),
@@ -223,7 +223,7 @@ mod tests {
             unblocks: many.clone(),
             ..Default::default()
         };
-        let findings = vec![finding; 40];
+        let findings = vec![finding; 25];
         let told = Explanation::of(hostile, many, findings, "").bounded();
         for said in [draw(&told, 0), super::super::text::json(&told)] {
             let steers = said.chars().find(|c| c.is_control() && *c != '\n');
@@ -232,7 +232,7 @@ mod tests {
             assert!(said.lines().count() < 3_000, "{}", said.lines().count());
         }
         assert!(
-            told.facts.last().is_some_and(|last| last == "and 982 more"),
+            told.facts.last().is_some_and(|last| last == "and 82 more"),
             "{:?}",
             told.facts.last()
         );
