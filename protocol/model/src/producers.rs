@@ -196,9 +196,11 @@ impl Producers {
         }
         match batch.marker {
             Some(marker) => self.apply_marker(batch, marker, base_offset),
-            None if batch.control => None,
             None => {
-                self.apply_data(batch, base_offset);
+                match batch.control {
+                    true => self.apply_emptied(batch),
+                    false => self.apply_data(batch, base_offset),
+                }
                 None
             }
         }
@@ -245,6 +247,16 @@ impl Producers {
             last_stable_offset: self.first_ongoing_offset().unwrap_or(offset + 1),
             aborted: !marker.commit,
         })
+    }
+
+    /// A marker that was compacted away with its transaction. Its batch is kept for the epoch, which may be known from nothing
+    /// else: without, a fenced producer could go on. (Kafka keeps it, too, and makes nothing of it.)
+    fn apply_emptied(&mut self, batch: &BatchInfo) {
+        let entry = self.entry_mut(batch.producer_id);
+        if batch.producer_epoch > entry.epoch {
+            entry.move_to_epoch(batch.producer_epoch);
+        }
+        entry.last_timestamp = entry.last_timestamp.max(batch.max_timestamp);
     }
 
     /// Where the first open transaction begins, where there is one.
@@ -342,6 +354,20 @@ mod tests {
         let entry = producers.entry(ProducerId(2)).unwrap();
         assert_eq!((entry.epoch, entry.coordinator_epoch), (ProducerEpoch(1), 5));
         assert!(entry.batches().is_empty(), "its batches were of the epoch before");
+    }
+
+    #[test]
+    fn of_a_marker_that_was_compacted_away_the_epoch_is_known() {
+        let emptied = |epoch| BatchInfo { marker: None, ..marker(1, epoch, true) };
+        let mut producers = Producers::default();
+        assert_eq!(producers.apply(&emptied(3), 10), None);
+        let entry = producers.entry(ProducerId(1)).unwrap();
+        assert_eq!((entry.epoch, entry.last_timestamp), (ProducerEpoch(3), 1000));
+        producers.apply(&data(1, 3, 0, false), 11);
+        producers.apply(&emptied(3), 14);
+        producers.apply(&emptied(2), 15);
+        let entry = producers.entry(ProducerId(1)).unwrap();
+        assert_eq!((entry.epoch, entry.last_sequence()), (ProducerEpoch(3), 2));
     }
 
     #[test]
