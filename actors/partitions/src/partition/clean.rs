@@ -207,7 +207,7 @@ impl PartitionActor {
             Err(NotReplaced(segments)) => {
                 let pass = self.cleaning.as_mut().and_then(|cleaning| cleaning.pass.take());
                 if let Some(pass) = pass {
-                    self.drop_pass(cx, pass, Some(segments), PassFailed::Aborted);
+                    self.drop_pass(cx, pass, Some(*segments), PassFailed::Aborted);
                 }
             }
         }

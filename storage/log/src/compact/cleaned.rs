@@ -170,6 +170,8 @@ pub struct CleanedSegments {
     pub(crate) new: Vec<CleanedSegment>,
     /// An empty one at the last old segment's base, whose files only a crash brings to light.
     pub(crate) stub: Option<Arc<Segment>>,
+    /// The producer snapshots that must go first.
+    pub(crate) amid_transactions: Vec<i64>,
     /// Truncations of the log when the pass began.
     pub(crate) truncations: u64,
     /// Its place in the order of its pass, and how many of the pass are swapped in.

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
+use disk::DiskError;
+
 use super::CompactionError;
 use super::cleaned::{CleanedSegment, CleanedSegments, CleanedWriter};
 use super::filter::Filter;
@@ -28,6 +30,8 @@ pub(crate) struct Cleaning {
     finished: Vec<CleanedSegment>,
     /// Base offsets of the segments whose files are begun, or may be.
     making: Vec<i64>,
+    /// So many producer snapshots were looked at.
+    looked_at: usize,
     swapped: Arc<AtomicUsize>,
 }
 
@@ -56,6 +60,7 @@ impl Cleaning {
             writer: None,
             finished: Vec::new(),
             making: Vec::new(),
+            looked_at: 0,
             swapped: Arc::default(),
         }
     }
@@ -153,6 +158,7 @@ impl Cleaning {
             }
             _ => None,
         };
+        let amid_transactions = self.amid_transactions(source, source.view.segments[last].base)?;
         source.disk.sync_dir(&source.dir)?;
         let number = self.group;
         self.group += 1;
@@ -164,10 +170,26 @@ impl Cleaning {
             old,
             new: std::mem::take(&mut self.finished),
             stub: stub.map(|stub| stub.segment),
+            amid_transactions,
             truncations: source.truncations,
             number,
             swapped: self.swapped.clone(),
         })
+    }
+
+    /// The snapshots up to `last`, but for those of groups before, as of which a transaction is open. Its marker may go now: who
+    /// went on from there would find no end of it.
+    fn amid_transactions(&mut self, source: &Source, last: i64) -> Result<Vec<i64>, DiskError> {
+        let left = &source.snapshots[self.looked_at..];
+        let due = &left[..left.partition_point(|offset| *offset <= last)];
+        self.looked_at += due.len();
+        let mut found = Vec::new();
+        for snapshot in due.iter().copied() {
+            if source.has_open_transaction(snapshot)? {
+                found.push(snapshot);
+            }
+        }
+        Ok(found)
     }
 
     fn give_back(&mut self, keep: usize) {

@@ -16,6 +16,7 @@ use super::reader::BatchReader;
 use super::{CleanerStats, CompactionError, CompactionOptions, LogToClean};
 use crate::config::LogConfig;
 use crate::log::Log;
+use crate::producer_snapshot::{ProducerSnapshotError, read_producer_snapshot};
 use crate::view::LogView;
 
 /// A pass over one log: see [`Log::compaction`]. Dropping it leaves files behind that [`Compaction::abort`] removes; so does the
@@ -39,6 +40,8 @@ pub(crate) struct Source {
     pub first_dirty: i64,
     /// Nothing is cleaned from this offset on; the base of a segment.
     pub bound: i64,
+    /// The producer snapshots below it, ascending.
+    pub snapshots: Vec<i64>,
 }
 
 #[derive(Debug, Default)]
@@ -96,6 +99,7 @@ impl Log {
             truncations: self.truncations,
             first_dirty: to_clean.first_dirty_offset,
             bound,
+            snapshots: self.snapshots.range(..bound).copied().collect(),
         };
         Ok(Compaction { source, work: Work::default(), phase: Phase::Begin(map) })
     }
@@ -178,6 +182,15 @@ impl Source {
 
     pub fn next_base(&self, index: usize) -> i64 {
         self.view.segments.get(index + 1).map_or(self.view.end.offset, |next| next.base)
+    }
+
+    /// Whether a transaction is open as of a snapshot. One that cannot be made sense of tells nobody anything.
+    pub fn has_open_transaction(&self, snapshot: i64) -> Result<bool, DiskError> {
+        match read_producer_snapshot(&*self.disk, &self.dir, snapshot) {
+            Ok(producers) => Ok(producers.first_ongoing_offset().is_some()),
+            Err(ProducerSnapshotError::Disk(error)) if !error.is_not_found() => Err(error),
+            Err(_) => Ok(false),
+        }
     }
 
     pub fn writer(&self, base: i64) -> Result<CleanedWriter, DiskError> {

@@ -20,7 +20,7 @@ use crate::truncate::remove_if_there;
 /// were not taken. The pass is to be aborted.
 #[derive(Debug, thiserror::Error)]
 #[error("the log has changed under a pass of the cleaner")]
-pub struct NotReplaced(pub CleanedSegments);
+pub struct NotReplaced(pub Box<CleanedSegments>);
 
 /// The renaming that a replacement owes to the disk. Clones are the same; who runs it first does it, others wait. The log
 /// does it itself before it touches the names of segments, should nobody have.
@@ -32,6 +32,7 @@ pub struct SegmentSwap {
     old: Vec<i64>,
     new: Vec<i64>,
     stub: Option<i64>,
+    amid_transactions: Vec<i64>,
     state: Arc<Mutex<State>>,
 }
 
@@ -58,7 +59,7 @@ impl Log {
             && end < self.segments.len()
             && self.segments[first..end].iter().zip(old).all(|(ours, old)| Arc::ptr_eq(ours, old));
         if !unchanged {
-            return Err(NotReplaced(cleaned));
+            return Err(NotReplaced(Box::new(cleaned)));
         }
         cleaned.swapped.fetch_add(1, Ordering::Relaxed);
         for segment in old {
@@ -69,6 +70,9 @@ impl Log {
                 self.snapshots.remove(&segment.base);
             }
         }
+        for snapshot in &cleaned.amid_transactions {
+            self.snapshots.remove(snapshot);
+        }
         let mut segments = self.segments[..first].to_vec();
         segments.extend(new.iter().map(|new| new.segment.clone()));
         segments.extend_from_slice(&self.segments[end..]);
@@ -78,6 +82,7 @@ impl Log {
             old: old.iter().map(|segment| segment.base).collect(),
             new: new.iter().map(|new| new.segment.base).collect(),
             stub: cleaned.stub.as_ref().map(|stub| stub.base),
+            amid_transactions: cleaned.amid_transactions,
             disk: cleaned.disk,
             dir: cleaned.dir,
             state: Arc::default(),
@@ -125,6 +130,12 @@ impl SegmentSwap {
     }
 
     fn rename_all(&self) -> Result<(), DiskError> {
+        for snapshot in &self.amid_transactions {
+            remove_if_there(&*self.disk, &self.dir.join(file_name(*snapshot, SNAPSHOT)))?;
+        }
+        if !self.amid_transactions.is_empty() {
+            self.disk.sync_dir(&self.dir)?;
+        }
         let (first, rest) = (self.new[0], &self.new[1..]);
         // Descending, and the first alone: an opening takes no swap at or above what is still only cleaned.
         let others: Vec<i64> = self.stub.iter().chain(rest.iter().rev()).copied().collect();

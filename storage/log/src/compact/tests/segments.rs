@@ -207,7 +207,7 @@ fn groups_are_taken_in_their_order_only() {
     assert!(first.base_offset() < second.base_offset());
     let NotReplaced(second) = log.log.replace_segments(second).unwrap_err();
     log.log.replace_segments(first).unwrap();
-    log.log.replace_segments(second).unwrap();
+    log.log.replace_segments(*second).unwrap();
     log.reopen();
 }
 
