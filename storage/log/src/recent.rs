@@ -1,6 +1,7 @@
 //! The newest batches of all logs, still in memory: those who read at a log's end need no file.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -24,16 +25,18 @@ const MOST: usize = 64 * 1024;
 pub struct RecentBatches {
     limit: usize,
     buffer: usize,
+    /// So many ever came.
+    came: AtomicU64,
     held: Mutex<Held>,
 }
 
 #[derive(Debug, Default)]
 struct Held {
-    /// In the order they came.
-    batches: VecDeque<Kept>,
+    /// What each log holds, in the order they came.
+    batches: BTreeMap<u64, Kept>,
+    /// What they weigh together.
     bytes: usize,
-    /// So many ever came, and had when it was last looked for old ones.
-    came: u64,
+    /// So many had come when it was last looked for old ones.
     looked_at: u64,
 }
 
@@ -41,7 +44,6 @@ struct Held {
 #[derive(Debug)]
 struct Kept {
     of: Arc<TailBatches>,
-    last_offset: i64,
     weight: usize,
 }
 
@@ -60,7 +62,7 @@ struct Recent {
 impl RecentBatches {
     /// `limit` bytes, none for 0. A batch may keep alive a buffer that it was read into, of so many bytes and as many as its own.
     pub fn new(limit: usize, buffer: usize) -> RecentBatches {
-        RecentBatches { limit, buffer, held: Mutex::default() }
+        RecentBatches { limit, buffer, ..RecentBatches::default() }
     }
 
     /// What it keeps in memory, at most.
@@ -68,70 +70,60 @@ impl RecentBatches {
         locked(&self.held).bytes
     }
 
-    fn add(&self, batch: Kept) {
+    fn next_number(&self) -> u64 {
+        self.came.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// A log holds one more, and perhaps another no longer. Those that make room are about as much as comes.
+    fn add(&self, number: u64, batch: Kept, gone: Option<u64>) {
         let mut held = locked(&self.held);
+        gone.and_then(|gone| held.release(gone));
         held.bytes += batch.weight;
-        held.batches.push_back(batch);
-        held.came += 1;
-        let limit = self.limit;
-        let out = held.give_back(usize::MAX, |held| held.bytes > limit);
-        // Memory is given back when others may go on.
+        held.batches.insert(number, batch);
+        let mut is_full = held.bytes > self.limit;
         drop(held);
-        out.iter().for_each(Kept::forget);
+        while is_full {
+            is_full = self.let_go(|held, _| held.bytes > self.limit);
+        }
+    }
+
+    /// Logs hold these no longer.
+    fn release(&self, numbers: impl Iterator<Item = u64>) {
+        let mut held = locked(&self.held);
+        numbers.for_each(|number| drop(held.release(number)));
+    }
+
+    /// Lets go of the oldest, if this holds; whether it did. Memory is given back when others may go on.
+    fn let_go(&self, goes: impl FnOnce(&Held, u64) -> bool) -> bool {
+        let mut held = locked(&self.held);
+        let oldest = held.batches.first_key_value().map(|(number, _)| *number);
+        let Some(oldest) = oldest.filter(|oldest| goes(&held, *oldest)) else { return false };
+        let kept = held.release(oldest);
+        drop(held);
+        if let Some(kept) = kept {
+            kept.of.forget(oldest);
+        }
+        true
     }
 
     /// Where those end that were there already when this was last called: who reads at the end of a log has read them by then. To be
     /// forgotten, so that a node that rests is small.
     pub fn old(&self) -> u64 {
-        let mut held = locked(&self.held);
-        let came = held.came;
-        std::mem::replace(&mut held.looked_at, came)
+        let came = self.came.load(Ordering::Relaxed);
+        std::mem::replace(&mut locked(&self.held).looked_at, came)
     }
 
     /// Gives back some of those that came before; whether there are more.
     pub fn forget_before(&self, end: u64) -> bool {
-        let out = locked(&self.held).give_back(PIECE, |held| held.first() < end);
-        out.iter().for_each(Kept::forget);
-        out.len() == PIECE
+        (0..PIECE).all(|_| self.let_go(|_, oldest| oldest < end))
     }
 }
 
 impl Held {
-    /// The how manyth the oldest is that is left.
-    fn first(&self) -> u64 {
-        self.came - self.batches.len() as u64
-    }
-
-    /// The oldest, as long as this holds, and no more than so many.
-    fn give_back(&mut self, most: usize, is_too_much: impl Fn(&Held) -> bool) -> Vec<Kept> {
-        let mut out = Vec::new();
-        while out.len() < most
-            && is_too_much(self)
-            && let Some(oldest) = self.batches.pop_front()
-        {
-            self.bytes -= oldest.weight;
-            out.push(oldest);
-        }
-        if self.batches.is_empty() {
-            self.batches = VecDeque::new();
-        }
-        out
-    }
-}
-
-impl Kept {
-    /// With those of its log that came before: they are to go as well, and who does that may be later. Of a log that was cut since,
-    /// others may go in its place.
-    fn forget(&self) {
-        let mut entries = locked(&self.of.0);
-        let is_later = |entry: &Entry| entry.last_offset > self.last_offset;
-        let end = entries.iter().position(is_later).unwrap_or(entries.len());
-        let gone: Vec<Entry> = entries.drain(..end).collect();
-        if entries.is_empty() {
-            *entries = VecDeque::new();
-        }
-        drop(entries);
-        drop(gone);
+    fn release(&mut self, number: u64) -> Option<Kept> {
+        let kept = self.batches.remove(&number)?;
+        self.bytes -= kept.weight;
+        Some(kept)
     }
 }
 
@@ -174,6 +166,8 @@ pub(crate) struct TailBatches(Mutex<VecDeque<Entry>>);
 /// Entries follow each other without another batch between.
 #[derive(Debug)]
 struct Entry {
+    /// In the order in which those of all logs came.
+    number: u64,
     last_offset: i64,
     batch: Arc<Recent>,
 }
@@ -202,23 +196,29 @@ impl InMemory {
         self.bytes.is_empty()
     }
 
-    fn push(&mut self, batch: &Recent, most: usize) {
+    /// At most so many bytes of a batch; how many that were.
+    fn push(&mut self, batch: &Recent, most: usize) -> usize {
+        let mut left = most;
         for piece in [&batch.head, &batch.rest] {
-            let left = most.saturating_sub(self.len());
             if !piece.is_empty() && left > 0 {
-                self.bytes.push(piece.slice(..piece.len().min(left)));
+                let piece = piece.slice(..piece.len().min(left));
+                left -= piece.len();
+                self.bytes.push(piece);
             }
         }
         self.pins += batch.pins;
+        most - left
     }
 }
 
 impl Tail {
     pub fn keep(&mut self, memory: Option<Arc<RecentBatches>>) {
-        self.memory = memory.filter(|memory| memory.limit > 0);
-        if self.memory.is_none() {
+        let memory = memory.filter(|memory| memory.limit > 0);
+        if memory.is_none() {
+            self.clear();
             self.batches = None;
         }
+        self.memory = memory;
     }
 
     pub fn readers(&self) -> Option<Arc<TailBatches>> {
@@ -234,20 +234,21 @@ impl Tail {
             let recent = Arc::new(Recent::new(batch, start, memory.buffer));
             start.position += batch.size() as u64;
             let (last_offset, weight) = (batch.header().last_offset(), recent.weight());
+            let number = memory.next_number();
             let mut entries = locked(&batches.0);
             let gone = if entries.len() == BATCHES { entries.pop_front() } else { None };
-            entries.push_back(Entry { last_offset, batch: recent });
+            entries.push_back(Entry { number, last_offset, batch: recent });
             drop(entries);
-            drop(gone);
-            memory.add(Kept { of: batches.clone(), last_offset, weight });
+            let kept = Kept { of: batches.clone(), weight };
+            memory.add(number, kept, gone.map(|gone| gone.number));
         }
     }
 
     /// The log was cut, or lies otherwise than before.
     pub fn clear(&mut self) {
-        if let Some(batches) = &self.batches {
+        if let (Some(memory), Some(batches)) = (&self.memory, &self.batches) {
             let gone = std::mem::take(&mut *locked(&batches.0));
-            drop(gone);
+            memory.release(gone.into_iter().map(|gone| gone.number));
         }
     }
 }
@@ -257,6 +258,23 @@ impl TailBatches {
     #[cfg(test)]
     pub fn room(&self) -> usize {
         locked(&self.0).capacity()
+    }
+
+    #[cfg(test)]
+    pub fn weight(&self) -> usize {
+        locked(&self.0).iter().map(|entry| entry.batch.weight()).sum()
+    }
+
+    /// With those that came before: they are to go as well, and who does that may be later.
+    fn forget(&self, number: u64) {
+        let mut entries = locked(&self.0);
+        let end = entries.partition_point(|entry| entry.number <= number);
+        let gone: Vec<Entry> = entries.drain(..end).collect();
+        if entries.is_empty() {
+            *entries = VecDeque::new();
+        }
+        drop(entries);
+        drop(gone);
     }
 
     /// Whether the batch with this offset is still in memory.
@@ -283,14 +301,14 @@ impl TailBatches {
             return None;
         }
         let most = max_bytes.max(first.size());
-        let mut in_memory = InMemory::default();
-        for Entry { batch, last_offset } in entries.range(from..) {
+        let (mut in_memory, mut len) = (InMemory::default(), 0);
+        for Entry { batch, last_offset, .. } in entries.range(from..) {
             let same_file = batch.start.segment_base == first.start.segment_base;
-            if !same_file || *last_offset >= bound || in_memory.len() >= most {
+            if !same_file || *last_offset >= bound || len >= most {
                 break;
             }
-            in_memory.push(batch, most);
-            if in_memory.len() > MOST {
+            len += in_memory.push(batch, most - len);
+            if len > MOST {
                 return None;
             }
         }

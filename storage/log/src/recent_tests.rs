@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
 use disk::{Disk, SimDisk, SimDiskOptions};
+use proptest::prelude::*;
 use wire::batch::{BatchBuilder, RecordBatch};
 use wire::compression::Compression;
 
@@ -144,9 +145,10 @@ fn what_came_in_before_the_last_look_but_one_is_let_go_of() {
 fn a_log_that_rests_holds_nothing_and_many_batches_are_forgotten_piece_by_piece() {
     let memory = Arc::new(RecentBatches::new(1 << 30, BUFFER));
     let (mut resting, _disk) = log(&memory);
-    let (mut busy, _other_disk) = log(&memory);
+    let mut busy: Vec<_> = (0..10).map(|_| log(&memory)).collect();
     append(&mut resting, 4);
-    append(&mut busy, 300);
+    busy.iter_mut().for_each(|(busy, _disk)| append(busy, 60));
+    let (mut busy, _other_disk) = busy.remove(0);
     assert!(resting.view().tail.unwrap().room() > 0);
     memory.old();
     let (old, mut pieces) = (memory.old(), 1);
@@ -154,10 +156,54 @@ fn a_log_that_rests_holds_nothing_and_many_batches_are_forgotten_piece_by_piece(
     while memory.forget_before(old) {
         pieces += 1;
     }
-    assert_eq!(pieces, 3, "750 batches");
+    assert_eq!(pieces, 3, "650 batches");
     assert_eq!(resting.view().tail.unwrap().room(), 0);
     assert!(memory.bytes() > 0);
     assert!(compare(&busy.view()) > 0, "those that came since are read from memory");
     append(&mut resting, 1);
     assert!(compare(&resting.view()) > 0);
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Append(usize),
+    Cut(i64),
+    /// It leads no longer, or does again.
+    Keep(bool),
+    ForgetOld,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        8 => (1..50usize).prop_map(Step::Append),
+        2 => (0..400i64).prop_map(Step::Cut),
+        1 => any::<bool>().prop_map(Step::Keep),
+        1 => Just(Step::ForgetOld),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// However batches go: as the oldest of all, as too many of one log, as the log is cut or resigns, or by their age.
+    #[test]
+    fn what_is_charged_is_what_is_held(
+        limit in prop_oneof![1..2 * BUFFER, Just(40 * BUFFER), Just(1 << 30)],
+        steps in prop::collection::vec((0..3usize, step()), 1..30),
+    ) {
+        let memory = Arc::new(RecentBatches::new(limit, BUFFER));
+        let mut logs = [log(&memory), log(&memory), log(&memory)];
+        for (at, step) in steps {
+            let (log, _disk) = &mut logs[at];
+            match step {
+                Step::Append(runs) => append(log, runs),
+                Step::Cut(back) => drop(log.truncate_to((log.log_end_offset() - back).max(0), 0).unwrap()),
+                Step::Keep(kept) => log.keep_recent(Some(memory.clone()).filter(|_| kept)),
+                Step::ForgetOld => while memory.forget_before(memory.old()) {},
+            }
+            let held = |(log, _): &(Log, _)| log.view().tail.map_or(0, |tail| tail.weight());
+            prop_assert_eq!(memory.bytes(), logs.iter().map(held).sum::<usize>());
+            prop_assert!(memory.bytes() <= limit);
+        }
+    }
 }
