@@ -1,5 +1,6 @@
 //! How users' types look as bytes.
 
+use std::cell::Cell;
 use std::panic::AssertUnwindSafe;
 
 use bincode::config::{Configuration, LittleEndian, Varint};
@@ -8,6 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::counted::AtMost;
+use super::counting::Counting;
 use crate::panics;
 
 /// Of one encoded value.
@@ -17,6 +19,9 @@ pub(super) const MAX_BYTES: usize = 16 << 20;
 const SMALL: usize = 1 << 20;
 const MOST_FOR_SMALL: usize = 32 * SMALL;
 const MOST: usize = 32 * MAX_BYTES;
+/// So many elements there may be in the lists and maps of a small and a large value: more than their bytes, for those that take none.
+const ELEMENTS_OF_SMALL: usize = 2 * SMALL;
+const ELEMENTS: usize = 2 * MAX_BYTES;
 
 const CONFIG: Configuration<LittleEndian, Varint> = bincode::config::standard();
 
@@ -36,12 +41,21 @@ pub enum CodecError {
 /// A value of a user's type.
 ///
 /// # Errors
-/// Its type does not let itself be written, panics, or the value takes more than 16 MiB.
+/// Its type does not let itself be written, panics, or the value takes more than 16 MiB, or has more than 2 Mi elements that take
+/// nothing, such as those of a `Vec<()>`.
 pub fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, CodecError> {
-    let encode = || bincode::serde::encode_to_vec(value, CONFIG);
+    let count = Cell::new(0);
+    let counting = Counting { value, count: &count, most: ELEMENTS };
+    let encode = || bincode::serde::encode_to_vec(&counting, CONFIG);
     let encoded = panics::catch(AssertUnwindSafe(encode))
         .map_err(|panic| CodecError::Encode(panic.to_string()))?
         .map_err(|error| CodecError::Encode(error.to_string()))?;
+    let (bytes, count) = (encoded.len(), count.get());
+    if bytes <= SMALL && count > ELEMENTS_OF_SMALL {
+        let message =
+            format!("{count} elements in {bytes} bytes, where {ELEMENTS_OF_SMALL} are the most");
+        return Err(CodecError::Encode(message));
+    }
     bounded(encoded)
 }
 
@@ -53,12 +67,12 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
     let decode = || match bytes.len() {
         ..=SMALL => {
             let config = CONFIG.with_limit::<MOST_FOR_SMALL>();
-            let read = bincode::serde::decode_from_slice::<AtMost<T, { 2 * SMALL }>, _>;
+            let read = bincode::serde::decode_from_slice::<AtMost<T, ELEMENTS_OF_SMALL>, _>;
             read(bytes, config).map(|(AtMost(value), used)| (value, used))
         }
         _ => {
             let config = CONFIG.with_limit::<MOST>();
-            let read = bincode::serde::decode_from_slice::<AtMost<T, { 2 * MAX_BYTES }>, _>;
+            let read = bincode::serde::decode_from_slice::<AtMost<T, ELEMENTS>, _>;
             read(bytes, config).map(|(AtMost(value), used)| (value, used))
         }
     };
@@ -143,6 +157,27 @@ mod tests {
         ] {
             assert_eq!(decode(&encode(&value).unwrap()), Ok(value));
         }
+    }
+
+    #[test]
+    fn more_elements_that_take_no_bytes_than_could_be_read_are_not_written() {
+        let most = vec![(); ELEMENTS_OF_SMALL - 1];
+        let within = (7u8, Some(vec![most.clone()]));
+        assert_eq!(decode(&encode(&within).unwrap()), Ok(within));
+        let refused = |encoded: Result<Vec<u8>, CodecError>| {
+            let error = encoded.unwrap_err().to_string();
+            assert!(error.contains("elements"), "{error}");
+        };
+        refused(encode(&vec![most.clone(), vec![()]]));
+        refused(encode(&[(1u8, most.clone()), (2, vec![(); 2])]));
+        let by_name: Map<&str, (Unit, &[()])> =
+            [("a", (Unit, &most[..])), ("b", (Unit, &most[..0]))].into();
+        refused(encode(&by_name));
+        // Before it has counted to there.
+        refused(encode(&vec![(); usize::MAX]));
+        // A large value may have more of them.
+        let large = (vec![1u8; 2 * SMALL], vec![(); 2 * ELEMENTS_OF_SMALL]);
+        assert_eq!(decode(&encode(&large).unwrap()), Ok(large));
     }
 
     #[test]

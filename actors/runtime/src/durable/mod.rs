@@ -28,6 +28,7 @@ mod answers;
 mod ask;
 mod codec;
 mod counted;
+mod counting;
 mod journal;
 mod machine;
 #[cfg(test)]
