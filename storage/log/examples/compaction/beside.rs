@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
+use super::harm::Harm;
 use disk::Disk;
 use ottla_log::{CleanedSegments, Compaction, Log, Progress};
 use wire::batch::RecordBatch;
@@ -86,6 +87,8 @@ impl Display for Spread {
 pub struct Bench<'a> {
     pub disk: &'a dyn Disk,
     pub batch: &'a RecordBatch,
+    /// The passes do what slows appends.
+    pub does_harm: bool,
     pub begin: &'a mut dyn FnMut() -> Result<Compaction, Box<dyn Error>>,
     pub appended: &'a mut dyn FnMut() -> Result<Log, Box<dyn Error>>,
 }
@@ -97,6 +100,7 @@ type Told = ([Vec<f64>; 3], f64);
 struct Pass<'a> {
     disk: &'a dyn Disk,
     signals: Signals,
+    does_harm: bool,
 }
 
 impl Bench<'_> {
@@ -107,7 +111,7 @@ impl Bench<'_> {
             let mut log = (self.appended)()?;
             let dir = log.dir().to_owned();
             let signals = Signals::default();
-            let pass = Pass { disk: self.disk, signals };
+            let pass = Pass { disk: self.disk, signals, does_harm: self.does_harm };
             let mut took_us;
             (took_us, *rate) = pass.beside((self.begin)()?, &mut log, self.batch, &mut random)?;
             beside += took_us[Turn::Beside as usize].len();
@@ -175,6 +179,7 @@ impl Pass<'_> {
     /// A piece of the pass whenever it may go on. What it gives is let go of, so that it can be done again.
     fn clean(&self, mut pass: Compaction) -> Result<f64, Box<dyn Error>> {
         let mut all = Vec::new();
+        let mut harm = self.does_harm.then(Harm::default);
         let began = Instant::now();
         let before = super::cpu(self.disk, began);
         loop {
@@ -183,6 +188,9 @@ impl Pass<'_> {
                 Progress::Paused => {}
                 Progress::Cleaned(cleaned) => all.push(cleaned),
                 Progress::Done { .. } => break,
+            }
+            if let Some(harm) = &mut harm {
+                harm.do_some();
             }
         }
         let took = super::cpu(self.disk, began) - before;
