@@ -10,7 +10,7 @@ use ottla::logging;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// The allocator looks for what it could give back when a thread has allocated a lot: those of a node that rests may never do.
+/// The allocator looks for what it could give back when a thread has no more use for a page: those of a node that rests may never have.
 const GIVE_BACK: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
@@ -31,7 +31,9 @@ fn main() -> ExitCode {
     ended
 }
 
-/// Returns to the operating system what has been free for longer than the allocator's purge delay.
+/// Returns what is free to the operating system, once the first of it has been free for the allocator's purge delay (a second): all of it,
+/// also what has been free for less. That is the turn which any thread takes that frees a page, one of them at a time and at most one in each
+/// delay (mimalloc 3: `_mi_page_free`, `mi_arenas_try_purge`); so under load nothing is returned that would not be without this.
 fn give_memory_back() {
     // The allocator does nothing for a thread that has never allocated.
     let first = Box::new(0_u8);
