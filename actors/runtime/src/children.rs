@@ -119,6 +119,8 @@ pub(crate) struct Children {
     names: Map<String, u64>,
     next: u64,
     closed: bool,
+    /// What did not end even when killed as all were stopped.
+    stuck: Vec<String>,
     world: World,
     parent: Arc<Entry>,
     notices: Arc<dyn OnExit>,
@@ -138,6 +140,7 @@ impl Children {
             names: Map::new(),
             next: 0,
             closed: false,
+            stuck: Vec::new(),
             world,
             parent,
             notices,
@@ -210,7 +213,7 @@ impl Children {
     }
 
     pub(crate) fn has(&self, name: &str) -> bool {
-        self.names.contains_key(name)
+        self.names.contains_key(name) || self.stuck.iter().any(|stuck| stuck == name)
     }
 
     pub(crate) fn dismiss(&mut self, name: &str) -> bool {
@@ -255,8 +258,9 @@ impl Children {
             }
         }
         while let Some(key) = self.list.keys().next_back().copied() {
-            self.halt(key).await;
-            self.forget(key);
+            let ended = self.halt(key).await;
+            let child = self.forget(key);
+            self.stuck.extend(child.filter(|_| !ended).map(|child| child.seed.name));
         }
     }
 

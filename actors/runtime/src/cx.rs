@@ -133,6 +133,7 @@ impl<A: Actor> Cx<A> {
         self.children.as_ref().map(|children| children.names()).unwrap_or_default()
     }
 
+    /// Also one that did not end even when killed as all were stopped.
     pub fn has_child(&self, name: &str) -> bool {
         self.children.as_ref().is_some_and(|children| children.has(name))
     }

@@ -165,3 +165,51 @@ impl Actor for Born {
         Ok(())
     }
 }
+
+/// Looks at its child when it stops itself.
+struct Last(mpsc::Sender<bool>);
+
+impl Actor for Last {
+    const KIND: &'static str = "last";
+    type Msg = WorkerMsg;
+    type Args = (Seed, mpsc::Sender<bool>);
+
+    async fn start(cx: &mut Cx<Self>, (child, told): Self::Args) -> Result<Self, Failure> {
+        cx.spawn_seed(child)?;
+        Ok(Last(told))
+    }
+
+    async fn handle(&mut self, _cx: &mut Cx<Self>, _msg: WorkerMsg) -> Outcome {
+        Ok(())
+    }
+
+    async fn stop(&mut self, cx: &mut Cx<Self>) {
+        self.0.send(cx.has_child("a")).unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_stops_knows_which_child_is_stuck() {
+    for is_stuck in [false, true] {
+        let world = world();
+        let spec = ChildSpec::permanent().shutdown(Duration::from_secs(1));
+        let (seed, a) = worker(&Arc::default(), "a", spec, 0);
+        let (tell, told) = mpsc::channel();
+        let root = spawn_root::<Last>(&world, "last", (seed, tell)).unwrap();
+        root.started().await.unwrap();
+        let release = hold(&a).await;
+        let release = Some(release).filter(|_| is_stuck);
+        root.me().stop();
+        let stopped = async {
+            loop {
+                match told.try_recv() {
+                    Ok(told) => return told,
+                    Err(_) => tokio::task::yield_now().await,
+                }
+            }
+        };
+        assert_eq!(while_time_passes(stopped).await, is_stuck);
+        drop(release);
+        root.ended().await;
+    }
+}
