@@ -114,7 +114,7 @@ pub struct Partitions {
     promoting: Map<TopicPartition, Promotion>,
     /// Moves of replicas that are being promoted.
     put_off: Vec<AlterDirs>,
-    /// By the name of their actors, which do not end though they were killed.
+    /// By the name of their actors, which have not ended yet.
     leaving: Map<String, Leaving>,
     /// What a predecessor hosted, until it is started anew.
     earlier: Map<(Uuid, i32), Arc<PartitionHandle>>,

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
 use partitions::{AlterDirError, LogDir, LogDirArgs, PartitionMsg, PartitionsMsg, Standing};
-use runtime::{Reply, Root, spawn_root, watch};
+use runtime::{Fault, Reply, Root, spawn_root, watch};
 use wire::{MetadataRecord, RemoveTopicRecord};
 
 use crate::log_dirs::{alter, copy_ends, held_up, held_up_in, names, promoting, replicas};
@@ -145,6 +145,53 @@ async fn a_copy_that_is_slow_to_end_before_it_takes_its_place_holds_up_no_other_
     rig.wait_for("it is there", || handle.log_dir().id == dir_id(1)).await;
 }
 
+async fn begins(rig: &Rig, client: &mut Client, dir: u8) {
+    let to = rig.log_dirs.0[usize::from(dir)].absolute_path().to_owned();
+    let to = [(to.as_str(), "a", 0)];
+    let asked = rig.world.timeout(Duration::from_secs(5), alter(client, &to, 2)).await;
+    assert_eq!(asked.expect("at once"), [0]);
+}
+
+fn is_copy(name: &str) -> bool {
+    name.ends_with("-future")
+}
+
+/// What was answered outlives a crash, also where it is not yet its turn.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_move_has_its_directory_when_it_is_answered() {
+    let (mut rig, mut client) = with_a_record(2).await;
+    rig.topic_in("b", dir_id(0)).await;
+    let to = rig.log_dirs.0[1].absolute_path().to_owned();
+    assert_eq!(alter(&mut client, &[(&to, "b", 0)], 2).await, [0]);
+    let busy = held_up_in(&rig, &rig.handle("b", 0).future().unwrap().queue).await;
+    begins(&rig, &mut client, 1).await;
+    let found = names(&rig, 1);
+    drop(busy);
+    let [copy] = &found[..] else { panic!("one: {found:?}") };
+    assert!(is_copy(copy));
+    let disk = rig.world.disk();
+    let of = log::read_partition_metadata(&**disk, &rig.log_dirs.0[1].path.join(copy));
+    assert_eq!(of.unwrap(), Some(topic_id("a")), "Kafka does not start on one without");
+}
+
+/// What its actor works on cannot be put aside before that has ended.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_move_that_was_called_off_does_not_go_on_after_a_crash_and_the_next_one_does() {
+    let (rig, mut client) = with_a_record(3).await;
+    moves(&rig, &mut client, 1).await;
+    let busy = held_up_in(&rig, &rig.handle("a", 0).future().unwrap().queue).await;
+    assert_eq!(produce(&mut client, "a", 9, &batch(&["two"], 2)).await.error_code, 0);
+    begins(&rig, &mut client, 2).await;
+    rig.world.registry().fault("over-partitions/partitions", Fault::Kill).unwrap();
+    rig.wait_for("it is killed", || !rig.broker.partitions.is_alive()).await;
+    assert!(names(&rig, 1).iter().any(|name| is_copy(name)), "its actor works there");
+    drop(busy);
+    copied(&rig, 2).await;
+    rig.wait_for("it is deleted", || !names(&rig, 1).iter().any(|name| is_copy(name))).await;
+    assert_eq!(rig.handle("a", 0).future().unwrap().dir.id, dir_id(2));
+    assert_eq!(replicas(&rig), [1, 0, 1]);
+}
+
 /// Nor do others wait until it has ended. Another copy of the same replica does.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_copy_whose_move_is_called_off_is_deleted_once_it_has_ended() {
@@ -154,26 +201,18 @@ async fn a_copy_whose_move_is_called_off_is_deleted_once_it_has_ended() {
     let busy = held_up_in(&rig, &handle.future().unwrap().queue).await;
     // Which it copies.
     assert_eq!(produce(&mut client, "a", 9, &batch(&["two"], 2)).await.error_code, 0);
-    let begins = async |rig: &Rig, client: &mut Client, dir: u8| {
-        let to = rig.log_dirs.0[usize::from(dir)].absolute_path().to_owned();
-        let to = [(to.as_str(), "a", 0)];
-        let asked = rig.world.timeout(Duration::from_secs(5), alter(client, &to, 2)).await;
-        assert_eq!(asked.expect("at once"), [0]);
-    };
     for dir in [2, 3] {
         begins(&rig, &mut client, dir).await;
         assert_eq!(handle.future().unwrap().dir.id, dir_id(dir));
     }
     let world = rig.world.clone();
     let other = world.timeout(Duration::from_secs(5), rig.topic_in("b", dir_id(2))).await;
-    let copying = |name: &String| name.ends_with("-future");
-    assert!(names(&rig, 1).iter().any(copying), "its actor works there");
+    assert!(names(&rig, 1).iter().any(|name| is_copy(name)), "its actor works there");
+    assert!(!names(&rig, 2).iter().any(|name| is_copy(name)), "none works there");
     drop(busy);
     other.expect("another is made meanwhile");
     copied(&rig, 3).await;
-    for dir in [1, 2] {
-        rig.wait_for("it is deleted", || !names(&rig, dir).iter().any(copying)).await;
-    }
+    rig.wait_for("it is deleted", || !names(&rig, 1).iter().any(|name| is_copy(name))).await;
     assert_eq!(replicas(&rig), [1, 0, 1, 1]);
 }
 

@@ -10,6 +10,7 @@ use model::{TopicPartition, Uuid};
 use runtime::{Cx, Failure, Map, Outcome};
 
 use super::Partitions;
+use crate::future::was_called_off;
 use crate::handle::{PartitionHandle, Standing};
 use crate::hosted::Hosted;
 use crate::log_dir::{CLUSTER_METADATA, LogDirMsg};
@@ -21,6 +22,8 @@ struct FoundLog {
     parsed: PartitionDir,
     /// What it says; none where it does not say, or cannot be read, which who opens it will find.
     topic_id: Option<Uuid>,
+    /// It is a copy whose move was called off.
+    called_off: bool,
 }
 
 /// What a predecessor hosted. Its actors died with it, but what is known of the logs is true: they are not what the last process
@@ -56,8 +59,10 @@ fn look(dir: &LogDirState) -> Vec<FoundLog> {
     let found = entries.filter_map(|entry| Some((PartitionDir::parse(&entry.name)?, entry.name)));
     let logs = found.filter(|(parsed, _)| parsed.topic_partition.topic != CLUSTER_METADATA);
     let logs = logs.map(|(parsed, name)| {
-        let topic_id = read_partition_metadata(&**disk, &dir.path.join(&name)).ok().flatten();
-        FoundLog { name, parsed, topic_id }
+        let path = dir.path.join(&name);
+        let topic_id = read_partition_metadata(&**disk, &path).ok().flatten();
+        let called_off = parsed.kind == DirKind::Future && was_called_off(&**disk, &path);
+        FoundLog { name, parsed, topic_id, called_off }
     });
     logs.collect()
 }
@@ -85,12 +90,13 @@ impl Partitions {
                 cx.blocking_in(dir.queue(), "look at logs", move || look(&looked_at)).await?;
             looked.push((dir, found));
         }
+        self.put_called_off_aside(cx, &mut looked).await;
         let all = looked.iter().flat_map(|(_, found)| found);
         let here: BTreeSet<TopicPartition> =
             all.map(|found| found.parsed.topic_partition.clone()).collect();
         for (dir, found) in looked {
             let mut known = BTreeSet::new();
-            for FoundLog { name, parsed, topic_id } in found {
+            for FoundLog { name, parsed, topic_id, .. } in found {
                 if !matches!(parsed.kind, DirKind::Current | DirKind::Future) {
                     continue;
                 }
@@ -131,6 +137,31 @@ impl Partitions {
             }
         }
         Ok(())
+    }
+
+    /// Copies whose actors had not ended yet when their moves were called off. One whose replica is not to be seen is kept: it may be
+    /// all that there is.
+    async fn put_called_off_aside(
+        &self,
+        cx: &mut Cx<Self>,
+        looked: &mut [(Arc<LogDirState>, Vec<FoundLog>)],
+    ) {
+        let all = looked.iter().flat_map(|(_, found)| found);
+        let replicas = all.filter(|found| found.parsed.kind == DirKind::Current);
+        let replicas: BTreeSet<TopicPartition> =
+            replicas.map(|found| found.parsed.topic_partition.clone()).collect();
+        for (dir, found) in looked {
+            let goes = |found: &FoundLog| {
+                found.called_off && replicas.contains(&found.parsed.topic_partition)
+            };
+            let (called_off, others) = std::mem::take(found).into_iter().partition(goes);
+            *found = others;
+            let called_off: Vec<FoundLog> = called_off;
+            for FoundLog { name, parsed, .. } in called_off {
+                let path = dir.path.join(name);
+                self.put_aside(cx, dir, &path, &parsed.topic_partition, DirKind::Delete).await;
+            }
+        }
     }
 
     pub(super) async fn set_aside(

@@ -9,8 +9,8 @@ use machines::metadata::PartitionDelta;
 use model::{TopicPartition, Uuid};
 use runtime::{Cx, Outcome};
 
-use super::moves::child_name;
 use super::{Partitions, PartitionsMsg};
+use crate::future::FutureLog;
 use crate::handle::PartitionHandle;
 use crate::log_dirs::LogDirState;
 use crate::partition::PartitionMsg;
@@ -20,15 +20,16 @@ pub(super) struct Leaving {
     pub partition: TopicPartition,
     /// Where the replica itself is, if it is that.
     pub replica: Option<Arc<LogDirState>>,
+    /// One, or what a promotion left.
     pub copies: Vec<(Arc<LogDirState>, PathBuf)>,
     pub kind: DirKind,
 }
 
 impl Leaving {
-    /// None yet.
-    pub fn copies(handle: &PartitionHandle) -> Leaving {
-        let partition = handle.topic_partition.clone();
-        Leaving { partition, replica: None, copies: Vec::new(), kind: DirKind::Delete }
+    pub fn copy(of: &PartitionHandle, copy: &FutureLog) -> Leaving {
+        let copies = vec![(copy.dir.clone(), copy.path.clone())];
+        let partition = of.topic_partition.clone();
+        Leaving { partition, replica: None, copies, kind: DirKind::Delete }
     }
 }
 
@@ -77,10 +78,11 @@ impl Partitions {
         }
     }
 
-    /// Before this actor ends, after its children: the next start would go on with moves that were called off.
+    /// Before this actor ends, after its children: Kafka would go on with moves that were called off. What an actor works on that
+    /// does not end even when killed stays where it is; the next start of ours finds that it was called off.
     pub(super) async fn put_copies_aside(&mut self, cx: &mut Cx<Self>) {
-        for leaving in std::mem::take(&mut self.leaving).into_values() {
-            if leaving.replica.is_none() {
+        for (actor, leaving) in std::mem::take(&mut self.leaving) {
+            if leaving.replica.is_none() && !cx.has_child(&actor) {
                 self.put_leaving_aside(cx, leaving).await;
             }
         }
@@ -96,14 +98,13 @@ impl Partitions {
                 self.come_again(cx, &partition).await?;
             }
         }
-        if actor.ends_with(".future")
-            && let Some(handle) = self.args.hosted.all().iter().find(|of| child_name(of) == actor)
+        if let Some(handle) = self.copied_by(actor)
             && let Some(future) = handle.future()
         {
             if future.is_closed() {
                 self.settle(cx, &handle.topic_partition).await;
             } else {
-                self.copy_again(cx, handle, &future, None);
+                self.copy_again(cx, &handle, &future, None);
             }
         }
         Ok(())

@@ -1,17 +1,17 @@
 //! Replicas that move between this node's log directories: asked for, resumed at a start, called off, brought to their end.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use log::{DirKind, delete_dir_name, partition_dir_name};
+use log::{DirKind, PartitionDir, delete_dir_name, partition_dir_name};
 use machines::metadata::{MetadataImage, PartitionDelta};
 use model::{ErrorCode, TopicPartition, Uuid};
-use runtime::{Cx, Failure};
+use runtime::{Answer, Cx, Failure, Reply};
 
 use super::Partitions;
 use super::leaving::Leaving;
 use crate::checkpoints::Offsets;
-use crate::future::{FutureLog, FutureReplica, FutureReplicaArgs};
+use crate::future::{FutureLog, FutureReplica, FutureReplicaArgs, make_copy};
 use crate::handle::{PartitionHandle, Standing};
 use crate::log_dirs::LogDirState;
 
@@ -49,18 +49,27 @@ impl AlterDirError {
     }
 }
 
+const COPY: &str = ".future";
+
 pub(super) fn child_name(handle: &PartitionHandle) -> String {
-    format!("{}.future", handle.dir_name())
+    handle.dir_name() + COPY
+}
+
+/// Of which replica the actor of this name makes a copy, if it does.
+fn copied_by(child: &str) -> Option<TopicPartition> {
+    let copied = PartitionDir::parse(child.strip_suffix(COPY)?)?;
+    (copied.kind == DirKind::Current).then_some(copied.topic_partition)
 }
 
 impl Partitions {
-    /// Source: `ReplicaManager.alterReplicaLogDirs`.
+    /// What the answer waits for is put into `noted`. Source: `ReplicaManager.alterReplicaLogDirs`.
     pub(super) async fn alter_dir(
         &mut self,
         cx: &mut Cx<Self>,
         topic: &str,
         partition: i32,
         to: &str,
+        noted: &mut Vec<Answer<()>>,
     ) -> Result<(), AlterDirError> {
         // Long ones are not copied.
         if topic.len() > MAX_NAME {
@@ -89,7 +98,7 @@ impl Partitions {
                 return Err(AlterDirError::Offline);
             }
             if handle.future().is_some_and(|future| !Arc::ptr_eq(&future.dir, &dir)) {
-                self.call_off(cx, handle, true).await;
+                noted.extend(self.call_off(cx, handle, true).await);
             }
         }
         let is_there = |handle: &Arc<PartitionHandle>| {
@@ -113,8 +122,28 @@ impl Partitions {
         }
         self.preferred.remove(partition);
         let path = dir.path.join(path);
+        self.make_copy(cx, &handle, &dir, &path).await;
         self.begin_move(cx, &handle, dir, path, Offsets::default());
         Ok(())
+    }
+
+    /// Before it is answered that the move has begun.
+    async fn make_copy(
+        &self,
+        cx: &mut Cx<Self>,
+        handle: &PartitionHandle,
+        dir: &Arc<LogDirState>,
+        path: &Path,
+    ) {
+        let (of, new) = (dir.clone(), path.to_owned());
+        let (hosted, topic_id) = (self.args.hosted.clone(), handle.topic_id);
+        let make = move || make_copy(&of, &new, &hosted, topic_id);
+        let made = cx.blocking_in(dir.queue(), "make copy", make).await.map_err(Failure::from);
+        if let Err(error) = made.and_then(|made| Ok(made?)) {
+            // Where that can be mended its actor tries it again, and says so.
+            let copy = path.display();
+            tracing::warn!(%copy, %error, "a crash would undo that the move has begun");
+        }
     }
 
     fn begin_move(
@@ -176,15 +205,15 @@ impl Partitions {
         self.copy(cx, handle, again, waits);
     }
 
-    /// Ends a move before its end. The copy is deleted if that is wanted, once its actor has ended, which may take long: a crash
-    /// before that leaves a copy that goes on. The controller is told where the replica stayed.
+    /// Ends a move before its end. The copy is deleted if that is wanted, once its actor has ended, which may take long: an answer
+    /// comes when it is not found by the next start either. The controller is told where the replica stayed.
     pub(super) async fn call_off(
         &mut self,
         cx: &mut Cx<Self>,
         handle: &Arc<PartitionHandle>,
         delete: bool,
-    ) {
-        let Some(future) = handle.future() else { return };
+    ) -> Option<Answer<()>> {
+        let future = handle.future()?;
         handle.set_future(None);
         if delete {
             future.set_unwanted();
@@ -193,10 +222,12 @@ impl Partitions {
         cx.dismiss(&name);
         future.dir.uncount_replica();
         future.dir.set_outdated();
-        if delete && cx.has_child(&name) {
-            // Another copy that was called off may wait for the same end.
-            let leaving = self.leaving.entry(name).or_insert_with(|| Leaving::copies(handle));
-            leaving.copies.push((future.dir.clone(), future.path.clone()));
+        // One that was to be begun when another has ended, which was called off before it, nobody works on.
+        let at_work = cx.has_child(&name) && !self.leaving.contains_key(&name);
+        let mut noted = None;
+        if delete && at_work {
+            noted = Some(note_called_off(cx, &future));
+            self.leaving.insert(name, Leaving::copy(handle, &future));
         } else if delete {
             let (dir, path) = (&future.dir, &future.path);
             self.put_aside(cx, dir, path, &handle.topic_partition, DirKind::Delete).await;
@@ -204,6 +235,13 @@ impl Partitions {
         if self.applied.metadata_version().directory_assignment() {
             self.args.assignments.push(name_of(handle), actual_directory(handle));
         }
+        noted
+    }
+
+    /// The replica of which the actor of this name makes a copy.
+    pub(super) fn copied_by(&self, child: &str) -> Option<Arc<PartitionHandle>> {
+        let partition = copied_by(child)?;
+        self.args.hosted.get(&partition.topic, partition.partition)
     }
 
     /// A copy failed too often. Whether it was one.
@@ -213,14 +251,11 @@ impl Partitions {
         child: &str,
         cause: &Failure,
     ) -> bool {
-        let hosted = self.args.hosted.all();
-        let Some(handle) = hosted.iter().find(|handle| child_name(handle) == child) else {
-            return false;
-        };
+        let Some(handle) = self.copied_by(child) else { return false };
         let partition = &handle.topic_partition;
         tracing::error!(%partition, %cause, "the move is called off: the replica stays where it is");
         handle.set_called_off(Some(cause.to_string()));
-        self.call_off(cx, handle, true).await;
+        self.call_off(cx, &handle, true).await;
         true
     }
 
@@ -353,6 +388,24 @@ impl Partitions {
     }
 }
 
+/// Beside the directory's other jobs: should its disk hang, nobody waits but who asked for it.
+fn note_called_off(cx: &mut Cx<Partitions>, future: &Arc<FutureLog>) -> Answer<()> {
+    let (reply, noted) = Reply::new();
+    let (of, disk) = (future.clone(), cx.world().disk().clone());
+    let note = move || of.note_called_off(&*disk);
+    let note = cx.blocking_in(future.dir.queue(), "call off", note);
+    let path = future.path.clone();
+    cx.spawn_task(async move {
+        let done = note.await.map_err(Failure::from);
+        if let Err(error) = done.and_then(|done| Ok(done?)) {
+            let copy = path.display();
+            tracing::error!(%copy, %error, "after a crash it may go on although it is called off");
+        }
+        reply.send(());
+    });
+    noted
+}
+
 /// One that is given up is as if in a directory that is lost: others lead it, and it leaves the ISR.
 fn actual_directory(handle: &PartitionHandle) -> Uuid {
     let dir = handle.log_dir();
@@ -365,4 +418,19 @@ fn actual_directory(handle: &PartitionHandle) -> Uuid {
 
 fn name_of(handle: &PartitionHandle) -> (Uuid, i32) {
     (handle.topic_id, handle.topic_partition.partition)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copys_actor_is_named_after_its_replica() {
+        let name = TopicPartition::new("or-ders.future", 3);
+        let child = partition_dir_name(&name) + COPY;
+        assert_eq!(copied_by(&child), Some(name));
+        for other in ["orders-3", "orders.future", "orders-3.future-2", ".future"] {
+            assert_eq!(copied_by(other), None, "{other}");
+        }
+    }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use log::DirKind;
 use model::TopicPartition;
-use runtime::{Cx, Dropped, Held, Outcome, Reply};
+use runtime::{Answer, Cx, Dropped, Held, Outcome, Reply};
 
 use super::moves::{AlterDirError, child_name};
 use super::{DirMoves, Partitions, PartitionsMsg};
@@ -50,6 +50,8 @@ pub(super) struct AlterDirs {
     moves: Arc<DirMoves>,
     /// In their order; none yet of a replica whose place a copy takes.
     answers: Vec<Option<Result<(), AlterDirError>>>,
+    /// Those come first: that copies are called off outlives a crash.
+    noted: Vec<Answer<()>>,
     _held: Held,
     reply: Reply<Vec<Result<(), AlterDirError>>>,
 }
@@ -61,7 +63,7 @@ impl AlterDirs {
         reply: Reply<Vec<Result<(), AlterDirError>>>,
     ) -> AlterDirs {
         let answers = vec![None; moves.values().map(BTreeMap::len).sum()];
-        AlterDirs { moves, answers, _held: held, reply }
+        AlterDirs { moves, answers, noted: Vec::new(), _held: held, reply }
     }
 }
 
@@ -74,12 +76,19 @@ impl Partitions {
             for ((partition, to), answer) in partitions.iter().zip(answers.by_ref()) {
                 let name = TopicPartition::new(topic.clone(), *partition);
                 if answer.is_none() && !self.promoting.contains_key(&name) {
-                    *answer = Some(self.alter_dir(cx, topic, *partition, to).await);
+                    let begun = self.alter_dir(cx, topic, *partition, to, &mut asked.noted).await;
+                    *answer = Some(begun);
                 }
             }
         }
         match asked.answers.iter().cloned().collect() {
-            Some(answers) => asked.reply.send(answers),
+            Some(answers) => cx.spawn_task(async move {
+                for noted in asked.noted {
+                    // Where it is dropped the actor has ended, and this with it.
+                    let _ = noted.get().await;
+                }
+                asked.reply.send(answers);
+            }),
             None => self.put_off.push(asked),
         }
         Ok(())
