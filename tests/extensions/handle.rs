@@ -156,7 +156,6 @@ const RECORDS: usize = 30;
 const MOST: usize = 8 + 2;
 
 async fn write(client: &Client) {
-    client.admin().create_topic(NewTopic::new("t")).await.expect("a topic");
     let producer = client.producer(ProducerConfig::default());
     for _ in 0..RECORDS {
         drop(producer.send(ProducerRecord::to("t").value(vec![b'x'; RECORD])).await);
@@ -184,6 +183,7 @@ async fn a_subscriber_that_is_slow_holds_little_and_is_told_what_it_missed() {
     let (dir, told) = (tempfile::tempdir().unwrap(), Arc::<Mutex<Vec<String>>>::default());
     let node = Node::builder().quick(dir.path(), "127.0.0.1:0", &[]).start().await.unwrap();
     let handle = node.handle().unwrap();
+    handle.admin().create_topic(NewTopic::new("t")).await.unwrap();
     let args = (handle.clone(), Start::Earliest, told.clone());
     let hoarder = handle.extend::<Hoarder>("hoarder", args).await.unwrap();
     write(&handle).await;

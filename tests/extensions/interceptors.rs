@@ -5,7 +5,10 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use ottla::client::{NewTopic, ProduceError, ProducerConfig, ProducerRecord};
+use model::ErrorCode;
+use ottla::client::{
+    Compression, Connection, NewTopic, ProduceError, ProducerConfig, ProducerRecord,
+};
 use ottla::runtime::{ActorTree, Failure};
 use ottla::{Intercepted, Interceptor, Node, On, StartError, Verdict, Way};
 use rdkafka::config::ClientConfig;
@@ -14,6 +17,9 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Message};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
 use rdkafka::{ClientContext, Offset, TopicPartitionList};
+use wire::ProduceRequest;
+use wire::batch::BatchBuilder;
+use wire::produce_request::{PartitionProduceData, TopicProduceData};
 
 use crate::durable::of_kind;
 use crate::mask::Mask;
@@ -162,6 +168,37 @@ async fn what_is_produced_is_masked_whatever_its_compression_and_what_is_no_json
     let refused = producer.send(ProducerRecord::to("people").value("no json")).await.await;
     let Err(ProduceError::Refused(refused)) = refused else { panic!("{refused:?}") };
     assert!(refused.message.contains("the value is no JSON"), "{}", refused.message);
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn which_record_is_rejected_and_why_is_told_as_kafka_tells_it() {
+    let (node, _dir) = start(|node| node.intercept::<Obey<PRODUCE>>("t", ()), "t").await;
+    let mut batch = BatchBuilder::new(Compression::NONE);
+    for value in ["a", "drop", "reject", "b"] {
+        batch.append(1000, None, Some(value.as_bytes()), &[]);
+    }
+    let records = Some(batch.build().unwrap().to_bytes().into());
+    let partition_data = vec![PartitionProduceData { records, ..Default::default() }];
+    let topic_data =
+        vec![TopicProduceData { name: "t".into(), partition_data, ..Default::default() }];
+    let request = ProduceRequest { acks: -1, timeout_ms: 1000, topic_data, ..Default::default() };
+    let (world, port) = (node.world(), node.bootstrap().port());
+    let connection = Connection::open(world, "127.0.0.1", port, &Default::default()).await.unwrap();
+    for (version, errors) in
+        [(7, vec![]), (8, vec![(2, "it says so")]), (12, vec![(2, "it says so")])]
+    {
+        let answer = connection.request_in(&request, version, LIMIT).await.unwrap();
+        let told = &answer.responses[0].partition_responses[0];
+        assert_eq!((told.error_code, told.base_offset), (ErrorCode::InvalidRecord.code(), -1));
+        let records = told.record_errors.iter();
+        let found: Vec<_> = records
+            .map(|r| (r.batch_index, r.batch_index_error_message.as_deref().unwrap_or_default()))
+            .collect();
+        assert_eq!((version, &found), (version, &errors));
+        assert_eq!(told.error_message.as_deref(), errors.first().map(|(_, why)| *why));
+    }
+    assert_eq!(read(&node, "t"), Ok(Vec::new()), "nothing of the batch is written");
     node.stop().await;
 }
 
