@@ -37,7 +37,9 @@ class Place:
         self.port = self.ports[9092]
         shipped = (ROOT / "tests/conformance/kafka/server.properties").read_text(encoding="utf-8")
         self.write("server.properties", shipped.replace("/tmp/kraft-combined-logs", "properties-data"))
-        self.write("cluster.toml", blocks()[1])
+        example = (ROOT / "examples/cluster.toml").read_text(encoding="utf-8")
+        assert example.partition("\n")[2] == blocks()[1], "examples/cluster.toml is not what is shown"
+        self.write("cluster.toml", example)
 
     def write(self, name, text):
         (self.home / name).write_text(self.own(text), encoding="utf-8")
