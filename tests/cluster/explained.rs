@@ -2,6 +2,7 @@
 
 mod groups;
 mod logs;
+mod many;
 
 use std::process::{Command, Stdio};
 use std::time::Duration;
