@@ -15,6 +15,7 @@ use wire::metadata_response::MetadataResponsePartition;
 use wire::{
     AlterPartitionReassignmentsRequest, CreateTopicsRequest, DescribeQuorumRequest,
     ElectLeadersRequest, IncrementalAlterConfigsRequest, MetadataRequest, Part, Request,
+    UnregisterBrokerRequest,
 };
 
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -154,4 +155,10 @@ pub fn alter(at: SocketAddr, of: &Resource<'_>, name: &str, value: &str) -> bool
         IncrementalAlterConfigsRequest { resources: vec![resource], ..Default::default() };
     let answer = ask(at, &request, 1);
     answer.is_ok_and(|answer| answer.responses.iter().all(|response| response.error_code == 0))
+}
+
+/// One try; whether it was taken.
+pub fn unregister(at: SocketAddr, broker_id: i32) -> bool {
+    let request = UnregisterBrokerRequest { broker_id, ..Default::default() };
+    ask(at, &request, 0).is_ok_and(|answer| answer.error_code == 0)
 }

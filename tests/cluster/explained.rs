@@ -192,6 +192,13 @@ fn a_broker_that_died() {
     let said = asked.until(lives, &["quorum"], &[&silent]);
     contains(&said, &["2 of 3 voters are there; 2 are a majority", "0 more may be lost", refused]);
 
+    let at = asked.cluster.broker_address(lives);
+    wait_for("it to be unregistered", || asks::unregister(at, id).then_some(()));
+    let gone = format!("broker {id} is not registered");
+    let said = asked.until(lives, &["broker", &id.to_string()], &[&format!("verdict: {gone}")]);
+    contains(&said, &["since: 20", "by: who asked for it (UnregisterBroker)", "start broker"]);
+    asked.until(lives, &["partition", "orders-0"], &[&out, &format!("{gone} since 20")]);
+
     asked.cluster.launch(dead);
     for what in
         [&["topic", "orders"][..], &["topic", "alone"], &["broker", &id.to_string()], &["quorum"]]
