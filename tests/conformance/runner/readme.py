@@ -9,7 +9,7 @@ from .shell import ROOT, Beside, run, wait_for
 NOT_RUN = ("cargo test",)
 KINDS = {"start": r"(cargo run --release -- |ottla )start", "format": "ottla format", "example": "cargo run --example"}
 # What a command that has some words in it must say.
-SAYS = {"-C -t greetings": "hello", "ottla tree": "greetings-0 (partition)", "ottla top": ", by slow", "/tree": '"name":"greetings-0"',
+SAYS = {"-C -t greetings": "hello", "ottla tree": "greetings-0 (partition)", "ottla top": ", by slow", "ottla explain": "verdict: all is well", "/tree": '"name":"greetings-0"',
         "/metrics": "# TYPE ottla_actors gauge", "dump-log": "baseOffset: 0", "ottla format": "formatted",
         "-t shouted": "HELLO"}
 
@@ -54,7 +54,7 @@ class Place:
         line = line.replace("--data DIR --listen HOST:PORT", "--data other-data --listen 127.0.0.1:9092")
         line = line.replace("--cluster-id ID", "--cluster-id 4L6g3nShT-eMCtK--X86sw")
         line += " --listen 127.0.0.1:9092" if line == "ottla start" else ""
-        if re.match(r"ottla (start|tree|top|trace)", line) and "--console" not in line:
+        if re.match(r"ottla (start|tree|top|trace|explain)", line) and "--console" not in line:
             line += " --console 127.0.0.1:8080"
         return self.own(re.sub(r"^(ottla|examples)", rf"exec {ROOT}/target/{brokers.PROFILE}/\1", line))
 
