@@ -102,6 +102,8 @@ impl Fetched<'_> {
         if batch.header().is_control() || batch.header().count == 0 {
             return Ok(batch);
         }
+        // What is changed gets a CRC of its own, by which nobody would see what the disk did to it.
+        batch.verify_crc()?;
         let at = &handle.topic_partition;
         let passing = Passing {
             world: &self.broker.world,
