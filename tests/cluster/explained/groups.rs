@@ -93,15 +93,20 @@ fn a_group_that_lags_one_that_does_not_come_together_and_one_that_is_left() {
     assert!(!well && said.contains("there is no group worker, did you mean workers?"), "{said}");
 
     // It is called back, and does not come.
-    let second = Member::join(&bootstrap, "second");
+    let second = Member::join(&bootstrap, "second\u{1b}[2J\u{9b}31m");
     second.wait_for_assignment();
     second.polls.store(false, Ordering::Relaxed);
     let third = Member::join(&bootstrap, "third");
     let said = asked.until(1, &GROUP, &["it rebalances: 1 of 3 members have not joined again"]);
-    let who = "(client second at /127.";
+    let who = r"(client second\u{1b}[2J\u{9b}31m at /127.";
     contains(&said, &[who, "rebalance timeout 300000 ms", "was called back, and has not joined"]);
     contains(&said, &["since: 20", "unblock: let them poll", "the group goes on without them"]);
     assert!(!said.contains("client first") && !said.contains("client third"), "{said}");
+    let json = asked.explain(1, &[GROUP[0], GROUP[1], "--json"]);
+    for said in [said, json] {
+        let steers = |c: &char| c.is_control() && *c != '\n';
+        assert_eq!(said.chars().find(steers), None, "it steers the terminal: {said:?}");
+    }
     second.polls.store(true, Ordering::Relaxed);
     asked.until(1, &GROUP, &["verdict: all is well: stable"]);
 

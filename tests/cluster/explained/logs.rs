@@ -67,6 +67,29 @@ fn a_log_whose_records_are_stamped_in_the_future() {
 }
 
 #[test]
+fn a_log_whose_old_records_are_not_committed() {
+    let _turn = turn();
+    let patient = ["\"replica.lag.time.max.ms\" = 600000"];
+    let others = SOON.iter().copied().filter(|line| !line.contains("replica.lag.time.max.ms"));
+    let settings: Vec<&str> = others.chain(patient).collect();
+    let asked = Asked { cluster: Cluster::start(Shape::Combined, None, &settings) };
+    let [follower, leader] = asked.followers();
+    let (id, other) = (asked.cluster.id(follower), asked.cluster.id(leader));
+    asked.create("kept", &[&[other, id]], 1);
+    let fetcher = format!("replication/leader-{other}-0");
+    asked.fault(follower, &["pause", &fetcher, "--for", "600s"]);
+    asked.produce_large("kept", 3, now_ms());
+    asked.alter(&Resource::Topic("kept"), "retention.ms", "0");
+    let what = "kept-0: old records are not deleted: those behind them are not committed";
+    let said = asked.until(0, &["partition", "kept-0"], &[what]);
+    contains(&said, &["the high watermark is 0, and the segment ends at 2", "since: 20"]);
+    contains(&said, &[&format!("broker {id} is in sync: it "), "unblock: bring the followers"]);
+    asked.fault(follower, &["resume", &fetcher]);
+    let due = ["verdict: all is well", "it goes when retention is next looked at (every 300 s)"];
+    asked.until(0, &["partition", "kept-0"], &due);
+}
+
+#[test]
 fn a_log_that_cannot_be_compacted() {
     let _turn = turn();
     let often = ["\"log.cleaner.backoff.ms\" = 100"];
