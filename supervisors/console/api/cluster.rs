@@ -18,7 +18,7 @@ use super::ApiError;
 use crate::node::Node;
 
 const CONNECT: Duration = Duration::from_secs(3);
-const REQUEST: Duration = Duration::from_secs(6);
+pub(super) const REQUEST: Duration = Duration::from_secs(6);
 /// One of several that are asked at once: what it would have told is left open.
 const ONE_OF_ALL: Duration = Duration::from_secs(2);
 /// An answer, whatever it is about.
@@ -57,6 +57,8 @@ impl Cluster {
             client_id: "ottla-console".to_owned(),
             connect_timeout: CONNECT,
             request_timeout: REQUEST,
+            // Who has little time leaves it open for the others.
+            stalled_after: REQUEST,
             operation_timeout: REQUEST,
             max_response_bytes: MAX_RESPONSE,
             create_topics: false,
@@ -125,11 +127,13 @@ impl Cluster {
         broker: i32,
         request: &R,
     ) -> Result<R::Response, ApiError> {
-        let connection = self.connection_within(limit, broker).await?;
-        match connection.request(request, limit).await {
+        let deadline = self.world.mono() + limit;
+        let left = || deadline.saturating_sub(self.world.mono());
+        let connection = self.connection_within(left(), broker).await?;
+        match connection.request(request, left()).await {
             Err(RequestError::Closed { .. }) => {
-                let connection = self.connection_within(limit, broker).await?;
-                Ok(connection.request(request, limit).await?)
+                let connection = self.connection_within(left(), broker).await?;
+                Ok(connection.request(request, left()).await?)
             }
             answer => Ok(answer?),
         }
@@ -150,10 +154,18 @@ impl Cluster {
         &self,
         requests: Vec<(i32, R)>,
     ) -> Vec<(i32, Result<R::Response, ApiError>)> {
+        self.ask_each_within(ONE_OF_ALL, requests).await
+    }
+
+    async fn ask_each_within<R: Request<Response: Send> + Send + Sync>(
+        &self,
+        limit: Duration,
+        requests: Vec<(i32, R)>,
+    ) -> Vec<(i32, Result<R::Response, ApiError>)> {
         let mut asking: Vec<BoxFuture<'_, _>> = Vec::with_capacity(requests.len());
         for (broker, request) in requests {
             asking.push(Box::pin(async move {
-                (broker, self.ask_within(ONE_OF_ALL, broker, &request).await)
+                (broker, self.ask_within(limit, broker, &request).await)
             }));
         }
         all(asking).await
@@ -174,11 +186,17 @@ impl Cluster {
 
     /// Where logs begin, and where they end.
     pub(super) async fn ends(&self, partitions: &[Partition]) -> (Offsets, Offsets) {
-        tokio::join!(self.offsets(partitions, EARLIEST), self.offsets(partitions, LATEST))
+        let at = |timestamp| self.offsets(partitions, timestamp, ONE_OF_ALL);
+        tokio::join!(at(EARLIEST), at(LATEST))
     }
 
     /// Of each partition the offset for a time. Whose leader does not tell is left out.
-    pub(super) async fn offsets(&self, partitions: &[Partition], timestamp: i64) -> Offsets {
+    pub(super) async fn offsets(
+        &self,
+        partitions: &[Partition],
+        timestamp: i64,
+        limit: Duration,
+    ) -> Offsets {
         let image = self.images.get();
         let mut by_leader: BTreeMap<i32, BTreeMap<&str, Vec<i32>>> = BTreeMap::new();
         for (topic, partition) in partitions {
@@ -193,7 +211,7 @@ impl Cluster {
             .map(|(leader, topics)| (*leader, offsets_request(topics, timestamp)))
             .collect();
         let mut offsets = Offsets::new();
-        for (leader, answer) in self.ask_each(requests).await {
+        for (leader, answer) in self.ask_each_within(limit, requests).await {
             match answer {
                 Ok(answer) => {
                     for topic in answer.topics {
@@ -222,7 +240,9 @@ impl Cluster {
                 alive.iter().filter_map(|id| Some(self.address(*id).ok()?.to_string())).collect()
             }
         };
-        let client = Client::with_config(&self.world, bootstrap, self.config.clone());
+        // Its connections are its own.
+        let config = ClientConfig { stalled_after: Duration::ZERO, ..self.config.clone() };
+        let client = Client::with_config(&self.world, bootstrap, config);
         let config = ProducerConfig { delivery_timeout: REQUEST, ..ProducerConfig::default() };
         let made = Arc::new(client.map_err(ApiError::elsewhere)?.producer(config));
         Ok(producer.insert(made).clone())

@@ -10,7 +10,7 @@ use client::ProducerRecord;
 use serde_json::{Map, Value, json};
 use wire::batch::Record;
 
-use super::cluster::{EARLIEST, LATEST};
+use super::cluster::{EARLIEST, LATEST, REQUEST};
 use super::query::Asked;
 use super::reading::{FETCH, Read, Wanted, read};
 use super::{All, Answer, ApiError, Json, Seen, in_time};
@@ -31,7 +31,11 @@ pub(super) async fn read_from(
     let at = [(topic.to_owned(), partition)];
     let limit = i64::try_from(asked.page()?.limit).unwrap_or(0);
     let untold = || ApiError::elsewhere("the partition's leader does not tell its offsets");
-    let told = async |timestamp| seen.cluster.offsets(&at, timestamp).await.get(&at[0]).copied();
+    // By time, logs are looked into.
+    let told = async |timestamp| {
+        let offsets = seen.cluster.offsets(&at, timestamp, REQUEST).await;
+        offsets.get(&at[0]).copied()
+    };
     let ends = async || {
         let (start, end) = seen.cluster.ends(&at).await;
         let both = start.get(&at[0]).copied().zip(end.get(&at[0]).copied());
