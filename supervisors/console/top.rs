@@ -17,7 +17,7 @@ const HEAD: &str =
 const HELP: &str = "b busy  d depth  s slow  r restarts  h handled   \u{2191}\u{2193} choose  Enter look into  \u{2190} back  q quit";
 
 /// What is to be shown.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TopAsked {
     pub scope: Scope,
     pub order: Order,
@@ -61,15 +61,16 @@ pub fn top(console: &HostPort, asked: TopAsked, stopped: Receiver<()>) -> Result
         let again = match screen.event() {
             Some(Event::Key(Key::Quit)) => return Ok(()),
             Some(Event::Key(key)) => {
-                let page = shown.as_ref().map(|(_, page)| page);
-                is_old |= page.is_some_and(|page| view.press(key, page, table));
+                is_old |= shown.as_ref().is_some_and(|shown| view.press(key, shown, table));
                 is_old
             }
             Some(Event::Answer(_)) if is_old => true,
             // It is gone meanwhile.
             Some(Event::Answer((_, Err(FetchError::Refused(_))))) if view.back() => true,
             Some(Event::Answer((asked, page))) => {
-                shown = Some((asked, page?));
+                let page = page?;
+                view.choose_of(&page);
+                shown = Some((asked, page));
                 false
             }
             None => true,
@@ -88,31 +89,43 @@ fn look(console: &HostPort, asked: &TopAsked) -> Result<TopPage, FetchError> {
 impl View {
     /// What the screen shows, which line stands out, and how many actors have room.
     fn lines(
-        &mut self,
+        &self,
         console: &HostPort,
         shown: Option<&(TopAsked, TopPage)>,
     ) -> (Vec<String>, Option<usize>, usize) {
         let Some((asked, page)) = shown else { return (vec![waits(console)], None, 1) };
         let (mut lines, first) = drawn(console, asked, page);
         let rows = size().1;
-        self.chosen = self.chosen.min(page.first.len().saturating_sub(1));
+        // Of the page that is asked for it may be one that this has not.
+        let chosen = self.chosen.min(page.first.len().saturating_sub(1));
         // What is chosen is on the screen, and the keys are told of in its last line.
         let table = rows.saturating_sub(first + 1).max(1);
-        let above = (self.chosen + 1).saturating_sub(table);
+        let above = (chosen + 1).saturating_sub(table);
         lines.drain(first..first + above);
         lines.truncate(rows.saturating_sub(1));
         lines.push(HELP.to_owned());
-        let marked = (!page.first.is_empty()).then_some(first + self.chosen - above);
+        let marked = (!page.first.is_empty()).then_some(first + chosen - above);
         (lines, marked, table)
     }
 
+    fn choose_of(&mut self, page: &TopPage) {
+        self.chosen = self.chosen.min(page.first.len().saturating_sub(1));
+    }
+
     /// Whether there is something else to be shown now.
-    fn press(&mut self, key: Key, page: &TopPage, lines: usize) -> bool {
+    fn press(&mut self, key: Key, shown: &(TopAsked, TopPage), lines: usize) -> bool {
+        let (asked, page) = shown;
+        let is_shown = *asked == self.asked;
+        if is_shown {
+            self.choose_of(page);
+        }
         match key {
             Key::Up => self.chosen = self.chosen.saturating_sub(1),
             Key::Down => self.chosen += 1,
             Key::PageUp => self.chosen = self.chosen.saturating_sub(lines),
             Key::PageDown => self.chosen += lines,
+            // Who sees another page than the one that is asked for does not see whom this would be.
+            Key::Enter if !is_shown => return false,
             Key::Enter => {
                 let Some(actor) = page.first.get(self.chosen) else { return false };
                 let under = self.asked.scope.under.replace(actor.path.clone());
@@ -247,16 +260,28 @@ mod tests {
     fn keys_sort_choose_look_into_and_go_back() {
         let asked = TopAsked { scope: Scope::default(), order: Order::Busy };
         let mut view = View { asked, from: Vec::new(), chosen: 0 };
-        let page = TopPage { under: None, first: vec![actor("n/a"), actor("n/b")], all: 2 };
-        assert!(view.press(Key::Char('r'), &page, 10));
+        let page = |names: &[&str]| {
+            let first: Vec<_> = names.iter().map(|name| actor(name)).collect();
+            TopPage { under: None, all: first.len(), first }
+        };
+        let mut shown = (view.asked.clone(), page(&["n/a", "n/b"]));
+        assert!(view.press(Key::Char('r'), &shown, 10));
         assert_eq!(view.asked.order, Order::Restarts);
-        assert!(!view.press(Key::Char('?'), &page, 10));
-        assert!(!view.press(Key::Down, &page, 10));
-        assert!(view.press(Key::Enter, &page, 10));
+        assert!(!view.press(Key::Enter, &shown, 10), "another order is shown");
+        shown.0 = view.asked.clone();
+        assert!(!view.press(Key::Char('?'), &shown, 10));
+        for _ in 0..3 {
+            assert!(!view.press(Key::Down, &shown, 10));
+        }
+        assert!(view.press(Key::Enter, &shown, 10));
         assert_eq!((view.asked.scope.under.as_deref(), view.chosen), (Some("n/b"), 0));
-        assert!(view.press(Key::Back, &page, 10));
+        assert!(!view.press(Key::Enter, &shown, 10), "it is not shown yet");
+        shown = (view.asked.clone(), page(&["n/b/c"]));
+        assert!(view.press(Key::Back, &shown, 10));
         assert_eq!((view.asked.scope.under.clone(), view.chosen), (None, 1));
-        assert!(!view.press(Key::Back, &page, 10), "it is at the top");
+        let (_, marked, _) = view.lines(&HostPort::new("h", 1), Some(&shown));
+        assert_eq!((marked, view.chosen), (Some(2), 1), "it is chosen once it is shown");
+        assert!(!view.press(Key::Back, &shown, 10), "it is at the top");
     }
 
     #[test]

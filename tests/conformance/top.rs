@@ -169,6 +169,21 @@ impl Terminal {
         }
     }
 
+    /// Waits until this line stands out.
+    fn until_marked(&mut self, text: &str) {
+        let begun = Instant::now();
+        let is_marked = |all: &str| {
+            let mut marked = all.split("\x1b[7m").skip(1).filter_map(|at| at.split_once("\x1b[0m"));
+            marked.any(|(line, _)| line.contains(text))
+        };
+        while !is_marked(&self.all) {
+            assert!(begun.elapsed() < LIMIT, "{text:?} is not chosen in {:?}", self.all);
+            if let Ok(bytes) = self.heard.recv_timeout(Duration::from_millis(100)) {
+                self.all += &String::from_utf8_lossy(&bytes);
+            }
+        }
+    }
+
     fn press(&mut self, keys: &str) {
         self.all.clear();
         self.keys.write_all(keys.as_bytes()).expect("pressed");
@@ -207,6 +222,13 @@ fn top_on_a_terminal_goes_by_keys() {
     terminal.until("generation 2");
     terminal.press("\x1b[D");
     terminal.until("50 actors with \"many-\", by restarts");
+    // Below it are fewer than above what was chosen.
+    terminal.press("\x1b[B\x1b[B\x1b[B");
+    terminal.until_marked("/many-10");
+    terminal.press("\r");
+    terminal.until("actors under node-1/partitions/many-10");
+    terminal.press("\x1b[D");
+    terminal.until_marked("/many-10");
     terminal.press("h");
     terminal.until("by handled");
     terminal.press("\x1b[B");
