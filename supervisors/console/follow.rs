@@ -51,12 +51,17 @@ pub fn follow(
     let mut asked = AskTrace { actor, since: None };
     loop {
         let _ = ask.send(asked);
-        let Ok(Some(traced)) = events.recv_timeout(left().map_or(LONGEST, |left| left.max(LAST)))
-        else {
-            let _ = shown.sums(out);
-            return Ok(());
+        let traced = match events.recv_timeout(left().map_or(LONGEST, |left| left.max(LAST))) {
+            Ok(Some(traced)) => traced?,
+            Err(RecvTimeoutError::Timeout) if shown.status.is_empty() => {
+                let (address, source) = (console.to_string(), io::ErrorKind::TimedOut.into());
+                return Err(FetchError::Io { address, source });
+            }
+            _ => {
+                let _ = shown.sums(out);
+                return Ok(());
+            }
         };
-        let traced = traced?;
         let most = until.count.map(|count| count.saturating_sub(shown.messages));
         // Who has seen enough closes the pipe.
         if shown.show(out, &traced, most).is_err() {

@@ -8,7 +8,7 @@ use crate::requests::{create_topic, produce};
 use crate::starting::assert_refused;
 use rustix::process::{Pid, Signal, kill_process};
 use std::io::{BufRead, BufReader, Lines};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -146,6 +146,11 @@ fn a_trace_ends_when_it_is_to_and_asks_for_an_actor_that_there_is() {
 
     let short = trace(console, &["orders-0", "--for", "100ms"]).unwrap();
     assert_refused(&short, &["tracing node-1/partitions/orders-0", " messages"]);
+
+    let silent = TcpListener::bind("127.0.0.1:0").expect("an address");
+    let nobody = silent.local_addr().expect("it has one");
+    let failed = trace(nobody, &["orders-0", "--for", "100ms"]).unwrap_err();
+    assert_refused(&failed, &["no console answers", &nobody.to_string(), "timed out"]);
 
     let records = batch::of(&[b"an order"]).bytes();
     let counted = std::thread::spawn(move || trace(console, &["orders-0", "--count", "7"]));
