@@ -144,7 +144,7 @@ impl<T> Read<T> {
         batch.verify_crc()?;
         if !header.is_control() {
             let records = batch.records(MAX_DECOMPRESSED)?;
-            self.bytes += records.size();
+            self.bytes += records.size().saturating_sub(batch.size());
             for record in records {
                 let record = record?;
                 if record.offset < self.next {
@@ -240,7 +240,11 @@ mod tests {
 
     /// Of records that have so many bytes each, all zero.
     fn batch(base: i64, records: usize, size: usize) -> Vec<u8> {
-        let mut builder = BatchBuilder::new(Compression::of(Codec::Zstd)).base_offset(base);
+        batch_in(Codec::Zstd, base, records, size)
+    }
+
+    fn batch_in(codec: Codec, base: i64, records: usize, size: usize) -> Vec<u8> {
+        let mut builder = BatchBuilder::new(Compression::of(codec)).base_offset(base);
         for _ in 0..records {
             builder.append(1, None, Some(&vec![0; size]), &[]);
         }
@@ -267,6 +271,14 @@ mod tests {
     fn what_comes_out_of_compressed_batches_counts() {
         let batches: Vec<u8> = (0..100).flat_map(|at| batch(at, 1, 4 << 20)).collect();
         assert!(batches.len() < FETCH as usize, "one fetch has them all");
+        let read = take(batches, || false);
+        assert_eq!((read.scanned, read.next), (4, 4), "{} bytes", read.bytes);
+    }
+
+    #[test]
+    fn what_is_not_compressed_counts_once() {
+        let batches: Vec<u8> =
+            (0..6).flat_map(|at| batch_in(Codec::None, at, 1, 4 << 20)).collect();
         let read = take(batches, || false);
         assert_eq!((read.scanned, read.next), (4, 4), "{} bytes", read.bytes);
     }
