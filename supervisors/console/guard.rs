@@ -16,6 +16,7 @@ use super::connections::Few;
 
 const SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
+const DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
 
 /// Where somebody arrived; none where the connection has ended since.
 #[derive(Debug, Clone, Copy)]
@@ -46,6 +47,10 @@ pub(super) async fn refuse_foreign(
     let foreign = foreign(here, &own, request.headers())
         .or_else(|| is_sent_by_another(request.headers(), is_page).then_some(SITE));
     match foreign {
+        Some(header) if header == SITE => {
+            let why = "the console is not asked by pages of other sites: open the address itself, in the browser's address bar\n";
+            (StatusCode::FORBIDDEN, why).into_response()
+        }
         Some(header) => {
             let named = own.iter().filter(|name| !name.is_empty());
             let named: String = named.map(|name| format!(", {name}")).collect();
@@ -74,13 +79,16 @@ fn foreign(here: bool, own: &[String], headers: &HeaderMap) -> Option<HeaderName
 }
 
 /// Browsers say of most requests whose page they are for. What a page of elsewhere loads as a script, a picture or a frame has no
-/// `Origin`, and its answer tells it something even so: how long it took, how large it is. Who follows a link from there is let in.
+/// `Origin`, and its answer tells it something even so: how long it took, how large it is. Who follows a link from there is let in,
+/// and sees the page as one of its own, not within another.
 fn is_sent_by_another(headers: &HeaderMap, is_page: bool) -> bool {
     let is = |name, value: &[&str]| {
         let mut told = headers.get_all(name).iter();
         told.any(|told| told.to_str().is_ok_and(|told| value.contains(&told)))
     };
-    is(SITE, &["cross-site", "same-site"]) && !(is_page && is(MODE, &["navigate"]))
+    let is_document = headers.get_all(DEST).iter().all(|told| told == "document");
+    let is_link = is_page && is(MODE, &["navigate"]) && is_document;
+    is(SITE, &["cross-site", "same-site"]) && !is_link
 }
 
 /// Who does not come over this machine's loopback may use any address that leads there: no page is at an address of another.
@@ -131,17 +139,21 @@ mod tests {
 
     #[test]
     fn what_a_page_of_elsewhere_loads_is_refused_and_a_link_to_the_console_is_not() {
-        let of = |site, mode, is_page| {
-            let mut headers = HeaderMap::new();
-            headers.append(SITE, axum::http::HeaderValue::from_static(site));
-            headers.append(MODE, axum::http::HeaderValue::from_static(mode));
-            is_sent_by_another(&headers, is_page)
+        let by = |given: &[(HeaderName, &'static str)], is_page| {
+            let given = given.iter().cloned();
+            let given = given.map(|(name, it)| (name, axum::http::HeaderValue::from_static(it)));
+            is_sent_by_another(&given.collect(), is_page)
         };
+        let of = |site, mode, is_page| by(&[(SITE, site), (MODE, mode)], is_page);
         for own in ["same-origin", "none"] {
             assert!(!of(own, "cors", false) && !of(own, "navigate", true), "{own}");
         }
         for other in ["cross-site", "same-site"] {
             assert!(!of(other, "navigate", true), "{other}");
+            for (dest, refused) in [("document", false), ("iframe", true), ("object", true)] {
+                let given = [(SITE, other), (MODE, "navigate"), (DEST, dest)];
+                assert_eq!(by(&given, true), refused, "{other} {dest}");
+            }
             for (mode, is_page) in [("navigate", false), ("no-cors", true), ("no-cors", false)] {
                 assert!(of(other, mode, is_page), "{other} {mode}");
             }

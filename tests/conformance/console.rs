@@ -113,11 +113,16 @@ fn pages_come_from_the_binary_and_load_nothing_from_elsewhere() {
 
     // A page of elsewhere may lead here, and load nothing.
     for site in ["cross-site", "same-site"] {
-        let by = |what: &str, mode: &str| {
+        let said = |what: &str, mode: &str| {
             let headers = format!("Sec-Fetch-Site: {site}\r\nSec-Fetch-Mode: {mode}\r\n");
-            ask(console, what, &headers, "").status
+            ask(console, what, &headers, "")
         };
+        let by = |what: &str, mode: &str| said(what, mode).status;
         assert_eq!(by("GET /", "navigate"), 200);
+        assert_eq!(by("GET /", "navigate\r\nSec-Fetch-Dest: document"), 200);
+        assert_eq!(by("GET /", "navigate\r\nSec-Fetch-Dest: iframe"), 403);
+        let why = said("GET /tree", "navigate").body;
+        assert!(why.contains("in the browser's address bar"), "{why}");
         for path in ["/", "/console.js", "/metrics", "/tree", "/api/overview", "/api/records"] {
             assert_eq!(by(&format!("GET {path}"), "no-cors"), 403, "{path}");
         }
