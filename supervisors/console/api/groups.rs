@@ -131,10 +131,12 @@ fn committed(seen: &Seen, answer: OffsetFetchResponse) -> BTreeMap<String, Commi
                 true => image.topics.by_id(topic.topic_id),
                 false => image.topics.by_name(&topic.name),
             };
-            let Some(name) = known.map(|topic| topic.name.clone()) else { continue };
-            let told =
-                topic.partitions.iter().filter(|p| p.error_code == 0 && p.committed_offset >= 0);
-            of.extend(told.map(|p| ((name.clone(), p.partition_index), p.committed_offset)));
+            let Some(known) = known else { continue };
+            let told = topic.partitions.iter().filter(|p| {
+                let is_there = known.partition(p.partition_index).is_some();
+                p.error_code == 0 && p.committed_offset >= 0 && is_there
+            });
+            of.extend(told.map(|p| ((known.name.clone(), p.partition_index), p.committed_offset)));
         }
     }
     groups
