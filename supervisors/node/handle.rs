@@ -147,11 +147,12 @@ impl NodeHandle {
     /// # Errors
     /// The node stops.
     pub async fn stop_intercepting(&self, topic: &str) -> Result<bool, ExtendError> {
-        self.interceptors.remove(topic);
+        let had_one = self.interceptors.remove(topic);
         let (reply, answer) = Reply::new();
         let message = SupervisorMsg::Remove { name: interceptor_name(topic), reply };
         self.extensions.send(message).await.map_err(|_| ExtendError::Stopping)?;
-        answer.get().await.map_err(|_| ExtendError::Stopping)
+        answer.get().await.map_err(|_| ExtendError::Stopping)?;
+        Ok(had_one)
     }
 }
 

@@ -230,6 +230,7 @@ async fn what_is_fetched_is_changed_for_clients_and_not_in_the_log() {
     assert_eq!(read(&node, "t"), Ok(told(&seen)));
     let handle = node.handle().unwrap();
     assert!(handle.stop_intercepting("t").await.unwrap());
+    assert!(!handle.stop_intercepting("t").await.unwrap(), "there is none any more");
     let values = ["a", "drop", "change", "drop"];
     let whole: Vec<Read> = (0..8).map(|at| (at, values[at as usize % 4].to_owned(), 0)).collect();
     assert_eq!(read(&node, "t"), Ok(whole));

@@ -152,13 +152,14 @@ impl Interceptors {
         }
     }
 
-    /// The topic is served without.
-    pub fn remove(&self, topic: &str) {
-        self.0.rcu(|now| {
+    /// The topic is served without; whether it had one.
+    pub fn remove(&self, topic: &str) -> bool {
+        let before = self.0.rcu(|now| {
             let mut all = now.as_deref().cloned().unwrap_or_default();
             all.remove(topic);
             (!all.is_empty()).then(|| Arc::new(all))
         });
+        before.is_some_and(|before| before.contains_key(topic))
     }
 
     pub(crate) fn any(&self) -> bool {
