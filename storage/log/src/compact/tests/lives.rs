@@ -366,14 +366,14 @@ fn a_marker_that_was_compacted_away_leaves_no_transaction_open() {
     let begun = vec![append(&[0], None), append(&[0, 0], Some(1)), append(&[0, 1, 1, 1, 1], None)];
     let ended = vec![append(&[2, 3, 6], None), end, Step::Roll, Step::Sync];
     let ended = [ended, vec![append(&[0], Some(1)), pass(0)]].concat();
-    run(
-        0,
-        &[
-            (begun, 20, Crash::Kill),
-            (ended, u64::MAX, Crash::Kill),
-            (vec![pass(0), pass(RETENTION)], 247, Crash::PowerLoss),
-        ],
-    );
+    for (begins, ends) in [16, 20].into_iter().flat_map(|at| (100..400).map(move |end| (at, end))) {
+        let lives = [
+            (begun.clone(), begins, Crash::Kill),
+            (ended.clone(), u64::MAX, Crash::Kill),
+            (vec![pass(0), pass(RETENTION)], ends, Crash::PowerLoss),
+        ];
+        run(ends % 4, &lives);
+    }
 }
 
 /// So many cases, always the same; then others, drawn, as many as `OTTLA_CRASH_CASES` says.
