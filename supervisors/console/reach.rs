@@ -19,7 +19,7 @@ const MOST_TOLD: usize = 16;
 pub(super) struct Reach {
     node: i32,
     cluster_id: String,
-    /// Where clients connect; of a controller none.
+    /// Where clients connect; none of a controller, and of a listener on all addresses: to whoever asks from elsewhere that is another machine.
     own: Option<String>,
     /// By which brokers are told to reach each other.
     listener: String,
@@ -33,7 +33,11 @@ impl Reach {
         Reach {
             node: shared.config.node_id.0,
             cluster_id: shared.cluster_id.clone(),
-            own: shared.for_clients().map(|bound| bound.address().to_string()),
+            own: shared
+                .for_clients()
+                .map(|bound| bound.address())
+                .filter(|at| !at.ip().is_unspecified())
+                .map(|at| at.to_string()),
             listener: shared.config.inter_broker_listener_name.clone(),
             images: shared.images.clone(),
             raft: shared.raft_status.clone(),

@@ -130,9 +130,9 @@ impl Group<'_> {
             "PreparingRebalance" => self.joins(),
             "CompletingRebalance" => self.syncs(),
             "Empty" => Finding {
-                what: "no members: nobody reads for it".to_owned(),
+                what: "no members: nobody subscribes in it".to_owned(),
                 unblocks: vec![
-                    "start its consumers, or delete it: kafka-consumer-groups --delete".to_owned(),
+                    "start its consumers; those that take partitions themselves and only commit need no members. Where none ever comes again: kafka-consumer-groups --delete".to_owned(),
                 ],
                 ..Default::default()
             },

@@ -18,7 +18,7 @@ use super::topic::Described;
 
 const EARLIEST: i64 = -2;
 const LATEST: i64 = -1;
-/// Who is behind and has committed nothing for so long is told of.
+/// Who has not read what was there for so long, and commits nothing meanwhile, is told of.
 const SILENT_MS: i64 = 10_000;
 /// So many topics and partitions are looked at.
 const MOST_TOPICS: usize = 50;
@@ -32,6 +32,8 @@ struct At {
     owner: Option<String>,
     leader: Option<i32>,
     start: Option<i64>,
+    /// Where the records of the last [`SILENT_MS`] begin.
+    recent: Option<i64>,
     end: Option<i64>,
 }
 
@@ -43,11 +45,18 @@ pub(super) struct Lags {
 }
 
 impl At {
-    /// Where nothing is committed, all of it.
-    fn lag(&self) -> i64 {
-        let from = self.committed.map(|(offset, _)| offset).or(self.start);
-        let lag = self.end.zip(from).map(|(end, from)| end.saturating_sub(from));
-        lag.unwrap_or(0).max(0)
+    fn next(&self) -> Option<i64> {
+        self.committed.map(|(offset, _)| offset).or(self.start)
+    }
+
+    /// Where nothing is committed, all of it; none where its leader did not tell.
+    fn lag(&self) -> Option<i64> {
+        Some(self.end?.saturating_sub(self.next()?).max(0))
+    }
+
+    /// Whether the record that is next to be read has been there for [`SILENT_MS`].
+    fn waits(&self) -> bool {
+        self.recent.zip(self.next()).is_some_and(|(recent, next)| next < recent)
     }
 }
 
@@ -74,7 +83,10 @@ impl Lags {
         }
         for topic in topics.iter().take(MOST_TOPICS) {
             match Described::ask(cluster, topic).await {
-                Ok(described) => lags.ends(cluster, &described).await,
+                Ok(described) => {
+                    let recent = group.coordinator.0.now_ms.saturating_sub(SILENT_MS);
+                    lags.ends(cluster, &described, recent).await;
+                }
                 Err(error) => lags.untold.push(error.to_string()),
             }
         }
@@ -114,7 +126,7 @@ impl Lags {
     }
 
     /// Where these logs begin and end, as their leaders know it.
-    async fn ends(&mut self, cluster: &Cluster, topic: &Described) {
+    async fn ends(&mut self, cluster: &Cluster, topic: &Described, recent: i64) {
         let mut by_leader: BTreeMap<i32, Vec<i32>> = BTreeMap::new();
         for p in &topic.partitions {
             if let Some(at) = self.at.get_mut(&(topic.name.clone(), p.partition_index)) {
@@ -124,7 +136,7 @@ impl Lags {
         }
         for (leader, partitions) in by_leader {
             let Some(place) = cluster.brokers.get(&leader) else { continue };
-            for timestamp in [EARLIEST, LATEST] {
+            for timestamp in [EARLIEST, LATEST, recent] {
                 let request = offsets(&topic.name, &partitions, timestamp);
                 let answer = match cluster.ask_at(&place.host, place.port, &request).await {
                     Ok(answer) => answer,
@@ -134,12 +146,17 @@ impl Lags {
                     }
                 };
                 let told = answer.topics.iter().flat_map(|topic| &topic.partitions);
-                for p in told.filter(|p| p.error_code == 0 && p.offset >= 0) {
+                for p in told.filter(|p| p.error_code == 0) {
                     let Some(at) = self.at.get_mut(&(topic.name.clone(), p.partition_index)) else {
                         continue;
                     };
-                    let place = if timestamp == LATEST { &mut at.end } else { &mut at.start };
-                    *place = Some(p.offset);
+                    match timestamp {
+                        EARLIEST => at.start = Some(p.offset),
+                        LATEST => at.end = Some(p.offset),
+                        // None of them is so young.
+                        _ if p.offset < 0 => at.recent = Some(i64::MAX),
+                        _ => at.recent = Some(p.offset),
+                    }
                 }
             }
         }
@@ -147,8 +164,13 @@ impl Lags {
 
     /// In a few words.
     pub(super) fn sum(&self) -> String {
-        let lag = self.at.values().map(At::lag).fold(0, i64::saturating_add);
-        format!("{lag} records behind in {} partitions", self.at.len())
+        let lag = self.at.values().filter_map(At::lag).fold(0, i64::saturating_add);
+        let unknown = self.at.values().filter(|at| at.lag().is_none()).count();
+        let told = format!("{lag} records behind in {} partitions", self.at.len() - unknown);
+        match unknown {
+            0 => told,
+            unknown => format!("{told}, and nobody knows how far in {unknown} more"),
+        }
     }
 
     pub(super) fn facts(&self, group: &Group<'_>) -> Vec<String> {
@@ -171,7 +193,9 @@ impl Lags {
             let finding = at.finding(group)?;
             let of = vec![format!("{topic}-{partition}")];
             let unblocks = match at.leader {
-                Some(-1) => vec![format!("ottla explain topic {topic}")],
+                Some(_) if finding.unblocks.is_empty() => {
+                    vec![format!("ottla explain topic {topic}")]
+                }
                 _ => finding.unblocks,
             };
             Some(Finding { of, unblocks, ..finding })
@@ -182,7 +206,8 @@ impl Lags {
 
 impl At {
     fn finding(&self, group: &Group<'_>) -> Option<Finding> {
-        let (lag, now_ms) = (self.lag(), group.coordinator.0.now_ms);
+        let now_ms = group.coordinator.0.now_ms;
+        let silent = |since: i64| now_ms.saturating_sub(since) > SILENT_MS;
         let end = self.end.map_or_else(|| "unknown".to_owned(), |end| end.to_string());
         if self.leader == Some(-1) {
             let what = "it has no leader, so that nothing of it is read".to_owned();
@@ -196,14 +221,25 @@ impl At {
                 ..Default::default()
             });
         }
+        let Some(lag) = self.lag() else {
+            let what = match self.leader {
+                Some(leader) => format!(
+                    "how far behind it is nobody knows: its leader, broker {leader}, does not tell where its log ends"
+                ),
+                None => "how far behind it is was not asked".to_owned(),
+            };
+            return Some(Finding { what, ..Default::default() });
+        };
         let is_stable = group.told.state == "Stable";
-        if lag == 0 || !is_stable {
+        if lag == 0 || !self.waits() || !is_stable {
             return None;
         }
         let (what, since) = match (&self.owner, self.committed) {
             (None, _) => ("it is behind, and no member has it".to_owned(), None),
-            (Some(owner), None) => (format!("{owner} has it, and has committed nothing"), None),
-            (Some(owner), Some((_, ms))) if now_ms - ms > SILENT_MS => (
+            (Some(owner), None) if silent(group.told.state_ms) => {
+                (format!("{owner} has it, and has committed nothing"), None)
+            }
+            (Some(owner), Some((_, ms))) if silent(ms.max(group.told.state_ms)) => (
                 format!("{owner} has it, is behind, and commits nothing any more"),
                 group.coordinator.since(ms),
             ),

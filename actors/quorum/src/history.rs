@@ -178,10 +178,14 @@ impl Reading<'_> {
         let now = before.merge(r)?;
         let brokers = &self.history.brokers;
         let is_out = |id: &i32| {
-            brokers.get(id).is_none_or(|broker| broker.fenced.or(broker.stopping).is_some())
+            let gone =
+                |broker: &BrokerSince| broker.fenced.or(broker.stopping).or(broker.unregistered);
+            brokers.get(id).is_none_or(|broker| gone(broker).is_some())
         };
         let left = || before.isr.iter().filter(|id| !now.isr.contains(id));
-        let by_leader = before.has_leader() && before.leader == now.leader && !left().any(is_out);
+        // Where a directory is lost, or replicas come and go, it is the controller.
+        let led = before.has_leader() && before.leader == now.leader && r.directories.is_none();
+        let by_leader = led && before.replicas == now.replicas && !left().any(is_out);
         let by_leader = by_leader.then_some(before.leader);
         since.become_now(now, at, by_leader);
         Ok(())
@@ -271,6 +275,38 @@ mod tests {
         assert_eq!(since.out[&3], OutOfSync { since: 30, by_leader: Some(1) });
         assert_eq!(since.out[&2], OutOfSync { since: 40, by_leader: None });
         assert_eq!((history.from, history.brokers[&2].fenced), (Some(10), Some(40)));
+
+        let unregistered = wire::UnregisterBrokerRecord { broker_id: 2, ..Default::default() };
+        let added = PartitionChangeRecord {
+            topic_id: TOPIC,
+            partition_id: 0,
+            replicas: Some(vec![1, 2, 3, 4]),
+            adding_replicas: Some(vec![4]),
+            ..Default::default()
+        };
+        let offline = PartitionChangeRecord {
+            topic_id: TOPIC,
+            partition_id: 0,
+            isr: Some(vec![1]),
+            directories: Some(vec![Uuid::ZERO; 4]),
+            ..Default::default()
+        };
+        let gone = MetadataRecord::UnregisterBroker(unregistered);
+        let history = read(&[
+            (10, brokers()),
+            (20, vec![created()]),
+            (30, vec![changed(&[1, 3], -2), gone]),
+            (40, vec![MetadataRecord::PartitionChange(added)]),
+            (50, vec![MetadataRecord::PartitionChange(offline)]),
+        ]);
+        for (id, since) in [(2, 30), (4, 40), (3, 50)] {
+            let out = history.partitions[&(TOPIC, 0)].out.get(&id);
+            assert_eq!(
+                out,
+                Some(&OutOfSync { since, by_leader: None }),
+                "{id}: the controller did it"
+            );
+        }
 
         let history = read(&[
             (10, brokers()),

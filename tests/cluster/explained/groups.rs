@@ -111,7 +111,7 @@ fn a_group_that_lags_one_that_does_not_come_together_and_one_that_is_left() {
     asked.until(1, &GROUP, &["verdict: all is well: stable"]);
 
     drop((first, second, third));
-    let said = asked.until(2, &GROUP, &["verdict: no members: nobody reads for it"]);
+    let said = asked.until(2, &GROUP, &["verdict: no members: nobody subscribes in it"]);
     contains(&said, &["Empty in generation", "since: 20"]);
 }
 
