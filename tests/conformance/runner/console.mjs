@@ -146,11 +146,13 @@ async function messages(page) {
   await page.getByText(/^25 of [\d,]{3,} read/).waitFor();
   assert.equal(await page.locator("tbody tr").filter({ hasNotText: "customer 4" }).count(), 0);
   await page.getByRole("link", { name: "Produce" }).press("Enter");
-  await page.getByLabel("Partition").fill("2");
-  await page.getByLabel("Key (left").fill("typed");
-  await page.getByLabel("Value", { exact: true }).fill('{"typed": "<b>by hand</b> äöü"}');
-  await page.getByLabel("Headers").fill("who: me");
-  await page.getByRole("button", { name: "Produce" }).press("Enter");
+  // The page that is left has a Partition of its own.
+  const typed = page.locator("form.record");
+  await typed.getByLabel("Partition").fill("2");
+  await typed.getByLabel("Key (left").fill("typed");
+  await typed.getByLabel("Value", { exact: true }).fill('{"typed": "<b>by hand</b> äöü"}');
+  await typed.getByLabel("Headers").fill("who: me");
+  await typed.getByRole("button", { name: "Produce" }).press("Enter");
   await page.getByRole("link", { name: /partition 2, offset \d+/ }).press("Enter");
   await row(page, "<b>by hand</b> äöü").first().waitFor();
 }
