@@ -270,6 +270,16 @@ impl Producers {
         Some((*id, self.entries.get(id)?))
     }
 
+    /// Takes the open transactions of the producers that `is_over` tells of for ended; whether there were any.
+    pub fn end_transactions(&mut self, is_over: impl Fn(ProducerId) -> bool) -> bool {
+        let open = self.ongoing.len();
+        self.ongoing.retain(|_, id| !is_over(*id));
+        for (_, entry) in self.entries.iter_mut().filter(|(id, _)| is_over(**id)) {
+            entry.transaction_first_offset = None;
+        }
+        self.ongoing.len() < open
+    }
+
     /// Forgets producers that wrote nothing for `expiration_ms`, unless a transaction of theirs is open.
     pub fn expire(&mut self, wall_ms: i64, expiration_ms: i64) {
         self.entries.retain(|_, entry| {
@@ -368,6 +378,20 @@ mod tests {
         producers.apply(&emptied(2), 15);
         let entry = producers.entry(ProducerId(1)).unwrap();
         assert_eq!((entry.epoch, entry.last_sequence()), (ProducerEpoch(3), 2));
+    }
+
+    #[test]
+    fn transactions_that_are_over_are_open_no_longer_and_their_producers_known() {
+        let mut producers = Producers::default();
+        producers.apply(&data(1, 0, 0, true), 10);
+        producers.apply(&data(2, 0, 0, true), 13);
+        producers.apply(&data(3, 0, 0, false), 16);
+        assert!(!producers.end_transactions(|id| id == ProducerId(3)));
+        assert!(producers.end_transactions(|id| id == ProducerId(1)));
+        assert_eq!(producers.first_ongoing_offset(), Some(13));
+        assert!(!producers.in_transaction(ProducerId(1)));
+        assert_eq!(producers.entry(ProducerId(1)).unwrap().last_sequence(), 2);
+        assert_eq!(producers.apply(&marker(1, 0, false), 19), None);
     }
 
     #[test]

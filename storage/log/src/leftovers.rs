@@ -7,7 +7,7 @@ use wire::batch::NO_LEADER_EPOCH;
 
 use crate::error::OpenError;
 use crate::index::Index;
-use crate::names::{CLEANED, DELETED, LOG, SWAP, parse_file_name};
+use crate::names::{CLEANED, DELETED, LOG, SNAPSHOT, SWAP, parse_file_name};
 use crate::recover::Scan;
 use crate::truncate::remove_if_there;
 
@@ -42,11 +42,15 @@ pub(crate) fn clear(disk: &dyn Disk, dir: &Path) -> Result<(), OpenError> {
         return Ok(());
     }
     let covered = covered_offsets(disk, dir, &swaps)?;
+    let goes = |(at, suffix): (i64, &str)| {
+        // It tells of producers before, as no other may, and fits what takes this one's place.
+        covered.contains(&at) && !(at == covered.start && suffix == SNAPSHOT)
+    };
     for name in &names {
         if !name.ends_with(SWAP)
             && !name.ends_with(CLEANED)
             && !name.ends_with(DELETED)
-            && offset(name).is_some_and(|at| covered.contains(&at))
+            && parse_file_name(name).is_some_and(goes)
         {
             disk.remove_file(&dir.join(name))?;
         }

@@ -31,6 +31,15 @@ pub fn read_producer_snapshot(
     dir: &Path,
     offset: i64,
 ) -> Result<Producers, ProducerSnapshotError> {
+    read_sized(disk, dir, offset).map(|(producers, _)| producers)
+}
+
+/// With the bytes that were read.
+pub(crate) fn read_sized(
+    disk: &dyn Disk,
+    dir: &Path,
+    offset: i64,
+) -> Result<(Producers, usize), ProducerSnapshotError> {
     let path = dir.join(file_name(offset, SNAPSHOT));
     let bytes = Bytes::from(disk.read(&path, MAX_FILE)?);
     let corrupt = |why: String| ProducerSnapshotError::Corrupt { path: path.clone(), why };
@@ -46,7 +55,7 @@ pub fn read_producer_snapshot(
     for stored in &snapshot.producer_entries {
         producers.restore(ProducerId(stored.producer_id), restored(stored));
     }
-    Ok(producers)
+    Ok((producers, bytes.len()))
 }
 
 /// Not durably: one that is torn is not whole by its CRC, and an older one does.

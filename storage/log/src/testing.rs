@@ -110,6 +110,20 @@ pub fn replayed_of(batches: &[RecordBatch], end: i64) -> (Producers, Vec<Aborted
     (producers, aborted)
 }
 
+/// The state that a snapshot and the batches behind it give.
+pub fn replayed_from(disk: &Arc<dyn Disk>, view: &LogView, offset: i64) -> Producers {
+    let mut producers = read_producer_snapshot(&**disk, &dir(), offset).unwrap();
+    view.batches_from(0)
+        .for_each(|batch| {
+            if batch.header().last_offset() >= offset {
+                producers.apply(&batch.info().unwrap(), batch.header().base_offset);
+            }
+            true
+        })
+        .unwrap();
+    producers
+}
+
 /// The offsets of the snapshot files.
 pub fn snapshots(disk: &Arc<dyn Disk>) -> Vec<i64> {
     let entries = disk.list(&dir()).unwrap().into_iter();

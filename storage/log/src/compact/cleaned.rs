@@ -11,7 +11,7 @@ use crate::config::LogConfig;
 use crate::index::{ClosedIndex, Index};
 use crate::leftovers::file_names;
 use crate::log::Active;
-use crate::names::{CLEANED, LOG, OFFSET_INDEX, TIME_INDEX, TXN_INDEX, file_name};
+use crate::names::{CLEANED, LOG, OFFSET_INDEX, SNAPSHOT, TIME_INDEX, TXN_INDEX, file_name};
 use crate::segment::Segment;
 use crate::truncate::remove_if_there;
 use crate::txn_index::{AbortedTransaction, TxnIndex};
@@ -149,7 +149,8 @@ impl CleanedWriter {
 }
 
 pub(crate) fn remove_cleaned(disk: &dyn Disk, dir: &Path, base: i64) -> Result<(), DiskError> {
-    SUFFIXES.iter().try_for_each(|suffix| remove_if_there(disk, &cleaned_path(dir, base, suffix)))
+    let mut suffixes = SUFFIXES.iter().chain(&[SNAPSHOT]);
+    suffixes.try_for_each(|suffix| remove_if_there(disk, &cleaned_path(dir, base, suffix)))
 }
 
 /// Of all bases: what is left of passes that ended without [`Compaction::abort`](super::Compaction::abort), or in which it failed.
@@ -170,8 +171,8 @@ pub struct CleanedSegments {
     pub(crate) new: Vec<CleanedSegment>,
     /// An empty one at the last old segment's base, whose files only a crash brings to light.
     pub(crate) stub: Option<Arc<Segment>>,
-    /// The producer snapshots that must go first.
-    pub(crate) amid_transactions: Vec<i64>,
+    /// The producer snapshot at the first's base was made anew.
+    pub(crate) snapshot: bool,
     /// Truncations of the log when the pass began.
     pub(crate) truncations: u64,
     /// Its place in the order of its pass, and how many of the pass are swapped in.

@@ -3,15 +3,18 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
-use disk::DiskError;
+use disk::{DiskError, Open};
+use model::ProducerId;
 
 use super::CompactionError;
-use super::cleaned::{CleanedSegment, CleanedSegments, CleanedWriter};
+use super::cleaned::{CleanedSegment, CleanedSegments, CleanedWriter, cleaned_path};
 use super::filter::Filter;
 use super::groups::group_sizes;
 use super::offset_map::OffsetMap;
 use super::pass::{Source, Work};
 use super::reader::BatchReader;
+use crate::names::SNAPSHOT;
+use crate::producer_snapshot::encode_producer_snapshot;
 
 #[derive(Debug)]
 pub(crate) struct Cleaning {
@@ -30,8 +33,8 @@ pub(crate) struct Cleaning {
     finished: Vec<CleanedSegment>,
     /// Base offsets of the segments whose files are begun, or may be.
     making: Vec<i64>,
-    /// So many producer snapshots were looked at.
-    looked_at: usize,
+    /// Its producer snapshot was made anew.
+    snapshot: bool,
     swapped: Arc<AtomicUsize>,
 }
 
@@ -60,7 +63,7 @@ impl Cleaning {
             writer: None,
             finished: Vec::new(),
             making: Vec::new(),
-            looked_at: 0,
+            snapshot: false,
             swapped: Arc::default(),
         }
     }
@@ -94,7 +97,7 @@ impl Cleaning {
         };
         let mut writer = match self.writer.take() {
             Some(writer) => writer,
-            None => self.writer(source, source.view.segments[self.first].base)?,
+            None => self.begin_group(source, work)?,
         };
         let read = reader.fill()?;
         work.io += read as u64;
@@ -128,6 +131,40 @@ impl Cleaning {
         Ok(None)
     }
 
+    fn begin_group(
+        &mut self,
+        source: &Source,
+        work: &mut Work,
+    ) -> Result<CleanedWriter, CompactionError> {
+        let base = source.view.segments[self.first].base;
+        let writer = self.writer(source, base)?;
+        self.snapshot = self.end_transactions(source, base, work)?;
+        Ok(writer)
+    }
+
+    /// Of a transaction of which no batch is left the marker may go now: who goes on from the snapshot at the group's beginning
+    /// would find no end of it. So there it is made not to be open, which is right as long as the marker stays, too: that ends
+    /// nothing then. Whether it was made anew.
+    fn end_transactions(
+        &self,
+        source: &Source,
+        base: i64,
+        work: &mut Work,
+    ) -> Result<bool, DiskError> {
+        let Some(mut producers) = source.producers(base, work)? else { return Ok(false) };
+        let is_over = |id: ProducerId| !self.filter.transactions.has_batches(id.0);
+        let anew = producers.end_transactions(is_over);
+        if anew {
+            let bytes = encode_producer_snapshot(&producers);
+            let path = cleaned_path(&source.dir, base, SNAPSHOT);
+            let file = source.disk.open(&path, Open::CreateNew)?;
+            file.write_at(&bytes, 0)?;
+            file.sync_all()?;
+            work.io += bytes.len() as u64;
+        }
+        Ok(anew)
+    }
+
     fn begin_segment(&mut self, source: &Source) -> Result<BatchReader, CompactionError> {
         let (base, upper) =
             (source.view.segments[self.segment].base, source.next_base(self.segment));
@@ -158,7 +195,6 @@ impl Cleaning {
             }
             _ => None,
         };
-        let amid_transactions = self.amid_transactions(source, source.view.segments[last].base)?;
         source.disk.sync_dir(&source.dir)?;
         let number = self.group;
         self.group += 1;
@@ -170,26 +206,11 @@ impl Cleaning {
             old,
             new: std::mem::take(&mut self.finished),
             stub: stub.map(|stub| stub.segment),
-            amid_transactions,
+            snapshot: std::mem::take(&mut self.snapshot),
             truncations: source.truncations,
             number,
             swapped: self.swapped.clone(),
         })
-    }
-
-    /// The snapshots up to `last`, but for those of groups before, as of which a transaction is open. Its marker may go now: who
-    /// went on from there would find no end of it.
-    fn amid_transactions(&mut self, source: &Source, last: i64) -> Result<Vec<i64>, DiskError> {
-        let left = &source.snapshots[self.looked_at..];
-        let due = &left[..left.partition_point(|offset| *offset <= last)];
-        self.looked_at += due.len();
-        let mut found = Vec::new();
-        for snapshot in due.iter().copied() {
-            if source.has_open_transaction(snapshot)? {
-                found.push(snapshot);
-            }
-        }
-        Ok(found)
     }
 
     fn give_back(&mut self, keep: usize) {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use disk::{Disk, DiskError};
+use model::producers::Producers;
 
 use super::cleaned::{
     CleanedSegment, CleanedSegments, CleanedWriter, remove_all_cleaned, remove_cleaned,
@@ -16,7 +17,7 @@ use super::reader::BatchReader;
 use super::{CleanerStats, CompactionError, CompactionOptions, LogToClean};
 use crate::config::LogConfig;
 use crate::log::Log;
-use crate::producer_snapshot::{ProducerSnapshotError, read_producer_snapshot};
+use crate::producer_snapshot::{ProducerSnapshotError, read_sized};
 use crate::view::LogView;
 
 /// A pass over one log: see [`Log::compaction`]. Dropping it leaves files behind that [`Compaction::abort`] removes; so does the
@@ -40,8 +41,6 @@ pub(crate) struct Source {
     pub first_dirty: i64,
     /// Nothing is cleaned from this offset on; the base of a segment.
     pub bound: i64,
-    /// The producer snapshots below it, ascending.
-    pub snapshots: Vec<i64>,
 }
 
 #[derive(Debug, Default)]
@@ -99,7 +98,6 @@ impl Log {
             truncations: self.truncations,
             first_dirty: to_clean.first_dirty_offset,
             bound,
-            snapshots: self.snapshots.range(..bound).copied().collect(),
         };
         Ok(Compaction { source, work: Work::default(), phase: Phase::Begin(map) })
     }
@@ -184,12 +182,19 @@ impl Source {
         self.view.segments.get(index + 1).map_or(self.view.end.offset, |next| next.base)
     }
 
-    /// Whether a transaction is open as of a snapshot. One that cannot be made sense of tells nobody anything.
-    pub fn has_open_transaction(&self, snapshot: i64) -> Result<bool, DiskError> {
-        match read_producer_snapshot(&*self.disk, &self.dir, snapshot) {
-            Ok(producers) => Ok(producers.first_ongoing_offset().is_some()),
-            Err(ProducerSnapshotError::Disk(error)) if !error.is_not_found() => Err(error),
-            Err(_) => Ok(false),
+    /// What a snapshot tells, if there is one. One that cannot be made sense of tells nobody anything.
+    pub fn producers(&self, offset: i64, work: &mut Work) -> Result<Option<Producers>, DiskError> {
+        match read_sized(&*self.disk, &self.dir, offset) {
+            Ok((producers, size)) => {
+                work.io += size as u64;
+                Ok(Some(producers))
+            }
+            Err(ProducerSnapshotError::Disk(error))
+                if !error.is_not_found() && !error.is_too_large() =>
+            {
+                Err(error)
+            }
+            Err(_) => Ok(None),
         }
     }
 

@@ -32,7 +32,10 @@ pub struct SegmentSwap {
     old: Vec<i64>,
     new: Vec<i64>,
     stub: Option<i64>,
-    amid_transactions: Vec<i64>,
+    /// The producer snapshot at the first new base was made anew.
+    snapshot: bool,
+    /// Producer snapshots that must go first: nobody looked which of their transactions lose their markers.
+    strays: Vec<i64>,
     state: Arc<Mutex<State>>,
 }
 
@@ -66,13 +69,15 @@ impl Log {
             if let Index::Closed(index) = &segment.index {
                 index.replace();
             }
-            if !new.iter().any(|new| new.segment.base == segment.base) {
-                self.snapshots.remove(&segment.base);
-            }
         }
-        for snapshot in &cleaned.amid_transactions {
-            self.snapshots.remove(snapshot);
-        }
+        let mut strays: Vec<i64> =
+            self.snapshots.range(old[0].base + 1..self.segments[end].base).copied().collect();
+        strays.iter().for_each(|offset| self.forget_snapshot(*offset));
+        // Those of segments that go are set aside with them.
+        strays.retain(|offset| {
+            old.binary_search_by_key(offset, |segment| segment.base).is_err()
+                || new.iter().any(|new| new.segment.base == *offset)
+        });
         let mut segments = self.segments[..first].to_vec();
         segments.extend(new.iter().map(|new| new.segment.clone()));
         segments.extend_from_slice(&self.segments[end..]);
@@ -82,7 +87,8 @@ impl Log {
             old: old.iter().map(|segment| segment.base).collect(),
             new: new.iter().map(|new| new.segment.base).collect(),
             stub: cleaned.stub.as_ref().map(|stub| stub.base),
-            amid_transactions: cleaned.amid_transactions,
+            snapshot: cleaned.snapshot,
+            strays,
             disk: cleaned.disk,
             dir: cleaned.dir,
             state: Arc::default(),
@@ -130,17 +136,11 @@ impl SegmentSwap {
     }
 
     fn rename_all(&self) -> Result<(), DiskError> {
-        for snapshot in &self.amid_transactions {
-            remove_if_there(&*self.disk, &self.dir.join(file_name(*snapshot, SNAPSHOT)))?;
-        }
-        if !self.amid_transactions.is_empty() {
-            self.disk.sync_dir(&self.dir)?;
-        }
         let (first, rest) = (self.new[0], &self.new[1..]);
         // Descending, and the first alone: an opening takes no swap at or above what is still only cleaned.
         let others: Vec<i64> = self.stub.iter().chain(rest.iter().rev()).copied().collect();
-        if !others.is_empty() {
-            others.iter().try_for_each(|base| self.cleaned_to_swap(*base))?;
+        others.iter().try_for_each(|base| self.cleaned_to_swap(*base))?;
+        if self.settle_snapshots(first)? || !others.is_empty() {
             self.disk.sync_dir(&self.dir)?;
         }
         self.cleaned_to_swap(first)?;
@@ -149,7 +149,7 @@ impl SegmentSwap {
             for suffix in SUFFIXES {
                 self.rename(*base, suffix, suffix.to_owned() + DELETED)?;
             }
-            if !self.new.contains(base) {
+            if *base != first {
                 self.rename(*base, SNAPSHOT, SNAPSHOT.to_owned() + DELETED)?;
             }
         }
@@ -166,6 +166,16 @@ impl SegmentSwap {
             }
         }
         self.disk.sync_dir(&self.dir)
+    }
+
+    /// Those that are left fit the log as it was as well as it will be. Whether there was anything to do.
+    fn settle_snapshots(&self, first: i64) -> Result<bool, DiskError> {
+        let path = |offset| self.dir.join(file_name(offset, SNAPSHOT));
+        if self.snapshot {
+            self.disk.rename(&cleaned_path(&self.dir, first, SNAPSHOT), &path(first))?;
+        }
+        self.strays.iter().try_for_each(|offset| remove_if_there(&*self.disk, &path(*offset)))?;
+        Ok(self.snapshot || !self.strays.is_empty())
     }
 
     fn cleaned_to_swap(&self, base: i64) -> Result<(), DiskError> {

@@ -64,6 +64,12 @@ impl CleanedTransactions {
         self.ahead.extend(txns.into_iter().map(|txn| Reverse(Ahead(txn))));
     }
 
+    /// Whether batches were seen of a transaction of this producer that did not end yet.
+    pub fn has_batches(&self, producer_id: i64) -> bool {
+        let aborted = self.ongoing_aborted.get(&producer_id);
+        self.ongoing_committed.contains(&producer_id) || aborted.is_some_and(|txn| txn.batch_seen)
+    }
+
     fn begin_up_to(&mut self, offset: i64) {
         while self.ahead.peek().is_some_and(|Reverse(ahead)| ahead.0.first_offset <= offset) {
             let Some(Reverse(Ahead(txn))) = self.ahead.pop() else { return };

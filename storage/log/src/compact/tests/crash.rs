@@ -10,7 +10,7 @@ use proptest::test_runner::{RngSeed, TestRunner};
 
 use super::*;
 use crate::producer_snapshot::encode_producer_snapshot;
-use crate::testing::{marker, produced, replayed_of, snapshots};
+use crate::testing::{marker, produced, replayed_from, replayed_of, snapshots};
 
 const SMALL: u32 = 500;
 
@@ -110,6 +110,9 @@ fn check_producers(disk: &Arc<dyn Disk>, log: &Log, ever: &[RecordBatch]) {
         let stored = read_producer_snapshot(&**disk, &dir(), offset).unwrap();
         let expected = replayed_of(ever, offset).0;
         assert_eq!(known(&stored, offset), known(&expected, offset), "as of {offset}");
+        let from_there = replayed_from(disk, &log.view(), offset);
+        let open = from_there.first_ongoing_offset();
+        assert_eq!(open, producers.first_ongoing_offset(), "from {offset}");
     }
     // An index that is made anew tells of what is left of a transaction.
     let tells = |told: &AbortedTransaction, of: &AbortedTransaction| {
@@ -178,9 +181,9 @@ fn after_swap(before: &[RecordBatch], log: &Log) -> Vec<RecordBatch> {
     if read.is_err() { before.to_vec() } else { found }
 }
 
-/// What one life appends before its pass, how much of that it does not sync, the operations it has for the pass, its end, and
-/// when it began after the last.
-type Life = (Vec<Put>, usize, u64, Crash, i64);
+/// What one life appends before its pass, how much of that it does not sync, the operations it has for the pass, its end,
+/// when it began after the last, and the segments that are given up then.
+type Life = (Vec<Put>, usize, u64, Crash, i64, usize);
 
 fn disk(seed: u64) -> SimDisk {
     let sim = SimDisk::new(SimDiskOptions { seed, ..SimDiskOptions::default() });
@@ -194,7 +197,7 @@ fn run(seed: u64, lives: &[Life]) {
     let sim = disk(seed);
     let (mut now_ms, mut point) = (0, 0);
     let mut ever = Vec::new();
-    for (puts, unsynced, budget, crash, after_ms) in lives {
+    for (puts, unsynced, budget, crash, after_ms, given_up) in lives {
         now_ms += after_ms;
         let (mut log, _) = survivor(&sim, point, false, false);
         let (synced, unsynced) = puts.split_at(puts.len().saturating_sub(*unsynced));
@@ -212,7 +215,7 @@ fn run(seed: u64, lives: &[Life]) {
         drop(log);
         sim.crash(*crash);
         let killed = *crash == Crash::Kill;
-        let (log, found) = survivor(&sim, point, killed, !killed && !unsynced.is_empty());
+        let (mut log, found) = survivor(&sim, point, killed, !killed && !unsynced.is_empty());
         let below = |batches: &[RecordBatch]| {
             batches.partition_point(|batch| batch.header().base_offset < point)
         };
@@ -228,8 +231,15 @@ fn run(seed: u64, lives: &[Life]) {
         let names = sim.mount().list(&dir()).unwrap();
         let left = |name: &str| [".cleaned", ".swap", ".deleted"].iter().any(|s| name.ends_with(s));
         assert!(!names.iter().any(|entry| left(&entry.name)));
+        give_up(&mut log, *given_up);
         log.close().unwrap();
     }
+}
+
+/// The oldest segments, and all that is known of their producers but for a snapshot.
+fn give_up(log: &mut Log, count: usize) {
+    let start = log.segments[count.min(log.segments.len() - 1)].base;
+    log.delete_segments_below(start, 0).unwrap().remove(&*log.disk).unwrap();
 }
 
 /// So many cases, always the same; then others, drawn, as many as `OTTLA_CRASH_CASES` says.
@@ -244,6 +254,7 @@ fn a_crash_leaves_a_pass_undone_or_done_group_by_group() {
             prop_oneof![0..400u64, Just(u64::MAX)],
             prop_oneof![Just(Crash::Kill), Just(Crash::PowerLoss)],
             0..150i64,
+            prop_oneof![3 => Just(0), 1 => 0..6usize],
         );
         let lives = prop::collection::vec(life, 1..5);
         let config =
@@ -262,8 +273,8 @@ fn the_epoch_that_a_marker_alone_tells_of_outlives_its_record() {
     let ended = [keys(&[0; 6]), vec![Put::End { producer: 0, commit: false }]].concat();
     for budget in 0..60 {
         let lives = [
-            (ended.clone(), 0, u64::MAX, Crash::Kill, 0),
-            (keys(&[0]), 0, budget, Crash::PowerLoss, RETENTION),
+            (ended.clone(), 0, u64::MAX, Crash::Kill, 0, 0),
+            (keys(&[0]), 0, budget, Crash::PowerLoss, RETENTION, 0),
         ];
         run(0, &lives);
     }

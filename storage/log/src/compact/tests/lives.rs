@@ -11,7 +11,7 @@ use proptest::test_runner::{RngSeed, TestRunner};
 
 use super::*;
 use crate::producer_snapshot::encode_producer_snapshot;
-use crate::testing::{check_indexes, marker, replayed_of, snapshots};
+use crate::testing::{check_indexes, marker, replayed_from, replayed_of, snapshots};
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -36,6 +36,10 @@ enum Step {
     /// Of what no pass has seen.
     Truncate {
         back: i64,
+    },
+    /// Gives up so many parts in a hundred of the segments that are durable.
+    Retain {
+        share: usize,
     },
     Close,
 }
@@ -71,6 +75,7 @@ fn step() -> impl Strategy<Value = Step> {
         6 => (0..150i64, trouble, any::<bool>())
             .prop_map(|(after_ms, trouble, forgotten)| Step::Pass { after_ms, trouble, forgotten }),
         1 => (0..12i64).prop_map(|back| Step::Truncate { back }),
+        1 => (0..100usize).prop_map(|share| Step::Retain { share }),
         1 => Just(Step::Close),
     ]
 }
@@ -81,6 +86,8 @@ struct Model {
     config: LogConfig,
     /// Its batches as they may be found: as they were before a swap that is not known to be done, and as they are.
     states: Vec<Vec<RecordBatch>>,
+    /// Those below were given up, and may come back.
+    start: i64,
     /// As they were written.
     lineage: Vec<RecordBatch>,
     /// Up to here it is durable, and the checkpoint says so of less.
@@ -130,10 +137,19 @@ impl Model {
             }
             Step::Truncate { back } => {
                 let to = (open.log_end_offset() - back).max(self.seen);
+                let to = to.max(open.log_start_offset());
                 self.durable = open.recovery_point_if_truncated_to(to).ok()?;
                 self.checkpoint = self.checkpoint.min(self.durable);
                 open.truncate_to(to, 0).ok()?;
                 self.forget_from(open.log_end_offset());
+            }
+            Step::Retain { share } => {
+                let point = open.recovery_point();
+                let whole = open.segments.partition_point(|segment| segment.base <= point);
+                self.start =
+                    self.start.max(open.segments[whole.saturating_sub(1) * share / 100].base);
+                let deleted = open.delete_segments_below(self.start, 0).ok()?;
+                open.remove(&deleted).ok()?;
             }
             Step::Close => {
                 let end = log.take()?.close().ok()?.offset;
@@ -235,14 +251,19 @@ impl Model {
     fn check(&mut self, log: &Log, killed: bool, whole: bool) {
         let found = batches(&log.view());
         let durable = |batches: &[RecordBatch]| batches.partition_point(|b| base(b) < self.durable);
+        let left = |batches: &[RecordBatch]| -> Vec<_> {
+            batches.iter().filter(|batch| base(batch) >= self.start).cloned().collect()
+        };
         let is_of = |state: &&Vec<RecordBatch>| {
-            state.starts_with(&found) && durable(state) == durable(&found)
+            let (state, found) = (left(state), left(&found));
+            state.starts_with(&found) && durable(&state) == durable(&found)
         };
         let state = self.states.iter().rfind(is_of);
         let state = state.unwrap_or_else(|| panic!("a mix: {found:#?}\nof {:#?}", self.states));
-        assert!(!(killed && whole) || state.len() == found.len(), "a kill lost what was written");
+        let full = left(state).len() == left(&found).len();
+        assert!(full || !killed || !whole, "a kill lost what was written");
         assert!(log.log_end_offset() >= self.durable);
-        self.states = vec![found];
+        (self.states, self.start) = (vec![found], 0);
         self.lost_power |= !killed;
         self.forget_from(log.log_end_offset());
         check_indexes(log);
@@ -269,10 +290,7 @@ impl Model {
             let known = entries.map(|(id, entry)| (id, entry.epoch, entry.last_sequence()));
             known.collect()
         };
-        let equal = |producers: &Producers, end| {
-            let expected = expected(end);
-            (known(producers), open(producers)) == (known(&expected), open(&expected))
-        };
+        let equal = |producers: &Producers, end| known(producers) == known(&expected(end));
         assert!(self.lost_power || equal(log.producers(), i64::MAX));
         let disk = self.sim.mount();
         for offset in snapshots(&disk) {
@@ -280,6 +298,19 @@ impl Model {
             match read_producer_snapshot(&*disk, &dir(), offset) {
                 Ok(stored) => {
                     assert!(self.lost_power || equal(&stored, offset), "{offset}: {stored:?}");
+                    let from_there = replayed_from(&disk, &log.view(), offset);
+                    assert_eq!(open(&from_there), open(log.producers()), "{offset}: {stored:?}");
+                    let was_open = open(&expected(offset)).into_iter();
+                    let closed = was_open.filter(|(id, _)| !stored.in_transaction(*id));
+                    for (id, first) in closed {
+                        let is_of = |header: &BatchHeader| {
+                            header.producer_id == id.0
+                                && (first..offset).contains(&header.base_offset)
+                        };
+                        let of_it =
+                            self.states[0].iter().map(RecordBatch::header).find(|h| is_of(h));
+                        assert_eq!(of_it, None, "{offset} needs to know of it");
+                    }
                 }
                 // An opening made it anew, and nothing was synced since: no opening has needed it yet.
                 Err(error) => assert!(self.lost_power, "{error}"),
@@ -331,6 +362,7 @@ fn run(seed: u64, lives: &[Life]) -> u32 {
         sim: sim.clone(),
         config: config.clone(),
         states: vec![Vec::new()],
+        start: 0,
         lineage: Vec::new(),
         durable: 0,
         checkpoint: 0,

@@ -4,6 +4,7 @@ mod crash;
 mod failing;
 mod lives;
 mod plan;
+mod producers;
 mod random;
 mod retention;
 mod segments;
