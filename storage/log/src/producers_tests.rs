@@ -246,6 +246,18 @@ fn snapshots_go_with_their_segments() {
 }
 
 #[test]
+fn segments_stay_of_whose_producers_a_torn_snapshot_would_tell() {
+    let sim = SimDisk::new(SimDiskOptions::default());
+    let disk: Arc<dyn Disk> = sim.mount();
+    let mut log = with_transactions(&disk);
+    sim.decay(&dir().join("00000000000000000011.snapshot"), 20, 1).unwrap();
+    assert_eq!(log.delete_segments_below(11, 0).unwrap().count, 1);
+    let end = log.log_end_offset();
+    log.roll(0).unwrap();
+    assert_eq!(log.delete_segments_below(end, 0).unwrap().count, 2);
+}
+
+#[test]
 fn idle_producers_are_left_out_when_a_snapshot_is_loaded() {
     let disk = sim();
     let log = with_transactions(&disk);

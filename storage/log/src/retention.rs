@@ -8,6 +8,7 @@ use wire::batch::NO_TIMESTAMP;
 
 use crate::error::ReadError;
 use crate::log::Log;
+use crate::producer_snapshot::{ProducerSnapshotError, read_producer_snapshot};
 use crate::truncate::{remove_if_there, set_segment_files_aside};
 
 /// `retention.ms` and `retention.bytes`; negative for no limit.
@@ -107,25 +108,37 @@ impl Log {
         self.advance_log_start(offset);
         let mut keep = self.segments.partition_point(|segment| segment.base <= offset).max(1) - 1;
         // Where there was no room for a snapshot at a roll, the segments before it alone tell of their producers.
-        while !self.producers.is_empty()
-            && keep > 0
-            && !self.snapshots.contains(&self.segments[keep].base)
-        {
+        while keep > 0 && !self.tells_of_producers(self.segments[keep].base)? {
             keep -= 1;
         }
         let mut files = Vec::new();
         if keep > 0 {
-            // It alone tells of what producers wrote in the segments that go.
             self.sync_snapshot(self.segments[keep].base)?;
         }
-        for segment in &self.segments[..keep] {
+        for segment in &self.segments.clone()[..keep] {
             set_segment_files_aside(&*self.disk, &self.dir, segment.base, &mut files)?;
-            self.snapshots.remove(&segment.base);
-            self.sync_state.unsynced_snapshots().retain(|known| *known != segment.base);
+            self.forget_snapshot(segment.base);
         }
         if keep > 0 {
             self.segments = Arc::new(self.segments[keep..].to_vec());
         }
         Ok(DeletedSegments { count: keep, files })
+    }
+
+    /// Whether the segments before a snapshot may go: it alone tells then of what producers wrote in them. One that a power loss
+    /// tore may lie where a newer one was found.
+    fn tells_of_producers(&mut self, offset: i64) -> Result<bool, DiskError> {
+        if self.producers.is_empty() {
+            return Ok(true);
+        }
+        if !self.snapshots.contains(&offset) {
+            return Ok(false);
+        }
+        match read_producer_snapshot(&*self.disk, &self.dir, offset) {
+            // As every one would be, here.
+            Err(ProducerSnapshotError::Disk(error)) if error.is_too_large() => Ok(true),
+            Err(ProducerSnapshotError::Disk(error)) if !error.is_not_found() => Err(error),
+            read => Ok(read.is_ok()),
+        }
     }
 }
