@@ -22,15 +22,15 @@ const CONTROLLERS_SHARE: usize = 8;
 /// Where `queued.max.request.bytes` sets no limit.
 const REQUEST_MEMORY: u64 = 256 << 20;
 
-/// The branches, in the order in which they start.
-pub(super) fn branches(cx: &Cx<NodeActor>, shared: &Shared) -> Vec<Seed> {
+/// The branches, in the order in which they start, the last with what users put under it.
+pub(super) fn branches(cx: &Cx<NodeActor>, shared: &Shared, of_users: Vec<Seed>) -> Vec<Seed> {
     let supervisor = |name: &str, strategy, children| {
-        let args = SupervisorArgs { strategy, children };
+        let args = SupervisorArgs::new(strategy, children);
         Seed::of::<Supervisor>(name, policy::branch(), args).0
     };
     let groups = shards::groups(cx, shared);
     let coordinators = shards::coordinators_args(shared, groups.clone());
-    let extensions = SupervisorArgs { strategy: Strategy::OneForOne, children: Vec::new() };
+    let extensions = SupervisorArgs::new(Strategy::OneForOne, Vec::new()).with_added(of_users);
     let quorum = supervisor("quorum", Strategy::RestForOne, metadata::members(cx, shared));
     let network = supervisor("network", Strategy::OneForOne, network_members(cx, shared, groups));
     let branch = policy::branch;

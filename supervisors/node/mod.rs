@@ -70,7 +70,7 @@ pub enum ExtendError {
     Refused(runtime::SpawnError),
     #[error(transparent)]
     Intercepted(#[from] network::HasInterceptor),
-    #[error("the node is stopping")]
+    #[error("the node is stopping, or `extensions` has just failed and is being restarted")]
     Stopping,
 }
 
@@ -197,8 +197,7 @@ impl Node {
         let directories = world.blocking("open directories", open).await.map_err(lost)??;
         let name = format!("node-{}", config.node_id);
         let shared = Shared::new(&world, config, directories, bound, &additions);
-        let extensions = Arc::new(additions.seeds(&world, &shared)?);
-        let args = (shared.clone(), extensions);
+        let args = (shared.clone(), additions.seeds(&world, &shared)?);
         let root = spawn_root::<NodeActor>(&world, &name, args).ok_or(StartError::Name)?;
         Ok(Node { world, shared, root })
     }

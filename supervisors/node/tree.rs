@@ -17,7 +17,7 @@ use quorum::{
     ControllerHandle, ControllerMsg, LifecycleMsg, LifecycleState, QuorumHandle, RaftStatus,
 };
 use runtime::{
-    Actor, Address, Cx, Failure, Outcome, Publisher, Reply, Seed, SupervisorMsg, Watchdog, World,
+    Actor, Address, Cx, Failure, Outcome, Publisher, Seed, SupervisorMsg, Watchdog, World,
 };
 use wire::MetadataRecord;
 
@@ -183,7 +183,7 @@ impl Actor for NodeActor {
     const KIND: &'static str = "node";
     type Msg = NodeMsg;
     /// With the actors under `extensions`.
-    type Args = (Shared, Arc<Vec<Seed>>);
+    type Args = (Shared, Vec<Seed>);
 
     async fn start(cx: &mut Cx<Self>, (shared, extensions): Self::Args) -> Result<Self, Failure> {
         let (me, mut images) = (cx.me().clone(), shared.images.subscribe());
@@ -199,12 +199,8 @@ impl Actor for NodeActor {
             let limit = Duration::from_millis(u64::try_from(limit).unwrap_or(0));
             cx.send_after(limit, NodeMsg::RegistrationDue);
         }
-        for seed in branches(cx, &shared) {
+        for seed in branches(cx, &shared, extensions) {
             cx.spawn_seed_and_wait(seed).await?;
-        }
-        for seed in extensions.iter().cloned() {
-            let (reply, _) = Reply::new();
-            let _ = shared.extensions.send(SupervisorMsg::Add { seed, reply }).await;
         }
         let watchdog = Watchdog::new(cx.world().registry().clone(), STUCK);
         Ok(NodeActor { shared, watchdog })

@@ -33,6 +33,7 @@ mod examples;
 mod handle;
 mod interceptors;
 mod sagas;
+mod trouble;
 
 use std::io;
 use std::sync::{Arc, Mutex};

@@ -257,7 +257,7 @@ mod tests {
             seed
         });
         let children = children.collect();
-        let args = SupervisorArgs { strategy: Strategy::OneForOne, children };
+        let args = SupervisorArgs::new(Strategy::OneForOne, children);
         let root = spawn_root::<Supervisor>(&world, "coordinators", args).unwrap();
         root.started().await.unwrap();
         let before = world.mono();

@@ -92,7 +92,7 @@ async fn kitchen(strategy: Strategy) -> Kitchen {
         .map(|name| Seed::of::<Cook>(name, spec.clone(), larder.clone()))
         .into_iter()
         .unzip();
-    let args = SupervisorArgs { strategy, children: seeds };
+    let args = SupervisorArgs::new(strategy, seeds);
     let root = spawn_root::<Supervisor>(&world, "kitchen", args).unwrap();
     root.started().await.unwrap();
     Kitchen { world, root, cooks: cooks.try_into().unwrap(), larder }

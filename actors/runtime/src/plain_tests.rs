@@ -118,7 +118,7 @@ async fn grow(spec: ChildSpec) -> Tree {
         counted.fetch_add(1, Ordering::SeqCst);
         (Tally, noted.clone())
     });
-    let args = SupervisorArgs { strategy: Strategy::OneForOne, children: vec![seed] };
+    let args = SupervisorArgs::new(Strategy::OneForOne, vec![seed]);
     let root = spawn_root::<Supervisor>(&world, "node", args).unwrap();
     root.started().await.unwrap();
     Tree { world, root, tally, notes, made }
@@ -220,7 +220,7 @@ async fn what_makes_a_plain_actor_may_panic() {
         assert!(counted.fetch_add(1, Ordering::SeqCst) > 0, "not yet");
         (Tally, Notes::default())
     });
-    let args = SupervisorArgs { strategy: Strategy::OneForOne, children: Vec::new() };
+    let args = SupervisorArgs::new(Strategy::OneForOne, Vec::new());
     let root = spawn_root::<Supervisor>(&world, "node", args).unwrap();
     let added = root.me().ask(Duration::from_secs(1), |reply| SupervisorMsg::Add { seed, reply });
     added.await.unwrap().unwrap();

@@ -171,7 +171,7 @@ fn grow_told(
         (seed.on_change(hook.clone()), worker)
     };
     let (children, workers) = names.iter().map(told).unzip();
-    let args = SupervisorArgs { strategy, children };
+    let args = SupervisorArgs::new(strategy, children);
     let root = spawn_root::<Supervisor>(&world, "node", args).unwrap();
     Tree { world, notes, root, workers }
 }
@@ -348,7 +348,7 @@ async fn a_strategy_says_who_restarts_and_in_which_order() {
 async fn a_failed_start_counts_as_a_failure() {
     let world = world();
     let notes = Arc::new(Notes::default());
-    let args = SupervisorArgs { strategy: Strategy::OneForOne, children: Vec::new() };
+    let args = SupervisorArgs::new(Strategy::OneForOne, Vec::new());
     let root = spawn_root::<Supervisor>(&world, "node", args).unwrap();
     let (seed, address) = worker(&notes, "a", ChildSpec::permanent(), 3);
     root.me().ask(LIMIT, |reply| SupervisorMsg::Add { seed, reply }).await.unwrap().unwrap();
@@ -389,6 +389,45 @@ async fn a_removed_child_is_gone_and_its_name_free() {
     assert!(removed.await.unwrap());
     assert!(!tree.workers[0].is_alive());
     assert_eq!(add(taken).await.unwrap(), Ok(()));
+}
+
+/// Kills a supervisor that has a child from its first start on and others that were added, of which some have gone; who is under its
+/// next incarnation.
+#[tokio::test(start_paused = true)]
+async fn a_supervisor_that_fails_has_again_what_was_added_to_it() {
+    let (world, notes) = (world(), Arc::new(Notes::default()));
+    let branch = Address::vacant();
+    let child = |name: &str| worker(&notes, name, ChildSpec::transient(), 0);
+    let [first, given] = ["first", "given"].map(|name| child(name).0);
+    let args = SupervisorArgs::new(Strategy::OneForOne, vec![first]).with_added(vec![given]);
+    let seed = Seed::at::<Supervisor>("branch", ChildSpec::permanent(), args, &branch);
+    let args = SupervisorArgs::new(Strategy::OneForOne, vec![seed]);
+    let root = spawn_root::<Supervisor>(&world, "node", args).unwrap();
+    root.started().await.unwrap();
+    let [(added, stays), (removed, _), (left, leaves)] = ["added", "removed", "left"].map(child);
+    for seed in [added, removed, left] {
+        branch.ask(LIMIT, |reply| SupervisorMsg::Add { seed, reply }).await.unwrap().unwrap();
+    }
+    let name = "removed".to_owned();
+    assert!(branch.ask(LIMIT, |reply| SupervisorMsg::Remove { name, reply }).await.unwrap());
+    leaves.send(WorkerMsg::Leave).await.unwrap();
+    let expected = ["first", "given", "added"];
+    for killed in 0..=2 {
+        let deadline = world.mono() + LIMIT;
+        loop {
+            let names = branch.ask(LIMIT, |reply| SupervisorMsg::Children { reply }).await;
+            if names.as_ref().is_ok_and(|names| *names == expected) {
+                break;
+            }
+            assert!(world.mono() < deadline, "killed {killed} times: {names:?}");
+            world.sleep(Duration::from_millis(1)).await;
+        }
+        assert_eq!(generation(&world, &stays).await, 1, "of each supervisor the first");
+        let now = branch.current().unwrap();
+        world.registry().fault("node/branch", Fault::Kill).unwrap();
+        now.ended().await;
+    }
+    root.stop().await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -57,7 +57,7 @@ async fn a_shard_that_was_given_up_serves_again_once_it_is_revived() {
         served.seed(hosted.clone(), applied.clone(), (ChildSpec::permanent(), shard.clone()))
     };
     let children = durables.all().map(seed).collect();
-    let args = SupervisorArgs { strategy: Strategy::OneForOne, children };
+    let args = SupervisorArgs::new(Strategy::OneForOne, children);
     let root = spawn_root::<Supervisor>(&rig.world, "durables", args).unwrap();
     root.started().await.unwrap();
     let until = async |done: fn(&Result<Option<Bytes>, AskRefused>) -> bool| {

@@ -80,7 +80,7 @@ pub async fn alone<A: Actor>(
     args: A::Args,
 ) -> (Address<A::Msg>, Root<Supervisor>) {
     let (seed, address) = Seed::of::<A>(name, ChildSpec::permanent(), args);
-    let args = SupervisorArgs { strategy: Strategy::OneForOne, children: vec![seed] };
+    let args = SupervisorArgs::new(Strategy::OneForOne, vec![seed]);
     let root = spawn_root::<Supervisor>(world, &format!("over-{name}"), args).unwrap();
     root.started().await.unwrap();
     (address, root)

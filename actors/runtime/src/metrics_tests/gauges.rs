@@ -36,7 +36,7 @@ async fn what_an_actor_shows_goes_with_it() {
     let world = world();
     let spec = ChildSpec::permanent().backoff(Backoff::NONE).intensity(1, Duration::MAX);
     let (seed, shop) = Seed::of::<Shop>("shop", spec.give_up(GiveUp::Offline), ());
-    let args = SupervisorArgs { strategy: Strategy::OneForOne, children: vec![seed] };
+    let args = SupervisorArgs::new(Strategy::OneForOne, vec![seed]);
     let root = spawn_root::<Supervisor>(&world, "street", args).unwrap();
     root.started().await.unwrap();
     let until = async |status: &str, restarts: u64, sum: i64, own: Option<i64>| {

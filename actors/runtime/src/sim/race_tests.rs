@@ -111,7 +111,7 @@ async fn scenario(life: Life, early: Arc<AtomicU64>, way: Way) {
     }
     let (seed, writer) = crate::Seed::of::<Relay>("write", spec(), (None, register.clone()));
     children.push(seed);
-    let args = SupervisorArgs { strategy: crate::Strategy::OneForOne, children };
+    let args = SupervisorArgs::new(crate::Strategy::OneForOne, children);
     let root = spawn_root::<Supervisor>(&life.world, "node", args).unwrap();
     root.started().await.unwrap();
     match way {

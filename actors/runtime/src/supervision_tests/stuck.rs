@@ -115,7 +115,7 @@ async fn siblings_do_not_wait_for_one_that_was_given_up() {
     let once = ChildSpec::permanent().intensity(0, LIMIT).give_up(GiveUp::Offline);
     let (b, _) = Seed::of::<Born>("b", once, 1);
     let (c, last) = worker(&notes, "c", ChildSpec::permanent(), 0);
-    let args = SupervisorArgs { strategy: Strategy::RestForOne, children: vec![a, b, c] };
+    let args = SupervisorArgs::new(Strategy::RestForOne, vec![a, b, c]);
     let root = spawn_root::<Supervisor>(&world, "node", args).unwrap();
     root.started().await.unwrap();
     first.send(WorkerMsg::Panic).await.unwrap();
@@ -135,10 +135,10 @@ async fn a_start_that_failed_is_no_start_whatever_it_has_begun() {
     let notes = Arc::new(Notes::default());
     let (a, _) = worker(&notes, "a", ChildSpec::permanent(), 0);
     let (b, _) = worker(&notes, "b", ChildSpec::permanent(), u64::MAX);
-    let args = SupervisorArgs { strategy: Strategy::RestForOne, children: vec![a, b] };
+    let args = SupervisorArgs::new(Strategy::RestForOne, vec![a, b]);
     let (branch, _) = Seed::of::<Supervisor>("branch", ChildSpec::permanent(), args);
     let (c, _) = worker(&notes, "c", ChildSpec::permanent(), 0);
-    let args = SupervisorArgs { strategy: Strategy::OneForOne, children: vec![branch, c] };
+    let args = SupervisorArgs::new(Strategy::OneForOne, vec![branch, c]);
     let root = spawn_root::<Supervisor>(&world, "node", args).unwrap();
     let exit = root.started().await.unwrap_err();
     assert_eq!(exit, Exit::Failed(Failure::new("not yet")));
