@@ -51,6 +51,7 @@ pub const NUMBERS: &[Number] = &[
     number("interceptor", "records_seen", COUNTER, "records", "Records that an interceptor of a topic was shown."),
     number("interceptor", "records_dropped", COUNTER, "records", "Records that it left out."),
     number("interceptor", "batches_rejected", COUNTER, "batches", "Batches of which it rejected a record."),
+    number("interceptor", "panics", COUNTER, "panics", "How often it panicked at what it was shown."),
     number("listener", "cold_reads", COUNTER, "reads", "Reads of records that were not in memory, which waited for the disk beside the threads that serve connections."),
     number("listener", "connections_accepted", COUNTER, "connections", "Connections that were let in."),
     number("listener", "connections_refused", COUNTER, "connections", "Connections that were closed at once, as their address had too many (max.connections.per.ip)."),

@@ -1,9 +1,13 @@
 //! What goes wrong under `extensions`, and what it costs.
 
-use ottla::client::{NewTopic, ProduceError, ProducerConfig, ProducerRecord};
+use model::ErrorCode;
+use ottla::client::{Connection, NewTopic, ProduceError, ProducerConfig, ProducerRecord};
 use ottla::runtime::{Address, Failure, Fault, Reply};
 use ottla::{Intercepted, Interceptor, Node, NodeHandle, On, Verdict, Way};
+use wire::FetchRequest;
+use wire::fetch_request::{FetchPartition, FetchTopic};
 
+use crate::durable::of_kind;
 use crate::{Fragile, FragileMsg, LIMIT};
 
 /// Takes nothing.
@@ -84,5 +88,81 @@ async fn what_was_added_is_there_again_when_extensions_itself_has_failed() {
         let open = [is_open(&handle, "first").await, is_open(&handle, "later").await];
         assert_eq!((open, is_open(&handle, "free").await), ([false, false], true));
     }
+    node.stop().await;
+}
+
+/// Does not bear some records.
+struct Fussy;
+
+impl Interceptor for Fussy {
+    const ON: On = On::Fetch;
+    type Args = ();
+
+    fn start((): ()) -> Result<Self, Failure> {
+        Ok(Fussy)
+    }
+
+    fn record(&mut self, _: &Way, record: &mut Intercepted) -> Verdict {
+        assert_ne!(record.value.as_deref(), Some(&b"poison"[..]), "it does not bear that");
+        Verdict::Pass
+    }
+}
+
+/// Of one topic, each partition from an offset.
+fn fetch(topic: &str, from: &[i64]) -> FetchRequest {
+    let partitions = (0..).zip(from).map(|(partition, offset)| FetchPartition {
+        partition,
+        fetch_offset: *offset,
+        partition_max_bytes: 1 << 20,
+        ..Default::default()
+    });
+    let topics =
+        vec![FetchTopic { topic: topic.into(), partitions: partitions.collect(), ..Default::default() }];
+    FetchRequest { topics, max_bytes: 1 << 20, min_bytes: 1, ..Default::default() }
+}
+
+/// For each partition its error, and the bytes of its records.
+async fn fetched(connection: &Connection, request: &FetchRequest) -> Vec<(ErrorCode, usize)> {
+    let answer = connection.request_in(request, 12, LIMIT).await.expect("an answer");
+    let partitions = answer.responses.iter().flat_map(|topic| &topic.partitions);
+    let told = partitions.map(|told| {
+        let records = told.records.as_ref().and_then(wire::Records::as_bytes);
+        (ErrorCode::from_code(told.error_code), records.map_or(0, |bytes| bytes.len()))
+    });
+    told.collect()
+}
+
+async fn connect(node: &Node) -> Connection {
+    let port = node.bootstrap().port();
+    Connection::open(node.world(), "127.0.0.1", port, &Default::default()).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_record_that_an_interceptor_does_not_bear_costs_who_reads_it_and_nobody_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let builder = Node::builder().quick(dir.path(), "127.0.0.1:0", &[]);
+    let node = builder.intercept::<Fussy>("t", ()).start().await.unwrap();
+    let handle = node.handle().unwrap();
+    handle.admin().create_topic(NewTopic::new("t").partitions(2)).await.unwrap();
+    let producer = handle.producer(ProducerConfig::default());
+    for (partition, value) in [(0, "a"), (0, "poison"), (0, "b"), (1, "c")] {
+        let record = ProducerRecord::to("t").partition(partition).value(value);
+        producer.send(record).await.await.unwrap();
+    }
+    let connection = connect(&node).await;
+    for asked in 0..60 {
+        let told = fetched(&connection, &fetch("t", &[1, 0])).await;
+        let refused = (ErrorCode::UnknownServerError, 0);
+        assert!(told[0] == refused && told[1].0 == ErrorCode::None && told[1].1 > 0, "{told:?}");
+        // What lies before it, and behind.
+        for from in [0, 2] {
+            let told = fetched(&connection, &fetch("t", &[from])).await;
+            assert!(told[0].0 == ErrorCode::None && told[0].1 > 0, "asked {asked} times: {told:?}");
+        }
+    }
+    let found = &of_kind(&node, "interceptor").await[0];
+    assert_eq!((&*found.status, found.restarts), ("running", 0));
+    // Also of the fetches that found it behind the first.
+    assert_eq!(found.numbers["panics"], 60 * (2 + 2));
     node.stop().await;
 }

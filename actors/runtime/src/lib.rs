@@ -92,7 +92,7 @@ pub use metrics::{
     TraceLine, TracePlace, Traced, Watchdog, expose, families, prometheus, quantile,
 };
 pub use model::{Decision, DecisionOf, Now, Persist, Replicated, StoredRecord, Ticket, TimerOp};
-pub use panics::Panicked;
+pub use panics::{Panicked, caught};
 pub use plain::RactorAddress;
 pub use policy::{
     Backoff, ChangeHook, ChildChange, ChildEvent, ChildSpec, GiveUp, Intensity, Restart,

@@ -144,6 +144,11 @@ pub(crate) fn catch<T>(body: impl FnOnce() -> T + UnwindSafe) -> Result<T, Failu
     })
 }
 
+/// Runs what is a user's; a panic in it is an error here. What it worked on may be half done.
+pub fn caught<T>(body: impl FnOnce() -> T) -> Result<T, Failure> {
+    catch(AssertUnwindSafe(body))
+}
+
 /// Drives a future; a panic in it is an error here. With a name, [`running`] answers it meanwhile.
 pub(crate) async fn catch_async<F: Future>(
     name: Option<&Arc<str>>,

@@ -3,6 +3,7 @@
 //! An interceptor is an actor, under `extensions`: it has one topic, and sees some records at a time. Where it is down the topic is not
 //! served, so that nothing passes it by; a topic without one costs a load. Batches are taken apart and written anew beside it (`pass`).
 
+mod actor;
 mod pass;
 
 use std::sync::Arc;
@@ -10,18 +11,15 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
-use runtime::{
-    Actor, Address, ChildSpec, Counter, Credit, Credits, Cx, Failure, Map, Outcome, Reply, Seed,
-};
+use runtime::{Address, ChildSpec, Credit, Credits, Failure, Map, Reply, Seed};
 
+use actor::Interceptings;
 pub(crate) use pass::{Passed, Passing, Stopped};
 
 /// Batches of one topic that are in memory at a time as their interceptor sees them.
 const AT_ONCE: u64 = 2;
 /// One request waits no longer for one interceptor, all its partitions together.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// In bytes.
-const LONGEST_REASON: usize = 1024;
 
 /// On which of their ways an interceptor sees a topic's records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,9 +77,9 @@ pub enum Verdict {
 
 /// What a user does to the records of a topic. It is called on a thread of the node, and must not wait.
 ///
-/// A panic ends it, and it is started anew under its policy. It then sees the same records once more: where that ends it again, the client
-/// is told UNKNOWN_SERVER_ERROR. Others that wait or come meanwhile, or have waited for ten seconds, are told NOT_LEADER_OR_FOLLOWER, at
-/// which clients try again.
+/// Where it panics it is started anew, and sees the same records once more: where it panics again, the client is told
+/// UNKNOWN_SERVER_ERROR for this batch, and others go on. Where it cannot be started it is down, and tried again under its policy. Who
+/// comes meanwhile, or has waited for ten seconds, is told NOT_LEADER_OR_FOLLOWER, at which clients try again.
 pub trait Interceptor: Sized + Send + 'static {
     const ON: On;
     /// What it starts from, also after a failure.
@@ -192,88 +190,3 @@ pub(crate) enum InterceptMsg {
 }
 
 runtime::messages!(InterceptMsg { Records });
-
-/// Runs an interceptor.
-struct Interceptings<I> {
-    interceptor: I,
-    seen: Counter,
-    dropped: Counter,
-    rejected: Counter,
-    /// What was rejected last, and why.
-    last: String,
-}
-
-/// Who asks is told also where the interceptor panics.
-struct InHand(Option<Reply<Seen>>);
-
-impl InHand {
-    fn answer(mut self, seen: Seen) {
-        if let Some(reply) = self.0.take() {
-            reply.send(seen);
-        }
-    }
-}
-
-impl Drop for InHand {
-    fn drop(&mut self) {
-        if let Some(reply) = self.0.take() {
-            reply.send(Err(Unseen::Failed));
-        }
-    }
-}
-
-impl<I: Interceptor> Actor for Interceptings<I> {
-    const KIND: &'static str = "interceptor";
-    type Msg = InterceptMsg;
-    type Args = I::Args;
-
-    async fn start(cx: &mut Cx<Self>, args: I::Args) -> Result<Self, Failure> {
-        Ok(Interceptings {
-            interceptor: I::start(args)?,
-            seen: cx.counter("records_seen"),
-            dropped: cx.counter("records_dropped"),
-            rejected: cx.counter("batches_rejected"),
-            last: String::new(),
-        })
-    }
-
-    async fn handle(&mut self, _cx: &mut Cx<Self>, msg: InterceptMsg) -> Outcome {
-        let InterceptMsg::Records { way, records, turn: _turn, reply } = msg;
-        // Who asked has given up: it took too long.
-        if reply.is_closed() {
-            return Ok(());
-        }
-        let in_hand = InHand(Some(reply));
-        in_hand.answer(self.see(&way, records));
-        Ok(())
-    }
-
-    fn state_line(&self) -> String {
-        self.last.clone()
-    }
-}
-
-impl<I: Interceptor> Interceptings<I> {
-    fn see(&mut self, way: &Way, records: Vec<Intercepted>) -> Seen {
-        let mut seen = Vec::with_capacity(records.len());
-        for (index, mut record) in records.into_iter().enumerate() {
-            self.seen.add(1);
-            match self.interceptor.record(way, &mut record) {
-                Verdict::Pass => seen.push(Some(record)),
-                Verdict::Drop => {
-                    self.dropped.add(1);
-                    seen.push(None);
-                }
-                Verdict::Reject(mut reason) => {
-                    self.rejected.add(1);
-                    reason.truncate(reason.floor_char_boundary(LONGEST_REASON));
-                    let Way { topic, partition, .. } = way;
-                    self.last =
-                        format!("last rejected, {:?} {topic}-{partition}: {reason}", way.on);
-                    return Err(Unseen::Rejected { index, reason });
-                }
-            }
-        }
-        Ok(seen)
-    }
-}

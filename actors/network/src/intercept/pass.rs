@@ -13,8 +13,6 @@ use super::{InterceptMsg, Intercepted, Stop, Turn, Unseen, Way};
 const AT_A_TIME: usize = 256;
 /// A batch that is larger is decompressed, and compressed, by a blocking job.
 const IN_PLACE: usize = 1 << 20;
-/// Between looks whether an interceptor that failed is back.
-const PAUSE: Duration = Duration::from_millis(10);
 
 /// What a batch may be, and what is known of its topic.
 #[derive(Clone, Copy)]
@@ -84,7 +82,7 @@ impl Stop {
             if some.is_empty() {
                 break;
             }
-            let seen = self.ask_again(passing.world, &way, &some, before, &turn).await?;
+            let seen = self.ask_again(&way, &some, before, &turn).await?;
             for (index, (record, seen)) in (before..).zip(some.iter().zip(seen)) {
                 let Some(seen) = seen else {
                     changed = true;
@@ -106,24 +104,16 @@ impl Stop {
         }
     }
 
-    /// Where it fails on them, its next incarnation is asked, too: it may not have been for what they are.
+    /// Where it fails on them, it is asked anew: that may not have been for what they are.
     async fn ask_again(
         &self,
-        world: &World,
         way: &Way,
         some: &[Record],
         before: i32,
         turn: &Turn,
     ) -> Result<Vec<Option<Intercepted>>, Stopped> {
-        let generation = || self.to.current().map(|there| there.generation());
-        let asked = generation();
         match self.ask(way, some, before, turn).await {
-            Err(Stopped::Failed) => {
-                while generation().is_none_or(|now| Some(now) == asked) {
-                    world.sleep(PAUSE).await;
-                }
-                self.ask(way, some, before, turn).await
-            }
+            Err(Stopped::Failed) => self.ask(way, some, before, turn).await,
             other => other,
         }
     }
@@ -147,7 +137,7 @@ impl Stop {
                 Err(Stopped::Rejected { index: before + index as i32, reason })
             }
             Ok(Err(Unseen::Failed)) => Err(Stopped::Failed),
-            // It ended before it came to these.
+            // It ended before it came to these, or cannot be made anew.
             Err(runtime::Dropped) => Err(Stopped::Away),
         }
     }
