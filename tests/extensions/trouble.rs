@@ -4,8 +4,11 @@ use model::ErrorCode;
 use ottla::client::{Connection, NewTopic, ProduceError, ProducerConfig, ProducerRecord};
 use ottla::runtime::{Address, Failure, Fault, Reply};
 use ottla::{Intercepted, Interceptor, Node, NodeHandle, On, Verdict, Way};
-use wire::FetchRequest;
+use wire::batch::{BatchBuilder, HEADER_LEN};
+use wire::compression::{Codec, Compression};
 use wire::fetch_request::{FetchPartition, FetchTopic};
+use wire::produce_request::{PartitionProduceData, TopicProduceData};
+use wire::{FetchRequest, ProduceRequest};
 
 use crate::durable::of_kind;
 use crate::{Fragile, FragileMsg, LIMIT};
@@ -164,5 +167,60 @@ async fn a_record_that_an_interceptor_does_not_bear_costs_who_reads_it_and_nobod
     assert_eq!((&*found.status, found.restarts), ("running", 0));
     // Also of the fetches that found it behind the first.
     assert_eq!(found.numbers["panics"], 60 * (2 + 2));
+    node.stop().await;
+}
+
+/// A batch of one record of this size, decompressed.
+fn batch_of(bytes: usize, codec: Codec) -> bytes::Bytes {
+    let build = |value: usize, codec| {
+        let mut batch = BatchBuilder::new(Compression::of(codec));
+        batch.append(1000, None, Some(&vec![b'x'; value]), &[]);
+        batch.build().expect("a batch").to_bytes()
+    };
+    let beside = build(bytes, Codec::None).len() - HEADER_LEN - bytes;
+    build(bytes - beside, codec)
+}
+
+/// The error of what is produced to a partition, and why.
+async fn produced(
+    connection: &Connection,
+    topic: &str,
+    index: i32,
+    batch: bytes::Bytes,
+) -> (ErrorCode, String) {
+    let data = PartitionProduceData { index, records: Some(batch.into()), ..Default::default() };
+    let partition_data = vec![data];
+    let data = TopicProduceData { name: topic.into(), partition_data, ..Default::default() };
+    let request =
+        ProduceRequest { acks: -1, timeout_ms: 10_000, topic_data: vec![data], ..Default::default() };
+    let answer = connection.request_in(&request, 12, LIMIT).await.expect("an answer");
+    let told = &answer.responses[0].partition_responses[0];
+    let why = told.error_message.clone().unwrap_or_default();
+    (ErrorCode::from_code(told.error_code), why)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_too_large_to_be_seen_where_it_is_fetched_is_not_taken() {
+    const MOST: usize = 32 << 20;
+    let dir = tempfile::tempdir().unwrap();
+    let builder = Node::builder().quick(dir.path(), "127.0.0.1:0", &[]);
+    let builder = builder.intercept::<Fussy>("fetched", ()).intercept::<Closed>("produced", ());
+    let node = builder.start().await.unwrap();
+    let handle = node.handle().unwrap();
+    for topic in ["fetched", "produced", "free"] {
+        handle.admin().create_topic(NewTopic::new(topic)).await.unwrap();
+    }
+    let connection = connect(&node).await;
+    let larger = || batch_of(MOST + 1, Codec::Zstd);
+    for topic in ["fetched", "produced"] {
+        let (code, why) = produced(&connection, topic, 0, larger()).await;
+        assert_eq!(code, ErrorCode::MessageTooLarge, "{topic}");
+        assert!(why.contains("33554432 bytes when decompressed"), "{topic}: {why}");
+    }
+    assert_eq!(produced(&connection, "free", 0, larger()).await.0, ErrorCode::None);
+    let largest = batch_of(MOST, Codec::Zstd);
+    assert_eq!(produced(&connection, "fetched", 0, largest).await.0, ErrorCode::None);
+    let told = fetched(&connection, &fetch("fetched", &[0])).await;
+    assert!(told[0].0 == ErrorCode::None && told[0].1 > 0, "what is taken is fetched: {told:?}");
     node.stop().await;
 }

@@ -20,7 +20,7 @@ pub(crate) struct Passing<'a> {
     pub(crate) world: &'a World,
     /// It is not waited for the interceptor after this.
     pub(crate) until: Duration,
-    /// Uncompressed, before and after.
+    /// Uncompressed, before and after; a batch that comes so may be as large as it is.
     pub(crate) limit: usize,
     pub(crate) compression: Option<Compression>,
     /// The topic is compacted.
@@ -62,6 +62,7 @@ impl Stop {
         if left.is_zero() {
             return Err(Stopped::Away);
         }
+        let passing = Passing { limit: passing.limit.max(batch.size()), ..passing };
         let asked = self.pass_in_turn(passing, way, batch);
         passing.world.timeout(left, asked).await.unwrap_or(Err(Stopped::Away))
     }

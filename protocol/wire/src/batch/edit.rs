@@ -21,7 +21,7 @@ pub struct BatchEditor {
 }
 
 impl BatchEditor {
-    /// `compression` is used where its codec is the batch's own. Uncompressed it may become as large as `limit`.
+    /// `compression` is used where its codec is the batch's own. Uncompressed its records may become as large as `limit`.
     pub fn new(
         header: &BatchHeader,
         compression: Option<Compression>,
@@ -54,7 +54,7 @@ impl BatchEditor {
         let offset_delta = record.offset.wrapping_sub(self.header.base_offset) as i32;
         let headers = encoded_headers(headers);
         let parts = [key, value].into_iter().flatten().map(<[u8]>::len).sum::<usize>();
-        if self.out.len() + parts + headers.len() > self.limit {
+        if self.out.len() - HEADER_LEN + parts + headers.len() > self.limit {
             return Err(CompressionError::TooLarge { limit: self.limit }.into());
         }
         put_record(&mut self.out, (timestamp_delta, offset_delta), key, value, &headers);

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use partitions::PartitionHandle;
-use wire::batch::{ProduceError, RecordBatch, ValidationRules};
+use wire::batch::{BatchError, ProduceError, RecordBatch, ValidationRules};
+use wire::compression::CompressionError;
 
 use super::refusal::Refusal;
 use crate::Broker;
@@ -47,6 +48,9 @@ impl Produced<'_> {
                 Err(refused(ProduceError::TooLarge { size, max }))
             }
             Ok(Passed::Changed(batch)) => Ok(batch),
+            Err(Stopped::Batch(BatchError::Compression(CompressionError::TooLarge { limit }))) => {
+                Err(Refusal::NotHeldWhole { limit })
+            }
             Err(Stopped::Batch(error)) => Err(refused(error.into())),
             Err(stopped) => Err(Refusal::Intercepted(stopped)),
         }

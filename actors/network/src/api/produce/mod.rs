@@ -307,16 +307,25 @@ impl Sending<'_> {
         }
         let config = handle.config();
         let log_start = handle.log_start_offset();
-        let validated = validate(broker, batch, rules(&config, now_ms)).await?;
+        let mut rules = rules(&config, now_ms);
+        let fetched_whole = broker.interceptors.of(topic, On::Fetch).is_some();
+        if fetched_whole {
+            rules.max_uncompressed_size = rules.max_rebuilt_size;
+        }
+        let validated = validate(broker, batch, rules).await?;
         // What is refused may have been looked at to the end.
         let looked_at = validated.as_ref().map_or(CHECKED_IN_PLACE, |batch| batch.looked_at);
         self.work.done(looked_at).await;
-        let validated = validated.map_err(|error| Refusal::Batch { error, log_start })?;
+        let validated = validated.map_err(|error| match error {
+            error if fetched_whole && error.grows_too_large() => {
+                Refusal::NotHeldWhole { limit: rules.max_rebuilt_size }
+            }
+            error => Refusal::Batch { error, log_start },
+        })?;
         let batch = match broker.interceptors.of(topic, On::Produce) {
             None => validated.batch,
             Some(stop) => {
                 let until = self.patience.until(&stop, broker.world.mono());
-                let rules = rules(&config, now_ms);
                 let produced = Produced { broker, cx: self.cx, handle: &handle, rules, until };
                 Box::pin(produced.pass(&stop, validated.batch, log_start)).await?
             }

@@ -42,6 +42,10 @@ pub(super) enum Refusal {
     Batch { error: ProduceError, log_start: i64 },
     #[error("a batch of {size} bytes does not fit a segment of {max}")]
     LargerThanSegment { size: usize, max: i32 },
+    #[error(
+        "larger than {limit} bytes when decompressed, which is the most of a topic that has an interceptor"
+    )]
+    NotHeldWhole { limit: usize },
     #[error("{0}")]
     Intercepted(Stopped),
     #[error("{error}")]
@@ -73,6 +77,7 @@ impl Refusal {
             }
             Refusal::Unreadable(error) | Refusal::Batch { error, .. } => batch_code(error),
             Refusal::LargerThanSegment { .. } => ErrorCode::RecordListTooLarge,
+            Refusal::NotHeldWhole { .. } => ErrorCode::MessageTooLarge,
             Refusal::Append { error, .. } => error.code(),
         }
     }
@@ -121,6 +126,7 @@ impl Refusal {
             }
             Refusal::Intercepted(Stopped::Away) => None,
             Refusal::Intercepted(stopped) => Some(stopped.to_string()),
+            Refusal::NotHeldWhole { .. } => Some(self.to_string()),
             _ => (!self.records().is_empty()).then(|| self.to_string()),
         }
     }
