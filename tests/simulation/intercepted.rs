@@ -16,8 +16,8 @@ use ottla::sim::{
     Cluster, FaultPlan, Life, SimFault, SimOptions, Simulation, TraceLog, check_replay,
 };
 use ottla::{Intercepted, Interceptor, Node, NodeHandle, On, Verdict, Way};
-use wire::FetchRequest;
 use wire::fetch_request::{FetchPartition, FetchTopic};
+use wire::{FetchRequest, ProduceRequest};
 
 use crate::broker::{NAME, PORT};
 use crate::requests::produce_one;
@@ -107,22 +107,35 @@ async fn slowly(life: Life, done: Arc<AtomicBool>) {
     let mut request = produce_one("slow", 0, 1, None, b"lost");
     request.topic_data.extend(produce_one("slow", 1, 1, None, b"lost").topic_data);
     request.topic_data.extend(produce_one("quick", 0, 1, None, b"kept").topic_data);
-    let within = PATIENCE..PATIENCE + SLACK;
-    for _ in 0..5 {
+    let ask = async |request: &ProduceRequest| {
         let begun = world.mono();
-        let answer = connection.request_in(&request, 12, LIMIT).await.expect("an answer");
-        let took = world.mono() - begun;
-        assert!(within.contains(&took), "{took:?}");
+        let answer = connection.request_in(request, 12, LIMIT).await.expect("an answer");
         let topics = answer.responses.iter();
         let codes = topics.flat_map(|t| t.partition_responses.iter().map(|p| p.error_code));
-        let away = ErrorCode::NotLeaderOrFollower.code();
-        assert_eq!(codes.collect::<Vec<_>>(), [0, away, away]);
+        (world.mono() - begun, codes.collect::<Vec<_>>())
+    };
+    let away = ErrorCode::NotLeaderOrFollower.code();
+    // Who comes behind on the same connection waits for the first of them, and no longer.
+    let quick = produce_one("quick", 0, 1, None, b"behind");
+    let (first, second, third, behind) =
+        tokio::join!(ask(&request), ask(&request), ask(&request), ask(&quick));
+    for (took, codes) in [first, second, third] {
+        assert!((PATIENCE..PATIENCE + SLACK).contains(&took), "{took:?}");
+        assert_eq!(codes, [0, away, away]);
     }
+    assert!(behind.0 < PATIENCE + SLACK && behind.1 == [0], "{behind:?}");
+    let (begun, mut waited) = (world.mono(), Duration::ZERO);
+    while world.mono() - begun < PATIENCE * 4 {
+        let (took, codes) = ask(&request).await;
+        assert!(took < PATIENCE + SLACK && codes == [0, away, away], "{took:?}: {codes:?}");
+        waited += took;
+        world.sleep(SLACK).await;
+    }
+    assert!(waited < PATIENCE * 2 + SLACK * 3, "not more than half of the time: {waited:?}");
     let begun = world.mono();
     let answer = connection.request_in(&fetch("slow"), 12, LIMIT).await.expect("an answer");
-    assert!(within.contains(&(world.mono() - begun)));
-    let code = answer.responses[0].partitions[0].error_code;
-    assert_eq!(code, ErrorCode::NotLeaderOrFollower.code());
+    assert!(world.mono() - begun < PATIENCE + SLACK);
+    assert_eq!(answer.responses[0].partitions[0].error_code, away);
     let begun = world.mono();
     let quick = ProducerRecord::to("quick").value("quick");
     client.producer(ProducerConfig::default()).send(quick).await.await.expect("written");

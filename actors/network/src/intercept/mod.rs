@@ -7,6 +7,7 @@ mod actor;
 mod pass;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
@@ -18,8 +19,10 @@ pub(crate) use pass::{Passed, Passing, Stopped};
 
 /// Batches of one topic that are in memory at a time as their interceptor sees them.
 const AT_ONCE: u64 = 2;
-/// One request waits no longer for one interceptor, all its partitions together.
+/// One request waits no longer for interceptors, all its partitions together.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// For so long nobody waits for one that let somebody wait in vain, unless it is in time meanwhile.
+const SHUNNED: Duration = Duration::from_secs(10);
 
 /// On which of their ways an interceptor sees a topic's records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,19 +105,42 @@ pub(crate) struct Stop {
     on: On,
     to: Address<InterceptMsg>,
     turns: Credits,
+    /// Until when nobody waits for it, in milliseconds of the world's monotonic clock.
+    shunned: AtomicU64,
 }
 
-/// How long a request waits yet for each of its interceptors.
+impl Stop {
+    fn new(on: On, to: Address<InterceptMsg>) -> Stop {
+        Stop { on, to, turns: Credits::new(AT_ONCE), shunned: AtomicU64::new(0) }
+    }
+
+    fn is_shunned(&self, now: Duration) -> bool {
+        millis(now) < self.shunned.load(Ordering::Relaxed)
+    }
+
+    fn was_late(&self, now: Duration) {
+        self.shunned.store(millis(now + SHUNNED), Ordering::Relaxed);
+    }
+
+    fn was_in_time(&self) {
+        // Nobody else's line of memory is touched where nothing changes.
+        if self.shunned.load(Ordering::Relaxed) != 0 {
+            self.shunned.store(0, Ordering::Relaxed);
+        }
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Until when a request waits for interceptors, from when it first has to.
 #[derive(Debug, Default)]
-pub(crate) struct Patience(Vec<(Arc<Stop>, Duration)>);
+pub(crate) struct Patience(Option<Duration>);
 
 impl Patience {
-    pub(crate) fn until(&mut self, stop: &Arc<Stop>, now: Duration) -> Duration {
-        if let Some((_, until)) = self.0.iter().find(|(known, _)| Arc::ptr_eq(known, stop)) {
-            return *until;
-        }
-        self.0.push((stop.clone(), now + PATIENCE));
-        now + PATIENCE
+    pub(crate) fn until(&mut self, now: Duration) -> Duration {
+        *self.0.get_or_insert(now + PATIENCE)
     }
 }
 
@@ -138,7 +164,7 @@ impl Interceptors {
         args: I::Args,
     ) -> Result<Seed, HasInterceptor> {
         let (seed, to) = Seed::of::<Interceptings<I>>(name, spec, args);
-        let stop = Arc::new(Stop { on: I::ON, to, turns: Credits::new(AT_ONCE) });
+        let stop = Arc::new(Stop::new(I::ON, to));
         let before = self.0.rcu(|now| {
             let mut all = now.as_deref().cloned().unwrap_or_default();
             all.entry(topic.to_owned()).or_insert_with(|| stop.clone());

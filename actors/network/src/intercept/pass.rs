@@ -11,6 +11,8 @@ use super::{InterceptMsg, Intercepted, Stop, Turn, Unseen, Way};
 
 /// So many records are handed over at once: what they take beside their bytes stays small.
 const AT_A_TIME: usize = 256;
+/// One that was waited for so long in vain is late.
+const LATE: Duration = Duration::from_secs(1);
 /// A batch that is larger is decompressed, and compressed, by a blocking job.
 const IN_PLACE: usize = 1 << 20;
 
@@ -58,13 +60,28 @@ impl Stop {
         way: Way,
         batch: &RecordBatch,
     ) -> Result<Passed, Stopped> {
-        let left = passing.until.saturating_sub(passing.world.mono());
-        if left.is_zero() {
+        let (world, now) = (passing.world, passing.world.mono());
+        let left = passing.until.saturating_sub(now);
+        if left.is_zero() || self.is_shunned(now) {
             return Err(Stopped::Away);
         }
         let passing = Passing { limit: passing.limit.max(batch.size()), ..passing };
         let asked = self.pass_in_turn(passing, way, batch);
-        passing.world.timeout(left, asked).await.unwrap_or(Err(Stopped::Away))
+        match world.timeout(left, asked).await {
+            Ok(passed) => {
+                if !matches!(passed, Err(Stopped::Away)) {
+                    self.was_in_time();
+                }
+                passed
+            }
+            Err(_) => {
+                // Where the request has waited for another, nothing is known of this one.
+                if left >= LATE {
+                    self.was_late(world.mono());
+                }
+                Err(Stopped::Away)
+            }
+        }
     }
 
     async fn pass_in_turn(

@@ -33,7 +33,7 @@ impl Fetched<'_> {
             let (Some(handle), Some(slice)) = (&target.handle, &look.slice) else { continue };
             let topic = &handle.topic_partition.topic;
             let Some(stop) = self.broker.interceptors.of(topic, On::Fetch) else { continue };
-            let until = patience.until(&stop, self.broker.world.mono());
+            let until = patience.until(self.broker.world.mono());
             let bytes = match &look.in_memory {
                 Some(there) => Ok(joined(&there.bytes)),
                 None => self.read(slice.clone()).await,

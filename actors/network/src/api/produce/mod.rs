@@ -325,7 +325,7 @@ impl Sending<'_> {
         let batch = match broker.interceptors.of(topic, On::Produce) {
             None => validated.batch,
             Some(stop) => {
-                let until = self.patience.until(&stop, broker.world.mono());
+                let until = self.patience.until(broker.world.mono());
                 let produced = Produced { broker, cx: self.cx, handle: &handle, rules, until };
                 Box::pin(produced.pass(&stop, validated.batch, log_start)).await?
             }
