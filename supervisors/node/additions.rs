@@ -6,7 +6,7 @@ use std::sync::Arc;
 use coordinators::{DurableTopic, Registration};
 use network::{Interceptor, Interceptors};
 use runtime::durable::Durable;
-use runtime::{Actor, ChildSpec, GiveUp, Seed, World, ractor};
+use runtime::{Actor, ChildSpec, Seed, World, ractor};
 
 use super::handle::{self, NodeHandle};
 use super::tree::Shared;
@@ -75,7 +75,7 @@ impl NodeBuilder {
         spec: ChildSpec,
         args: impl FnOnce(&NodeHandle) -> A::Args + Send + 'static,
     ) -> Self {
-        let (named, spec) = (name.to_owned(), spec.give_up(GiveUp::Offline));
+        let (named, spec) = (name.to_owned(), policy::of_users(spec));
         self.planned(name, move |node| Seed::of::<A>(named, spec, args(node)).0)
     }
 
@@ -95,7 +95,7 @@ impl NodeBuilder {
         spec: ChildSpec,
         make: impl Fn(&NodeHandle) -> (R, R::Arguments) + Send + Sync + 'static,
     ) -> Self {
-        let (named, spec) = (name.to_owned(), spec.give_up(GiveUp::Offline));
+        let (named, spec) = (name.to_owned(), policy::of_users(spec));
         self.planned(name, move |node| {
             let node = node.clone();
             Seed::of_ractor(named, spec, move || make(&node)).0

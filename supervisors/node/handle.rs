@@ -10,8 +10,8 @@ use machines::metadata::MetadataImage;
 use network::{Door, Interceptor, Interceptors};
 use runtime::durable::Durable;
 use runtime::{
-    Actor, Address, BoxFuture, ChildSpec, ConnectOptions, GiveUp, ListenOptions, Listener, Net,
-    NetStream, RactorAddress, Reply, Seed, SupervisorMsg, Watch, World, ractor,
+    Actor, Address, BoxFuture, ChildSpec, ConnectOptions, ListenOptions, Listener, Net, NetStream,
+    RactorAddress, Reply, Seed, SupervisorMsg, Watch, World, ractor,
 };
 
 use super::tree::Shared;
@@ -79,7 +79,7 @@ impl NodeHandle {
         spec: ChildSpec,
         args: A::Args,
     ) -> Result<Address<A::Msg>, ExtendError> {
-        let (seed, address) = Seed::of::<A>(name, spec.give_up(GiveUp::Offline), args);
+        let (seed, address) = Seed::of::<A>(name, policy::of_users(spec), args);
         add(&self.extensions, seed).await?;
         Ok(address)
     }
@@ -106,7 +106,7 @@ impl NodeHandle {
         spec: ChildSpec,
         make: impl Fn() -> (R, R::Arguments) + Send + Sync + 'static,
     ) -> Result<RactorAddress<R::Msg>, ExtendError> {
-        let (seed, address) = Seed::of_ractor(name, spec.give_up(GiveUp::Offline), make);
+        let (seed, address) = Seed::of_ractor(name, policy::of_users(spec), make);
         add(&self.extensions, seed).await?;
         Ok(address)
     }
@@ -174,7 +174,7 @@ pub(super) fn interceptor<I: Interceptor>(
     spec: ChildSpec,
     args: I::Args,
 ) -> Result<Seed, ExtendError> {
-    let spec = spec.give_up(GiveUp::Offline);
+    let spec = policy::of_users(spec);
     Ok(interceptors.add::<I>(topic, &interceptor_name(topic), spec, args)?)
 }
 
@@ -226,7 +226,7 @@ impl Node {
         spec: ChildSpec,
         args: A::Args,
     ) -> Result<Address<A::Msg>, ExtendError> {
-        let (seed, address) = Seed::of::<A>(name, spec.give_up(GiveUp::Offline), args);
+        let (seed, address) = Seed::of::<A>(name, policy::of_users(spec), args);
         add(&self.shared.extensions, seed).await?;
         Ok(address)
     }

@@ -147,7 +147,7 @@ fn load_one(source: &Source, set: &[(String, String)]) -> Result<Option<NodeConf
 pub(crate) fn real_world(handles: runtime::Handles, nodes: usize) -> World {
     let share = disk::Descriptors::of_process().share(nodes);
     let disk = disk::PooledDisk::with_thread(Arc::new(disk::RealDisk::new()), share.files);
-    World::real_with(handles, Arc::new(disk), share.connections)
+    World::real_with(handles.with_extensions_apart(), Arc::new(disk), share.connections)
 }
 
 /// A running node. Where it is dropped it ends as by [`Node::kill`], so that its directories and ports are free again.

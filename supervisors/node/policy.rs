@@ -73,18 +73,23 @@ pub(crate) fn connection() -> ChildSpec {
     ChildSpec::temporary().on(Bulkhead::Network).shutdown(Duration::from_secs(1)).stops_at_once()
 }
 
-/// Its topic waits for it; so may who shares its threads, which are those of clients.
+/// Its topic waits for it.
 pub(crate) fn interceptor() -> ChildSpec {
     let backoff =
         Backoff { initial: Duration::from_millis(10), max: Duration::from_secs(1), jitter: 0.5 };
-    extension()
-        .on(Bulkhead::Network)
-        .backoff(backoff)
-        .intensity(20, Duration::from_secs(60))
-        .revive_after(REVIVAL)
+    extension().backoff(backoff).intensity(20, Duration::from_secs(60)).revive_after(REVIVAL)
 }
 
 /// What users add: kept apart, so that a bug in it costs nothing else.
 pub(crate) fn extension() -> ChildSpec {
-    ChildSpec::permanent().give_up(GiveUp::Offline)
+    of_users(ChildSpec::permanent())
+}
+
+/// Whatever a user's own policy says, one that is given up is offline alone; where that names no threads, it is not on the controller's.
+pub(crate) fn of_users(spec: ChildSpec) -> ChildSpec {
+    let bulkhead = match spec.bulkhead {
+        Bulkhead::Control => Bulkhead::Extensions,
+        named => named,
+    };
+    spec.on(bulkhead).give_up(GiveUp::Offline)
 }

@@ -1,8 +1,14 @@
 //! What goes wrong under `extensions`, and what it costs.
 
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
+
 use model::ErrorCode;
 use ottla::client::{Connection, NewTopic, ProduceError, ProducerConfig, ProducerRecord};
-use ottla::runtime::{Address, Failure, Fault, Reply};
+use ottla::runtime::{
+    Actor, ActorTree, Address, ChildSpec, Cx, Failure, Fault, Outcome, Reply, messages,
+};
 use ottla::{Intercepted, Interceptor, Node, NodeHandle, On, Verdict, Way};
 use wire::batch::{BatchBuilder, HEADER_LEN};
 use wire::compression::{Codec, Compression};
@@ -119,8 +125,11 @@ fn fetch(topic: &str, from: &[i64]) -> FetchRequest {
         partition_max_bytes: 1 << 20,
         ..Default::default()
     });
-    let topics =
-        vec![FetchTopic { topic: topic.into(), partitions: partitions.collect(), ..Default::default() }];
+    let topics = vec![FetchTopic {
+        topic: topic.into(),
+        partitions: partitions.collect(),
+        ..Default::default()
+    }];
     FetchRequest { topics, max_bytes: 1 << 20, min_bytes: 1, ..Default::default() }
 }
 
@@ -191,8 +200,12 @@ async fn produced(
     let data = PartitionProduceData { index, records: Some(batch.into()), ..Default::default() };
     let partition_data = vec![data];
     let data = TopicProduceData { name: topic.into(), partition_data, ..Default::default() };
-    let request =
-        ProduceRequest { acks: -1, timeout_ms: 10_000, topic_data: vec![data], ..Default::default() };
+    let request = ProduceRequest {
+        acks: -1,
+        timeout_ms: 10_000,
+        topic_data: vec![data],
+        ..Default::default()
+    };
     let answer = connection.request_in(&request, 12, LIMIT).await.expect("an answer");
     let told = &answer.responses[0].partition_responses[0];
     let why = told.error_message.clone().unwrap_or_default();
@@ -222,5 +235,111 @@ async fn what_is_too_large_to_be_seen_where_it_is_fetched_is_not_taken() {
     assert_eq!(produced(&connection, "fetched", 0, largest).await.0, ErrorCode::None);
     let told = fetched(&connection, &fetch("fetched", &[0])).await;
     assert!(told[0].0 == ErrorCode::None && told[0].1 > 0, "what is taken is fetched: {told:?}");
+    node.stop().await;
+}
+
+/// Holds up whoever comes, thread and all, until it is opened.
+#[derive(Default)]
+struct Gate {
+    open: Mutex<bool>,
+    opened: Condvar,
+    inside: AtomicUsize,
+    gave_up: AtomicBool,
+}
+
+impl Gate {
+    fn pass(&self) {
+        self.inside.fetch_add(1, Ordering::SeqCst);
+        let (open, limit) = (self.open.lock().unwrap(), Duration::from_secs(5));
+        let waited = self.opened.wait_timeout_while(open, limit, |open| !*open).unwrap();
+        self.gave_up.fetch_or(waited.1.timed_out(), Ordering::SeqCst);
+    }
+
+    fn open(&self) {
+        *self.open.lock().unwrap() = true;
+        self.opened.notify_all();
+    }
+}
+
+struct Blocks(Arc<Gate>);
+
+impl Interceptor for Blocks {
+    const ON: On = On::Produce;
+    type Args = Arc<Gate>;
+
+    fn start(gate: Arc<Gate>) -> Result<Self, Failure> {
+        Ok(Blocks(gate))
+    }
+
+    fn record(&mut self, _: &Way, _: &mut Intercepted) -> Verdict {
+        self.0.pass();
+        Verdict::Pass
+    }
+}
+
+/// Blocks as soon as it is told to, as does its child.
+struct Sleeper {
+    gate: Arc<Gate>,
+    child: Option<Address<SleeperMsg>>,
+}
+
+enum SleeperMsg {
+    Sleep,
+}
+
+messages!(SleeperMsg { Sleep });
+
+impl Actor for Sleeper {
+    const KIND: &'static str = "sleeper";
+    type Msg = SleeperMsg;
+    type Args = (Arc<Gate>, bool);
+
+    async fn start(cx: &mut Cx<Self>, (gate, has_child): Self::Args) -> Result<Self, Failure> {
+        let args = (gate.clone(), false);
+        let child = || cx.spawn::<Sleeper>("child", ChildSpec::permanent(), args);
+        Ok(Sleeper { gate, child: has_child.then(child).transpose()? })
+    }
+
+    async fn handle(&mut self, _: &mut Cx<Self>, SleeperMsg::Sleep: SleeperMsg) -> Outcome {
+        if let Some(child) = &self.child {
+            child.send(SleeperMsg::Sleep).await?;
+        }
+        self.gate.pass();
+        Ok(())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_blocks_under_extensions_holds_up_nothing_else_of_the_node() {
+    let (dir, gate) = (tempfile::tempdir().unwrap(), Arc::<Gate>::default());
+    let builder = Node::builder().quick(dir.path(), "127.0.0.1:0", &[]);
+    let node = builder.intercept::<Blocks>("held", gate.clone()).start().await.unwrap();
+    let handle = node.handle().unwrap();
+    for topic in ["held", "free"] {
+        handle.admin().create_topic(NewTopic::new(topic)).await.unwrap();
+    }
+    let spec = ChildSpec::permanent();
+    let sleeper = handle.extend_with::<Sleeper>("sleeper", spec, (gate.clone(), true)).await;
+    let [holding, connection] = [connect(&node).await, connect(&node).await];
+    let one = || batch_of(100, Codec::None);
+    let others = async {
+        sleeper.unwrap().send(SleeperMsg::Sleep).await.unwrap();
+        // Two of them at least, on a machine of two cores.
+        while gate.inside.load(Ordering::SeqCst) < 2 {
+            tokio::task::yield_now().await;
+        }
+        let free = produced(&connection, "free", 0, one()).await;
+        let within = !gate.gave_up.load(Ordering::SeqCst);
+        gate.open();
+        (free, within)
+    };
+    let (held, (free, within)) = tokio::join!(produced(&holding, "held", 0, one()), others);
+    assert_eq!((held.0, free.0), (ErrorCode::None, ErrorCode::None));
+    assert!(within, "it was served when they had let go");
+    let all = |found: Vec<ActorTree>| found.into_iter().map(|actor| actor.bulkhead);
+    let (interceptors, sleepers) =
+        (of_kind(&node, "interceptor").await, of_kind(&node, "sleeper").await);
+    let threads: Vec<_> = all(interceptors).chain(all(sleepers)).collect();
+    assert_eq!(threads, ["extensions"; 3]);
     node.stop().await;
 }

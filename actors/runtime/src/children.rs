@@ -158,7 +158,8 @@ impl Children {
         let key = self.next;
         self.next += 1;
         let path = format!("{}/{}", self.parent.path(), seed.name);
-        let entry = self.world.registry().add(path, seed.kind, seed.spec.bulkhead);
+        let bulkhead = seed.spec.bulkhead.below(self.parent.bulkhead());
+        let entry = self.world.registry().add(path, seed.kind, bulkhead);
         self.names.insert(seed.name.clone(), key);
         let child = Child {
             seed,
@@ -192,7 +193,7 @@ impl Children {
         child.live = child.seed.start.clone().start(Plan {
             world: self.world.clone(),
             entry: child.entry.clone(),
-            bulkhead: child.seed.spec.bulkhead,
+            bulkhead: child.entry.bulkhead(),
             generation: child.generation,
             child: key,
             parent: Some(self.notices.clone()),

@@ -286,6 +286,10 @@ impl fmt::Debug for Registry {
 }
 
 impl Entry {
+    pub(crate) fn bulkhead(&self) -> Bulkhead {
+        self.bulkhead
+    }
+
     pub(crate) fn path(&self) -> &Arc<str> {
         &self.path
     }

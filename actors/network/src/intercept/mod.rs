@@ -78,7 +78,7 @@ pub enum Verdict {
     Reject(String),
 }
 
-/// What a user does to the records of a topic. It is called on a thread of the node, and must not wait.
+/// What a user does to the records of a topic. It is called on a thread of the node's extensions: its topic waits while it does.
 ///
 /// Where it panics it is started anew, and sees the same records once more: where it panics again, the client is told
 /// UNKNOWN_SERVER_ERROR for this batch, and others go on. Where it cannot be started it is down, and tried again under its policy. Who

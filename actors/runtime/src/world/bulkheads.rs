@@ -1,8 +1,10 @@
-//! Threads kept apart, so that slow disks do not hold up connections and neither holds up the controller.
+//! Threads kept apart, so that slow disks do not hold up connections, neither holds up the controller, and users' actors hold up each other
+//! alone.
 
 use std::future::Future;
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Handle, Runtime};
@@ -19,16 +21,28 @@ pub enum Bulkhead {
     Storage,
     #[default]
     Control,
+    /// Of what users add to a node, and all below it that says nothing else.
+    Extensions,
 }
 
 impl Bulkhead {
-    pub const ALL: [Bulkhead; 3] = [Bulkhead::Network, Bulkhead::Storage, Bulkhead::Control];
+    pub const ALL: [Bulkhead; 4] =
+        [Bulkhead::Network, Bulkhead::Storage, Bulkhead::Control, Bulkhead::Extensions];
+
+    /// That of a child of an actor on the other.
+    pub(crate) fn below(self, parent: Bulkhead) -> Bulkhead {
+        match (self, parent) {
+            (Bulkhead::Control, Bulkhead::Extensions) => Bulkhead::Extensions,
+            (own, _) => own,
+        }
+    }
 
     pub fn name(self) -> &'static str {
         match self {
             Bulkhead::Network => "network",
             Bulkhead::Storage => "storage",
             Bulkhead::Control => "control",
+            Bulkhead::Extensions => "extensions",
         }
     }
 }
@@ -62,13 +76,16 @@ impl BulkheadSizes {
 #[derive(Debug, Clone)]
 pub struct Handles {
     handles: [Handle; 3],
+    /// Where they are not on those of the control.
+    extensions: Option<Arc<Extensions>>,
     pub(super) jobs: usize,
 }
 
 impl Handles {
-    /// All bulkheads on one runtime: simulation, tests, and programs that bring their own.
+    /// All bulkheads on one runtime: simulation, and tests.
     pub fn shared(handle: Handle) -> Handles {
-        Handles { handles: [handle.clone(), handle.clone(), handle], jobs: JOBS_AT_ONCE }
+        let handles = [handle.clone(), handle.clone(), handle];
+        Handles { handles, extensions: None, jobs: JOBS_AT_ONCE }
     }
 
     /// All on the runtime that runs the caller. Panics outside of one.
@@ -76,8 +93,48 @@ impl Handles {
         Self::shared(Handle::current())
     }
 
+    /// With threads of their own for extensions, from the first of them on.
+    #[must_use]
+    pub fn with_extensions_apart(self) -> Handles {
+        Handles { extensions: Some(Arc::default()), ..self }
+    }
+
     pub fn get(&self, bulkhead: Bulkhead) -> &Handle {
-        &self.handles[bulkhead as usize]
+        let control = &self.handles[Bulkhead::Control as usize];
+        match (bulkhead, &self.extensions) {
+            (Bulkhead::Extensions, Some(apart)) => apart.handle().unwrap_or(control),
+            (Bulkhead::Extensions, None) => control,
+            (own, _) => &self.handles[own as usize],
+        }
+    }
+}
+
+/// Begun when there is somebody to run: most nodes have none.
+#[derive(Debug, Default)]
+struct Extensions(OnceLock<Option<Runtime>>);
+
+impl Extensions {
+    fn handle(&self) -> Option<&Handle> {
+        let begin = || {
+            let begun = runtime(Bulkhead::Extensions.name(), threads_of_extensions());
+            begun.map_err(|error| tracing::error!(%error, "no threads for extensions")).ok()
+        };
+        self.0.get_or_init(begin).as_ref().map(Runtime::handle)
+    }
+}
+
+/// One that blocks leaves one to the others.
+#[expect(clippy::disallowed_methods, reason = "sizes a real thread pool")]
+fn threads_of_extensions() -> usize {
+    std::thread::available_parallelism().map_or(1, |n| n.get()).max(2)
+}
+
+/// Who blocks is not waited for: it may be for ever.
+impl Drop for Extensions {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take().flatten() {
+            runtime.shutdown_background();
+        }
     }
 }
 
@@ -109,7 +166,7 @@ impl Bulkheads {
         let or_network =
             |own: &Option<Runtime>| own.as_ref().map_or(network, Runtime::handle).clone();
         let handles = [network.clone(), or_network(&self.storage), or_network(&self.control)];
-        Handles { handles, jobs: self.jobs }
+        Handles { handles, extensions: Some(Arc::default()), jobs: self.jobs }
     }
 
     /// Runs the caller's future here, on this thread.
@@ -139,4 +196,21 @@ fn runtime(name: &'static str, threads: usize) -> io::Result<Runtime> {
         .max_blocking_threads(MOST_BLOCKING)
         .enable_all()
         .build()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn who_has_no_extensions_has_no_threads_for_them() {
+        let handles = Handles::current().with_extensions_apart();
+        let is_begun = || handles.extensions.as_ref().is_some_and(|apart| apart.0.get().is_some());
+        for bulkhead in [Bulkhead::Network, Bulkhead::Storage, Bulkhead::Control] {
+            assert_eq!(handles.get(bulkhead).id(), Handle::current().id());
+        }
+        assert!(!is_begun());
+        assert_ne!(handles.get(Bulkhead::Extensions).id(), Handle::current().id());
+        assert!(is_begun());
+    }
 }
