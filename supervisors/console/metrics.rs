@@ -96,6 +96,14 @@ pub const BUDGETS: &[Budget] = &[
         meaning: "What the members of classic groups offered and were assigned (as much again).",
     },
     Budget {
+        name: "intercepted-fetches",
+        meaning: "What interceptors left of what is fetched, until it is on its way (as much again).",
+    },
+    Budget {
+        name: "intercepted-batches",
+        meaning: "Batches while interceptors see them: decompressed, and written anew (as much again).",
+    },
+    Budget {
         name: "controller-request-memory",
         meaning: "As request-memory, of the controller's listeners.",
     },

@@ -264,7 +264,7 @@ impl Gate {
 struct Blocks(Arc<Gate>);
 
 impl Interceptor for Blocks {
-    const ON: On = On::Produce;
+    const ON: On = On::Both;
     type Args = Arc<Gate>;
 
     fn start(gate: Arc<Gate>) -> Result<Self, Failure> {
@@ -341,5 +341,46 @@ async fn what_blocks_under_extensions_holds_up_nothing_else_of_the_node() {
         (of_kind(&node, "interceptor").await, of_kind(&node, "sleeper").await);
     let threads: Vec<_> = all(interceptors).chain(all(sleepers)).collect();
     assert_eq!(threads, ["extensions"; 3]);
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_intercepted_fetches_hold_is_in_budgets_of_the_node() {
+    const BYTES: usize = 600_000;
+    let (dir, gate) = (tempfile::tempdir().unwrap(), Arc::<Gate>::default());
+    let node = Node::builder().quick(dir.path(), "127.0.0.1:0", &[]).start().await.unwrap();
+    let handle = node.handle().unwrap();
+    handle.admin().create_topic(NewTopic::new("t").partitions(2)).await.unwrap();
+    let connection = connect(&node).await;
+    for (partition, codec) in [(0, Codec::None), (1, Codec::Zstd)] {
+        let written = produced(&connection, "t", partition, batch_of(BYTES, codec)).await;
+        assert_eq!(written.0, ErrorCode::None);
+    }
+    handle.intercept::<Blocks>("t", gate.clone()).await.unwrap();
+    let budgets = ["intercepted-fetches", "intercepted-batches"];
+    let taken = || {
+        let registry = node.world().registry();
+        budgets.map(|name| registry.credits(name).expect("a budget").used() as usize)
+    };
+    for (partition, least) in [(0, [2 * BYTES, BYTES]), (1, [1, BYTES])] {
+        let inside = gate.inside.load(Ordering::SeqCst);
+        *gate.open.lock().unwrap() = false;
+        let mut from = [1; 2];
+        from[partition] = 0;
+        let request = fetch("t", &from);
+        let looking = async {
+            while gate.inside.load(Ordering::SeqCst) == inside {
+                tokio::task::yield_now().await;
+            }
+            let taken = taken();
+            gate.open();
+            taken
+        };
+        let (told, taken_meanwhile) = tokio::join!(fetched(&connection, &request), looking);
+        assert!(told[partition].0 == ErrorCode::None && told[partition].1 > 0, "{told:?}");
+        let enough = taken_meanwhile.iter().zip(least).all(|(taken, least)| *taken >= least);
+        assert!(enough, "partition {partition}: {taken_meanwhile:?}, and not {least:?}");
+        assert_eq!(taken(), [0, 0], "all is given back");
+    }
     node.stop().await;
 }

@@ -102,6 +102,10 @@ pub struct Broker {
     pub(crate) members_memory: Credits,
     /// What fetches may keep while they wait for records, in bytes.
     pub(crate) waiting_polls: Credits,
+    /// What fetches may keep of what interceptors left them until it is on its way, in bytes.
+    pub(crate) intercepted_fetches: Credits,
+    /// What batches may take while interceptors see them, in bytes.
+    pub(crate) intercepted_batches: Credits,
     pub(crate) cold_reads: ColdReads,
     pub(crate) departed: Departed,
     pub(crate) vigil: Vigil,
@@ -132,10 +136,14 @@ impl Broker {
         let cluster_answers = Credits::new(limits.request_memory);
         let waiting_polls = Credits::new(limits.request_memory);
         let members_memory = Credits::new(limits.request_memory);
+        let intercepted_fetches = Credits::new(limits.request_memory);
+        let intercepted_batches = Credits::new(limits.request_memory);
         if parts.role == ListenerKind::Broker {
             parts.world.registry().show_credits("waiting-polls", &waiting_polls);
             parts.world.registry().show_credits("cluster-answers", &cluster_answers);
             parts.world.registry().show_credits("members-memory", &members_memory);
+            parts.world.registry().show_credits("intercepted-fetches", &intercepted_fetches);
+            parts.world.registry().show_credits("intercepted-batches", &intercepted_batches);
         }
         Arc::new(Broker {
             limits,
@@ -152,6 +160,8 @@ impl Broker {
             decoded_memory,
             members_memory,
             waiting_polls,
+            intercepted_fetches,
+            intercepted_batches,
             cold_reads: ColdReads::new(parts.world.clone()),
             departed: Departed::default(),
             vigil: Vigil::default(),

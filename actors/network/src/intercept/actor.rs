@@ -46,12 +46,15 @@ impl<I: Interceptor> Actor for Interceptings<I> {
     }
 
     async fn handle(&mut self, cx: &mut Cx<Self>, msg: InterceptMsg) -> Outcome {
-        let InterceptMsg::Records { way, records, turn: _turn, reply } = msg;
+        let InterceptMsg::Records { way, records, turn, reply } = msg;
         // Who asked has given up: it took too long.
         if reply.is_closed() {
             return Ok(());
         }
-        match caught(|| self.see(&way, records)) {
+        let seen = caught(|| self.see(&way, records));
+        // Who asked has it, too: with what is answered nothing is left here.
+        drop(turn);
+        match seen {
             Ok(seen) => reply.send(seen),
             Err(panic) => {
                 self.panicked(cx.world().mono(), &way, &panic);

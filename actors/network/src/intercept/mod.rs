@@ -144,8 +144,8 @@ impl Patience {
     }
 }
 
-/// A batch's turn: kept by whatever works on it, also where nobody waits for that any more.
-type Turn = Arc<Credit>;
+/// A batch's turn, with the memory that it takes: kept by whatever works on it, also where nobody waits for that any more.
+type Turn = Arc<(Credit, Credit)>;
 
 /// The interceptors of a node.
 #[derive(Debug, Clone, Default)]

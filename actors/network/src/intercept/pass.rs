@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use runtime::{JobLost, Reply, World};
+use runtime::{Credit, Credits, JobLost, Reply, World};
 use wire::batch::{BatchEditor, BatchError, HeaderRef, Record, RecordBatch, Records};
 use wire::compression::{Codec, Compression, CompressionError};
 
@@ -20,6 +20,8 @@ const IN_PLACE: usize = 1 << 20;
 #[derive(Clone, Copy)]
 pub(crate) struct Passing<'a> {
     pub(crate) world: &'a World,
+    /// For what is decompressed, and what is written anew.
+    pub(crate) memory: &'a Credits,
     /// It is not waited for the interceptor after this.
     pub(crate) until: Duration,
     /// Uncompressed, before and after; a batch that comes so may be as large as it is.
@@ -46,7 +48,7 @@ pub(crate) enum Stopped {
     },
     #[error("the topic's interceptor failed on this batch")]
     Failed,
-    #[error("the topic's interceptor is not there, or too slow")]
+    #[error("the topic's interceptor is not there, or too slow, or there is no memory for it")]
     Away,
     #[error("{0}")]
     Batch(#[from] BatchError),
@@ -90,11 +92,11 @@ impl Stop {
         way: Way,
         batch: &RecordBatch,
     ) -> Result<Passed, Stopped> {
-        let turn = Arc::new(self.turns.take(1).await);
-        let mut records = opened(passing, batch, &turn).await?;
+        let turn = self.turns.take(1).await;
+        let Opened { mut records, turn, mut covered } = opened(passing, batch, turn).await?;
         let header = batch.header();
         let mut editor = BatchEditor::new(header, passing.compression, passing.limit)?;
-        let (mut changed, mut before) = (false, 0);
+        let (mut changed, mut before, mut growth) = (false, 0, Vec::new());
         loop {
             let some: Vec<Record> = records.by_ref().take(AT_A_TIME).collect::<Result<_, _>>()?;
             if some.is_empty() {
@@ -115,10 +117,21 @@ impl Stop {
                 editor.keep(record, seen.key.as_deref(), seen.value.as_deref(), &headers)?;
             }
             before += some.len() as i32;
+            let grown = editor.uncompressed_size().saturating_sub(covered);
+            if grown > 0 {
+                // Not waited for: who holds some could wait for who waits for that. One that is larger than all there is passes alone.
+                match passing.memory.try_take(capped(grown)) {
+                    Some(more) => growth.push(more),
+                    None if passing.memory.used() <= held(&turn, &growth) => {}
+                    None => return Err(Stopped::Away),
+                }
+                covered += grown;
+            }
         }
+        drop(records);
         match changed {
             false => Ok(Passed::Unchanged),
-            true => Ok(Passed::Changed(closed(passing, editor, &turn).await?)),
+            true => Ok(Passed::Changed(closed(passing, editor, (turn, growth)).await?)),
         }
     }
 
@@ -175,42 +188,69 @@ fn intercepted(record: &Record) -> Intercepted {
     }
 }
 
+fn capped(bytes: usize) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX)
+}
+
+fn held(turn: &Turn, growth: &[Credit]) -> u64 {
+    growth.iter().chain([&turn.1]).map(|credit| u64::from(credit.amount())).sum()
+}
+
+struct Opened {
+    records: Records,
+    turn: Turn,
+    /// So many bytes that are written anew have their memory.
+    covered: usize,
+}
+
 async fn opened(
     passing: Passing<'_>,
     batch: &RecordBatch,
-    turn: &Turn,
-) -> Result<Records, Stopped> {
-    let small = match batch.header().codec()? {
-        Codec::None => passing.limit,
-        _ => passing.limit.min(IN_PLACE),
+    turn: Credit,
+) -> Result<Opened, Stopped> {
+    // What comes uncompressed is not copied, but for what is written anew.
+    let (small, covered, taken) = match batch.header().codec()? {
+        Codec::None => (passing.limit, batch.size(), batch.size()),
+        _ => {
+            let small = passing.limit.min(IN_PLACE);
+            (small, small, 2 * small)
+        }
     };
+    let memory = passing.memory.take(capped(taken)).await;
     match batch.records(small) {
         Err(BatchError::Compression(CompressionError::TooLarge { .. }))
             if small < passing.limit => {}
-        opened => return Ok(opened?),
+        opened => {
+            return Ok(Opened { records: opened?, turn: Arc::new((turn, memory)), covered });
+        }
     }
-    let (batch, limit, turn) = (batch.clone(), passing.limit, turn.clone());
+    // Given back before more is waited for.
+    drop(memory);
+    let (limit, batch) = (passing.limit, batch.clone());
+    let memory = passing.memory.take(capped(limit.saturating_mul(2))).await;
+    let turn = Arc::new((turn, memory));
+    let kept = turn.clone();
     let open = move || {
         let opened = batch.records(limit);
-        drop(turn);
+        drop(kept);
         opened
     };
     let opened = passing.world.blocking("decompress for an interceptor", open).await;
-    Ok(opened.map_err(|_: JobLost| Stopped::Away)??)
+    let records = opened.map_err(|_: JobLost| Stopped::Away)??;
+    Ok(Opened { records, turn, covered: limit })
 }
 
 async fn closed(
     passing: Passing<'_>,
     editor: BatchEditor,
-    turn: &Turn,
+    memory: (Turn, Vec<Credit>),
 ) -> Result<RecordBatch, Stopped> {
     if editor.uncompressed_size() <= IN_PLACE {
         return Ok(editor.finish()?);
     }
-    let turn = turn.clone();
     let close = move || {
         let closed = editor.finish();
-        drop(turn);
+        drop(memory);
         closed
     };
     let closed = passing.world.blocking("compress for an interceptor", close).await;

@@ -7,11 +7,11 @@ use bytes::{Bytes, BytesMut};
 use log::{FileSlice, InMemory};
 use model::ErrorCode;
 use partitions::PartitionHandle;
-use runtime::Counter;
+use runtime::{Counter, Credit};
 use wire::batch::{BatchError, BatchHeader, HEADER_LEN, RecordBatch, batches};
 
-use super::Target;
 use super::look::{Look, Looks};
+use super::{Params, Target};
 use crate::Broker;
 use crate::api::produce::held_whole;
 use crate::intercept::{On, Passed, Passing, Patience, Stop, Stopped, Way};
@@ -21,32 +21,78 @@ const AT_ONCE: usize = 1 << 20;
 
 pub(super) struct Fetched<'a> {
     pub(super) broker: &'a Broker,
+    pub(super) params: &'a Params,
     pub(super) client_id: Option<String>,
     pub(super) cold_reads: &'a Counter,
 }
 
 impl Fetched<'_> {
-    /// Puts what the interceptors leave of what was found in its place.
-    pub(super) async fn pass(&self, targets: &[Target], looks: &mut Looks) {
-        let mut patience = Patience::default();
+    /// Puts what the interceptors leave of what was found in its place. Keeps what that takes until it is on its way.
+    pub(super) async fn pass(&self, targets: &[Target], looks: &mut Looks) -> Option<Credit> {
+        let (mut patience, mut kept) = (Patience::default(), None);
         for (target, look) in targets.iter().zip(&mut looks.each) {
-            let (Some(handle), Some(slice)) = (&target.handle, &look.slice) else { continue };
+            let Some(handle) = &target.handle else { continue };
             let topic = &handle.topic_partition.topic;
             let Some(stop) = self.broker.interceptors.of(topic, On::Fetch) else { continue };
-            let until = patience.until(self.broker.world.mono());
+            let now = self.broker.world.mono();
+            let Some(slice) = look.slice.clone() else {
+                continue;
+            };
+            let until = patience.until(now);
+            let Some(memory) = self.memory(&slice, until, kept.is_some()).await else {
+                match kept {
+                    None => *look = Look::refused(code(&Stopped::Away)),
+                    Some(_) => look.hold_back(),
+                }
+                continue;
+            };
             let bytes = match &look.in_memory {
                 Some(there) => Ok(joined(&there.bytes)),
-                None => self.read(slice.clone()).await,
+                None => self.read(slice).await,
             };
             let passed = match bytes {
                 Ok(bytes) => self.pass_all(&stop, until, handle, bytes).await,
                 Err(code) => Err(code),
             };
             match passed {
-                Ok(bytes) => look.in_memory = Some(InMemory { bytes: vec![bytes], pins: 0 }),
+                Ok(bytes) if self.keep(&mut kept, memory, bytes.len()) => {
+                    look.in_memory = Some(InMemory { bytes: vec![bytes], pins: 0 });
+                }
+                Ok(_) => look.hold_back(),
                 Err(code) => *look = Look::refused(code),
             }
         }
+        kept
+    }
+
+    /// For what is read and what is left of it. Only who holds none yet waits: others answer with what they have.
+    async fn memory(&self, slice: &FileSlice, until: Duration, has_some: bool) -> Option<Credit> {
+        let (budget, world) = (&self.broker.intercepted_fetches, &self.broker.world);
+        let wanted = u32::try_from(slice.len.saturating_mul(2)).unwrap_or(u32::MAX);
+        if has_some {
+            return budget.try_take(wanted);
+        }
+        let left = until.saturating_sub(world.mono());
+        world.timeout(left, budget.take(wanted)).await.ok()
+    }
+
+    /// Of the memory that was taken, what is needed for what was left; false where there is not as much. The first of an answer has it
+    /// in any case.
+    fn keep(&self, kept: &mut Option<Credit>, mut memory: Credit, left: usize) -> bool {
+        let left = u32::try_from(left).unwrap_or(u32::MAX);
+        let over = memory.amount().saturating_sub(left);
+        drop(memory.split(over));
+        let missing = left - memory.amount();
+        match self.broker.intercepted_fetches.try_take(missing) {
+            Some(more) => memory.merge(more),
+            None if kept.is_some() => return false,
+            None => {}
+        }
+        match kept {
+            Some(kept) => kept.merge(memory),
+            None => *kept = Some(memory),
+        }
+        true
     }
 
     /// The first batch, and what comes behind it.
@@ -107,6 +153,7 @@ impl Fetched<'_> {
         let at = &handle.topic_partition;
         let passing = Passing {
             world: &self.broker.world,
+            memory: &self.broker.intercepted_batches,
             until,
             limit: held_whole(&handle.config()),
             compression: None,

@@ -246,7 +246,7 @@ impl Look {
     }
 
     /// The records come later.
-    fn hold_back(&mut self) {
+    pub(super) fn hold_back(&mut self) {
         (self.slice, self.in_memory, self.more_behind) = (None, None, false);
     }
 

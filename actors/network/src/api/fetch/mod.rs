@@ -98,17 +98,25 @@ async fn serve(
     let RequestContext { version, connection, credit, client_id, .. } = cx;
     let mut looks =
         poll::poll(&broker, &params, &targets, credit, &connection.listener.cold_reads).await;
-    match &params.follower {
-        Some(follower) => follower.count(&broker, &targets, &looks),
-        None if broker.interceptors.any() => {
-            let cold_reads = &connection.listener.cold_reads;
-            let passing = intercepted::Fetched { broker: &broker, client_id, cold_reads };
-            Box::pin(passing.pass(&targets, &mut looks)).await;
+    let kept = match &params.follower {
+        Some(follower) => {
+            follower.count(&broker, &targets, &looks);
+            None
         }
-        None => {}
-    }
-    respond::Responding { broker: &broker, version, listener: &connection.listener.name }
-        .respond(&params, session, targets, looks)
+        None if broker.interceptors.any() => {
+            let (broker, params) = (&broker, &params);
+            let cold_reads = &connection.listener.cold_reads;
+            let passing = intercepted::Fetched { broker, params, client_id, cold_reads };
+            Box::pin(passing.pass(&targets, &mut looks)).await
+        }
+        None => None,
+    };
+    let answer =
+        respond::Responding { broker: &broker, version, listener: &connection.listener.name }
+            .respond(&params, session, targets, looks);
+    // From here on it is among the answers that wait to be read.
+    drop(kept);
+    answer
 }
 
 impl Params {

@@ -29,6 +29,7 @@ impl Produced<'_> {
         let (at, rules) = (&self.handle.topic_partition, &self.rules);
         let passing = Passing {
             world: &self.broker.world,
+            memory: &self.broker.intercepted_batches,
             until: self.until,
             limit: rules.max_rebuilt_size,
             compression: rules.compression,
