@@ -384,3 +384,44 @@ async fn what_intercepted_fetches_hold_is_in_budgets_of_the_node() {
     }
     node.stop().await;
 }
+
+/// Cannot be.
+struct Never;
+
+impl Interceptor for Never {
+    const ON: On = On::Fetch;
+    type Args = ();
+
+    fn start((): ()) -> Result<Self, Failure> {
+        Err(Failure::new("it cannot be"))
+    }
+
+    fn record(&mut self, _: &Way, _: &mut Intercepted) -> Verdict {
+        unreachable!("it never started")
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_finds_no_room_in_an_answer_is_told_all_the_same_that_its_topic_is_not_served() {
+    let dir = tempfile::tempdir().unwrap();
+    let builder = Node::builder().quick(dir.path(), "127.0.0.1:0", &[]);
+    let node = builder.intercept::<Never>("t", ()).start().await.unwrap();
+    let handle = node.handle().unwrap();
+    let connection = connect(&node).await;
+    for topic in ["free", "t"] {
+        handle.admin().create_topic(NewTopic::new(topic).partitions(2)).await.unwrap();
+        let written = produced(&connection, topic, 0, batch_of(100, Codec::None)).await;
+        assert_eq!(written.0, ErrorCode::None);
+    }
+    let mut request = fetch("free", &[0]);
+    request.topics.extend(fetch("t", &[0, 0]).topics);
+    let away = (ErrorCode::NotLeaderOrFollower, 0);
+    for max_bytes in [1 << 20, 1] {
+        request.max_bytes = max_bytes;
+        let told = fetched(&connection, &request).await;
+        assert!(told[0].0 == ErrorCode::None && told[0].1 > 0, "{told:?}");
+        // The second partition has no records that could be kept from anybody.
+        assert_eq!(told[1..], [away, (ErrorCode::None, 0)], "of at most {max_bytes} bytes");
+    }
+    node.stop().await;
+}

@@ -118,6 +118,11 @@ impl Stop {
         millis(now) < self.shunned.load(Ordering::Relaxed)
     }
 
+    /// It would not be waited for, or there is nobody to wait for.
+    pub(crate) fn is_away(&self, now: Duration) -> bool {
+        self.is_shunned(now) || self.to.current().is_none()
+    }
+
     fn was_late(&self, now: Duration) {
         self.shunned.store(millis(now + SHUNNED), Ordering::Relaxed);
     }

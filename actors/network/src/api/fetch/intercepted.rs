@@ -10,7 +10,7 @@ use partitions::PartitionHandle;
 use runtime::{Counter, Credit};
 use wire::batch::{BatchError, BatchHeader, HEADER_LEN, RecordBatch, batches};
 
-use super::look::{Look, Looks};
+use super::look::{Look, Looks, may_find_more};
 use super::{Params, Target};
 use crate::Broker;
 use crate::api::produce::held_whole;
@@ -36,6 +36,11 @@ impl Fetched<'_> {
             let Some(stop) = self.broker.interceptors.of(topic, On::Fetch) else { continue };
             let now = self.broker.world.mono();
             let Some(slice) = look.slice.clone() else {
+                // It may have found no room in the answer: whether its topic is served does not depend on that.
+                let more = || may_find_more(self.params, target);
+                if look.is_empty_handed() && stop.is_away(now) && more() {
+                    *look = Look::refused(code(&Stopped::Away));
+                }
                 continue;
             };
             let until = patience.until(now);

@@ -245,6 +245,12 @@ impl Look {
         }
     }
 
+    /// It tells of no records, and of nothing else.
+    pub(super) fn is_empty_handed(&self) -> bool {
+        let tells = self.diverging.is_some() || self.preferred.is_some();
+        self.slice.is_none() && self.error == ErrorCode::None && !tells
+    }
+
     /// The records come later.
     pub(super) fn hold_back(&mut self) {
         (self.slice, self.in_memory, self.more_behind) = (None, None, false);
