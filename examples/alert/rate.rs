@@ -40,7 +40,7 @@ impl Actor for Alert {
             AlertMsg::Appended(Appended::Records(some)) => self.count += some.records.len(),
             // It was too slow for the log's retention: what it did not see counts as too much.
             AlertMsg::Appended(Appended::Missed { .. }) => self.count = usize::MAX / 2,
-            AlertMsg::Appended(Appended::Unreadable(error)) => return Err(error.into()),
+            AlertMsg::Appended(Appended::Unreadable(_) | Appended::Readable) => {}
             AlertMsg::Alerted(delivered) => drop(delivered?),
             AlertMsg::TimeIsOver => {
                 let Limit(topic, most, time) = &self.limit;

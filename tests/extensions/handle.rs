@@ -144,6 +144,7 @@ impl Actor for Hoarder {
                 told.push(format!("missed {from}..{to}"));
             }
             HoarderMsg::Appended(Appended::Unreadable(error)) => told.push(error.to_string()),
+            HoarderMsg::Appended(Appended::Readable) => told.push("readable".to_owned()),
             HoarderMsg::LetGo => self.held.clear(),
         }
         Ok(())

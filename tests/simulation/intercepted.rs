@@ -54,7 +54,7 @@ fn value(n: usize) -> ProducerRecord {
 }
 
 /// Everything that a topic's partition has, by offset.
-async fn read(client: &Client, topic: &str, partition: i32) -> BTreeMap<i64, String> {
+pub async fn read(client: &Client, topic: &str, partition: i32) -> BTreeMap<i64, String> {
     let at = TopicPartition { topic: topic.to_owned(), partition };
     let mut consumer = client.consumer(ConsumerConfig::default());
     let end = consumer.offset_of(&at, Reset::Latest).await.expect("an end");

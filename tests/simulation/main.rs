@@ -28,6 +28,7 @@ mod settings;
 mod silence;
 mod stopping;
 mod stuck;
+mod subscribed;
 mod twins;
 mod wiped;
 mod wire_client;

@@ -1,7 +1,9 @@
 //! Reads records: each partition from a position of its own, fetched ahead while the caller works on what it has.
 
+mod epochs;
 mod fetch;
 mod lookups;
+mod mending;
 mod positions;
 
 use std::collections::BTreeSet;
@@ -18,7 +20,8 @@ use crate::client::{Client, Connections};
 use crate::error::{Refused, RequestError};
 use crate::metadata::MetadataError;
 use crate::offsets::GroupOffsets;
-use fetch::{Answer, Fetched, Outcome, Plan};
+use epochs::Epochs;
+use fetch::{Answer, Fetched, Outcome, Plan, Wanted};
 
 #[derive(Debug, Clone)]
 pub struct ConsumerConfig {
@@ -99,6 +102,9 @@ pub enum ConsumeError {
     Corrupt { partition: TopicPartition, reason: String },
     #[error("{partition}: offset {offset} is outside of the log")]
     OutOfRange { partition: TopicPartition, offset: i64 },
+    /// Of one that asks by the epoch of what it has read.
+    #[error("{partition}: the log has parted from what was read, at {end} or before it")]
+    Parted { partition: TopicPartition, epoch: i32, end: i64 },
     #[error("{0} is not assigned")]
     NotAssigned(TopicPartition),
     #[error("the consumer has no group")]
@@ -121,8 +127,12 @@ pub struct Consumer {
     /// Not fetched before this time, after an error.
     paused_until: Map<TopicPartition, Duration>,
     tries: u32,
+    /// Since when a partition could not be read, and why, up to now.
+    trouble: Map<TopicPartition, (Duration, ConsumeError)>,
+    /// Where it is to notice that a log was cut.
+    epochs: Option<Map<TopicPartition, Epochs>>,
     /// One fetch at a time per broker: what it asked for, and where.
-    under_way: Map<i32, Map<TopicPartition, i64>>,
+    under_way: Map<i32, Plan>,
     /// Whose offsets are being looked up.
     sought: BTreeSet<TopicPartition>,
     /// Topics that are being asked for.
@@ -163,6 +173,8 @@ impl Consumer {
             positions: Map::new(),
             paused_until: Map::new(),
             tries: 0,
+            trouble: Map::new(),
+            epochs: None,
             under_way: Map::new(),
             sought: BTreeSet::new(),
             asked: BTreeSet::new(),
@@ -181,6 +193,7 @@ impl Consumer {
             start => Position::Unknown(start),
         };
         self.paused_until.remove(&partition);
+        self.trouble.remove(&partition);
         self.positions.insert(partition, position);
     }
 
@@ -202,6 +215,7 @@ impl Consumer {
     pub fn unassign(&mut self, partition: &TopicPartition) {
         self.positions.remove(partition);
         self.paused_until.remove(partition);
+        self.trouble.remove(partition);
     }
 
     pub fn assigned(&self) -> Vec<TopicPartition> {
@@ -300,14 +314,6 @@ impl Consumer {
         pauses.min().map_or(deadline, |until| deadline.min(*until))
     }
 
-    /// Looks at a partition again after a while, with fresh metadata.
-    fn pause(&mut self, partition: &TopicPartition) {
-        self.client.0.metadata.mark_stale(&partition.topic);
-        let until = self.client.world().mono() + self.client.backoff(self.tries);
-        self.tries = self.tries.saturating_add(1);
-        self.paused_until.insert(partition.clone(), until);
-    }
-
     fn start_fetches(&mut self) {
         let now = self.client.world().mono();
         self.paused_until.retain(|_, until| *until > now);
@@ -326,12 +332,17 @@ impl Consumer {
             };
             match topic.leader(partition.partition) {
                 Some(leader) if self.under_way.contains_key(&leader) => {}
-                Some(leader) => drop(plans.entry(leader).or_default().insert(partition, offset)),
+                Some(leader) => {
+                    let last_epoch = self.last_epoch(&partition);
+                    let plan = plans.entry(leader).or_default();
+                    plan.insert(partition, Wanted { offset, last_epoch });
+                }
                 None => leaderless.push(partition),
             }
         }
         for partition in leaderless {
-            self.pause(&partition);
+            let refused = Refused::of(ErrorCode::LeaderNotAvailable);
+            self.pause(&partition, ConsumeError::Refused { partition: partition.clone(), refused });
         }
         for (leader, plan) in plans {
             self.under_way.insert(leader, plan.clone());
@@ -353,7 +364,8 @@ impl Consumer {
         let fetched = match answer.outcome {
             Ok(fetched) => fetched,
             Err(error) if error.retriable() => {
-                plan.keys().for_each(|partition| self.pause(partition));
+                let why = ConsumeError::from(error);
+                plan.keys().for_each(|partition| self.pause(partition, why.clone()));
                 return Ok(Vec::new());
             }
             Err(error) => return Err(error.into()),
@@ -361,13 +373,14 @@ impl Consumer {
         let mut all = Vec::new();
         let mut failed = None;
         for Fetched { partition, outcome } in fetched {
-            let asked = plan.get(&partition).copied();
+            let asked = plan.get(&partition).map(|wanted| wanted.offset);
             if asked.is_none() || asked != self.position(&partition) {
                 continue;
             }
             match outcome {
-                Outcome::Records(records) => {
+                Outcome::Records(records, epochs) => {
                     self.tries = 0;
+                    self.was_read(&partition, &epochs);
                     self.positions.insert(partition, Position::At(records.next_offset));
                     if !records.records.is_empty() {
                         all.push(records);
@@ -385,33 +398,6 @@ impl Consumer {
             Some(error) if all.is_empty() => Err(error),
             _ => Ok(all),
         }
-    }
-
-    fn mend(
-        &mut self,
-        partition: &TopicPartition,
-        offset: i64,
-        error: ConsumeError,
-    ) -> Result<(), ConsumeError> {
-        let out_of_range = matches!(&error, ConsumeError::Refused { refused, .. }
-            if refused.code == ErrorCode::OffsetOutOfRange);
-        let start = match self.config.reset {
-            Reset::Earliest => Start::Earliest,
-            Reset::Latest => Start::Latest,
-            Reset::Fail if out_of_range => {
-                return Err(ConsumeError::OutOfRange { partition: partition.clone(), offset });
-            }
-            Reset::Fail => Start::Latest,
-        };
-        if out_of_range {
-            self.positions.insert(partition.clone(), Position::Unknown(start));
-            return Ok(());
-        }
-        if positions::retriable(&error) {
-            self.pause(partition);
-            return Ok(());
-        }
-        Err(error)
     }
 
     /// Commits what was handed out so far.

@@ -16,7 +16,14 @@ use crate::client::{Client, Connections};
 use crate::error::{Refused, RequestError};
 
 /// What is fetched from where.
-pub(super) type Plan = Map<TopicPartition, i64>;
+pub(super) type Plan = Map<TopicPartition, Wanted>;
+
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wanted {
+    pub(super) offset: i64,
+    /// Of the last record that was read, where the leader is to compare; else -1.
+    pub(super) last_epoch: i32,
+}
 
 pub(super) struct Answer {
     pub(super) leader: i32,
@@ -29,7 +36,8 @@ pub(super) struct Fetched {
 }
 
 pub(super) enum Outcome {
-    Records(PartitionRecords),
+    /// With the leader epochs of the batches, and the first offset of each.
+    Records(PartitionRecords, Vec<(i32, i64)>),
     Failed(ConsumeError),
 }
 
@@ -55,7 +63,7 @@ async fn exchange(
     plan: &Plan,
 ) -> Result<FetchResponse, RequestError> {
     let mut topics: Vec<FetchTopic> = Vec::new();
-    for (partition, offset) in plan {
+    for (partition, wanted) in plan {
         if topics.last().is_none_or(|topic| topic.topic != partition.topic) {
             topics.push(FetchTopic {
                 topic: partition.topic.clone(),
@@ -66,7 +74,8 @@ async fn exchange(
         if let Some(topic) = topics.last_mut() {
             topic.partitions.push(FetchPartition {
                 partition: partition.partition,
-                fetch_offset: *offset,
+                fetch_offset: wanted.offset,
+                last_fetched_epoch: wanted.last_epoch,
                 partition_max_bytes: config.max_partition_bytes,
                 ..FetchPartition::default()
             });
@@ -112,9 +121,9 @@ fn decode(
         let Some(name) = name else { continue };
         for data in topic.partitions {
             let partition = TopicPartition { topic: name.clone(), partition: data.partition_index };
-            let Some(offset) = plan.get(&partition) else { continue };
-            let outcome = match records(config, &partition, *offset, data) {
-                Ok(records) => Outcome::Records(records),
+            let Some(wanted) = plan.get(&partition) else { continue };
+            let outcome = match records(config, &partition, wanted.offset, data) {
+                Ok((records, epochs)) => Outcome::Records(records, epochs),
                 Err(error) => Outcome::Failed(error),
             };
             all.push(Fetched { partition, outcome });
@@ -128,9 +137,13 @@ fn records(
     partition: &TopicPartition,
     offset: i64,
     data: PartitionData,
-) -> Result<PartitionRecords, ConsumeError> {
+) -> Result<(PartitionRecords, Vec<(i32, i64)>), ConsumeError> {
     Refused::check(data.error_code, None)
         .map_err(|refused| ConsumeError::Refused { partition: partition.clone(), refused })?;
+    if data.diverging_epoch.end_offset >= 0 {
+        let (epoch, end) = (data.diverging_epoch.epoch, data.diverging_epoch.end_offset);
+        return Err(ConsumeError::Parted { partition: partition.clone(), epoch, end });
+    }
     let mut found = PartitionRecords {
         partition: partition.clone(),
         records: Vec::new(),
@@ -139,56 +152,62 @@ fn records(
     };
     let bytes = data.records.as_ref().and_then(wire::Records::as_bytes).cloned();
     let aborted = data.aborted_transactions.unwrap_or_default();
-    let mut aborted = Aborted::new(aborted);
-    unpack(config, bytes.unwrap_or_default(), &mut aborted, &mut found).map_err(|error| {
+    let mut unpacking = Unpacking { config, aborted: Aborted::new(aborted), epochs: Vec::new() };
+    unpacking.unpack(bytes.unwrap_or_default(), &mut found).map_err(|error| {
         ConsumeError::Corrupt { partition: partition.clone(), reason: error.to_string() }
     })?;
-    Ok(found)
+    Ok((found, unpacking.epochs))
 }
 
-/// Stops without an error before a batch that cannot be read, if there are records before it: they are handed out first.
-fn unpack(
-    config: &ConsumerConfig,
-    bytes: Bytes,
-    aborted: &mut Aborted,
-    found: &mut PartitionRecords,
-) -> Result<(), BatchError> {
-    for batch in batches(bytes) {
-        let before = found.records.len();
-        let took = batch.and_then(|batch| take(config, &batch, aborted, found));
-        if let Err(error) = took {
-            found.records.truncate(before);
-            return if before == 0 { Err(error) } else { Ok(()) };
-        }
-    }
-    Ok(())
+/// What is known while batches are taken apart.
+struct Unpacking<'a> {
+    config: &'a ConsumerConfig,
+    aborted: Aborted,
+    epochs: Vec<(i32, i64)>,
 }
 
-fn take(
-    config: &ConsumerConfig,
-    batch: &RecordBatch,
-    aborted: &mut Aborted,
-    found: &mut PartitionRecords,
-) -> Result<(), BatchError> {
-    let header = batch.header();
-    if header.next_offset() <= found.next_offset {
-        return Ok(());
-    }
-    batch.verify_crc()?;
-    aborted.enter(header.last_offset());
-    if header.is_control() {
-        aborted.control(batch)?;
-    } else if !(header.is_transactional() && aborted.holds(header.producer_id)) {
-        let from = found.next_offset;
-        for record in batch.records(config.max_decompressed_bytes)? {
-            let record = record?;
-            if record.offset >= from {
-                found.records.push(record);
+impl Unpacking<'_> {
+    /// Stops without an error before a batch that cannot be read, if there are records before it: they are handed out first.
+    fn unpack(&mut self, bytes: Bytes, found: &mut PartitionRecords) -> Result<(), BatchError> {
+        for batch in batches(bytes) {
+            let before = found.records.len();
+            let took = batch.and_then(|batch| self.take(&batch, found));
+            if let Err(error) = took {
+                found.records.truncate(before);
+                return if before == 0 { Err(error) } else { Ok(()) };
             }
         }
+        Ok(())
     }
-    found.next_offset = header.next_offset();
-    Ok(())
+
+    fn take(
+        &mut self,
+        batch: &RecordBatch,
+        found: &mut PartitionRecords,
+    ) -> Result<(), BatchError> {
+        let header = batch.header();
+        if header.next_offset() <= found.next_offset {
+            return Ok(());
+        }
+        batch.verify_crc()?;
+        self.aborted.enter(header.last_offset());
+        if header.is_control() {
+            self.aborted.control(batch)?;
+        } else if !(header.is_transactional() && self.aborted.holds(header.producer_id)) {
+            let from = found.next_offset;
+            for record in batch.records(self.config.max_decompressed_bytes)? {
+                let record = record?;
+                if record.offset >= from {
+                    found.records.push(record);
+                }
+            }
+        }
+        if self.epochs.last().is_none_or(|(last, _)| *last < header.leader_epoch) {
+            self.epochs.push((header.leader_epoch, header.base_offset.max(found.next_offset)));
+        }
+        found.next_offset = header.next_offset();
+        Ok(())
+    }
 }
 
 /// Which producers' records are part of a transaction that was aborted, as the offsets go on.

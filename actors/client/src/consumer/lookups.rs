@@ -69,7 +69,7 @@ impl Consumer {
                 Ok(())
             }
             Err(error) if positions::retriable(&error) => {
-                wanted.iter().for_each(|(partition, _)| self.pause(partition));
+                wanted.iter().for_each(|(partition, _)| self.pause(partition, error.clone()));
                 Ok(())
             }
             Err(error) => Err(error),
@@ -87,7 +87,8 @@ impl Consumer {
             Err(MetadataError::Request(error)) if error.retriable() => {
                 let of_it = self.positions.keys().filter(|partition| partition.topic == name);
                 let of_it: Vec<_> = of_it.cloned().collect();
-                of_it.iter().for_each(|partition| self.pause(partition));
+                let why = ConsumeError::from(MetadataError::Request(error));
+                of_it.iter().for_each(|partition| self.pause(partition, why.clone()));
                 Ok(())
             }
             found => Ok(found?),
