@@ -32,6 +32,7 @@ mod durable;
 mod examples;
 mod handle;
 mod interceptors;
+mod logs;
 mod sagas;
 mod trouble;
 

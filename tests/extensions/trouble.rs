@@ -76,7 +76,7 @@ async fn what_was_added_is_there_again_when_extensions_itself_has_failed() {
         let mut rooms = tree.swap_remove(0).children.into_iter();
         rooms.find(|room| room.name == "extensions").unwrap()
     };
-    let expected = ["interceptor:first", "built", "added", "interceptor:later"];
+    let expected = ["added", "built", "interceptor:first", "interceptor:later"];
     let faults = [Fault::Kill, Fault::Fail { message: "as by a bug".into() }];
     for (failures, fault) in (1..).zip(faults) {
         node.world().registry().fault(&there().await.path, fault).unwrap();
@@ -118,7 +118,7 @@ impl Interceptor for Fussy {
 }
 
 /// Of one topic, each partition from an offset.
-fn fetch(topic: &str, from: &[i64]) -> FetchRequest {
+pub fn fetch(topic: &str, from: &[i64]) -> FetchRequest {
     let partitions = (0..).zip(from).map(|(partition, offset)| FetchPartition {
         partition,
         fetch_offset: *offset,
@@ -134,7 +134,7 @@ fn fetch(topic: &str, from: &[i64]) -> FetchRequest {
 }
 
 /// For each partition its error, and the bytes of its records.
-async fn fetched(connection: &Connection, request: &FetchRequest) -> Vec<(ErrorCode, usize)> {
+pub async fn fetched(connection: &Connection, request: &FetchRequest) -> Vec<(ErrorCode, usize)> {
     let answer = connection.request_in(request, 12, LIMIT).await.expect("an answer");
     let partitions = answer.responses.iter().flat_map(|topic| &topic.partitions);
     let told = partitions.map(|told| {
@@ -144,9 +144,11 @@ async fn fetched(connection: &Connection, request: &FetchRequest) -> Vec<(ErrorC
     told.collect()
 }
 
-async fn connect(node: &Node) -> Connection {
+pub async fn connect(node: &Node) -> Connection {
     let port = node.bootstrap().port();
-    Connection::open(node.world(), "127.0.0.1", port, &Default::default()).await.unwrap()
+    Connection::open(node.world(), "127.0.0.1", port, &Default::default())
+        .await
+        .expect("it listens")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -191,7 +193,7 @@ fn batch_of(bytes: usize, codec: Codec) -> bytes::Bytes {
 }
 
 /// The error of what is produced to a partition, and why.
-async fn produced(
+pub async fn produced(
     connection: &Connection,
     topic: &str,
     index: i32,
@@ -250,13 +252,17 @@ struct Gate {
 impl Gate {
     fn pass(&self) {
         self.inside.fetch_add(1, Ordering::SeqCst);
-        let (open, limit) = (self.open.lock().unwrap(), Duration::from_secs(5));
-        let waited = self.opened.wait_timeout_while(open, limit, |open| !*open).unwrap();
+        let (open, limit) =
+            (self.open.lock().expect("nobody panics with it"), Duration::from_secs(5));
+        let waited = self
+            .opened
+            .wait_timeout_while(open, limit, |open| !*open)
+            .expect("nobody panics with it");
         self.gave_up.fetch_or(waited.1.timed_out(), Ordering::SeqCst);
     }
 
     fn open(&self) {
-        *self.open.lock().unwrap() = true;
+        *self.open.lock().expect("nobody panics with it") = true;
         self.opened.notify_all();
     }
 }
