@@ -10,7 +10,7 @@ use runtime::{Actor, ChildSpec, Seed, World, ractor};
 
 use super::handle::{self, NodeHandle};
 use super::tree::Shared;
-use super::{NodeBuilder, StartError, policy, shards};
+use super::{ExtendError, NodeBuilder, StartError, policy, shards};
 
 /// Made once there is a node to hand to it.
 type Planned = Box<dyn FnOnce(&NodeHandle) -> Seed + Send>;
@@ -29,6 +29,11 @@ impl Additions {
     pub(super) fn check(&mut self) -> Result<(), StartError> {
         if let Some(wrong) = self.wrong.take() {
             return Err(wrong);
+        }
+        for (name, _) in &self.extensions {
+            if let Err(ExtendError::Name { name, reason }) = handle::check_name(name) {
+                return Err(wrong(&name, reason.to_owned()));
+            }
         }
         let mut names = BTreeSet::new();
         let intercepting = self.intercepting.iter().map(Seed::name);
@@ -126,7 +131,12 @@ impl NodeBuilder {
         match handle::interceptor::<I>(&self.additions.interceptors, topic, spec, args) {
             Ok(seed) => self.additions.intercepting.push(seed),
             Err(error) => {
-                self.additions.wrong.get_or_insert(wrong(topic, error.to_string()));
+                let reason = match error {
+                    ExtendError::Topic { reason, .. } => reason.to_string(),
+                    other => other.to_string(),
+                };
+                let wrong = StartError::Interceptor { topic: topic.to_owned(), reason };
+                self.additions.wrong.get_or_insert(wrong);
             }
         }
         self

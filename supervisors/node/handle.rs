@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use client::{BootstrapError, Client, DurableRef, LocalOwners};
 use machines::metadata::MetadataImage;
+use model::topic::{MAX_NAME_LENGTH, validate_topic_name};
 use network::{Door, Interceptor, Interceptors};
 use runtime::durable::Durable;
 use runtime::{
@@ -59,7 +60,7 @@ impl NodeHandle {
     /// Spawns an actor of one's own under `extensions`: restarted when it fails, shown in the tree, stopped before the network.
     ///
     /// # Errors
-    /// There is an extension of this name, or the node stops.
+    /// There is an extension of this name, or it is none, or the node stops.
     pub async fn extend<A: Actor>(
         &self,
         name: &str,
@@ -79,6 +80,7 @@ impl NodeHandle {
         spec: ChildSpec,
         args: A::Args,
     ) -> Result<Address<A::Msg>, ExtendError> {
+        check_name(name)?;
         let (seed, address) = Seed::of::<A>(name, policy::of_users(spec), args);
         add(&self.extensions, seed).await?;
         Ok(address)
@@ -106,6 +108,7 @@ impl NodeHandle {
         spec: ChildSpec,
         make: impl Fn() -> (R, R::Arguments) + Send + Sync + 'static,
     ) -> Result<RactorAddress<R::Msg>, ExtendError> {
+        check_name(name)?;
         let (seed, address) = Seed::of_ractor(name, policy::of_users(spec), make);
         add(&self.extensions, seed).await?;
         Ok(address)
@@ -115,7 +118,7 @@ impl NodeHandle {
     /// node's start on says so to its builder.
     ///
     /// # Errors
-    /// The topic has an interceptor, or the node stops.
+    /// The topic has an interceptor, or can be none, or the node stops.
     pub async fn intercept<I: Interceptor>(
         &self,
         topic: &str,
@@ -156,6 +159,20 @@ impl NodeHandle {
     }
 }
 
+/// It stands in paths and logs, and is typed by people.
+pub(super) fn check_name(name: &str) -> Result<(), ExtendError> {
+    let reason = match name {
+        "" => "the name is empty",
+        "." | ".." => "the name is that of a place in a path",
+        name if name.len() > MAX_NAME_LENGTH => "the name is longer than 249 bytes",
+        name if name.contains('/') => "the name holds a '/', which parts the names in a path",
+        name if name.contains(char::is_control) => "the name holds a control character",
+        name if name.trim() != name => "the name begins or ends with a space",
+        _ => return Ok(()),
+    };
+    Err(ExtendError::Name { name: name.to_owned(), reason })
+}
+
 async fn add(extensions: &Address<SupervisorMsg>, seed: Seed) -> Result<(), ExtendError> {
     let (reply, answer) = Reply::new();
     let sent = extensions.send(SupervisorMsg::Add { seed, reply }).await;
@@ -174,6 +191,8 @@ pub(super) fn interceptor<I: Interceptor>(
     spec: ChildSpec,
     args: I::Args,
 ) -> Result<Seed, ExtendError> {
+    let illegal = |reason| ExtendError::Topic { topic: topic.to_owned(), reason };
+    validate_topic_name(topic).map_err(illegal)?;
     let spec = policy::of_users(spec);
     Ok(interceptors.add::<I>(topic, &interceptor_name(topic), spec, args)?)
 }
@@ -206,7 +225,7 @@ impl Node {
     /// Spawns an actor of one's own under `extensions`: restarted when it fails, shown in the tree, stopped before the network.
     ///
     /// # Errors
-    /// There is an extension of this name, or the node stops.
+    /// There is an extension of this name, or it is none, or the node stops.
     pub async fn extend<A: Actor>(
         &self,
         name: &str,
@@ -226,6 +245,7 @@ impl Node {
         spec: ChildSpec,
         args: A::Args,
     ) -> Result<Address<A::Msg>, ExtendError> {
+        check_name(name)?;
         let (seed, address) = Seed::of::<A>(name, policy::of_users(spec), args);
         add(&self.shared.extensions, seed).await?;
         Ok(address)

@@ -59,6 +59,8 @@ pub enum StartError {
     Nothing,
     #[error("the extension {name:?} cannot be: {reason}")]
     Extension { name: String, reason: String },
+    #[error("the interceptor of {topic:?} cannot be: {reason}")]
+    Interceptor { topic: String, reason: String },
     #[error("a durable actor cannot be on the topic {topic:?}: {reason}")]
     Durable { topic: String, reason: String },
 }
@@ -68,6 +70,10 @@ pub enum StartError {
 pub enum ExtendError {
     #[error("the extension was refused: {0}")]
     Refused(runtime::SpawnError),
+    #[error("the extension {name:?} cannot be: {reason}")]
+    Name { name: String, reason: &'static str },
+    #[error("the interceptor of {topic:?} cannot be: {reason}")]
+    Topic { topic: String, reason: model::topic::TopicNameError },
     #[error(transparent)]
     Intercepted(#[from] network::HasInterceptor),
     #[error("the node is stopping, or `extensions` has just failed and is being restarted")]

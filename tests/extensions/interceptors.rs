@@ -308,9 +308,10 @@ async fn two_of_one_name_are_refused_before_anything_starts() {
         quick().intercept::<Flaky>("t", flaky.clone()).intercept::<Flaky>("t", flaky.clone());
     let named = quick().intercept::<Flaky>("t", flaky);
     let named = named.extension::<Fragile>("interceptor:t", |_| ());
-    for builder in [twice, named] {
-        let error = builder.start().await.map(drop).unwrap_err();
-        assert!(matches!(error, StartError::Extension { .. }), "{error}");
-    }
+    let error = twice.start().await.map(drop).unwrap_err();
+    let told = "the interceptor of \"t\" cannot be: the topic t has an interceptor";
+    assert!(matches!(&error, StartError::Interceptor { .. } if error.to_string() == told));
+    let error = named.start().await.map(drop).unwrap_err();
+    assert!(matches!(error, StartError::Extension { .. }), "{error}");
     assert!(!data.exists());
 }

@@ -33,6 +33,7 @@ mod examples;
 mod handle;
 mod interceptors;
 mod logs;
+mod names;
 mod sagas;
 mod trouble;
 
