@@ -258,6 +258,19 @@ fn segments_stay_of_whose_producers_a_torn_snapshot_would_tell() {
 }
 
 #[test]
+fn a_snapshot_of_a_stop_goes_with_the_segment_that_it_lies_in() {
+    let disk = sim();
+    let end = with_transactions(&disk).close().unwrap().offset;
+    let (mut log, _) = open(&disk, small(), true, end);
+    append(&mut log, (2, 0, 4), false);
+    log.roll(0).unwrap();
+    let start = log.log_end_offset();
+    assert_eq!(snapshots(&disk), [6, 11, end, start]);
+    assert_eq!(log.delete_segments_below(start, 0).unwrap().count, 3);
+    assert_eq!(snapshots(&disk), [start]);
+}
+
+#[test]
 fn idle_producers_are_left_out_when_a_snapshot_is_loaded() {
     let disk = sim();
     let log = with_transactions(&disk);

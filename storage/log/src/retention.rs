@@ -121,6 +121,9 @@ impl Log {
         }
         if keep > 0 {
             self.segments = Arc::new(self.segments[keep..].to_vec());
+            // Also where the log was closed once, within a segment.
+            let first = self.segments[0].base;
+            self.drop_snapshots(|offset| offset < first)?;
         }
         Ok(DeletedSegments { count: keep, files })
     }
