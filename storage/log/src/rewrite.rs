@@ -13,9 +13,10 @@ use wire::batch::{BatchError, NO_LEADER_EPOCH};
 use crate::error::{OpenError, ReadError};
 use crate::index::{ClosedIndex, Index};
 use crate::log::Log;
-use crate::names::{SNAPSHOT, TXN_INDEX, file_name};
+use crate::names::{TXN_INDEX, file_name};
 use crate::producer_snapshot::{
     ProducerSnapshotError, encode_producer_snapshot, read_producer_snapshot,
+    write_producer_snapshot,
 };
 use crate::recover::Scan;
 use crate::scan::HeaderScan;
@@ -62,8 +63,7 @@ impl Log {
             match read_producer_snapshot(&*self.disk, &self.dir, offset) {
                 Ok(producers) => {
                     let bytes = encode_producer_snapshot(&producers);
-                    // It may be all that tells of producers in segments that are gone.
-                    self.disk.replace(&self.dir.join(file_name(offset, SNAPSHOT)), &bytes)?;
+                    write_producer_snapshot(&*self.disk, &self.dir, offset, &bytes)?;
                 }
                 Err(ProducerSnapshotError::Disk(error)) if !error.is_too_large() => {
                     return Err(error);

@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use disk::{Crash, Disk, Fault, FaultKind, SimDisk, SimDiskOptions};
-use model::ProducerId;
 use std::sync::Arc;
 
 use crate::testing::*;
@@ -26,29 +25,6 @@ fn abort(log: &mut Log, id: i64) {
     let base = log.log_end_offset();
     log.append(&[produced(base, 3, 1, (id, 0, base as i32), true)], 0).unwrap();
     log.append(&[marker(base + 3, 1, (id, 0), false)], 0).unwrap();
-}
-
-/// The only one that tells of a producer whose batches were given up.
-#[test]
-fn a_snapshot_that_is_written_again_is_whole_whenever_the_power_goes() {
-    for (seed, budget) in (0..8).flat_map(|seed| (0..30).map(move |budget| (seed, budget))) {
-        let (sim, disk) = disk(seed);
-        let (mut log, _) = open(&disk, small(), false, 0);
-        abort(&mut log, 1);
-        log.roll(0).unwrap();
-        fill(&mut log, 3, 1);
-        log.delete_segments_below(4, 0).unwrap().remove(&*disk).unwrap();
-        log.sync().unwrap();
-        let point = log.recovery_point();
-        drop(log);
-        let (mut log, _) = open(&disk, small(), false, point);
-        sim.set_budget(Some(budget));
-        let _ = log.rewrite_unsynced();
-        drop(log);
-        sim.crash(Crash::PowerLoss);
-        let (log, _) = open(&sim.mount(), small(), false, point);
-        assert!(log.producers().entry(ProducerId(1)).is_some(), "{seed} {budget}");
-    }
 }
 
 #[test]
