@@ -6,14 +6,15 @@
 #[cfg(test)]
 mod anew_tests;
 mod copy;
+mod making;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use disk::{Disk, DiskError, Open};
-use log::{Log, LogConfig, OpenOptions, write_partition_metadata};
+use disk::{Disk, DiskError};
+use log::{Log, LogConfig, OpenOptions, PARTITION_METADATA_FILE, read_partition_metadata};
 use model::Uuid;
 use model::settings::Values;
 use runtime::{Actor, Cx, Failure, JobQueue, Outcome, Ref, Waiter, Watch};
@@ -28,6 +29,8 @@ use crate::partitions::PartitionsMsg;
 use crate::room::Room;
 use copy::copy_piece;
 pub(crate) use copy::{CopyError, finish_copy};
+use making::CALLED_OFF;
+pub(crate) use making::{note_called_off, was_called_off};
 
 /// What was copied since reaches the disk: after a crash the copy goes on from there.
 const SYNC_EVERY: u64 = 16 << 20;
@@ -35,10 +38,6 @@ const SYNC_EVERY: u64 = 16 << 20;
 const RETRY: Duration = Duration::from_millis(100);
 /// While there is no room for the copy.
 const ROOM_RETRY: Duration = Duration::from_secs(1);
-
-/// In the directory of a copy whose move was called off while its actor worked on it: who finds it removes the copy. Kafka passes
-/// over it.
-const CALLED_OFF: &str = "ottla_called_off";
 
 /// A copy that is to take a replica's place, as others see it.
 #[derive(Debug)]
@@ -53,6 +52,8 @@ pub struct FutureLog {
     log_end: AtomicI64,
     recovery_point: AtomicI64,
     caught_up: AtomicBool,
+    /// Its directory is being made, and no actor works in it yet.
+    being_made: AtomicBool,
     /// Its log was closed in order.
     closed: AtomicBool,
     /// It was called off, and will be deleted.
@@ -80,6 +81,7 @@ impl FutureLog {
             log_end: known(Checkpoint::HighWatermarks),
             recovery_point: known(Checkpoint::RecoveryPoints),
             caught_up: AtomicBool::new(false),
+            being_made: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             unwanted: AtomicBool::new(false),
             unanswered: AtomicU32::new(0),
@@ -153,38 +155,6 @@ impl FutureLog {
     pub(crate) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire)
     }
-
-    /// Durably: a start after a crash does not go on with it. The disk is one that no watch looks at: where the copy is not there
-    /// yet, or was put aside meanwhile, nothing is wrong with its directory.
-    pub(crate) fn note_called_off(&self, disk: &dyn Disk) -> Result<(), DiskError> {
-        let noted = disk.open(&self.path.join(CALLED_OFF), Open::Truncate);
-        match noted.and_then(|_| disk.sync_dir(&self.path)) {
-            Err(error) if error.is_not_found() => Ok(()),
-            noted => noted,
-        }
-    }
-}
-
-/// Whether the move whose copy is there was called off.
-pub(crate) fn was_called_off(disk: &dyn Disk, path: &Path) -> bool {
-    disk.exists(&path.join(CALLED_OFF)).unwrap_or(false)
-}
-
-/// Makes the directory of a copy, durably: a start after a crash goes on with the move.
-pub(crate) fn make_copy(
-    dir: &LogDirState,
-    path: &Path,
-    hosted: &Hosted,
-    topic_id: Uuid,
-) -> Result<(), DiskError> {
-    let disk = dir.disk();
-    if disk.exists(path)? {
-        return Ok(());
-    }
-    dir.forget_departed(hosted)?;
-    disk.create_dir_all(path)?;
-    write_partition_metadata(&**disk, path, topic_id)?;
-    disk.sync_dir(&dir.path)
 }
 
 /// What all copies of a node share: so many copy at a time, and no more bytes a second.
@@ -425,7 +395,7 @@ fn open_or_begin_anew(
     topic_id: Uuid,
 ) -> Result<Log, OpenLogError> {
     let (disk, path) = (future.dir.disk(), &future.path);
-    make_copy(&future.dir, path, hosted, topic_id)?;
+    future.make(hosted, topic_id)?;
     let open = |options| -> Result<Log, OpenLogError> {
         let log = open_log(disk.clone(), path.clone(), config.clone(), options, topic_id)?;
         // What is gone of it is copied again; where there is no room, so is the waiting for some.
@@ -438,21 +408,24 @@ fn open_or_begin_anew(
         Err(error) if error.disk().is_none() => {
             tracing::warn!(%error, "the copy is begun anew");
             future.lower(hosted, 0)?;
-            empty(&**disk, path)?;
+            empty(&**disk, path, topic_id)?;
             open(OpenOptions { recovery_point: 0, ..options })?
         }
         opened => opened?,
     };
     if future.is_unwanted() {
         // It was perhaps noted before the directory was there.
-        future.note_called_off(&**disk)?;
+        note_called_off(&**disk, path)?;
     }
     Ok(opened)
 }
 
-/// But for the note that it was called off, which may be written meanwhile.
-fn empty(disk: &dyn Disk, path: &Path) -> Result<(), DiskError> {
-    let files = disk.list(path)?.into_iter().filter(|entry| entry.name != CALLED_OFF);
+/// But for the note that it was called off, which may be written meanwhile, and for what says whose it is, without which Kafka would not
+/// start.
+fn empty(disk: &dyn Disk, path: &Path, topic_id: Uuid) -> Result<(), DiskError> {
+    let known = matches!(read_partition_metadata(disk, path), Ok(Some(id)) if id == topic_id);
+    let stays = |name: &str| name == CALLED_OFF || known && name == PARTITION_METADATA_FILE;
+    let files = disk.list(path)?.into_iter().filter(|entry| !stays(&entry.name));
     files.map(|entry| path.join(entry.name)).try_for_each(|file| disk.remove_file(&file))?;
     disk.sync_dir(path)
 }

@@ -5,12 +5,12 @@
 
 mod found;
 mod leaving;
+mod making;
 mod moves;
 mod promotions;
 mod roles;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,14 +28,16 @@ use runtime::{
 use crate::assignments::{Assignments, IsrChanges};
 use crate::checkpoints::Checkpoint;
 use crate::future::{FutureLog, MoveQuota};
-use crate::handle::{PartitionHandle, Role, Standing};
+use crate::handle::{PartitionHandle, Role};
 use crate::hosted::Hosted;
 use crate::log_dirs::{LogDirState, LogDirs};
 use crate::partition::{NotPromoted, PartitionActor, PartitionArgs, PartitionMsg};
+use found::FoundCopy;
 use leaving::Leaving;
+use making::Begun;
 pub use moves::AlterDirError;
 use promotions::{AlterDirs, Promotion};
-use roles::{led_with_followers, tell};
+use roles::{follow_actor, led_with_followers, resolve, tell};
 
 #[derive(Clone)]
 pub struct PartitionsArgs {
@@ -82,6 +84,8 @@ pub enum PartitionsMsg {
     AlterDirs { moves: Arc<DirMoves>, held: Held, reply: Reply<Vec<Result<(), AlterDirError>>> },
     /// A copy of a replica has all that the replica has, or a replica that was given up is back.
     Settle { partition: TopicPartition },
+    /// These copies have their directories, but where there was no room.
+    Made { copies: Arc<[Begun]> },
     /// It has taken the replica's place, or could not.
     Promoted { partition: TopicPartition, future: Arc<FutureLog>, why_not: Option<NotPromoted> },
 }
@@ -94,6 +98,7 @@ runtime::messages!(PartitionsMsg {
     ForgetRecent,
     AlterDirs,
     Settle,
+    Made,
     Promoted
 });
 
@@ -110,7 +115,7 @@ pub struct Partitions {
     /// Where replicas go that are not here yet.
     preferred: Map<TopicPartition, Arc<LogDirState>>,
     /// Copies that were found when the node started, until their replicas are.
-    futures: Map<TopicPartition, Vec<(Arc<LogDirState>, PathBuf)>>,
+    futures: Map<TopicPartition, Vec<FoundCopy>>,
     promoting: Map<TopicPartition, Promotion>,
     /// Moves of replicas that are being promoted.
     put_off: Vec<AlterDirs>,
@@ -207,6 +212,7 @@ impl Actor for Partitions {
                 self.settle(cx, &partition).await;
                 Ok(())
             }
+            PartitionsMsg::Made { copies } => self.made(cx, &copies).await,
             PartitionsMsg::Promoted { partition, future, why_not } => {
                 self.promoted(cx, &partition, &future, why_not).await
             }
@@ -480,20 +486,5 @@ impl Partitions {
                 }
             }
         }
-    }
-}
-
-fn resolve(settings: &Values, image: &MetadataImage, topic: &str) -> TopicConfig {
-    TopicConfig::resolve(settings, image.configs.of(&ConfigResource::topic(topic)))
-}
-
-/// While its actor is down, a replica refuses; when it is given up, it says why.
-fn follow_actor(handle: &PartitionHandle, change: &ChildChange) {
-    match change {
-        ChildChange::Restarting { .. } => handle.set_standing(Standing::Starting),
-        ChildChange::Offline { cause } => {
-            handle.set_standing(Standing::Offline { reason: cause.to_string() });
-        }
-        ChildChange::Spawned { .. } | ChildChange::Stopped { .. } => {}
     }
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
 use partitions::{AlterDirError, LogDir, LogDirArgs, PartitionMsg, PartitionsMsg, Standing};
-use runtime::{Fault, Reply, Root, spawn_root, watch};
+use runtime::{Answer, Fault, Reply, Root, spawn_root, watch};
 use wire::{MetadataRecord, RemoveTopicRecord};
 
 use crate::log_dirs::{alter, copy_ends, held_up, held_up_in, names, promoting, replicas};
@@ -296,4 +296,69 @@ async fn other_moves_that_are_asked_for_with_one_of_a_replica_that_is_promoted_b
     let answers = answer.get().await.unwrap();
     assert_eq!(answers, [Ok(()), Ok(()), Err(AlterDirError::Unknown)]);
     assert_eq!(rig.handle("a", 0).log_dir().id, dir_id(1));
+}
+
+async fn asks(rig: &Rig, dir: usize) -> Answer<Vec<Result<(), AlterDirError>>> {
+    let to: Arc<str> = rig.log_dirs.0[dir].absolute_path().into();
+    let (reply, answer) = Reply::new();
+    let moves = Arc::new(BTreeMap::from([("a".to_owned(), BTreeMap::from([(0, to)]))]));
+    let asked = PartitionsMsg::AlterDirs { moves, held: Arc::new(()), reply };
+    rig.broker.partitions.send(asked).await.unwrap();
+    answer
+}
+
+/// Its disk may hang, or there may be thousands.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_whose_directory_is_being_made_holds_up_nothing_but_other_moves_of_its_replica() {
+    let (mut rig, _client) = with_a_record(3).await;
+    let busy = held_up_in(&rig, rig.log_dirs.0[1].queue()).await;
+    let first = asks(&rig, 1).await;
+    let second = asks(&rig, 2).await;
+    let world = rig.world.clone();
+    let other = world.timeout(Duration::from_secs(5), rig.topic_in("b", dir_id(2))).await;
+    let handle = rig.handle("a", 0);
+    let to = handle.future().map(|future| future.dir.id);
+    drop(busy);
+    other.expect("another is made meanwhile");
+    assert_eq!(to, Some(dir_id(1)));
+    assert_eq!(first.get().await.unwrap(), [Ok(())]);
+    assert_eq!(second.get().await.unwrap(), [Ok(())]);
+    assert_eq!(handle.future().unwrap().dir.id, dir_id(2));
+    copied(&rig, 2).await;
+    rig.wait_for("it is deleted", || !names(&rig, 1).iter().any(|name| is_copy(name))).await;
+    assert_eq!(replicas(&rig), [1, 0, 2]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_is_deleted_while_the_directory_of_a_copy_is_being_made() {
+    let (mut rig, _client) = with_a_record(3).await;
+    let busy = held_up_in(&rig, rig.log_dirs.0[1].queue()).await;
+    let answer = asks(&rig, 1).await;
+    let handle = rig.handle("a", 0);
+    rig.wait_for("it moves", || handle.future().is_some()).await;
+    let gone = RemoveTopicRecord { topic_id: topic_id("a"), ..Default::default() };
+    rig.publish([MetadataRecord::RemoveTopic(gone)]);
+    rig.wait_for("it is deleted", || handle.is_deleted()).await;
+    drop(busy);
+    assert_eq!(answer.get().await.unwrap(), [Ok(())]);
+    // What was said before it was made is done.
+    rig.topic_in("b", dir_id(2)).await;
+    assert!(names(&rig, 1).iter().all(|name| !is_copy(name)));
+    assert_eq!(replicas(&rig), [0, 0, 1]);
+}
+
+/// A copy that was called off is kept where its replica is not to be seen.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_that_goes_on_although_it_was_called_off_is_marked_no_more() {
+    let (rig, mut client) = with_a_record(2).await;
+    moves(&rig, &mut client, 1).await;
+    let found = names(&rig, 1);
+    let [copy] = &found[..] else { panic!("one: {found:?}") };
+    let mark = rig.log_dirs.0[1].path.join(copy).join("ottla_called_off");
+    std::fs::write(&mark, "").unwrap();
+    let replica = rig.log_dirs.0[0].path.join("a-0");
+    std::fs::rename(&replica, replica.with_file_name("unseen")).unwrap();
+    rig.world.registry().fault("over-partitions/partitions", Fault::Kill).unwrap();
+    rig.wait_for("it goes on", || !mark.exists()).await;
+    assert!(names(&rig, 1).contains(copy), "it is not deleted");
 }

@@ -71,6 +71,8 @@ fn whenever_the_power_goes(damage: impl Fn(&dyn Disk, &Path), done: impl Fn(&Fut
         sim.set_budget(Some(budget));
         done(&future, &hosted);
         sim.crash(Crash::PowerLoss);
+        let whose = read_partition_metadata(&*sim.mount(), &future.path).unwrap();
+        assert_eq!(whose, Some(Uuid([7; 16])), "after {budget} operations");
         let known = checkpointed(&sim);
         if known == END {
             let names = sim.mount().list(&future.path).unwrap();

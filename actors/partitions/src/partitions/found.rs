@@ -1,16 +1,17 @@
 //! What is there when this actor starts, of a predecessor and in the log directories; and what is put out of the way there.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use disk::Disk;
 use log::{DirKind, PartitionDir, delete_dir_name, partition_dir_name, read_partition_metadata};
 use machines::metadata::MetadataImage;
 use model::{TopicPartition, Uuid};
 use runtime::{Cx, Failure, Map, Outcome};
 
 use super::Partitions;
-use crate::future::was_called_off;
+use crate::future::{note_called_off, was_called_off};
 use crate::handle::{PartitionHandle, Standing};
 use crate::hosted::Hosted;
 use crate::log_dir::{CLUSTER_METADATA, LogDirMsg};
@@ -24,6 +25,14 @@ struct FoundLog {
     topic_id: Option<Uuid>,
     /// It is a copy whose move was called off.
     called_off: bool,
+}
+
+/// A copy, until the replica is found that it is of.
+#[derive(Clone)]
+pub(super) struct FoundCopy {
+    pub dir: Arc<LogDirState>,
+    pub path: PathBuf,
+    pub called_off: bool,
 }
 
 /// What a predecessor hosted. Its actors died with it, but what is known of the logs is true: they are not what the last process
@@ -96,7 +105,7 @@ impl Partitions {
             all.map(|found| found.parsed.topic_partition.clone()).collect();
         for (dir, found) in looked {
             let mut known = BTreeSet::new();
-            for FoundLog { name, parsed, topic_id, .. } in found {
+            for FoundLog { name, parsed, topic_id, called_off } in found {
                 if !matches!(parsed.kind, DirKind::Current | DirKind::Future) {
                     continue;
                 }
@@ -117,8 +126,9 @@ impl Partitions {
                     known.insert(partition.clone());
                 }
                 if parsed.kind == DirKind::Future {
-                    let future = (dir.clone(), dir.path.join(name));
-                    self.futures.entry(partition).or_default().push(future);
+                    let copy =
+                        FoundCopy { dir: dir.clone(), path: dir.path.join(name), called_off };
+                    self.futures.entry(partition).or_default().push(copy);
                 }
             }
             // Of one that is gone without a trace what was known counts: it says what was lost.
@@ -190,18 +200,8 @@ impl Partitions {
         let unique = cx.world().random("directory names").uuid();
         let to = dir.path.join(delete_dir_name(partition, kind, unique));
         let (in_dir, from, new) = (dir.clone(), path.to_owned(), to.clone());
-        let of = partition.clone();
-        let rename = move || match in_dir.disk().rename(&from, &new) {
-            Err(error) if error.is_not_found() => Ok(false),
-            Err(error) => Err(Failure::from(error)),
-            Ok(()) => {
-                if let Err(error) = in_dir.disk().sync_dir(&in_dir.path) {
-                    // If it comes back, the next start finds that it is nobody's.
-                    tracing::warn!(partition = %of, %error, "a log may come back when the power goes");
-                }
-                Ok(true)
-            }
-        };
+        let unwatched = cx.world().disk().clone();
+        let rename = move || rename_aside(&in_dir, &*unwatched, &from, &new);
         match cx.blocking_in(dir.queue(), "put aside", rename).await.map_err(Failure::from) {
             Ok(Ok(true)) if kind == DirKind::Delete => {
                 // Where the directory's actor is down, the next start removes it.
@@ -230,11 +230,40 @@ impl Partitions {
     }
 }
 
+/// Whether it was there. A copy that stays is marked, so that the next start does not go on with it.
+fn rename_aside(
+    dir: &LogDirState,
+    unwatched: &dyn Disk,
+    from: &Path,
+    to: &Path,
+) -> Result<bool, Failure> {
+    let disk = dir.disk();
+    match disk.rename(from, to) {
+        Err(error) if error.is_not_found() => return Ok(false),
+        Err(error) => {
+            let name = from.file_name().map(|name| name.to_string_lossy());
+            let parsed = name.and_then(|name| PartitionDir::parse(&name));
+            if parsed.is_some_and(|parsed| parsed.kind == DirKind::Future)
+                && let Err(error) = note_called_off(unwatched, from)
+            {
+                let copy = from.display();
+                tracing::error!(%copy, %error, "the next start may go on although it is called off");
+            }
+            return Err(error.into());
+        }
+        Ok(()) => {}
+    }
+    if let Err(error) = disk.sync_dir(&dir.path) {
+        // If it comes back, the next start finds that it is nobody's.
+        let log = from.display();
+        tracing::warn!(%log, %error, "a log may come back when the power goes");
+    }
+    Ok(true)
+}
+
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
-
-    use disk::{SimDisk, SimDiskOptions};
+    use disk::{Crash, Fault, FaultKind, SimDisk, SimDiskOptions};
     use log::RecentBatches;
     use runtime::Address;
 
@@ -267,5 +296,23 @@ mod tests {
             assert_eq!(dir.replicas(), 0);
             assert!(dir.is_outdated());
         }
+    }
+
+    #[test]
+    fn a_copy_that_cannot_be_put_aside_is_marked_when_the_power_goes() {
+        let sim = SimDisk::new(SimDiskOptions::default());
+        let disk = sim.mount();
+        let (name, path) = (TopicPartition::new("orders", 0), PathBuf::from("/1"));
+        let copy = path.join(delete_dir_name(&name, DirKind::Future, Uuid([7; 16])));
+        let to = path.join(delete_dir_name(&name, DirKind::Delete, Uuid([8; 16])));
+        disk.create_dir_all(&copy).unwrap();
+        ["/", "/1"].iter().for_each(|parent| disk.sync_dir(Path::new(parent)).unwrap());
+        let known = Checkpoints::default();
+        let dir = LogDirState::new(Uuid([1; 16]), path, true, known, disk.clone());
+        let (kind, path_contains) = (FaultKind::NoRoomForName, "-future".to_owned());
+        sim.plan(Fault { kind, path_contains, skip: 0, times: 1 });
+        rename_aside(&dir, &*disk, &copy, &to).unwrap_err();
+        sim.crash(Crash::PowerLoss);
+        assert!(was_called_off(&*sim.mount(), &copy));
     }
 }

@@ -99,7 +99,7 @@ impl Partitions {
             }
         }
         if let Some(handle) = self.copied_by(actor)
-            && let Some(future) = handle.future()
+            && let Some(future) = handle.future().filter(|future| !future.is_being_made())
         {
             if future.is_closed() {
                 self.settle(cx, &handle.topic_partition).await;

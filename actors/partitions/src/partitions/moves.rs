@@ -1,6 +1,6 @@
 //! Replicas that move between this node's log directories: asked for, resumed at a start, called off, brought to their end.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use log::{DirKind, PartitionDir, delete_dir_name, partition_dir_name};
@@ -9,9 +9,11 @@ use model::{ErrorCode, TopicPartition, Uuid};
 use runtime::{Answer, Cx, Failure, Reply};
 
 use super::Partitions;
+use super::found::FoundCopy;
 use super::leaving::Leaving;
+use super::making::{Begun, made_key};
 use crate::checkpoints::Offsets;
-use crate::future::{FutureLog, FutureReplica, FutureReplicaArgs, make_copy};
+use crate::future::{FutureLog, FutureReplica, FutureReplicaArgs, note_called_off};
 use crate::handle::{PartitionHandle, Standing};
 use crate::log_dirs::LogDirState;
 
@@ -62,7 +64,7 @@ fn copied_by(child: &str) -> Option<TopicPartition> {
 }
 
 impl Partitions {
-    /// What the answer waits for is put into `noted`. Source: `ReplicaManager.alterReplicaLogDirs`.
+    /// What the answer waits for is put into `noted`, and the copy into `begun`. Source: `ReplicaManager.alterReplicaLogDirs`.
     pub(super) async fn alter_dir(
         &mut self,
         cx: &mut Cx<Self>,
@@ -70,6 +72,7 @@ impl Partitions {
         partition: i32,
         to: &str,
         noted: &mut Vec<Answer<()>>,
+        begun: &mut Vec<Begun>,
     ) -> Result<(), AlterDirError> {
         // Long ones are not copied.
         if topic.len() > MAX_NAME {
@@ -122,48 +125,29 @@ impl Partitions {
         }
         self.preferred.remove(partition);
         let path = dir.path.join(path);
-        self.make_copy(cx, &handle, &dir, &path).await;
-        self.begin_move(cx, &handle, dir, path, Offsets::default());
+        let future = self.begin_move(&handle, dir, path, Offsets::default());
+        future.set_being_made(true);
+        begun.push(Begun { handle, future, was_called_off: false });
         Ok(())
     }
 
-    /// Before it is answered that the move has begun.
-    async fn make_copy(
-        &self,
-        cx: &mut Cx<Self>,
-        handle: &PartitionHandle,
-        dir: &Arc<LogDirState>,
-        path: &Path,
-    ) {
-        let (of, new) = (dir.clone(), path.to_owned());
-        let (hosted, topic_id) = (self.args.hosted.clone(), handle.topic_id);
-        let make = move || make_copy(&of, &new, &hosted, topic_id);
-        let made = cx.blocking_in(dir.queue(), "make copy", make).await.map_err(Failure::from);
-        if let Err(error) = made.and_then(|made| Ok(made?)) {
-            // Where that can be mended its actor tries it again, and says so.
-            let copy = path.display();
-            tracing::warn!(%copy, %error, "a crash would undo that the move has begun");
-        }
-    }
-
     fn begin_move(
-        &mut self,
-        cx: &mut Cx<Self>,
-        handle: &Arc<PartitionHandle>,
+        &self,
+        handle: &PartitionHandle,
         dir: Arc<LogDirState>,
         path: PathBuf,
         known: Offsets,
-    ) {
+    ) -> Arc<FutureLog> {
         tracing::info!(partition = %handle.topic_partition, to = %path.display(), "begins to move");
         dir.count_replica();
         handle.set_called_off(None);
         let queue = self.quota.queue.clone();
         let future = Arc::new(FutureLog::new(dir, path, queue, handle.cleaned(), known));
         handle.set_future(Some(future.clone()));
-        self.copy(cx, handle, future, None);
+        future
     }
 
-    fn copy(
+    pub(super) fn copy(
         &self,
         cx: &mut Cx<Self>,
         handle: &Arc<PartitionHandle>,
@@ -224,10 +208,14 @@ impl Partitions {
         future.dir.set_outdated();
         // One that was to be begun when another has ended, which was called off before it, nobody works on.
         let at_work = cx.has_child(&name) && !self.leaving.contains_key(&name);
+        let waits_for = match future.is_being_made() {
+            true => Some(made_key(&future)),
+            false => at_work.then_some(name),
+        };
         let mut noted = None;
-        if delete && at_work {
-            noted = Some(note_called_off(cx, &future));
-            self.leaving.insert(name, Leaving::copy(handle, &future));
+        if let Some(waits_for) = waits_for.filter(|_| delete) {
+            noted = Some(tell_called_off(cx, &future));
+            self.leaving.insert(waits_for, Leaving::copy(handle, &future));
         } else if delete {
             let (dir, path) = (&future.dir, &future.path);
             self.put_aside(cx, dir, path, &handle.topic_partition, DirKind::Delete).await;
@@ -330,8 +318,10 @@ impl Partitions {
             |dir: &Arc<LogDirState>| dir.disk().exists(&dir.path.join(&name)).unwrap_or(true);
         let dirs = &self.args.log_dirs;
         let copies = self.futures.get(partition).map_or(&[][..], |found| found);
-        let copy = copies.iter().find(|(dir, _)| dir.id == assigned).cloned();
-        let Some((dir, path)) = copy.filter(|_| !dirs.online().any(held)) else { return true };
+        let copy = copies.iter().find(|copy| copy.dir.id == assigned).cloned();
+        let Some(FoundCopy { dir, path, .. }) = copy.filter(|_| !dirs.online().any(held)) else {
+            return true;
+        };
         if dirs.offline().next().is_some() {
             // It is not opened before the next start.
             dir.set_unclean();
@@ -352,7 +342,7 @@ impl Partitions {
             return false;
         }
         if let Some(found) = self.futures.get_mut(partition) {
-            found.retain(|(_, path)| *path != adopted);
+            found.retain(|copy| copy.path != adopted);
         }
         true
     }
@@ -360,12 +350,22 @@ impl Partitions {
     /// Goes on with a move that the last stop, or a crash, cut short.
     pub(super) async fn resume_move(&mut self, cx: &mut Cx<Self>, handle: &Arc<PartitionHandle>) {
         let partition = &handle.topic_partition;
-        for (dir, path) in self.futures.remove(partition).unwrap_or_default() {
+        for FoundCopy { dir, path, called_off } in
+            self.futures.remove(partition).unwrap_or_default()
+        {
             let elsewhere = !Arc::ptr_eq(&dir, &handle.log_dir());
             if elsewhere && handle.log_dir().is_online() && handle.future().is_none() {
                 let known = dir.known_of(partition);
-                self.begin_move(cx, handle, dir.clone(), path, known);
+                let future = self.begin_move(handle, dir.clone(), path, known);
                 dir.claimed(partition);
+                if called_off {
+                    // Who asks for the same move from now on is answered when that is durable.
+                    future.set_being_made(true);
+                    let handle = handle.clone();
+                    self.make_copies(cx, vec![Begun { handle, future, was_called_off: true }]);
+                } else {
+                    self.copy(cx, handle, future, None);
+                }
             } else if handle.log_dir().is_online() {
                 self.put_aside(cx, &dir, &path, partition, DirKind::Delete).await;
             }
@@ -389,10 +389,10 @@ impl Partitions {
 }
 
 /// Beside the directory's other jobs: should its disk hang, nobody waits but who asked for it.
-fn note_called_off(cx: &mut Cx<Partitions>, future: &Arc<FutureLog>) -> Answer<()> {
+fn tell_called_off(cx: &mut Cx<Partitions>, future: &FutureLog) -> Answer<()> {
     let (reply, noted) = Reply::new();
-    let (of, disk) = (future.clone(), cx.world().disk().clone());
-    let note = move || of.note_called_off(&*disk);
+    let (at, disk) = (future.path.clone(), cx.world().disk().clone());
+    let note = move || note_called_off(&*disk, &at);
     let note = cx.blocking_in(future.dir.queue(), "call off", note);
     let path = future.path.clone();
     cx.spawn_task(async move {

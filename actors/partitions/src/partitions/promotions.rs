@@ -48,9 +48,9 @@ impl Promotion {
 /// Moves that were asked for.
 pub(super) struct AlterDirs {
     moves: Arc<DirMoves>,
-    /// In their order; none yet of a replica whose place a copy takes.
+    /// In their order; none yet of a replica whose place a copy takes, or whose copy is being made.
     answers: Vec<Option<Result<(), AlterDirError>>>,
-    /// Those come first: that copies are called off outlives a crash.
+    /// Those come first: that copies are called off, and begun, outlives a crash.
     noted: Vec<Answer<()>>,
     _held: Held,
     reply: Reply<Vec<Result<(), AlterDirError>>>,
@@ -71,16 +71,19 @@ impl Partitions {
     pub(super) async fn alter_dirs(&mut self, cx: &mut Cx<Self>, mut asked: AlterDirs) -> Outcome {
         // Before a copy of the same name is begun.
         self.rewrite_checkpoints(cx).await?;
+        let mut begun = Vec::new();
         let mut answers = asked.answers.iter_mut();
         for (topic, partitions) in &*asked.moves {
             for ((partition, to), answer) in partitions.iter().zip(answers.by_ref()) {
                 let name = TopicPartition::new(topic.clone(), *partition);
-                if answer.is_none() && !self.promoting.contains_key(&name) {
-                    let begun = self.alter_dir(cx, topic, *partition, to, &mut asked.noted).await;
-                    *answer = Some(begun);
+                if answer.is_none() && !self.is_unsettled(&name) {
+                    let noted = &mut asked.noted;
+                    let altered = self.alter_dir(cx, topic, *partition, to, noted, &mut begun);
+                    *answer = Some(altered.await);
                 }
             }
         }
+        asked.noted.extend(self.make_copies(cx, begun));
         match asked.answers.iter().cloned().collect() {
             Some(answers) => cx.spawn_task(async move {
                 for noted in asked.noted {
@@ -94,7 +97,7 @@ impl Partitions {
         Ok(())
     }
 
-    /// What was asked for while a copy took its replica's place.
+    /// What was asked for while a copy took its replica's place, or was being made.
     pub(super) async fn alter_dirs_put_off(&mut self, cx: &mut Cx<Self>) -> Outcome {
         for asked in std::mem::take(&mut self.put_off) {
             self.alter_dirs(cx, asked).await?;

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use machines::metadata::{MetadataDelta, MetadataImage, PartitionRegistration};
+use machines::metadata::{ConfigResource, MetadataDelta, MetadataImage, PartitionRegistration};
 use machines::partition::{Leadership, LiveBroker};
 use model::settings::{TopicConfig, Values};
 use model::{LeaderEpoch, NodeId};
+use runtime::ChildChange;
 
 use super::Partitions;
-use crate::handle::{PartitionHandle, Role};
+use crate::handle::{PartitionHandle, Role, Standing};
 use crate::partition::PartitionMsg;
 
 impl Partitions {
@@ -87,4 +88,19 @@ pub(super) async fn tell(handle: &PartitionHandle, role: Role) {
 
 pub(super) fn led_with_followers(handle: &Arc<PartitionHandle>) -> bool {
     !handle.followers().is_empty()
+}
+
+pub(super) fn resolve(settings: &Values, image: &MetadataImage, topic: &str) -> TopicConfig {
+    TopicConfig::resolve(settings, image.configs.of(&ConfigResource::topic(topic)))
+}
+
+/// While its actor is down, a replica refuses; when it is given up, it says why.
+pub(super) fn follow_actor(handle: &PartitionHandle, change: &ChildChange) {
+    match change {
+        ChildChange::Restarting { .. } => handle.set_standing(Standing::Starting),
+        ChildChange::Offline { cause } => {
+            handle.set_standing(Standing::Offline { reason: cause.to_string() });
+        }
+        ChildChange::Spawned { .. } | ChildChange::Stopped { .. } => {}
+    }
 }
