@@ -81,6 +81,11 @@ impl<T> Answer<T> {
         self.0.await.map_err(|_| Dropped)
     }
 
+    /// As [`Answer::get`]; who gives up waiting may wait again.
+    pub async fn come(&mut self) -> Result<T, Dropped> {
+        (&mut self.0).await.map_err(|_| Dropped)
+    }
+
     pub async fn within(self, world: &World, limit: Duration) -> Result<T, AskError> {
         match world.timeout(limit, self.get()).await {
             Ok(Ok(answer)) => Ok(answer),

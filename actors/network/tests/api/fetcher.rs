@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use model::node_config::ReplicationConfig;
 use model::settings::Values;
-use model::{ErrorCode, NodeId};
+use model::{ErrorCode, NodeId, Uuid};
 use partitions::{PartitionHandle, Replication, ReplicationArgs, ReplicationMsg, Room};
 use runtime::{
     Address, ChildSpec, Intensity, ListenOptions, Listener, NetStream, Root, Supervisor,
@@ -19,12 +19,13 @@ use wire::list_offsets_response::{ListOffsetsPartitionResponse, ListOffsetsTopic
 use wire::register_broker_record::BrokerEndpoint;
 use wire::{
     ApiKey, ApiVersionsResponse, FetchRequest, FetchResponse, ListOffsetsRequest,
-    ListOffsetsResponse, Message, MetadataRecord, Part, PartitionChangeRecord, Records,
-    RegisterBrokerRecord, Response,
+    ListOffsetsResponse, Message, MetadataRecord, Part, PartitionChangeRecord, PartitionRecord,
+    Records, RegisterBrokerRecord, Response,
 };
 
 use crate::follow::{EPOCH, TOPIC, at, bytes_of, follow, until_follows};
-use crate::rig::{LIMIT, LISTENER, NODE, Rig, alone, topic_id};
+use crate::log_dirs::held_up_in;
+use crate::rig::{LIMIT, LISTENER, NODE, Rig, alone, dir_id, topic_id};
 
 const BROKER_EPOCH: i64 = 77;
 const SESSION: i32 = 7;
@@ -53,7 +54,7 @@ impl Leader {
     }
 
     async fn start_with(settings: &[(&str, &str)]) -> (Leader, Arc<PartitionHandle>) {
-        let mut rig = Rig::start().await;
+        let mut rig = Rig::with_dirs(2, &[]).await;
         let options = ListenOptions::default();
         let listener = rig.world.net().listen("127.0.0.1", 0, options).await.unwrap();
         let endpoint = BrokerEndpoint {
@@ -374,6 +375,73 @@ async fn a_throttled_replica_that_lags_is_fetched_again_when_the_rate_allows_it(
     world.timeout(LIMIT, held_back).await.expect("it lags, and the rate is used up");
     leader.rig.resettle(&[]);
     assert_eq!(told(&leader.fetch().await).2, Some((2, EPOCH)));
+}
+
+/// Another partition that it follows, in the second directory.
+async fn follows_another(rig: &mut Rig) -> Arc<PartitionHandle> {
+    let both = vec![NODE, NODE + 1];
+    rig.publish([MetadataRecord::Partition(PartitionRecord {
+        partition_id: 1,
+        topic_id: topic_id(TOPIC),
+        replicas: both.clone(),
+        isr: both,
+        leader: NODE + 1,
+        leader_epoch: EPOCH,
+        directories: vec![dir_id(1), Uuid([9; 16])],
+        ..Default::default()
+    })]);
+    rig.wait_for("it is hosted", || rig.hosted.get(TOPIC, 1).is_some()).await;
+    let handle = rig.handle(TOPIC, 1);
+    until_follows(rig, &handle).await;
+    handle
+}
+
+/// The offset that is asked for of a partition, where it is named.
+fn offset_of(request: &FetchRequest, partition: i32) -> Option<i64> {
+    let mut named = request.topics.iter().flat_map(|topic| &topic.partitions);
+    named.find(|named| named.partition == partition).map(|named| named.fetch_offset)
+}
+
+/// What is taken in is synced before it is said to be there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partition_whose_directory_hangs_is_not_waited_for_by_those_in_another() {
+    let (mut leader, first) = Leader::start().await;
+    let second = follows_another(&mut leader.rig).await;
+    leader.rig.configure(TOPIC, "flush.messages", "1");
+    for handle in [&first, &second] {
+        let partition = handle.topic_partition.partition;
+        leader.rig.until(TOPIC, partition, |handle| handle.config().flush_messages == 1).await;
+    }
+    while offset_of(&leader.fetch().await, 1).is_none() {
+        leader.answer(&found(Vec::new())).await;
+    }
+    let busy = held_up_in(&leader.rig, leader.rig.log_dirs.0[1].queue()).await;
+    let of = |partition_index, offset| {
+        let batches = [at(offset, EPOCH, &["a"])];
+        PartitionData { partition_index, ..records(&batches, offset + 1) }
+    };
+    leader.answer(&found(vec![of(0, 0), of(1, 0)])).await;
+    let world = leader.rig.world.clone();
+    for offset in 1..5 {
+        let asked = world.timeout(Duration::from_secs(20), leader.fetch()).await;
+        let asked = asked.expect("it goes on");
+        assert_eq!((offset_of(&asked, 0), offset_of(&asked, 1)), (Some(offset), None));
+        let forgotten = asked.forgotten_topics_data.iter().flat_map(|topic| &topic.partitions);
+        assert_eq!(forgotten.count(), usize::from(offset == 1));
+        leader.answer_with(of(0, offset)).await;
+    }
+    drop(busy);
+    let again = async {
+        loop {
+            let asked = leader.fetch().await;
+            if let Some(offset) = offset_of(&asked, 1) {
+                return offset;
+            }
+            leader.answer(&found(Vec::new())).await;
+        }
+    };
+    assert_eq!(world.timeout(LIMIT, again).await.expect("it has taken it in"), 1);
+    assert_eq!(first.log_end_offset(), 5);
 }
 
 #[tokio::test]

@@ -7,21 +7,19 @@
 mod shown;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::Arc;
 use std::time::Duration;
 
-use log::LogView;
 use machines::fetch_session::{FetchKey, FetchPartition, FetcherSession, SessionError, TopicKey};
 use model::topic::is_internal_topic;
 use model::{ErrorCode, LeaderEpoch};
-use runtime::{Actor, Backoff, Counter, Cx, Failure, Gauge, Outcome, Ref, Waiter};
+use runtime::{Actor, Backoff, Counter, Cx, Failure, Gauge, Outcome, Ref};
 use wire::FetchResponse;
 
 use super::Key;
+use super::assigned::{Assigned, is_ready};
 pub(super) use super::leader::FetcherArgs;
 use super::leader::{AskError, Leader};
-use super::taking::{Found, Task, Took, found, take_all};
-use crate::handle::{PartitionHandle, Standing};
+use super::taking::{Asked, Found, Task, Took, found, take_all};
 use crate::partition::FollowError;
 use crate::room::Room;
 
@@ -29,46 +27,14 @@ use crate::room::Room;
 /// heard that it leads, and who waits for acknowledgements waits for its followers.
 const SHORT_PAUSE: Duration = Duration::from_millis(10);
 
-/// A partition that is to be fetched in one leader epoch.
-#[derive(Debug, Clone)]
-pub(super) struct Assigned {
-    pub(super) handle: Arc<PartitionHandle>,
-    pub(super) leader_epoch: LeaderEpoch,
-}
-
-impl PartialEq for Assigned {
-    fn eq(&self, other: &Assigned) -> bool {
-        Arc::ptr_eq(&self.handle, &other.handle) && self.leader_epoch == other.leader_epoch
-    }
-}
-
-impl Assigned {
-    fn key(&self) -> Key {
-        (self.handle.topic_id, self.handle.topic_partition.partition)
-    }
-
-    /// The log, once its actor follows in this epoch.
-    fn view(&self) -> Option<Arc<LogView>> {
-        match &*self.handle.standing() {
-            Standing::Follower(serving) if serving.leader_epoch == self.leader_epoch => {
-                Some(serving.view.clone())
-            }
-            _ => None,
-        }
-    }
-
-    /// Whether it will not be followed in this epoch any more.
-    fn is_over(&self) -> bool {
-        self.handle.is_deleted() || self.handle.wanted_epoch() > self.leader_epoch
-    }
-}
-
 /// Where the fetcher stands with one partition.
 #[derive(Debug)]
 enum Stage {
     /// Its actor does not follow yet, or is down.
     Waiting,
     Fetching,
+    /// It has not taken in what came, as its disk hangs or is full; it is heard of when it has.
+    TakingIn,
     /// After an error, until some time.
     Delayed(String),
     /// Until the throttle allows more, or the disk has room.
@@ -97,15 +63,27 @@ pub(super) enum FetcherMsg {
     Again,
     /// From itself: the leader has answered, or has not.
     Fetched { leader: Leader, answer: Box<Result<FetchResponse, AskError>> },
-    /// From itself: the partitions have what came.
-    Taken { leader: Leader, results: Vec<(Key, LeaderEpoch, Took)> },
+    /// From itself: the partitions have what came, but for those that are late.
+    Taken { leader: Leader, results: Vec<(Key, LeaderEpoch, Took)>, late: Vec<Asked> },
+    /// From itself: one that was late has it.
+    Late { partition: Key, leader_epoch: LeaderEpoch, took: Took },
     /// From itself: what it waited for has failed as a bug would.
     Lost,
     /// From a test or an operator: fail as a bug would.
     Panic { message: String },
 }
 
-runtime::messages!(FetcherMsg { Assign, Unassign, Ready, Again, Fetched, Taken, Lost, Panic });
+runtime::messages!(FetcherMsg {
+    Assign,
+    Unassign,
+    Ready,
+    Again,
+    Fetched,
+    Taken,
+    Late,
+    Lost,
+    Panic
+});
 
 pub(super) struct ReplicaFetcher {
     args: FetcherArgs,
@@ -169,11 +147,21 @@ impl Actor for ReplicaFetcher {
             FetcherMsg::Ready { partition } => self.look_again(cx, partition),
             FetcherMsg::Again => self.end_delays(cx),
             FetcherMsg::Fetched { leader, answer } => self.fetched(cx, leader, *answer),
-            FetcherMsg::Taken { leader, results } => {
+            FetcherMsg::Taken { leader, results, late } => {
                 self.leader = Some(leader);
                 for (key, epoch, took) in results {
                     self.took(cx, key, epoch, took);
                 }
+                for asked in late {
+                    self.leave_out(cx, asked);
+                }
+            }
+            FetcherMsg::Late { partition, leader_epoch, took } => {
+                if self.is_in(partition, leader_epoch) {
+                    self.set_stage(partition, Stage::Waiting);
+                    self.look_again(cx, partition);
+                }
+                self.took(cx, partition, leader_epoch, took);
             }
             FetcherMsg::Lost => return Err(Failure::new("a task of the fetcher has failed")),
             FetcherMsg::Panic { message } => panic!("{message}"),
@@ -377,8 +365,25 @@ impl ReplicaFetcher {
         let task = Task::new(cx.me().clone());
         cx.spawn_task(async move {
             let mut leader = leader;
-            let results = take_all(&mut leader, taking).await;
-            task.done(FetcherMsg::Taken { leader, results }).await;
+            let (results, late) = take_all(&mut leader, taking).await;
+            task.done(FetcherMsg::Taken { leader, results, late }).await;
+        });
+    }
+
+    fn is_in(&self, key: Key, epoch: LeaderEpoch) -> bool {
+        self.following.get(&key).is_some_and(|following| following.assigned.leader_epoch == epoch)
+    }
+
+    /// Nobody else waits for it.
+    fn leave_out(&mut self, cx: &mut Cx<Self>, mut asked: Asked) {
+        let (partition, leader_epoch) = (asked.key, asked.leader_epoch);
+        if self.is_in(partition, leader_epoch) {
+            self.set_stage(partition, Stage::TakingIn);
+        }
+        let task = Task::new(cx.me().clone());
+        cx.spawn_task(async move {
+            let took = asked.took().await;
+            task.done(FetcherMsg::Late { partition, leader_epoch, took }).await;
         });
     }
 
@@ -470,20 +475,5 @@ fn own_key(key: &FetchKey) -> Option<Key> {
 async fn hear_of(assigned: Assigned, to: Ref<FetcherMsg>) {
     if is_ready(&assigned).await {
         let _ = to.send(FetcherMsg::Ready { partition: assigned.key() }).await;
-    }
-}
-
-/// Ends once it follows in its epoch, or never will.
-pub(super) async fn is_ready(assigned: &Assigned) -> bool {
-    let mut waiter = Waiter::new();
-    loop {
-        waiter.on(assigned.handle.pulse());
-        if assigned.is_over() {
-            return false;
-        }
-        if assigned.view().is_some() {
-            return true;
-        }
-        waiter.wait().await;
     }
 }

@@ -4,6 +4,7 @@
 //! Supervisor: the node. Its children are one-for-one; a fetcher has no state that is not in the logs, so that it is started
 //! again however often it fails. Source: `AbstractFetcherManager`, `ReplicaManager.applyLocalFollowersDelta`.
 
+mod assigned;
 mod fetcher;
 mod leader;
 mod taking;
@@ -23,7 +24,8 @@ use runtime::{
     Actor, Address, ChildChange, ChildEvent, ChildSpec, Cx, Failure, Map, Outcome, Seed, Watch,
 };
 
-use fetcher::{Assigned, FetcherArgs, FetcherMsg, ReplicaFetcher};
+use assigned::Assigned;
+use fetcher::{FetcherArgs, FetcherMsg, ReplicaFetcher};
 use throttle::FollowerThrottle;
 
 use crate::handle::{PartitionHandle, Role};
@@ -326,7 +328,7 @@ mod tests {
         };
         follow(3);
         let assigned = Assigned { handle: handle.clone(), leader_epoch: LeaderEpoch(3) };
-        let mut waiting = std::pin::pin!(fetcher::is_ready(&assigned));
+        let mut waiting = std::pin::pin!(assigned::is_ready(&assigned));
         tokio::select! {
             biased;
             _ = &mut waiting => panic!("it waits for nothing"),

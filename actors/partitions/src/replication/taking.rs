@@ -2,6 +2,10 @@
 //!
 //! Source: `AbstractFetcherThread.processFetchRequest`, `fetchOffsetAndTruncate`.
 
+use std::future::ready;
+use std::pin::pin;
+use std::time::Duration;
+
 use bytes::Bytes;
 use machines::fetch_session::{FetchKey, TopicKey};
 use machines::partition::EpochEnd;
@@ -12,9 +16,13 @@ use wire::batch::{BatchError, RecordBatch, batches};
 use wire::fetch_response::{FetchableTopicResponse, PartitionData};
 
 use super::Key;
-use super::fetcher::{Assigned, FetcherMsg};
+use super::assigned::Assigned;
+use super::fetcher::FetcherMsg;
 use super::leader::{AskError, EARLIEST, LATEST, Leader};
 use crate::partition::{Cut, FollowError, FollowResult, PartitionMsg, Replicate, Truncate};
+
+/// For the syncs of partitions that wait for them, all together: a disk that is well needs less.
+const PATIENCE: Duration = Duration::from_millis(500);
 
 /// What an answer says of one partition.
 pub(super) struct Found {
@@ -84,31 +92,72 @@ impl Drop for Task {
 /// A partition, what was asked for it and what came.
 pub(super) type Taking = (Key, Assigned, i64, PartitionData);
 
-/// All take in what came at the same time; then those are brought back whose offset the leader does not have.
+/// A partition whose actor has what came, and tells when it has taken that in.
+pub(super) struct Asked {
+    pub(super) key: Key,
+    pub(super) leader_epoch: LeaderEpoch,
+    /// The leader's.
+    high_watermark: i64,
+    answer: Answer<FollowResult>,
+}
+
+impl Asked {
+    pub(super) async fn took(&mut self) -> Took {
+        match self.answer.come().await {
+            Ok(Ok(end)) => Took::Taken { lag: (self.high_watermark - end.offset).max(0) },
+            Ok(Err(error)) => Took::Refused(error),
+            Err(_) => Took::Down,
+        }
+    }
+}
+
+/// All take in what came at the same time; then those are brought back whose offset the leader does not have. Who waits for its disk
+/// for longer is late, and nobody waits for it here.
 pub(super) async fn take_all(
     leader: &mut Leader,
     taking: Vec<Taking>,
-) -> Vec<(Key, LeaderEpoch, Took)> {
+) -> (Vec<(Key, LeaderEpoch, Took)>, Vec<Asked>) {
     let mut results = Vec::with_capacity(taking.len());
     let mut waiting = Vec::with_capacity(taking.len());
     let mut out_of_range = Vec::new();
+    let mut sort = |key, leader_epoch, begun| match begun {
+        Begun::Asked(answer, high_watermark) => {
+            waiting.push(Asked { key, leader_epoch, high_watermark, answer });
+            true
+        }
+        Begun::Over(took) => {
+            results.push((key, leader_epoch, took));
+            true
+        }
+        Begun::OutOfRange => false,
+    };
     for (key, assigned, offset, data) in taking {
-        let epoch = assigned.leader_epoch;
-        match begin(&assigned, offset, data).await {
-            Begun::Asked(answer, high_watermark) => {
-                waiting.push((key, epoch, answer, high_watermark));
-            }
-            Begun::OutOfRange => out_of_range.push((key, assigned)),
-            Begun::Over(took) => results.push((key, epoch, took)),
+        if !sort(key, assigned.leader_epoch, begin(&assigned, offset, data).await) {
+            out_of_range.push((key, assigned));
         }
     }
-    for (key, epoch, answer, high_watermark) in waiting {
-        results.push((key, epoch, ended(answer, high_watermark).await));
-    }
     for (key, assigned) in out_of_range {
-        results.push((key, assigned.leader_epoch, bring_back(leader, &assigned).await));
+        sort(key, assigned.leader_epoch, bring_back(leader, &assigned).await);
     }
-    results
+    let mut late = Vec::new();
+    let mut patience = pin!(leader.world.sleep(PATIENCE));
+    let mut is_over = false;
+    for mut asked in waiting {
+        let took = tokio::select! {
+            biased;
+            took = asked.took() => Some(took),
+            () = ready(()), if is_over => None,
+            () = &mut patience, if !is_over => {
+                is_over = true;
+                None
+            }
+        };
+        match took {
+            Some(took) => results.push((asked.key, asked.leader_epoch, took)),
+            None => late.push(asked),
+        }
+    }
+    (results, late)
 }
 
 enum Begun {
@@ -180,17 +229,9 @@ async fn truncate(assigned: &Assigned, to: Cut) -> Begun {
     }
 }
 
-async fn ended(answer: Answer<FollowResult>, high_watermark: i64) -> Took {
-    match answer.get().await {
-        Ok(Ok(end)) => Took::Taken { lag: (high_watermark - end.offset).max(0) },
-        Ok(Err(error)) => Took::Refused(error),
-        Err(_) => Took::Down,
-    }
-}
-
 /// The leader does not have the offset: its log ends before it, after an unclean election; or begins behind it, as this replica was
 /// away for long.
-async fn bring_back(leader: &mut Leader, assigned: &Assigned) -> Took {
+async fn bring_back(leader: &mut Leader, assigned: &Assigned) -> Begun {
     let (of, epoch) = (&assigned.handle.topic_partition, assigned.leader_epoch);
     let end = assigned.handle.log_end_offset();
     let cut = async {
@@ -201,16 +242,11 @@ async fn bring_back(leader: &mut Leader, assigned: &Assigned) -> Took {
         let start = leader.offset(of, epoch, EARLIEST).await?;
         Ok::<_, AskError>((start > end).then_some(Cut::StartAnew(start)))
     };
-    let begun = match cut.await {
+    Begun::Over(match cut.await {
         // It went on meanwhile, and has the offset by now.
-        Ok(None) => return Took::Taken { lag: 0 },
-        Ok(Some(cut)) => truncate(assigned, cut).await,
-        Err(AskError::Refused(ErrorCode::FencedLeaderEpoch)) => return Took::Fenced,
-        Err(error) => return Took::Retry(error.to_string()),
-    };
-    match begun {
-        Begun::Asked(answer, high_watermark) => ended(answer, high_watermark).await,
-        Begun::Over(took) => took,
-        Begun::OutOfRange => Took::Down,
-    }
+        Ok(None) => Took::Taken { lag: 0 },
+        Ok(Some(cut)) => return truncate(assigned, cut).await,
+        Err(AskError::Refused(ErrorCode::FencedLeaderEpoch)) => Took::Fenced,
+        Err(error) => Took::Retry(error.to_string()),
+    })
 }

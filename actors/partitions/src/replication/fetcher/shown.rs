@@ -5,6 +5,9 @@ use super::{Following, ReplicaFetcher, Stage};
 /// Of a replica that waits for the throttle, or for room on the disk.
 const HELD_BACK: &str = "its fetches are held back by the throttle or a full disk";
 
+/// Of one whose disk hangs, or has no room for what comes with a sync.
+const TAKING_IN: &str = "its disk has not taken in what came last";
+
 impl Following {
     /// Why it is not fetched, where something is wrong.
     fn trouble(&self) -> Option<&str> {
@@ -12,6 +15,7 @@ impl Following {
             Stage::Waiting | Stage::Fetching => None,
             Stage::Delayed(why) | Stage::Failed(why) => Some(why),
             Stage::HeldBack => Some(HELD_BACK),
+            Stage::TakingIn => Some(TAKING_IN),
         }
     }
 }
