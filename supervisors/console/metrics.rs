@@ -92,6 +92,10 @@ pub const BUDGETS: &[Budget] = &[
         meaning: "Answers to Metadata, ListGroups and DescribeLogDirs of more than 64 KiB until they are encoded (as much again).",
     },
     Budget {
+        name: "named-answers",
+        meaning: "Answers to other requests that name 4096 things or more, until they are encoded (as much again).",
+    },
+    Budget {
         name: "members-memory",
         meaning: "What the members of classic groups offered and were assigned (as much again).",
     },

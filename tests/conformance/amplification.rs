@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 const OFFSET_COMMIT: i16 = 8;
 const OFFSET_FETCH: i16 = 9;
+const FIND_COORDINATOR: i16 = 10;
 const JOIN_GROUP: i16 = 11;
 const SYNC_GROUP: i16 = 14;
 const DESCRIBE_GROUPS: i16 = 15;
@@ -229,12 +230,44 @@ fn topics_and_keys_named_without_end() {
     keys.extend(varint(many as u32 + 1));
     keys.extend([2, b'k'].repeat(many as usize));
     keys.push(0);
-    assert_refused(&node, 10, 4, &keys);
+    assert_refused(&node, FIND_COORDINATOR, 4, &keys);
     let mut topics = vec![0];
     topics.extend(varint(many as u32 + 1));
     topics.extend([2, b't', 0].repeat(many as usize));
     topics.extend([0, 0, 7, 208, 0xff, 0]);
     assert_refused(&node, 75, 0, &topics);
+}
+
+/// Each would take some 60 MiB until it is encoded.
+#[test]
+fn answers_to_requests_that_name_much_share_their_memory() {
+    let _turn = node::turn();
+    let test = "answers_to_requests_that_name_much_share_their_memory";
+    let Some(node) = Node::start_own_with(test, &["queued.max.request.bytes=134217728"]) else {
+        return;
+    };
+    let mut bystander = Bystander::of(&node);
+    let before = node.peak();
+    let many: u32 = 199_000;
+    // Of a type that is none, which each of the keys is told.
+    let keys = [&[0, 9][..], &varint(many + 1), &[2, b'k'].repeat(many as usize), &[0]].concat();
+    let address = node.address;
+    let ask = || {
+        let mut connection = Connection::open(address);
+        connection.stream().set_read_timeout(Some(clients::LIMIT)).expect("a timeout");
+        connection.ask(FIND_COORDINATOR, 4, &keys).body().rest().len()
+    };
+    thread::scope(|scope| {
+        let crowd: Vec<_> = (0..12).map(|_| scope.spawn(ask)).collect();
+        bystander.assert_served();
+        for one in crowd {
+            assert!(one.join().expect("an answer") > many as usize * 10);
+        }
+    });
+    let grown = node.peak_above(before);
+    eprintln!("MEASURED: {} MiB at the most beyond those before", grown >> 20);
+    assert!(grown < 400 * MEBIBYTE, "grew by {} MiB", grown >> 20);
+    bystander.assert_served();
 }
 
 /// One name of 32 KiB with many partitions: a copy of it for each of them would be 650 MB.

@@ -96,7 +96,9 @@ pub struct Broker {
     pub(crate) histories: Credits,
     /// What answers about the cluster may take together until they are encoded, in bytes.
     pub(crate) cluster_answers: Credits,
-    /// What such values may take together, in bytes.
+    /// What answers to requests that name much may take together until they are encoded, in bytes.
+    pub(crate) named_answers: Credits,
+    /// What the values of large bodies may take together, in bytes.
     pub(crate) decoded_memory: Credits,
     /// What the members of all groups may keep, in bytes.
     pub(crate) members_memory: Credits,
@@ -134,6 +136,7 @@ impl Broker {
         let decoded_memory = Credits::new(limits.request_memory);
         parts.world.registry().show_credits(decoded, &decoded_memory);
         let cluster_answers = Credits::new(limits.request_memory);
+        let named_answers = Credits::new(limits.request_memory);
         let waiting_polls = Credits::new(limits.request_memory);
         let members_memory = Credits::new(limits.request_memory);
         let intercepted_fetches = Credits::new(limits.request_memory);
@@ -141,6 +144,7 @@ impl Broker {
         if parts.role == ListenerKind::Broker {
             parts.world.registry().show_credits("waiting-polls", &waiting_polls);
             parts.world.registry().show_credits("cluster-answers", &cluster_answers);
+            parts.world.registry().show_credits("named-answers", &named_answers);
             parts.world.registry().show_credits("members-memory", &members_memory);
             parts.world.registry().show_credits("intercepted-fetches", &intercepted_fetches);
             parts.world.registry().show_credits("intercepted-batches", &intercepted_batches);
@@ -157,6 +161,7 @@ impl Broker {
             causes,
             histories,
             cluster_answers,
+            named_answers,
             decoded_memory,
             members_memory,
             waiting_polls,

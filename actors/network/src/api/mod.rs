@@ -69,8 +69,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use ::quorum::Origin;
 use bytes::Bytes;
 use log::FileSlice;
-use room::Built;
-use runtime::{BoxFuture, Credit, Held, World};
+use room::{Built, memory_for_named, names_many};
+use runtime::{BoxFuture, Held, World};
 use wire::{ApiKey, DecodeError, DefaultPrincipalData, EncodeError, Part, Reader, VersionRange};
 
 use crate::Broker;
@@ -97,8 +97,8 @@ trait Api {
 /// What a request comes to.
 enum Answer<R> {
     Response(R),
-    /// With what it keeps of a budget until it is encoded.
-    Built(R, Option<Credit>),
+    /// With what it keeps of budgets until it is encoded.
+    Built(R, Option<Held>),
     /// Its [`wire::Records::External`] are the slices at the index that their token names; last, see [`Outgoing::pins`].
     WithFiles(R, Vec<FileSlice>, usize),
     /// The client expects none.
@@ -128,11 +128,18 @@ impl<A: Api> Staged for A {
         cx: RequestContext,
         request: A::Request,
     ) -> Answering<<A::Request as wire::Request>::Response> {
-        if let Some(why) = too_many(A::named(&request)) {
+        let named = A::named(&request);
+        if let Some(why) = too_many(named) {
             return Box::pin(std::future::ready(Answer::Close(why)));
         }
+        // The answer repeats the names: what accounts for them is kept with it.
+        let names = names_many(named).then(|| (broker.clone(), cx.credit.clone()));
         let answer = A::handle(broker.clone(), cx, request);
-        Box::pin(async move { Answer::Response(answer.await) })
+        Box::pin(async move {
+            let Some((broker, names)) = names else { return Answer::Response(answer.await) };
+            let memory = memory_for_named(&broker, named).await;
+            Answer::Built(answer.await, Some(Arc::new((names, memory))))
+        })
     }
 }
 
@@ -151,7 +158,9 @@ fn bounded<R: Send + 'static>(
 ) -> Answering<R> {
     Box::pin(async move {
         match answer.await {
-            Ok(Built { answer, alone }) => Answer::Built(answer, alone),
+            Ok(Built { answer, alone }) => {
+                Answer::Built(answer, alone.map(|alone| Arc::new(alone) as Held))
+            }
             Err(too_long) => Answer::Close(too_long.to_string()),
         }
     })
@@ -260,9 +269,9 @@ async fn run<A: Staged>(broker: &Arc<Broker>, request: Request) -> Pending {
             Answer::Response(response) => {
                 respond(encoded(&world, response, version, correlation_id).await, Vec::new(), 0)
             }
-            Answer::Built(response, alone) => {
+            Answer::Built(response, held) => {
                 let parts = encoded(&world, response, version, correlation_id).await;
-                drop(alone);
+                drop(held);
                 respond(parts, Vec::new(), 0)
             }
             Answer::WithFiles(response, files, pins) => {

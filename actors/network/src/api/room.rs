@@ -1,6 +1,8 @@
 //! The bound on answers that can grow out of proportion to their requests: Kafka answers a thing as often as it is named.
 
-use runtime::{Credit, Credits};
+use std::sync::Arc;
+
+use runtime::{Credit, Credits, Held};
 
 use crate::Broker;
 
@@ -49,11 +51,27 @@ impl Turns {
 
 /// Memory for an answer about the cluster, which is as long as there are things in it: waited for where it is much, and kept until
 /// the answer is encoded. One that is larger than the whole budget is built alone.
-pub(super) async fn memory_for(broker: &Broker, bytes: usize) -> Option<Credit> {
+pub(super) async fn memory_for(broker: &Broker, bytes: usize) -> Option<Held> {
     if bytes < TURN {
         return None;
     }
-    Some(broker.cluster_answers.take(u32::try_from(bytes).unwrap_or(u32::MAX)).await)
+    Some(Arc::new(broker.cluster_answers.take(u32::try_from(bytes).unwrap_or(u32::MAX)).await))
+}
+
+/// Answers to requests that name less are not accounted for: each connection has one under way.
+const FEW: usize = 4096;
+/// What an answer takes for a thing that is named, beside its name: values, and a message.
+const NAMED: usize = 512;
+
+/// Whether [`memory_for_named`] is to be waited for.
+pub(super) fn names_many(named: usize) -> bool {
+    named >= FEW
+}
+
+/// Memory for an answer to a request that names so many things: as [`memory_for`], but of a budget of its own, as some such answers
+/// wait for the controller or for coordinators.
+pub(super) async fn memory_for_named(broker: &Broker, named: usize) -> Credit {
+    broker.named_answers.take(u32::try_from(named * NAMED).unwrap_or(u32::MAX)).await
 }
 
 /// Work on one request that is done in place, piece by piece.

@@ -5,9 +5,10 @@ use wire::describe_causes_request::CausesTopic;
 use wire::describe_topic_partitions_request::{Cursor, TopicRequest};
 use wire::metadata_request::MetadataRequestTopic;
 use wire::{
-    ApiVersionsRequest, DescribeCausesRequest, DescribeClusterRequest, DescribeLogDirsRequest,
-    DescribeTopicPartitionsRequest, ListGroupsRequest, Message, MetadataRecord, MetadataRequest,
-    MetadataResponse, RegisterBrokerRecord, Request, TopicRecord,
+    ApiVersionsRequest, DeleteGroupsRequest, DescribeCausesRequest, DescribeClusterRequest,
+    DescribeLogDirsRequest, DescribeTopicPartitionsRequest, FindCoordinatorRequest,
+    ListGroupsRequest, Message, MetadataRecord, MetadataRequest, MetadataResponse,
+    RegisterBrokerRecord, Request, TopicRecord,
 };
 
 use crate::groups;
@@ -290,10 +291,10 @@ async fn an_answer_of_many_topics_is_whole() {
     assert!(response.topics.iter().zip(&response.topics[1..]).all(|(a, b)| a.name < b.name));
 }
 
-/// How often answers about the cluster had to wait, and what they hold of their budget.
-fn cluster_answers(rig: &Rig) -> [u64; 2] {
+/// How often answers had to wait, and what they hold of their budget.
+fn waits_and_used(rig: &Rig, budget: &str) -> [u64; 2] {
     let told = runtime::prometheus([("rig", rig.world.registry())]);
-    let told = told.lines().filter(|line| line.contains("cluster-answers")).collect::<Vec<_>>();
+    let told = told.lines().filter(|line| line.contains(budget)).collect::<Vec<_>>();
     ["ottla_credits_waits_total", "ottla_credits_used_bytes"].map(|name| {
         let line = told.iter().find(|line| line.starts_with(name)).expect("a budget");
         line.rsplit(' ').next().and_then(|value| value.parse::<u64>().ok()).expect("a number")
@@ -302,7 +303,16 @@ fn cluster_answers(rig: &Rig) -> [u64; 2] {
 
 /// What many are told who ask at once. Their answers wait for one another.
 async fn told_to_many<R: Request>(rig: &Rig, request: &R, version: i16) -> Vec<R::Response> {
-    let [waited, _] = cluster_answers(rig);
+    told_within(rig, "cluster-answers", request, version).await
+}
+
+async fn told_within<R: Request>(
+    rig: &Rig,
+    budget: &str,
+    request: &R,
+    version: i16,
+) -> Vec<R::Response> {
+    let [waited, _] = waits_and_used(rig, budget);
     let mut crowd = Vec::new();
     for _ in 0..20 {
         crowd.push(rig.client().await);
@@ -314,7 +324,7 @@ async fn told_to_many<R: Request>(rig: &Rig, request: &R, version: i16) -> Vec<R
     for client in &mut crowd {
         told.push(client.receive::<R>(version).await);
     }
-    let [waits, used] = cluster_answers(rig);
+    let [waits, used] = waits_and_used(rig, budget);
     assert!(waits > waited, "they wait for one another");
     assert_eq!(used, 0, "all is given back");
     told
@@ -358,6 +368,28 @@ async fn answers_about_groups_and_directories_wait_for_one_another() {
     for response in told_to_many(&rig, &ListGroupsRequest::default(), 5).await {
         let listed: Vec<_> = response.groups.iter().map(|group| &group.group_id).collect();
         assert_eq!(listed, ids.iter().collect::<Vec<_>>());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_to_requests_that_name_much_wait_for_one_another() {
+    const KEYS: usize = 20_000;
+    let rig = Rig::with_settings(&[("queued.max.request.bytes", "11000000")]).await;
+    // Of no type that there is: all are in error.
+    let named = FindCoordinatorRequest {
+        key_type: 9,
+        coordinator_keys: (0..KEYS).map(|key| key.to_string()).collect(),
+        ..Default::default()
+    };
+    for response in told_within(&rig, "named-answers", &named, 4).await {
+        assert_eq!(response.coordinators.len(), KEYS);
+    }
+    let groups = DeleteGroupsRequest {
+        groups_names: (0..KEYS).map(|group| group.to_string()).collect(),
+        ..Default::default()
+    };
+    for response in told_within(&rig, "named-answers", &groups, 2).await {
+        assert_eq!(response.results.len(), KEYS);
     }
 }
 
