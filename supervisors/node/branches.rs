@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use coordinators::{Coordinators, Groups};
-use model::node_config::{ReplicationConfig, RoomConfig};
+use model::node_config::{ReplicationConfig, RoomConfig, controller_socket_timeout};
 use network::{Broker, BrokerParts, ConnectionQuotas, Limits, ListenerActor, ListenerArgs};
 use partitions::{
     CleanerTurns, LogCleaner, LogCleanerArgs, LogDir, LogDirArgs, Partitions, PartitionsArgs,
@@ -157,7 +157,9 @@ fn network_members(cx: &Cx<NodeActor>, shared: &Shared, groups: Groups) -> Vec<S
         durables: shared.durables.clone(),
         requests: shared.requests.clone(),
         interceptors: shared.interceptors.clone(),
-        controller: shared.controller_handle(cx.world()).for_clients(),
+        controller: shared
+            .controller_handle(cx.world())
+            .for_clients(controller_socket_timeout(&shared.config.values)),
         producer_id_blocks: producer_ids::blocks(
             shared.node(),
             shared.broker_epoch.clone(),

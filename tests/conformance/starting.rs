@@ -387,7 +387,7 @@ fn settings_that_are_not_honoured_are_named() {
     let home = home();
     for setting in [
         "queued.max.requests=100",
-        "controller.socket.timeout.ms=10000",
+        "quota.window.num=7",
         "controller.quorum.append.linger.ms=5",
         "group.coordinator.rebalance.protocols=classic,consumer,streams",
     ] {

@@ -170,7 +170,7 @@ impl Broker {
             cold_reads: ColdReads::new(parts.world.clone()),
             departed: Departed::default(),
             vigil: Vigil::default(),
-            leader_throttle: Throttle::of_replication(),
+            leader_throttle: Throttle::of_replication(&parts.settings.get()),
             under_way: UnderWay::default(),
             parts,
         })

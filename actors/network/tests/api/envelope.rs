@@ -1,8 +1,10 @@
 //! What a broker sends on to a controller of another node, and what that does with it.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use model::ErrorCode;
-use model::node_config::HostPort;
+use model::node_config::{HostPort, controller_socket_timeout};
 use ottla_network::BrokerParts;
 use quorum::{ControllerHandle, QuorumHandle, QuorumResponse, RaftMsg, RaftStatus};
 use runtime::{
@@ -88,6 +90,15 @@ impl Older {
 
     /// Answers what is sent on with these, and then hangs up.
     async fn serve(mut self, answers: Vec<ErrorCode>) {
+        self.tell_versions().await;
+        for code in answers {
+            assert_eq!(self.next().await, Some(ApiKey::Envelope));
+            self.answer(EnvelopeResponse { error_code: code.code(), ..Default::default() }, 0)
+                .await;
+        }
+    }
+
+    async fn tell_versions(&mut self) {
         let version = |(key, max_version): (ApiKey, i16)| ApiVersion {
             api_key: key.code(),
             max_version,
@@ -107,11 +118,6 @@ impl Older {
         self.answer(refused, 0).await;
         assert_eq!(self.next().await, Some(ApiKey::ApiVersions));
         self.answer(ApiVersionsResponse { api_keys, ..Default::default() }, 3).await;
-        for code in answers {
-            assert_eq!(self.next().await, Some(ApiKey::Envelope));
-            self.answer(EnvelopeResponse { error_code: code.code(), ..Default::default() }, 0)
-                .await;
-        }
     }
 }
 
@@ -120,16 +126,21 @@ async fn under_an_older(rig: &Rig, answers: Vec<ErrorCode>) -> (BrokerParts, Tas
     let options = ListenOptions::default();
     let listener = rig.world.net().listen("127.0.0.1", 0, options).await.unwrap();
     let leader = HostPort::new("127.0.0.1", listener.local_addr().unwrap().port());
-    let status =
-        RaftStatus { leader_id: Some(LEADER), leader_address: Some(leader), ..Default::default() };
-    let status = watch(status).1;
-    let controller =
-        ControllerHandle::routed(&rig.world, Address::vacant(), NODE, status).for_clients();
     let task = rig.world.spawn(Bulkhead::Network, async move {
         let stream = listener.accept().await.unwrap().0;
         Older { stream, id: 0 }.serve(answers).await;
     });
-    (BrokerParts { controller, ..rig.broker.parts().clone() }, task)
+    (led_from(rig, leader), task)
+}
+
+/// A broker that finds the active controller there.
+fn led_from(rig: &Rig, leader: HostPort) -> BrokerParts {
+    let status =
+        RaftStatus { leader_id: Some(LEADER), leader_address: Some(leader), ..Default::default() };
+    let stalled = controller_socket_timeout(&rig.broker.parts().settings.get());
+    let controller = ControllerHandle::routed(&rig.world, Address::vacant(), NODE, watch(status).1);
+    let controller = controller.for_clients(stalled);
+    BrokerParts { controller, ..rig.broker.parts().clone() }
 }
 
 /// The newest version of what is sent on, and of what is not.
@@ -173,4 +184,34 @@ async fn what_a_controller_does_not_take_is_not_advertised_and_who_asks_it_is_to
     assert_eq!(refused.error_code, ErrorCode::UnknownServerError.code());
     // It hung up: nothing is known of it any more.
     while advertised(&mut client).await != ours {}
+}
+
+#[tokio::test]
+async fn a_controller_that_does_not_answer_is_asked_over_another_connection_after_a_while() {
+    let rig = Rig::with_settings(&[("controller.socket.timeout.ms", "300")]).await;
+    let listener = rig.world.net().listen("127.0.0.1", 0, ListenOptions::default()).await.unwrap();
+    let leader = HostPort::new("127.0.0.1", listener.local_addr().unwrap().port());
+    let (mut client, _, _listener) = rig.beside(led_from(&rig, leader)).await;
+    let world = rig.world.clone();
+    let silent = async {
+        let mut asked = Vec::new();
+        for _ in 0..2 {
+            let stream = listener.accept().await.unwrap().0;
+            let mut controller = Older { stream, id: 0 };
+            controller.tell_versions().await;
+            assert_eq!(controller.next().await, Some(ApiKey::Envelope));
+            asked.push(controller);
+        }
+    };
+    // By default after 30 seconds, whatever a client's own time is.
+    let silent = world.timeout(Duration::from_secs(20), silent);
+    let asks = async {
+        let election = ElectLeadersRequest { timeout_ms: 1000, ..Default::default() };
+        for _ in 0..2 {
+            let refused = client.call(&election, 1).await;
+            assert_eq!(refused.error_code, ErrorCode::RequestTimedOut.code());
+        }
+    };
+    let (silent, ()) = tokio::join!(silent, asks);
+    silent.expect("the first is given up");
 }

@@ -54,7 +54,7 @@ impl Leader {
     }
 
     async fn start_with(settings: &[(&str, &str)]) -> (Leader, Arc<PartitionHandle>) {
-        let mut rig = Rig::with_dirs(2, &[]).await;
+        let mut rig = Rig::with_dirs(2, settings).await;
         let options = ListenOptions::default();
         let listener = rig.world.net().listen("127.0.0.1", 0, options).await.unwrap();
         let endpoint = BrokerEndpoint {
@@ -351,17 +351,19 @@ async fn a_partition_that_is_deleted_or_led_here_is_fetched_no_longer() {
     world.timeout(LIMIT, closed).await.expect("it ends");
 }
 
+async fn throttle(rig: &mut Rig) {
+    rig.configure(TOPIC, "follower.replication.throttled.replicas", &format!("0:{NODE}"));
+    let named = |handle: &PartitionHandle| {
+        !handle.config().follower_replication_throttled_replicas.is_empty()
+    };
+    rig.until(TOPIC, 0, named).await;
+}
+
 #[tokio::test]
 async fn a_throttled_replica_that_lags_is_fetched_again_when_the_rate_allows_it() {
     let (mut leader, _) = Leader::start().await;
     leader.rig.resettle(&[("follower.replication.throttled.rate", "1")]);
-    leader.rig.configure(TOPIC, "follower.replication.throttled.replicas", &format!("0:{NODE}"));
-    leader
-        .rig
-        .until(TOPIC, 0, |handle| {
-            !handle.config().follower_replication_throttled_replicas.is_empty()
-        })
-        .await;
+    throttle(&mut leader.rig).await;
     leader.fetch().await;
     leader.answer_with(records(&[at(0, EPOCH, &["a"])], 1)).await;
     assert_eq!(told(&leader.fetch().await).2, Some((1, EPOCH)), "one in sync is never held back");
@@ -442,6 +444,27 @@ async fn a_partition_whose_directory_hangs_is_not_waited_for_by_those_in_another
     };
     assert_eq!(world.timeout(LIMIT, again).await.expect("it has taken it in"), 1);
     assert_eq!(first.log_end_offset(), 5);
+}
+
+/// By default for eleven seconds.
+#[tokio::test]
+async fn what_a_throttled_replica_took_is_remembered_for_as_long_as_is_said() {
+    let (mut leader, _) = Leader::start_with(&[
+        ("follower.replication.throttled.rate", "1"),
+        ("replication.quota.window.num", "1"),
+        ("replication.quota.window.size.seconds", "3"),
+        ("replica.fetch.backoff.ms", "20"),
+    ])
+    .await;
+    throttle(&mut leader.rig).await;
+    leader.fetch().await;
+    leader.answer_with(records(&[at(0, EPOCH, &["a"])], 1)).await;
+    leader.fetch().await;
+    let begun = leader.rig.world.mono();
+    leader.answer_with(records(&[at(1, EPOCH, &["b"])], 9)).await;
+    assert_eq!(told(&leader.fetch().await).2, Some((2, EPOCH)));
+    let took = leader.rig.world.mono().saturating_sub(begun);
+    assert!((2..9).contains(&took.as_secs()), "{took:?}");
 }
 
 #[tokio::test]

@@ -405,3 +405,24 @@ async fn a_throttled_replica_that_is_not_in_sync_waits_until_the_rate_allows_mor
         assert_eq!(values(&freed.records).len(), 1, "{named:?}");
     }
 }
+
+/// By default for eleven seconds.
+#[tokio::test]
+async fn what_leaders_sent_to_throttled_replicas_is_remembered_for_as_long_as_is_said() {
+    let settings = [
+        ("leader.replication.throttled.rate", "1"),
+        ("replication.quota.window.num", "1"),
+        ("replication.quota.window.size.seconds", "2"),
+    ];
+    let mut rig = Rig::with_settings(&settings).await;
+    rig.replicated(&[OTHER, THIRD], false, &[("leader.replication.throttled.replicas", "*")]).await;
+    rig.publish([assign(&[NODE, OTHER, THIRD], &[NODE, THIRD])]);
+    rig.until("t", 0, |handle| handle.is_in_sync(NodeId(THIRD))).await;
+    let mut client = rig.client().await;
+    produce_to_leader(&mut client).await;
+    let begun = rig.world.mono();
+    assert_eq!(values(&replicate(&mut client, OTHER, 0).await.records).len(), 1);
+    while values(&replicate(&mut client, OTHER, 0).await.records).is_empty() {}
+    let took = rig.world.mono().saturating_sub(begun);
+    assert!((1..9).contains(&took.as_secs()), "{took:?}");
+}

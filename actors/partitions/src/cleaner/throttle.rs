@@ -5,9 +5,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use model::NodeId;
-
-/// `replication.quota.window.num` times `replication.quota.window.size.seconds`, as both are by default.
-const REPLICATION_MEMORY: Duration = Duration::from_secs(11);
+use model::node_config::replication_quota_window;
+use model::settings::Values;
 
 #[derive(Debug)]
 pub struct Throttle {
@@ -30,8 +29,8 @@ impl Throttle {
 
     /// Of replication: some of those whose use counts are never held back, and the others would have to pay for all of it. Kafka forgets
     /// what its samples no longer hold (`ReplicationQuotaManager`, `SimpleRate`).
-    pub fn of_replication() -> Throttle {
-        Throttle { memory: REPLICATION_MEMORY, ..Throttle::new(f64::MAX) }
+    pub fn of_replication(settings: &Values) -> Throttle {
+        Throttle { memory: replication_quota_window(settings), ..Throttle::new(f64::MAX) }
     }
 
     /// The rate is this one, whatever it was.
@@ -90,7 +89,8 @@ mod tests {
 
     #[test]
     fn what_replication_used_is_forgotten_after_a_while() {
-        let (throttle, seconds) = (Throttle::of_replication(), Duration::from_secs);
+        let throttle = Throttle::of_replication(&Values::default());
+        let seconds = Duration::from_secs;
         throttle.hold_to(1000.0);
         for second in 0..3600 {
             throttle.used(1 << 20, seconds(second));

@@ -21,7 +21,8 @@ pub(super) struct FollowerThrottle {
 
 impl FollowerThrottle {
     pub(super) fn new(node: NodeId, settings: Watch<Values>) -> FollowerThrottle {
-        FollowerThrottle { node, settings, of_all: Arc::new(Throttle::of_replication()) }
+        let of_all = Arc::new(Throttle::of_replication(&settings.get()));
+        FollowerThrottle { node, settings, of_all }
     }
 
     /// At the rate that is set at the moment; none where `follower.replication.throttled.replicas` does not name the replica.

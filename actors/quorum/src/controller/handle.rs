@@ -13,9 +13,6 @@ use crate::raft::RaftStatus;
 use crate::reach::Process;
 use crate::remote::Remote;
 
-/// `controller.socket.timeout.ms`
-const SOCKET_TIMEOUT: Duration = Duration::from_secs(30);
-
 /// How others ask the active controller, here or on another node.
 #[derive(Clone, Debug)]
 pub struct ControllerHandle {
@@ -48,11 +45,11 @@ impl ControllerHandle {
     }
 
     /// For clients' requests: the little time that one has ends its own alone, and not the connection that it shares. That is closed
-    /// where the controller has not answered one for as long as Kafka's `controller.socket.timeout.ms` says.
+    /// where the controller has not answered one for so long.
     #[must_use]
-    pub fn for_clients(mut self) -> ControllerHandle {
+    pub fn for_clients(mut self, socket_timeout: Duration) -> ControllerHandle {
         if let Some(elsewhere) = &mut self.elsewhere {
-            elsewhere.remote = elsewhere.remote.clone().stalls_after(SOCKET_TIMEOUT);
+            elsewhere.remote = elsewhere.remote.clone().stalls_after(socket_timeout);
         }
         self
     }

@@ -20,7 +20,9 @@ pub use parts::{
     CleanerConfig, ConnectionLimits, GroupsConfig, LogsConfig, NetworkConfig, QuorumConfig,
     RoomConfig, alter_log_dirs_rate,
 };
-pub use replication::{ReplicationConfig, replica_fetchers};
+pub use replication::{
+    ReplicationConfig, controller_socket_timeout, replica_fetchers, replication_quota_window,
+};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Roles {

@@ -39,3 +39,16 @@ impl ReplicationConfig {
 pub fn replica_fetchers(values: &Values) -> u32 {
     u32::try_from(values.int("num.replica.fetchers")).unwrap_or(1).max(1)
 }
+
+/// For so long it is remembered what throttled replicas took.
+pub fn replication_quota_window(values: &Values) -> Duration {
+    let count = |name| u64::try_from(values.int(name)).unwrap_or(1);
+    let samples = count("replication.quota.window.num");
+    Duration::from_secs(samples * count("replication.quota.window.size.seconds"))
+}
+
+/// How long a controller that does not answer is waited for before it is asked over another connection.
+pub fn controller_socket_timeout(values: &Values) -> Duration {
+    let ms = values.int("controller.socket.timeout.ms");
+    Duration::from_millis(u64::try_from(ms).unwrap_or(0))
+}

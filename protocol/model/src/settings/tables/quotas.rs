@@ -10,9 +10,9 @@ pub(super) const QUOTAS: Area = Area {
             "Samples of client quotas that are kept.";
         Int "quota.window.size.seconds" = "1", AtLeast(1), Node:
             "How long one sample of client quotas is.";
-        Int "replication.quota.window.num" = "11", AtLeast(1), Node:
+        Int "replication.quota.window.num" = "11", AtLeast(1), Node + honoured:
             "Samples of replication quotas that are kept.";
-        Int "replication.quota.window.size.seconds" = "1", AtLeast(1), Node:
+        Int "replication.quota.window.size.seconds" = "1", AtLeast(1), Node + honoured:
             "How long one sample of replication quotas is.";
         Int "alter.log.dirs.replication.quota.window.num" = "11", AtLeast(1), Node:
             "Samples of quotas for moves between log directories that are kept.";

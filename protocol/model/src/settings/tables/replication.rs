@@ -32,8 +32,8 @@ pub(super) const REPLICATION: Area = Area {
             "How often high watermarks are written down.";
         String "replica.selector.class" = null, Any, Node + honoured:
             "A class that picks the replica a consumer should fetch from.";
-        Int "controller.socket.timeout.ms" = "30000", Any, Node:
-            "How long a request of the controller to a broker waits for its answer.";
+        Int "controller.socket.timeout.ms" = "30000", Any, Node + honoured:
+            "How long a broker waits for an answer of the controller before it asks over another connection.";
         Boolean "follower.fetch.last.tiered.offset.enable" = "false", Any, Cluster:
             "Whether an empty follower starts from the last tiered offset instead of the log's start.";
     },
