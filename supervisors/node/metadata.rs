@@ -97,6 +97,7 @@ fn raft_args(shared: &Shared) -> RaftArgs {
         peer: policy::peer(),
         request_timeout: ms(quorum.request_timeout_ms),
         retry_backoff: ms(quorum.retry_backoff_ms),
+        append_linger: ms(quorum.append_linger_ms),
         fetch_max_bytes: quorum.fetch_max_bytes,
         fetch_snapshot_max_bytes: quorum.fetch_snapshot_max_bytes,
         election_timeout: ms(quorum.election_timeout_ms),

@@ -388,7 +388,7 @@ fn settings_that_are_not_honoured_are_named() {
     for setting in [
         "queued.max.requests=100",
         "quota.window.num=7",
-        "controller.quorum.append.linger.ms=5",
+        "controller.quota.window.num=5",
         "group.coordinator.rebalance.protocols=classic,consumer,streams",
     ] {
         let more = ["--set", setting];

@@ -92,6 +92,8 @@ pub struct RaftArgs {
     pub peer: ChildSpec,
     pub request_timeout: Duration,
     pub retry_backoff: Duration,
+    /// `controller.quorum.append.linger.ms`
+    pub append_linger: Duration,
     pub fetch_max_bytes: i32,
     pub fetch_snapshot_max_bytes: i32,
     pub election_timeout: Duration,
@@ -198,6 +200,8 @@ pub enum RaftMsg {
     },
     /// The pause after a failed fetch is over.
     FetchAgain,
+    /// What was appended was gathered for long enough.
+    Lingered,
     /// Look whether there was a leader since the last look.
     LookForLeader,
     /// Look whether this node is to ask for a change of the voters.
@@ -222,6 +226,7 @@ runtime::messages!(RaftMsg {
     Clean,
     RemoveFiles,
     Removed,
+    Lingered,
     Wake,
     Serve,
     Answered,
@@ -250,6 +255,8 @@ pub struct Raft {
     /// What the next one is to say, the newest that was asked for meanwhile.
     next_snapshot: Option<Box<ToWrite>>,
     syncing: bool,
+    /// What was appended last is synced in a while.
+    lingering: bool,
     /// In a row.
     failed_syncs: u32,
     wake: Option<TimerId>,
@@ -323,6 +330,7 @@ impl Actor for Raft {
             writes_snapshot: false,
             next_snapshot: None,
             syncing: false,
+            lingering: false,
             failed_syncs: 0,
             wake: None,
             snapshots: opened.snapshots,
@@ -405,18 +413,9 @@ impl Raft {
                 self.upgrade(cx, epoch, VoterChange::Upgrade { level, validate_only }, reply)
                     .await?;
             }
-            RaftMsg::Synced { result } => {
-                self.syncing = false;
-                match result {
-                    Ok(job) => {
-                        self.failed_syncs = 0;
-                        self.log.synced(&job);
-                        let end_offset = job.end_offset().min(self.log.recovery_point());
-                        self.step(cx, Event::Flushed { end_offset }).await?;
-                        self.write_next_snapshot(cx);
-                    }
-                    Err(error) => self.sync_failed(cx, error).await?,
-                }
+            RaftMsg::Synced { result } => self.synced(cx, result).await?,
+            RaftMsg::Lingered => {
+                self.lingering = false;
                 self.sync(cx);
             }
             RaftMsg::WriteSnapshot { id, records, version, timestamp_ms } => {

@@ -238,3 +238,22 @@ fn an_answer_tells_of_as_many_partitions_as_it_may() {
         });
     }
 }
+
+/// By default for no time at all.
+#[test]
+fn a_controller_gathers_records_for_as_long_as_it_is_told() {
+    // Nothing else is written meanwhile.
+    let idle = ("metadata.max.idle.interval.ms", "0");
+    let lingers = ("controller.quorum.append.linger.ms", "1000");
+    for (settings, least, most) in [(vec![idle], 0, 500), (vec![idle, lingers], 1000, 2500)] {
+        beside(&settings, move |world| async move {
+            let mut wire = WireClient::new(&world, "client");
+            wire.ask_until_answered(&create_topic(TOPIC, 1, &[]), 7).await;
+            world.sleep(SLACK).await;
+            let begin = world.mono();
+            wire.ask_until_answered(&create_topic("another", 1, &[]), 7).await;
+            let took = (world.mono() - begin).as_millis();
+            assert!((least..most).contains(&took), "{took}");
+        });
+    }
+}

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use log::Log;
+use log::{Log, SyncJob};
 use machines::consensus::{ControlRecord, Effect, Event, OffsetAndEpoch, VoteAnswer, VotersAt};
 use machines::metadata::MetadataVersion;
 use runtime::{Cx, Failure, Outcome};
@@ -120,6 +120,7 @@ impl Raft {
             self.own_records.push(records.len() as i64);
         }
         let mut events = vec![self.write(cx, &[batch], epoch)?];
+        self.sync(cx);
         let mut changed = false;
         for (offset, record) in (base_offset..).zip(records) {
             changed |= self.history.add(offset, record);
@@ -130,7 +131,7 @@ impl Raft {
         Ok(events)
     }
 
-    /// Writes batches that have their offsets; they are synced beside.
+    /// Writes batches that have their offsets; they are to be synced beside.
     pub(super) fn write(
         &mut self,
         cx: &mut Cx<Self>,
@@ -138,7 +139,6 @@ impl Raft {
         epoch: i32,
     ) -> Result<Event, Failure> {
         self.log.append(batches, cx.world().now().wall_ms)?;
-        self.sync(cx);
         self.fetches_due = true;
         let end = OffsetAndEpoch { epoch, offset: self.log.log_end_offset() };
         Ok(Event::Appended { end })
@@ -165,6 +165,7 @@ impl Raft {
             Err(error) => return Ok(Err(error.into())),
         };
         let appended = self.write(cx, &batches, epoch)?;
+        self.sync_later(cx);
         self.step(cx, appended).await?;
         Ok(Ok(self.log.log_end_offset()))
     }
@@ -178,6 +179,16 @@ impl Raft {
                 known -= records;
                 known == offset
             })
+    }
+
+    /// `controller.quorum.append.linger.ms`: what else comes until then goes with it.
+    fn sync_later(&mut self, cx: &mut Cx<Self>) {
+        if self.args.append_linger.is_zero() {
+            self.sync(cx);
+        } else if !self.lingering {
+            self.lingering = true;
+            cx.send_after(self.args.append_linger, RaftMsg::Lingered);
+        }
     }
 
     /// One sync at a time: what is appended meanwhile goes with the next.
@@ -200,8 +211,30 @@ impl Raft {
         });
     }
 
+    pub(super) async fn synced(
+        &mut self,
+        cx: &mut Cx<Self>,
+        result: Result<SyncJob, String>,
+    ) -> Outcome {
+        self.syncing = false;
+        match result {
+            Ok(job) => {
+                self.failed_syncs = 0;
+                self.log.synced(&job);
+                let end_offset = job.end_offset().min(self.log.recovery_point());
+                self.step(cx, Event::Flushed { end_offset }).await?;
+                self.write_next_snapshot(cx);
+            }
+            Err(error) => self.sync_failed(cx, error).await?,
+        }
+        if !self.lingering {
+            self.sync(cx);
+        }
+        Ok(())
+    }
+
     /// A later sync would pass over what this one left: it is written again. A disk that refuses for good is the node's end.
-    pub(super) async fn sync_failed(&mut self, cx: &mut Cx<Self>, error: String) -> Outcome {
+    async fn sync_failed(&mut self, cx: &mut Cx<Self>, error: String) -> Outcome {
         self.failed_syncs += 1;
         if self.failed_syncs > MAX_FAILED_SYNCS {
             self.args.log_dir.fail(&error);

@@ -299,6 +299,7 @@ impl Raft {
             return Ok(!is_news);
         }
         let appended = self.write(cx, &found, epoch)?;
+        self.sync(cx);
         self.step(cx, appended).await?;
         let mut changed = false;
         for batch in &found {

@@ -93,6 +93,7 @@ impl Following {
             fetch_timeout: NEVER,
             fast_failover: false,
             retry_backoff: Duration::from_millis(1),
+            append_linger: Duration::ZERO,
             ..args(disk, voters)
         };
         let raft = start(disk, args.clone());

@@ -97,6 +97,7 @@ pub(super) fn args(disk: &Arc<dyn Disk>, fixed_voters: VoterSet) -> RaftArgs {
         peer: runtime::ChildSpec::permanent(),
         request_timeout: Duration::from_secs(1),
         retry_backoff: Duration::from_millis(20),
+        append_linger: Duration::ZERO,
         fetch_max_bytes: 1 << 20,
         fetch_snapshot_max_bytes: 1 << 20,
         election_timeout: Duration::from_secs(1),

@@ -44,6 +44,7 @@ fn silent(args: RaftArgs) -> RaftArgs {
         fetch_timeout: NEVER,
         fast_failover: false,
         retry_backoff: Duration::from_millis(1),
+        append_linger: Duration::ZERO,
         ..args
     }
 }

@@ -217,6 +217,8 @@ impl GroupsConfig {
     }
 }
 
+const APPEND_LINGER: &str = "controller.quorum.append.linger.ms";
+
 /// The metadata quorum, and a broker's life in it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct QuorumConfig {
@@ -227,6 +229,8 @@ pub struct QuorumConfig {
     pub auto_join: bool,
     pub request_timeout_ms: i32,
     pub retry_backoff_ms: i32,
+    /// Kafka's default does not count: unless it is given, nothing is waited for.
+    pub append_linger_ms: i32,
     pub fetch_max_bytes: i32,
     pub fetch_snapshot_max_bytes: i32,
     pub segment_bytes: i32,
@@ -252,6 +256,10 @@ impl QuorumConfig {
             fast_failover: values.boolean("ottla.failover.fast"),
             request_timeout_ms: values.int("controller.quorum.request.timeout.ms"),
             retry_backoff_ms: values.int("controller.quorum.retry.backoff.ms"),
+            append_linger_ms: match values.is_given(APPEND_LINGER) {
+                true => values.int(APPEND_LINGER),
+                false => 0,
+            },
             fetch_max_bytes: values.int("controller.quorum.fetch.max.bytes"),
             fetch_snapshot_max_bytes: values.int("controller.quorum.fetch.snapshot.max.bytes"),
             segment_bytes: values

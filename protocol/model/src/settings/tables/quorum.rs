@@ -24,8 +24,8 @@ pub(super) const QUORUM: Area = Area {
             "How many bytes a fetch of the metadata log asks for.";
         Int "controller.quorum.fetch.snapshot.max.bytes" = "1048576", AtLeast(1), Node + honoured:
             "How many bytes a fetch of a metadata snapshot asks for.";
-        Int "controller.quorum.append.linger.ms" = "25", AtLeast(0), Node:
-            "How long the quorum's leader gathers records before it writes them.";
+        Int "controller.quorum.append.linger.ms" = "25", AtLeast(0), Node + honoured:
+            "How long the quorum's leader gathers records before it brings them to the disk; it does not unless this is given.";
         Int "controller.quorum.request.timeout.ms" = "2000", AtLeast(0), Node + honoured:
             "How long a request within the quorum waits for its answer.";
         Int "controller.quorum.retry.backoff.ms" = "20", AtLeast(0), Node + honoured:
