@@ -1,5 +1,7 @@
 //! A disk fills, and is emptied again, under a node that goes on.
 
+mod no_room;
+
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -60,7 +62,8 @@ impl Client {
     }
 
     async fn produce(&mut self) -> ErrorCode {
-        let request = produce_one(TOPIC, 0, 1, Some(b"key"), &[7; RECORD_BYTES]);
+        let now_ms = self.life.world.now().wall_ms;
+        let request = produce_one(TOPIC, 0, now_ms, Some(b"key"), &[7; RECORD_BYTES]);
         let response = self.wire.ask_until_answered(&request, 9).await;
         ErrorCode::from_code(response.responses[0].partition_responses[0].error_code)
     }

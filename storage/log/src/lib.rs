@@ -91,6 +91,8 @@ mod producers_tests;
 #[cfg(test)]
 mod recent_tests;
 #[cfg(test)]
+mod retention_tests;
+#[cfg(test)]
 mod rewrite_tests;
 #[cfg(test)]
 mod sync_tests;
