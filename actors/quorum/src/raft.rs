@@ -54,6 +54,7 @@ use ask::{Lane, PeerWay};
 use changes::ChangeAsker;
 use clean::Deleted;
 pub use clean::MetadataRetention;
+pub use effects::SyncFailed;
 use effects::ToWrite;
 pub(crate) use feed::records_of;
 use feed::{LoadedSnapshot, Subscriber};
@@ -164,8 +165,10 @@ pub enum RaftMsg {
         timestamp_ms: i64,
     },
     Synced {
-        result: Result<SyncJob, String>,
+        result: Result<Box<SyncJob>, SyncFailed>,
     },
+    /// There may be room now for what a sync found none for.
+    SyncAgain,
     SnapshotWritten {
         id: OffsetAndEpoch,
         result: Result<(), SnapshotError>,
@@ -222,6 +225,7 @@ runtime::messages!(RaftMsg {
     Upgrade,
     WriteSnapshot,
     Synced,
+    SyncAgain,
     SnapshotWritten,
     Clean,
     RemoveFiles,
@@ -259,6 +263,8 @@ pub struct Raft {
     lingering: bool,
     /// In a row.
     failed_syncs: u32,
+    /// What a failed sync left is to be written again.
+    rewrite_due: bool,
     wake: Option<TimerId>,
     /// All that are there, oldest first.
     snapshots: Vec<OffsetAndEpoch>,
@@ -332,6 +338,7 @@ impl Actor for Raft {
             syncing: false,
             lingering: false,
             failed_syncs: 0,
+            rewrite_due: false,
             wake: None,
             snapshots: opened.snapshots,
             ways: BTreeMap::new(),
@@ -373,9 +380,7 @@ impl Actor for Raft {
 
     async fn stop(&mut self, cx: &mut Cx<Self>) {
         let resigned = self.step(cx, Event::Resign).await;
-        let close = |log: &mut Log| log.closing()?.run();
-        let closed = cx.lend("close metadata log", &mut self.log, close).await;
-        let closed = closed.map_err(Failure::from).and_then(|closed| Ok(closed?));
+        let closed = self.close(cx).await;
         if let Err(error) = resigned.and(closed) {
             tracing::warn!(%error, "the metadata log was not closed; it will be recovered");
         }
@@ -414,6 +419,7 @@ impl Raft {
                     .await?;
             }
             RaftMsg::Synced { result } => self.synced(cx, result).await?,
+            RaftMsg::SyncAgain => self.sync_again(cx).await?,
             RaftMsg::Lingered => {
                 self.lingering = false;
                 self.sync(cx);

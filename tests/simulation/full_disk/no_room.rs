@@ -47,3 +47,42 @@ fn retention_takes_what_there_is_where_no_block_is_free() {
     run_until(&mut world, &stage, "over");
     assert!(!ended.load(Ordering::Relaxed), "the node goes on");
 }
+
+/// As where blocks are looked for only when pages are written back. What could not be synced is durable in the end.
+#[test]
+fn a_metadata_log_that_finds_no_room_when_it_is_synced_waits_for_some() {
+    let options = SimOptions::seed(9);
+    let Scene { mut world, ended, broker, stage, .. } =
+        scene(options, APART, |mut client| async move {
+            client.create().await;
+            assert_eq!(client.produce().await, ErrorCode::None);
+            client.wait_for("to be filled").await;
+            client.create_at_last("u").await;
+            client.wait_for("created").await;
+            assert_eq!(client.create_at_last("u").await, ErrorCode::TopicAlreadyExists);
+            client.wait_for("over").await;
+        });
+    run_until(&mut world, &stage, "to be filled");
+    let path_contains = "__cluster_metadata".to_owned();
+    let fault = Fault { kind: FaultKind::SyncNoRoom, path_contains, skip: 0, times: 10 };
+    world.inject(SimFault::Disk { node: broker, fault });
+    stage.set("filled");
+    run_until(&mut world, &stage, "created");
+    assert!(!ended.load(Ordering::Relaxed), "the node goes on");
+    world.inject(SimFault::PowerLoss { node: broker, down: Duration::from_millis(100) });
+    stage.set("emptied");
+    run_until(&mut world, &stage, "over");
+}
+
+impl Client {
+    /// Once it is there: made, or made before.
+    async fn create_at_last(&mut self, name: &str) -> ErrorCode {
+        loop {
+            let response = self.wire.ask_until_answered(&create_topic(name, 1, &[]), 7).await;
+            match ErrorCode::from_code(response.topics[0].error_code) {
+                code @ (ErrorCode::None | ErrorCode::TopicAlreadyExists) => return code,
+                _ => self.life.world.sleep(BACKOFF).await,
+            }
+        }
+    }
+}

@@ -1,6 +1,7 @@
 //! What the machine decided, done to the log, the quorum-state file and the clock.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use bytes::Bytes;
 use log::{Log, SyncJob};
@@ -18,6 +19,17 @@ use crate::snapshot;
 
 /// So many in a row are borne.
 const MAX_FAILED_SYNCS: u32 = 3;
+
+/// Where a sync found no room, another is tried after this.
+const ROOM_RETRY: Duration = Duration::from_secs(1);
+
+/// Why a sync failed.
+#[derive(Debug)]
+pub struct SyncFailed {
+    /// It may succeed later, and is not the disk's fault.
+    may_pass: bool,
+    why: String,
+}
 
 impl Raft {
     pub(super) async fn step(&mut self, cx: &mut Cx<Self>, event: Event) -> Outcome {
@@ -198,58 +210,97 @@ impl Raft {
         }
         let Some(job) = self.log.sync_job() else { return };
         self.syncing = true;
-        let run = move || {
-            let result = job.run().map_err(|error| error.to_string());
-            (job, result)
-        };
-        cx.job("sync metadata log", run, |result| RaftMsg::Synced {
-            result: match result {
-                Ok((job, Ok(()))) => Ok(job),
-                Ok((_, Err(error))) => Err(error),
-                Err(lost) => Err(lost.to_string()),
+        cx.job(
+            "sync metadata log",
+            move || {
+                job.run().map(|()| Box::new(job)).map_err(|error| SyncFailed {
+                    may_pass: error.may_pass(),
+                    why: error.to_string(),
+                })
             },
-        });
+            |result| RaftMsg::Synced {
+                result: result.unwrap_or_else(|lost| {
+                    Err(SyncFailed { may_pass: false, why: lost.to_string() })
+                }),
+            },
+        );
     }
 
     pub(super) async fn synced(
         &mut self,
         cx: &mut Cx<Self>,
-        result: Result<SyncJob, String>,
+        result: Result<Box<SyncJob>, SyncFailed>,
     ) -> Outcome {
-        self.syncing = false;
         match result {
             Ok(job) => {
-                self.failed_syncs = 0;
+                (self.syncing, self.failed_syncs) = (false, 0);
                 self.log.synced(&job);
                 let end_offset = job.end_offset().min(self.log.recovery_point());
                 self.step(cx, Event::Flushed { end_offset }).await?;
                 self.write_next_snapshot(cx);
+                if !self.lingering {
+                    self.sync(cx);
+                }
+                Ok(())
             }
-            Err(error) => self.sync_failed(cx, error).await?,
+            Err(failed) => self.sync_failed(cx, failed).await,
         }
-        if !self.lingering {
+    }
+
+    /// A later sync would pass over what this one left: it is written again. A disk that refuses for good is the node's end; where
+    /// there is merely no room, the next sync waits for some.
+    async fn sync_failed(&mut self, cx: &mut Cx<Self>, failed: SyncFailed) -> Outcome {
+        let SyncFailed { may_pass, why } = failed;
+        self.failed_syncs += u32::from(!may_pass);
+        if self.failed_syncs > MAX_FAILED_SYNCS {
+            self.args.log_dir.fail(&why);
+            return Err(Failure::new(why));
+        }
+        tracing::error!(error = why, "a sync failed; what it left is written again");
+        self.rewrite_due = true;
+        if may_pass {
+            self.rewrite(cx).await?;
+            cx.send_after(ROOM_RETRY, RaftMsg::SyncAgain);
+            return Ok(());
+        }
+        self.sync_again(cx).await
+    }
+
+    /// Until it comes to that, no other sync begins.
+    pub(super) async fn sync_again(&mut self, cx: &mut Cx<Self>) -> Outcome {
+        self.rewrite(cx).await?;
+        if self.rewrite_due {
+            cx.send_after(ROOM_RETRY, RaftMsg::SyncAgain);
+        } else {
+            self.syncing = false;
             self.sync(cx);
         }
         Ok(())
     }
 
-    /// A later sync would pass over what this one left: it is written again. A disk that refuses for good is the node's end.
-    async fn sync_failed(&mut self, cx: &mut Cx<Self>, error: String) -> Outcome {
-        self.failed_syncs += 1;
-        if self.failed_syncs > MAX_FAILED_SYNCS {
-            self.args.log_dir.fail(&error);
-            return Err(Failure::new(error));
+    pub(super) async fn close(&mut self, cx: &mut Cx<Self>) -> Outcome {
+        self.rewrite(cx).await?;
+        if self.rewrite_due {
+            return Err(Failure::new("there is no room for what a failed sync left"));
         }
-        tracing::error!(error, "a sync failed; what it left is written again");
+        let close = |log: &mut Log| log.closing()?.run();
+        Ok(cx.lend("close metadata log", &mut self.log, close).await??)
+    }
+
+    /// Where there is no room for it, it stays due.
+    async fn rewrite(&mut self, cx: &mut Cx<Self>) -> Outcome {
+        if !self.rewrite_due {
+            return Ok(());
+        }
         match cx.lend("rewrite metadata log", &mut self.log, Log::rewrite_unsynced).await? {
             Ok(()) => {
+                self.rewrite_due = false;
                 self.args.log_dir.rewritten(&self.dir);
                 Ok(())
             }
+            Err(error) if error.may_pass() => Ok(()),
             Err(error) => {
-                if !error.may_pass() {
-                    self.args.log_dir.fail(&error);
-                }
+                self.args.log_dir.fail(&error);
                 Err(error.into())
             }
         }
