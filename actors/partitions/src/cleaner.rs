@@ -24,10 +24,14 @@ use crate::handle::{PartitionHandle, Trouble};
 use crate::hosted::Hosted;
 use crate::log_dirs::LogDirState;
 use crate::partition::PartitionMsg;
+use crate::room::Room;
 use pick::{Candidate, Dirty, due};
 pub use throttle::{Throttle, names_replica};
 pub use turns::CleanerTurns;
 pub(crate) use turns::Turn;
+
+/// Where room is short what is dirty is looked for as often, at least, unless a pass failed.
+const SHORT_OF_ROOM: Duration = Duration::from_secs(1);
 
 #[derive(Clone)]
 pub struct LogCleanerArgs {
@@ -234,12 +238,15 @@ impl Actor for LogCleaner {
 }
 
 impl LogCleaner {
-    /// Looks again after `log.cleaner.backoff.ms`.
+    /// Looks again after `log.cleaner.backoff.ms`, or sooner.
     fn rest(&mut self, cx: &mut Cx<Self>) {
         if let Some(timer) = self.timer.take() {
             cx.cancel(timer);
         }
-        let backoff = Duration::from_millis(self.config.backoff_ms.max(1).unsigned_abs());
+        let mut backoff = Duration::from_millis(self.config.backoff_ms.max(1).unsigned_abs());
+        if self.args.dir.room() >= Room::Short && self.last_failure.is_none() {
+            backoff = backoff.min(SHORT_OF_ROOM);
+        }
         self.timer = Some(cx.send_after(backoff, LogCleanerMsg::Look));
     }
 
@@ -303,7 +310,7 @@ impl LogCleaner {
                 let _ = candidate.handle.address().send(PartitionMsg::SyncDue).await;
             }
         }
-        let dirty = due(dirty);
+        let dirty = due(dirty, self.args.dir.room() == Room::Full);
         self.waits = false;
         if dirty.is_empty() {
             self.args.turns.leave(self.args.index);

@@ -193,6 +193,7 @@ impl LogDir {
         let config = RoomConfig::new(&self.args.settings.get());
         let before = state.room();
         let room = rung(&config, space, before);
+        state.set_usable(space.usable_bytes);
         state.set_room(room);
         self.free_bytes.set(i64::try_from(space.usable_bytes).unwrap_or(i64::MAX));
         if room != before {

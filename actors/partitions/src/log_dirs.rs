@@ -42,6 +42,8 @@ pub struct LogDirState {
     unclean: AtomicBool,
     replicas: AtomicU64,
     room: AtomicU8,
+    /// Bytes that its disk had left, as last measured.
+    usable: AtomicU64,
     address: Address<LogDirMsg>,
     queue: JobQueue,
     appends: JobQueue,
@@ -115,6 +117,7 @@ impl LogDirState {
             unclean: AtomicBool::new(false),
             replicas: AtomicU64::new(0),
             room: AtomicU8::new(Room::Enough as u8),
+            usable: AtomicU64::new(0),
             address: Address::vacant(),
         }
     }
@@ -235,6 +238,24 @@ impl LogDirState {
     /// From a measurement, or because a write found no room before there was one.
     pub fn set_room(&self, room: Room) {
         self.room.store(room as u8, Ordering::Release);
+    }
+
+    /// Where the disk is full a pass of the log cleaner may take so much of it, to give back more: the rest is for who goes on writing.
+    pub(crate) fn spare_bytes(&self) -> u64 {
+        self.usable.load(Ordering::Acquire) / 2
+    }
+
+    pub(crate) fn set_usable(&self, bytes: u64) {
+        self.usable.store(bytes, Ordering::Release);
+    }
+
+    /// Measured again where it is full, for who takes and gives back much at a time: a job that blocks.
+    pub(crate) fn look_at_room(&self) {
+        if self.room() == Room::Full
+            && let Ok(space) = self.disk.space(&self.path)
+        {
+            self.set_usable(space.usable_bytes);
+        }
     }
 
     pub(crate) fn set_unclean(&self) {

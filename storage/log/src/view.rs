@@ -232,6 +232,11 @@ impl LogView {
         self.segments.partition_point(|segment| segment.base <= offset).saturating_sub(1)
     }
 
+    /// Of the oldest one, which a pass of the log cleaner begins with.
+    pub fn first_segment_bytes(&self) -> u64 {
+        self.size_of(0)
+    }
+
     pub(crate) fn size_of(&self, index: usize) -> u64 {
         if index + 1 == self.segments.len() { self.end.position } else { self.segments[index].size }
     }

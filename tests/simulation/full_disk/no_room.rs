@@ -1,4 +1,4 @@
-//! No block is free: what makes room works without.
+//! Little or no room is left: what makes room works without.
 
 use super::*;
 
@@ -46,6 +46,44 @@ fn retention_takes_what_there_is_where_no_block_is_free() {
     stage.set("emptied");
     run_until(&mut world, &stage, "over");
     assert!(!ended.load(Ordering::Relaxed), "the node goes on");
+}
+
+/// Nine tenths and more of the disk is superseded, and the cleaner may not take it before producers are refused.
+#[test]
+fn a_disk_full_of_what_compaction_gives_up_is_emptied_by_it() {
+    const LAG: Duration = Duration::from_secs(120);
+    let settings: Settings = &[
+        ("log.cleaner.backoff.ms", "60000"),
+        ("ottla.disk.check.interval.ms", "100"),
+        ("log.segment.delete.delay.ms", "3600000"),
+    ];
+    let disk_capacity_bytes = 3 * CAPACITY;
+    let options = SimOptions { disk_capacity_bytes, ..SimOptions::seed(10) };
+    let Scene { mut world, tree, stage, .. } = scene(options, settings, |mut client| async move {
+        client
+            .create_with(&[("cleanup.policy", "compact"), ("min.compaction.lag.ms", "120000")])
+            .await;
+        client.wait_for("begun").await;
+        let (taken, refused) = client.produce_while(ErrorCode::None).await;
+        assert_eq!(refused, ErrorCode::KafkaStorageError);
+        assert!(taken > 800, "{taken} taken");
+        client.wait_for("full").await;
+        let (_, taken) = client.produce_while(ErrorCode::KafkaStorageError).await;
+        assert_eq!(taken, ErrorCode::None);
+        client.wait_for("over").await;
+    });
+    run_until(&mut world, &stage, "begun");
+    let begun = world.now();
+    stage.set("filling");
+    run_until(&mut world, &stage, "full");
+    let says = |what: &str| tree.states("log-dir").iter().any(|state| state.contains(what));
+    assert!(world.run_until(LIMIT, || says("FULL")), "{:?}", tree.states("log-dir"));
+    assert!(world.now() - begun < LAG, "full before anything may be compacted");
+    stage.set("going on");
+    run_until(&mut world, &stage, "over");
+    let took = world.now() - begun;
+    assert!(took < LAG + Duration::from_secs(20), "{took:?}: it is looked for soon");
+    assert!(world.run_until(LIMIT, || says("enough room")), "{:?}", tree.states("log-dir"));
 }
 
 /// As where blocks are looked for only when pages are written back. What could not be synced is durable in the end.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use log::{CompactionError, CompactionPolicy, LogToClean, LogView, ReadError};
 use model::settings::TopicConfig;
+use model::topic::is_internal_topic;
 
 use super::PassFailed;
 use crate::handle::{PartitionHandle, Standing};
@@ -28,8 +29,8 @@ pub struct Dirty {
 impl Candidate {
     pub(super) fn of(handle: Arc<PartitionHandle>) -> Option<Candidate> {
         let config = handle.config();
-        // A pass needs room for what it writes, before it gives any back.
-        let fit = handle.log_dir().is_online() && handle.log_dir().room() < Room::Full;
+        let dir = handle.log_dir();
+        let fit = dir.is_online();
         // One that is being copied stays as it is, and would only stand before others.
         if !config.cleanup_policy.compact || !fit || handle.future().is_some() {
             return None;
@@ -41,6 +42,10 @@ impl Candidate {
             Standing::Leader(serving) | Standing::Follower(serving) => serving.view.clone(),
             Standing::Starting | Standing::Offline { .. } => return None,
         };
+        // A pass needs room for what it writes, before it gives any back.
+        if dir.room() == Room::Full && view.first_segment_bytes() > dir.spare_bytes() {
+            return None;
+        }
         let policy = policy(&config);
         Some(Candidate { handle, view, checkpoint, last_stable_offset, policy })
     }
@@ -99,10 +104,15 @@ impl Dirty {
     }
 }
 
-/// Those that are to be compacted: the overdue first, of those the longest; then the dirtiest.
-pub(super) fn due(mut dirty: Vec<Dirty>) -> Vec<Dirty> {
+/// Those that are to be compacted: the overdue first, of those the longest; then the dirtiest. On a full disk before them internal
+/// topics, which are written to all the same.
+pub(super) fn due(mut dirty: Vec<Dirty>, full: bool) -> Vec<Dirty> {
     dirty.retain(Dirty::is_due);
     dirty.sort_by(Dirty::urgency);
+    if full {
+        dirty
+            .sort_by_key(|dirty| !is_internal_topic(&dirty.candidate.handle.topic_partition.topic));
+    }
     dirty
 }
 
@@ -161,10 +171,28 @@ mod tests {
             ("nothing", 0, 7),
         ];
         let found = found.map(|(topic, percent, delay)| dirty(&dir, topic, percent, delay));
-        let due = due(found.into_iter().chain([unknown]).collect());
-        let topics: Vec<_> =
-            due.iter().map(|dirty| dirty.candidate.handle.topic_partition.topic.as_str()).collect();
-        assert_eq!(topics, ["longer", "overdue", "dirtier", "cleaner"]);
+        let due = due(found.into_iter().chain([unknown]).collect(), false);
+        assert_eq!(topics(&due), ["longer", "overdue", "dirtier", "cleaner"]);
+    }
+
+    fn topics(due: &[Dirty]) -> Vec<&str> {
+        due.iter().map(|dirty| dirty.candidate.handle.topic_partition.topic.as_str()).collect()
+    }
+
+    #[test]
+    fn on_a_full_disk_internal_topics_come_first() {
+        let disk: Arc<dyn Disk> = SimDisk::new(SimDiskOptions::default()).mount();
+        let state =
+            LogDirState::new(Uuid::ZERO, "/data".into(), true, Checkpoints::default(), disk);
+        let dir = Arc::new(state);
+        let found = [("users", 90, 5), ("more", 80, 0), ("__consumer_offsets", 70, 0)];
+        let found = || found.map(|(topic, percent, delay)| dirty(&dir, topic, percent, delay));
+        for (full, expected) in [
+            (false, ["users", "more", "__consumer_offsets"]),
+            (true, ["__consumer_offsets", "users", "more"]),
+        ] {
+            assert_eq!(topics(&due(found().into(), full)), expected);
+        }
     }
 
     #[test]

@@ -61,6 +61,10 @@ impl PartitionActor {
             dedupe_buffer_bytes: buffers.dedupe_bytes,
             load_factor: buffers.load_factor,
             io_buffer_bytes: buffers.io_bytes,
+            group_bytes: match self.handle.log_dir() {
+                dir if dir.room() == Room::Full => dir.spare_bytes(),
+                _ => u64::MAX,
+            },
             delete_retention_ms: self.config.delete_retention_ms,
             hash_key: [random.next_u64(), random.next_u64()],
             high_watermark: self.machine.high_watermark(),
@@ -119,9 +123,11 @@ impl PartitionActor {
 
     pub(super) fn clean_on(&mut self, cx: &mut Cx<Self>) {
         let Some(cleaning) = &mut self.cleaning else { return };
+        let dir = self.handle.log_dir();
+        let writes = cleaning.pass.as_ref().map_or(0, |pass| pass.bytes_to_write());
         let ends = if cleaning.aborted || self.handle.future().is_some() {
             Some(PassFailed::Aborted)
-        } else if self.handle.log_dir().room() == Room::Full {
+        } else if dir.room() == Room::Full && writes > dir.spare_bytes() {
             // What is left is not for it, and what it has written it gives back.
             Some(PassFailed::NoRoom("the disk is full".to_owned()))
         } else {
@@ -143,7 +149,7 @@ impl PartitionActor {
         let Some(mut pass) = cleaning.pass.take() else { return };
         let step_bytes = cleaning.turn.throttle().piece().min(STEP_BYTES);
         let checkpointed = std::mem::replace(&mut cleaning.checkpointed, true);
-        let (dir, hosted) = (self.handle.log_dir(), self.hosted.clone());
+        let hosted = self.hosted.clone();
         let job = move || {
             let mut io_bytes = 0;
             if !checkpointed
@@ -159,6 +165,7 @@ impl PartitionActor {
                     ControlFlow::Break(())
                 }
             });
+            dir.look_at_room();
             Box::new(CleanStep { pass, result, io_bytes })
         };
         cx.job("compact log", job, |step| match step {
@@ -198,8 +205,15 @@ impl PartitionActor {
         match self.log.replace_segments(segments) {
             Ok(swap) => {
                 self.publish_standing();
-                let of = swap.deleted();
-                let job = move || swap.run().map(|()| Box::new(of)).map_err(Box::new);
+                let (of, dir) = (swap.deleted(), self.handle.log_dir());
+                let job = move || -> Result<_, Box<DiskError>> {
+                    swap.run().map_err(Box::new)?;
+                    // What cannot be removed yet is removed later.
+                    if dir.room() == Room::Full && of.remove(&**dir.disk()).is_ok() {
+                        dir.look_at_room();
+                    }
+                    Ok(Box::new(of))
+                };
                 cx.job("swap segments", job, |result| PartitionMsg::Swapped {
                     result: result.unwrap_or_else(|lost| Err(Box::new(lost_job(&lost)))),
                 });

@@ -115,6 +115,18 @@ async fn a_pass_goes_on_where_retention_would_give_nothing_up() {
     assert!(ended.unwrap().invalid_messages_read > 0, "these records have no keys");
 }
 
+/// It gives back more than it takes.
+#[tokio::test]
+async fn a_pass_goes_on_where_the_disk_is_full_and_what_it_writes_next_fits() {
+    let compacting = Compacting::start().await;
+    let dir = compacting.replica.handle.log_dir();
+    dir.set_usable(1 << 20);
+    dir.set_room(Room::Full);
+    compacting.turns.throttle.set_rate(f64::MAX);
+    let (_, ended) = compacting.ended().await;
+    assert!(ended.unwrap().invalid_messages_read > 0, "these records have no keys");
+}
+
 #[tokio::test]
 async fn a_pass_ends_where_the_disk_is_full() {
     let compacting = Compacting::start().await;

@@ -46,7 +46,8 @@ impl Cleaning {
         let dirty = map.latest_offset() >= 0;
         let count = if dirty { segments.partition_point(|s| s.base < end_offset) } else { 0 };
         let mut end = 0;
-        let sizes = group_sizes(&segments[..count], &source.config, source.bound);
+        let most = source.options.group_bytes;
+        let sizes = group_sizes(&segments[..count], &source.config, most, source.bound);
         let group_ends = sizes.into_iter().map(|size| {
             end += size;
             end
@@ -70,6 +71,15 @@ impl Cleaning {
 
     pub fn is_done(&self) -> bool {
         self.group == self.group_ends.len()
+    }
+
+    /// So much of the group at hand is not read yet.
+    pub fn bytes_left(&self, source: &Source) -> u64 {
+        let Some(end) = self.group_ends.get(self.group).copied() else { return 0 };
+        let begun = self.reader.as_ref().map(BatchReader::left);
+        let after = self.segment + usize::from(begun.is_some());
+        let sizes = source.view.segments[after..end].iter().map(|segment| segment.size);
+        begun.unwrap_or(0) + sizes.sum::<u64>()
     }
 
     /// Base offsets of the segments whose files are in the making.

@@ -7,8 +7,14 @@ use crate::index::{OFFSET_ENTRY, TIME_ENTRY};
 use crate::segment::Segment;
 
 /// How many neighbours each group takes. Sizes of log and indexes stay within what one segment may have, before cleaning,
-/// so that segments do not become ever smaller. No offset is at or above `bound`.
-pub(crate) fn group_sizes(segments: &[Arc<Segment>], config: &LogConfig, bound: i64) -> Vec<usize> {
+/// so that segments do not become ever smaller, and that of the log within `most`. No offset is at or above `bound`.
+pub(crate) fn group_sizes(
+    segments: &[Arc<Segment>],
+    config: &LogConfig,
+    most: u64,
+    bound: i64,
+) -> Vec<usize> {
+    let most = most.min(u64::from(config.segment_bytes));
     let max_index = u64::from(config.segment_index_bytes);
     let sizes = |segment: &Segment| {
         let offsets = segment.index.offset_len() * OFFSET_ENTRY;
@@ -26,7 +32,7 @@ pub(crate) fn group_sizes(segments: &[Arc<Segment>], config: &LogConfig, bound: 
             let next_base = after.get(at + 1).map_or(bound, |next| next.base);
             let reaches = next_base - 1 - first.base <= i64::from(i32::MAX);
             // An empty segment joins whatever its offsets: else one would be left every 2^31 offsets.
-            let fits = sum[0] <= u64::from(config.segment_bytes)
+            let fits = sum[0] <= most
                 && sum[1] <= max_index
                 && sum[2] <= max_index
                 && (segment.size == 0 || reaches);

@@ -129,6 +129,15 @@ impl Compaction {
         self.work.stats
     }
 
+    /// So much of the disk it may take, at most, before it can give any back; while it does not know, what is the least.
+    pub fn bytes_to_write(&self) -> u64 {
+        match &self.phase {
+            Phase::Begin(_) | Phase::Mapping(_) => self.source.view.first_segment_bytes(),
+            Phase::Cleaning(cleaning) => cleaning.bytes_left(&self.source),
+            Phase::Done { .. } => 0,
+        }
+    }
+
     /// Ends it early: what it wrote and did not hand out is removed.
     pub fn abort(self) -> Result<(), DiskError> {
         let Phase::Cleaning(cleaning) = &self.phase else { return Ok(()) };

@@ -77,6 +77,11 @@ impl BatchReader {
         Ok(self.filled)
     }
 
+    /// Bytes that were not given yet.
+    pub fn left(&self) -> u64 {
+        self.end.saturating_sub(self.position)
+    }
+
     fn read(&mut self, len: usize) -> Result<(), ReadError> {
         if self.buffer.len() < len {
             self.buffer.resize(len, 0);
