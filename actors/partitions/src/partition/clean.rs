@@ -21,6 +21,9 @@ use crate::room::Room;
 /// A job of a pass ends after so many bytes, to be paced, and to end soon where the actor must.
 const STEP_BYTES: u64 = 8 << 20;
 
+/// A batch may grow to so much to be compacted, and to what its topic takes: others are older than its settings.
+const UNCOMPRESSED: usize = 128 << 20;
+
 /// After this it is looked whether the rate was raised.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
@@ -61,6 +64,7 @@ impl PartitionActor {
             dedupe_buffer_bytes: buffers.dedupe_bytes,
             load_factor: buffers.load_factor,
             io_buffer_bytes: buffers.io_bytes,
+            uncompressed_bytes: self.config.held_whole().max(UNCOMPRESSED),
             group_bytes: match self.handle.log_dir() {
                 dir if dir.room() == Room::Full => dir.spare_bytes(),
                 _ => u64::MAX,

@@ -4,6 +4,8 @@ use std::time::Duration;
 use log::LogToClean;
 use model::settings::{CleanupPolicy, TopicConfig};
 use runtime::{Answer, Reply};
+use wire::batch::BatchBuilder;
+use wire::compression::{Codec, Compression};
 
 use super::PartitionMsg;
 use super::tests::Replica;
@@ -125,6 +127,38 @@ async fn a_pass_goes_on_where_the_disk_is_full_and_what_it_writes_next_fits() {
     compacting.turns.throttle.set_rate(f64::MAX);
     let (_, ended) = compacting.ended().await;
     assert!(ended.unwrap().invalid_messages_read > 0, "these records have no keys");
+}
+
+/// Some 160 MiB of zeros in a few KiB.
+#[tokio::test]
+async fn the_largest_batch_that_its_topic_takes_is_compacted() {
+    let replica = Replica::start().await;
+    let config = TopicConfig {
+        cleanup_policy: CleanupPolicy { compact: true, delete: false },
+        max_message_bytes: 10 << 20,
+        segment_bytes: 1000,
+        flush_messages: 1,
+        ..TopicConfig::default()
+    };
+    let largest = config.held_whole();
+    replica.tell(PartitionMsg::Configure { config: Arc::new(config) });
+    replica.lead(0);
+    let keyed = |codec, value: &[u8]| {
+        let mut builder = BatchBuilder::new(Compression::of(codec));
+        builder.append(1, Some(b"key"), Some(value), &[]);
+        builder.build().unwrap()
+    };
+    let batch = keyed(Codec::Zstd, &vec![0; largest - 100]);
+    assert!(batch.records(largest).is_ok() && batch.records(largest - 200).is_err());
+    let newer = keyed(Codec::None, &[7; 600]);
+    for batch in [batch, newer.clone(), newer.clone(), newer] {
+        replica.append_batch(batch).get().await.unwrap().unwrap();
+    }
+    let turns = Arc::new(CleanerTurns::default());
+    let pass = begin_pass(&replica, &turns, 4);
+    turns.throttle.set_rate(f64::MAX);
+    let stats = end_of(pass).await.unwrap();
+    assert_eq!((stats.messages_read, stats.messages_written), (3, 1));
 }
 
 #[tokio::test]

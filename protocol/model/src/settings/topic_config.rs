@@ -109,7 +109,19 @@ impl Default for TopicConfig {
     }
 }
 
+/// What has to be decompressed whole, now or when the topic is compacted, may take this at a time, or so many times the
+/// topic's largest batch.
+const DECOMPRESSED: usize = 32 << 20;
+const DECOMPRESSED_RATIO: usize = 16;
+
 impl TopicConfig {
+    /// As large may a batch become that is held whole.
+    pub fn held_whole(&self) -> usize {
+        let size = |bytes: i32| usize::try_from(bytes).unwrap_or(0);
+        let ratio = size(self.max_message_bytes).saturating_mul(DECOMPRESSED_RATIO);
+        size(self.max_decompressed_message_bytes).min(ratio.max(DECOMPRESSED))
+    }
+
     /// The topic's own settings over the broker's. What cannot be read falls back: it was checked when it was set, and
     /// a partition must not fail for it now.
     pub fn resolve(values: &Values, overrides: &BTreeMap<String, String>) -> TopicConfig {

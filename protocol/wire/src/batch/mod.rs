@@ -59,3 +59,10 @@ pub enum BatchError {
     #[error(transparent)]
     Compression(#[from] CompressionError),
 }
+
+impl BatchError {
+    /// It is whole, but more than is allowed when decompressed.
+    pub fn grows_too_large(&self) -> bool {
+        matches!(self, BatchError::Compression(CompressionError::TooLarge { .. }))
+    }
+}

@@ -9,7 +9,7 @@ use super::inflated::{Head, InflatedRecords};
 use super::records::{RawRecords, record_timestamp};
 use super::varint::Fields;
 use super::{BatchBuilder, BatchError, BatchHeader, NO_TIMESTAMP, RecordBatch, TimestampType};
-use crate::compression::{self, Codec, Compression, CompressionError};
+use crate::compression::{self, Codec, Compression};
 
 /// As many records at fault as a producer is told of; a batch may have millions.
 const TOLD_ERRORS: usize = 1000;
@@ -97,8 +97,7 @@ pub enum ProduceError {
 impl ProduceError {
     /// It is whole, but more than is allowed when decompressed.
     pub fn grows_too_large(&self) -> bool {
-        let ProduceError::Undecodable(BatchError::Compression(error)) = self else { return false };
-        matches!(error, CompressionError::TooLarge { .. })
+        matches!(self, ProduceError::Undecodable(error) if error.grows_too_large())
     }
 }
 

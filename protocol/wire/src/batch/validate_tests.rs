@@ -1,5 +1,6 @@
 use super::*;
 use crate::batch::HEADER_LEN;
+use crate::compression::CompressionError;
 
 fn rules() -> ValidationRules {
     ValidationRules {

@@ -176,6 +176,7 @@ fn begin(
         dedupe_buffer_bytes: 128 << 20,
         load_factor: 0.9,
         io_buffer_bytes: 512 << 10,
+        uncompressed_bytes: 128 << 20,
         group_bytes: u64::MAX,
         delete_retention_ms: 86_400_000,
         hash_key: [1, 2],

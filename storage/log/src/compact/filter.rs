@@ -18,6 +18,9 @@ pub(crate) struct Filter {
     high_watermark: i64,
     delete_retention_ms: i64,
     now_ms: i64,
+    uncompressed_bytes: usize,
+    /// A batch was copied whose records are not known: tombstones behind it may be of their keys, and stay.
+    passed_over: bool,
     /// A bit for each record of the batch at hand: it stays.
     kept: Vec<u64>,
     scratch: Vec<u8>,
@@ -48,6 +51,8 @@ impl Filter {
             high_watermark: options.high_watermark,
             delete_retention_ms: options.delete_retention_ms,
             now_ms: options.now_ms,
+            uncompressed_bytes: options.uncompressed_bytes,
+            passed_over: false,
             kept: Vec::new(),
             scratch: Vec::new(),
         }
@@ -64,7 +69,8 @@ impl Filter {
     ) -> Result<Filtered, BatchError> {
         stats.bytes_read += batch.len() as u64;
         let (can_discard, aborted) = if header.is_control() {
-            let kind = control_kind(header, payload(header, batch, memory)?)?;
+            let records = payload(header, batch, memory, self.uncompressed_bytes)?;
+            let kind = control_kind(header, records)?;
             match self.transactions.on_control_batch(header, kind) {
                 Marker::Discard => (true, None),
                 Marker::Keep => (false, None),
@@ -81,13 +87,19 @@ impl Filter {
             return Ok(Filtered { header: None, aborted });
         }
         stats.messages_read += header.count as u64;
-        let records = if discard { &[][..] } else { payload(header, batch, memory)? };
-        let kept = match header.count {
-            0 => Kept::None,
-            _ if discard => Kept::None,
-            // The marker of a transaction that has no batches any more begins to age.
-            _ if header.is_control() => Kept::All { horizon_due: can_discard },
-            _ => self.choose(header, records, stats)?,
+        let records = match discard {
+            true => Ok(&[][..]),
+            false => payload(header, batch, memory, self.uncompressed_bytes),
+        };
+        let (records, kept) = match records {
+            Err(error) if error.grows_too_large() => {
+                self.passed_over = true;
+                (&[][..], Kept::All { horizon_due: false })
+            }
+            records => {
+                let records = records?;
+                (records, self.kept(header, records, discard, can_discard, stats)?)
+            }
         };
         let header = self.write(header, batch, records, kept, keep_empty, out)?;
         if let Some(header) = &header {
@@ -95,6 +107,23 @@ impl Filter {
             stats.messages_written += header.count as u64;
         }
         Ok(Filtered { header, aborted })
+    }
+
+    fn kept(
+        &mut self,
+        header: &BatchHeader,
+        records: &[u8],
+        discard: bool,
+        can_discard: bool,
+        stats: &mut CleanerStats,
+    ) -> Result<Kept, BatchError> {
+        match header.count {
+            0 => Ok(Kept::None),
+            _ if discard => Ok(Kept::None),
+            // The marker of a transaction that has no batches any more begins to age.
+            _ if header.is_control() => Ok(Kept::All { horizon_due: can_discard }),
+            _ => self.choose(header, records, stats),
+        }
     }
 
     fn write(
@@ -154,7 +183,8 @@ impl Filter {
         }
         self.kept.clear();
         let horizon = header.delete_horizon_ms();
-        let keep_tombstones = horizon.is_none_or(|horizon| self.now_ms < horizon);
+        let keep_tombstones =
+            self.passed_over || horizon.is_none_or(|horizon| self.now_ms < horizon);
         let (mut at, mut count, mut tombstones) = (0, 0, false);
         let mut runs = Runs::new(header, records);
         loop {

@@ -19,6 +19,8 @@ pub(crate) struct Mapping {
     segment: usize,
     reader: Option<BatchReader>,
     memory: Vec<u8>,
+    /// See [`CompactionOptions::uncompressed_bytes`](super::CompactionOptions::uncompressed_bytes).
+    most: usize,
 }
 
 impl Mapping {
@@ -29,7 +31,8 @@ impl Mapping {
             transactions.add_aborted(source.view.aborted_transactions(from, source.bound)?);
         }
         let segment = source.view.segment_index(from);
-        Ok(Mapping { map, transactions, from, segment, reader: None, memory: Vec::new() })
+        let (memory, most) = (Vec::new(), source.options.uncompressed_bytes);
+        Ok(Mapping { map, transactions, from, segment, reader: None, memory, most })
     }
 
     /// Reads a buffer's worth. True when all is in the map, or the map is full.
@@ -70,7 +73,8 @@ impl Mapping {
         stats.map_bytes_read += batch.len() as u64;
         stats.map_messages_read += header.count as u64;
         if header.is_control() {
-            let kind = control_kind(header, payload(header, batch, &mut self.memory)?)?;
+            let records = payload(header, batch, &mut self.memory, self.most)?;
+            let kind = control_kind(header, records)?;
             self.transactions.on_control_batch(header, kind);
         } else if !self.transactions.on_batch(header) && self.put_keys(header, batch)? {
             return Ok(true);
@@ -82,7 +86,11 @@ impl Mapping {
     }
 
     fn put_keys(&mut self, header: &BatchHeader, batch: &[u8]) -> Result<bool, BatchError> {
-        let mut runs = Runs::new(header, payload(header, batch, &mut self.memory)?);
+        let records = match payload(header, batch, &mut self.memory, self.most) {
+            Err(error) if error.grows_too_large() => return Ok(false),
+            records => records?,
+        };
+        let mut runs = Runs::new(header, records);
         loop {
             let run = runs.next(Some(&self.map))?;
             if run.is_empty() {

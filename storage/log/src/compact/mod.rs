@@ -49,6 +49,8 @@ pub struct CompactionOptions {
     /// `log.cleaner.io.buffer.size`, this cleaner's share: half of it to read, half to write. A batch that is larger gets
     /// a buffer that holds it.
     pub io_buffer_bytes: usize,
+    /// A batch that grows to more when it is decompressed is copied as it is: its records supersede nothing, and are not superseded.
+    pub uncompressed_bytes: usize,
     /// No more than so many bytes of several segments are cleaned into one, nor than a segment may have.
     pub group_bytes: u64,
     /// `delete.retention.ms`.

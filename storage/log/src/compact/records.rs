@@ -7,9 +7,6 @@ use wire::compression::{Codec, decompress_into};
 
 use super::offset_map::{KeyHash, OffsetMap};
 
-/// A batch that grows to more keeps its log from being compacted, as a corrupt one does.
-const MAX_UNCOMPRESSED: usize = 128 << 20;
-
 /// So many records are hashed before the first is looked up: the memory of their slots is then fetched side by side.
 pub(crate) const RUN: usize = 32;
 
@@ -21,11 +18,12 @@ pub(crate) struct KeyedRecord {
     pub has_value: bool,
 }
 
-/// The records of a batch: where they lie, or decompressed into `memory`.
+/// The records of a batch: where they lie, or decompressed into `memory`, unless they grow to more than `most`.
 pub(crate) fn payload<'a>(
     header: &BatchHeader,
     batch: &'a [u8],
     memory: &'a mut Vec<u8>,
+    most: usize,
 ) -> Result<&'a [u8], BatchError> {
     let packed = &batch[HEADER_LEN..];
     match header.codec()? {
@@ -34,7 +32,7 @@ pub(crate) fn payload<'a>(
         Codec::None => Ok(packed),
         codec => {
             memory.clear();
-            decompress_into(codec, packed, MAX_UNCOMPRESSED, memory)?;
+            decompress_into(codec, packed, most, memory)?;
             Ok(memory)
         }
     }

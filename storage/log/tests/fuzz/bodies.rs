@@ -109,6 +109,7 @@ fn compact(disk: &Arc<dyn Disk>, log: &mut Log) {
         dedupe_buffer_bytes: 24 * 100,
         load_factor: 0.9,
         io_buffer_bytes: 1000,
+        uncompressed_bytes: 1 << 20,
         group_bytes: u64::MAX,
         delete_retention_ms: 0,
         hash_key: [1, 2],

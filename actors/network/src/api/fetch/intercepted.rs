@@ -13,7 +13,6 @@ use wire::batch::{BatchError, BatchHeader, HEADER_LEN, RecordBatch, batches};
 use super::look::{Look, Looks, may_find_more};
 use super::{Params, Target};
 use crate::Broker;
-use crate::api::produce::held_whole;
 use crate::intercept::{On, Passed, Passing, Patience, Stop, Stopped, Way};
 
 /// So much of a partition in one answer, or its first batch.
@@ -160,7 +159,7 @@ impl Fetched<'_> {
             world: &self.broker.world,
             memory: &self.broker.intercepted_batches,
             until,
-            limit: held_whole(&handle.config()),
+            limit: handle.config().held_whole(),
             compression: None,
             needs_keys: false,
         };

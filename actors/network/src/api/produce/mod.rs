@@ -43,10 +43,6 @@ const ZSTD_SINCE: i16 = 7;
 
 /// A batch that grows beyond this is checked as a blocking job, one at a time: it takes a core for up to a second.
 const CHECKED_IN_PLACE: usize = 8 << 20;
-/// What has to be decompressed whole, now or when the topic is compacted, may take this at a time, or so many times the
-/// topic's largest batch.
-const DECOMPRESSED: usize = 32 << 20;
-const DECOMPRESSED_RATIO: usize = 16;
 
 pub(crate) struct Produce;
 
@@ -363,17 +359,10 @@ async fn validate(
     broker.world.blocking("check a large batch", check).await.map_err(|_| Refusal::Gone)
 }
 
-/// As large may a batch become that is held whole.
-pub(super) fn held_whole(config: &TopicConfig) -> usize {
-    let size = |bytes: i32| usize::try_from(bytes).unwrap_or(0);
-    let ratio = size(config.max_message_bytes).saturating_mul(DECOMPRESSED_RATIO);
-    size(config.max_decompressed_message_bytes).min(ratio.max(DECOMPRESSED))
-}
-
 fn rules(config: &TopicConfig, now_ms: i64) -> ValidationRules {
     let size = |bytes: i32| usize::try_from(bytes).unwrap_or(0);
     let allowed = size(config.max_decompressed_message_bytes);
-    let held = held_whole(config);
+    let held = config.held_whole();
     ValidationRules {
         origin: AppendOrigin::Client,
         now_ms,

@@ -41,6 +41,7 @@ fn options(now_ms: i64) -> CompactionOptions {
         dedupe_buffer_bytes: 24 * 1000,
         load_factor: 0.9,
         io_buffer_bytes: 1000,
+        uncompressed_bytes: 1 << 20,
         group_bytes: u64::MAX,
         delete_retention_ms: RETENTION,
         hash_key: [1, 2],

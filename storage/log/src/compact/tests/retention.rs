@@ -245,3 +245,26 @@ fn a_corrupt_batch_is_neither_copied_nor_dropped() {
         assert!(!log.file_names().iter().any(|name| name.contains(".cleaned")));
     }
 }
+
+/// Nothing of it is lost, nothing that was deleted comes back, and all else is compacted.
+#[test]
+fn a_batch_that_grows_too_large_is_copied_as_it_is() {
+    let mut log = Compacted::new(LogConfig { segment_bytes: 1 << 20, ..config() });
+    let large = "x".repeat(20_000);
+    log.put(&[kv("a", "1"), kv("b", "1")]);
+    log.append(Codec::Zstd, &[kv("a", &large), kv("c", &large)], |builder| builder);
+    log.put(&[kv("b", "2")]);
+    log.put(&[("c", None), kv("b", "3")]);
+    log.roll();
+    let bounded = |now_ms| CompactionOptions { uncompressed_bytes: 20_000, ..options(now_ms) };
+    let mut log = log.reopen();
+    for now_ms in [1, 1000] {
+        log.clean_with(bounded(now_ms));
+        assert_eq!(log.keys(), ["a", "a", "c", "c", "b"], "at {now_ms}");
+        log.put(&[kv("b", "3")]);
+        log.roll();
+        log.checkpoint = None;
+    }
+    log.clean(1000);
+    assert_eq!(log.keys(), ["a", "b"], "where it may become larger it is compacted, too");
+}
