@@ -16,6 +16,7 @@ use std::time::Duration;
 use disk::{Disk, DiskError};
 use log::{Log, LogConfig, OpenOptions, PARTITION_METADATA_FILE, read_partition_metadata};
 use model::Uuid;
+use model::node_config::RoomConfig;
 use model::settings::Values;
 use runtime::{Actor, Cx, Failure, JobQueue, Outcome, Ref, Waiter, Watch};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -27,8 +28,8 @@ use crate::log_dirs::LogDirState;
 use crate::partition::{OpenLogError, log_config, open_log, rewrite_if_unsynced};
 use crate::partitions::PartitionsMsg;
 use crate::room::Room;
-use copy::copy_piece;
 pub(crate) use copy::{CopyError, finish_copy};
+use copy::{copy_piece, has_room};
 use making::CALLED_OFF;
 pub(crate) use making::{note_called_off, was_called_off};
 
@@ -311,7 +312,6 @@ impl FutureReplica {
             Some(log) => log,
             None => self.open(cx).await?,
         };
-        self.waits = None;
         let Some(source) = self.args.handle.view() else {
             self.log = Some(log);
             cx.send_after(RETRY, FutureReplicaMsg::Copy);
@@ -320,7 +320,11 @@ impl FutureReplica {
         let (future, now_ms, before) =
             (self.args.future.clone(), cx.world().now().wall_ms, self.unsynced);
         let hosted = self.args.hosted.clone();
+        let marks = RoomConfig::new(&self.args.settings.get());
         let copy = move || -> Result<_, CopyError> {
+            if !has_room(&future.dir, &marks, source.size().saturating_sub(log.size())) {
+                return Ok((log, None));
+            }
             let lower = |durable| future.lower(&hosted, durable);
             let copied = copy_piece(&mut log, &source, &lower, now_ms)?;
             let caught_up = log.log_end_offset() >= source.log_end_offset();
@@ -330,13 +334,16 @@ impl FutureReplica {
                 unsynced = 0;
             }
             future.show(&log);
-            Ok((log, copied, unsynced, caught_up))
+            Ok((log, Some((copied, unsynced, caught_up))))
         };
-        let (log, copied, unsynced, caught_up) =
-            cx.blocking("copy a piece", copy).await.map_err(Failure::from)??;
-        self.unsynced = unsynced;
+        let (log, done) = cx.blocking("copy a piece", copy).await.map_err(Failure::from)??;
         let end = log.log_end_offset();
         self.log = Some(log);
+        let Some((copied, unsynced, caught_up)) = done else {
+            self.wait(cx, "there is no room for it".to_owned());
+            return Ok(());
+        };
+        (self.unsynced, self.waits) = (unsynced, None);
         if caught_up {
             self.caught_up(cx, end).await;
             return Ok(());

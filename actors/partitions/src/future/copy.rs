@@ -5,11 +5,14 @@ use std::sync::Arc;
 use disk::{Disk, DiskError};
 use log::{AppendError, Log, LogConfig, LogView, OpenError, OpenOptions, ReadError, TruncateError};
 use machines::partition::{EpochEnd, truncation_offset};
+use model::node_config::RoomConfig;
 use wire::batch::BatchError;
 
 use super::FutureLog;
 use crate::hosted::Hosted;
+use crate::log_dirs::LogDirState;
 use crate::partition::OpenLogError;
+use crate::room::{Room, rung};
 
 /// Copied at once.
 const PIECE: usize = 1 << 20;
@@ -66,6 +69,17 @@ fn parts_at(log: &Log, source: &LogView) -> Option<i64> {
     let known = source.end_offset_for_epoch(own.epoch.min(newest.epoch)).map(agreed)?;
     let own = log.leader_epochs().end_offset(known.epoch, end).map(agreed);
     Some(truncation_offset(known, own, end, source.log_start_offset())).filter(|cut| *cut < end)
+}
+
+/// Whether a copy goes on that lacks so much. What early retention gives up is not for it, nor what is left for producers; and
+/// where room is low it is not begun to be used up by what will not fit.
+pub(super) fn has_room(dir: &LogDirState, marks: &RoomConfig, lacks: u64) -> bool {
+    let Ok(space) = dir.disk().space(&dir.path) else { return true };
+    match rung(marks, space, dir.room()) {
+        Room::Enough => true,
+        Room::Low => lacks <= space.usable_bytes,
+        Room::Short | Room::Full => lacks == 0,
+    }
 }
 
 /// Brings the copy nearer to the log: drops what that one does not have (any more), and appends what comes next. How many
