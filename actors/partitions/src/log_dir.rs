@@ -27,6 +27,9 @@ use crate::partition::PartitionMsg;
 use crate::recovery::Recovery;
 use crate::room::{Room, rung};
 
+/// What could not be removed, as room or descriptors were short, is tried again after this.
+pub(crate) const REMOVE_RETRY: Duration = Duration::from_secs(1);
+
 #[derive(Clone)]
 pub struct LogDirArgs {
     pub state: Arc<LogDirState>,
@@ -61,6 +64,11 @@ pub enum LogDirMsg {
     Measured {
         result: Result<Space, String>,
     },
+    /// A directory was, unless there was no room for that, or no descriptor.
+    Removed {
+        path: PathBuf,
+        result: Result<Result<(), DiskError>, JobLost>,
+    },
     Done {
         result: Result<Result<(), DiskError>, JobLost>,
     },
@@ -68,7 +76,16 @@ pub enum LogDirMsg {
     Recovered,
 }
 
-runtime::messages!(LogDirMsg { Write, Remove, RemoveNow, Measure, Measured, Done, Recovered });
+runtime::messages!(LogDirMsg {
+    Write,
+    Remove,
+    RemoveNow,
+    Measure,
+    Measured,
+    Removed,
+    Done,
+    Recovered
+});
 
 pub struct LogDir {
     args: LogDirArgs,
@@ -113,6 +130,7 @@ impl Actor for LogDir {
             LogDirMsg::RemoveNow { path } => self.remove_now(cx, path),
             LogDirMsg::Measure => self.measure(cx),
             LogDirMsg::Measured { result } => self.measured(cx, result).await,
+            LogDirMsg::Removed { path, result } => self.removed(cx, path, result?),
             LogDirMsg::Done { result } => self.done(result?),
             LogDirMsg::Recovered => {
                 let state = self.args.state.clone();
@@ -159,18 +177,30 @@ impl LogDir {
     fn remove_later(&mut self, cx: &mut Cx<Self>, path: PathBuf) {
         let delay_ms = self.args.settings.get().long("log.segment.delete.delay.ms");
         let delay = Duration::from_millis(delay_ms.max(0).unsigned_abs());
+        self.remove_after(cx, delay, path);
+    }
+
+    fn remove_after(&mut self, cx: &mut Cx<Self>, delay: Duration, path: PathBuf) {
         self.waiting.insert(path.clone());
         cx.send_after(delay, LogDirMsg::RemoveNow { path });
     }
 
     fn remove_now(&mut self, cx: &mut Cx<Self>, path: PathBuf) {
         if self.waiting.remove(&path) {
-            let disk = self.args.state.disk().clone();
-            run(cx, "remove directory", move || match disk.remove_dir_all(&path) {
+            let (disk, of) = (self.args.state.disk().clone(), path.clone());
+            let job = move || match disk.remove_dir_all(&path) {
                 Err(error) if error.is_not_found() => Ok(()),
                 other => other,
-            });
+            };
+            cx.job("remove directory", job, |result| LogDirMsg::Removed { path: of, result });
         }
+    }
+
+    fn removed(&mut self, cx: &mut Cx<Self>, path: PathBuf, result: Result<(), DiskError>) {
+        if result.as_ref().is_err_and(DiskError::may_pass) {
+            self.remove_after(cx, REMOVE_RETRY, path);
+        }
+        self.done(result);
     }
 
     fn measure(&mut self, cx: &mut Cx<Self>) {

@@ -48,7 +48,7 @@ pub(crate) use open::{OpenLogError, log_config, open_log, rewrite_if_unsynced};
 pub use promote::NotPromoted;
 pub use replicate::IsrAnswer;
 pub use transactions::OpenTransaction;
-pub use trim::{DeleteRecords, DeleteRecordsError};
+pub use trim::{DeleteRecords, DeleteRecordsError, NotRemoved};
 
 /// Kept small, also by boxing what is rare: the actor's future, of which there are as many as partitions, holds several.
 pub enum PartitionMsg {
@@ -88,8 +88,8 @@ pub enum PartitionMsg {
     MakeRoom { share: f64 },
     /// From itself: deleted segments have waited for `file.delete.delay.ms`.
     RemoveFiles { of: u64 },
-    /// From itself: their files are gone.
-    Removed { result: Result<(), String> },
+    /// From itself: their files are gone, or not.
+    Removed { result: Result<(), Box<NotRemoved>> },
     /// From the log cleaner: compact the log.
     Clean { asked: Box<CleanRequest> },
     /// From itself: a pass came so far.
@@ -226,11 +226,7 @@ impl Actor for PartitionActor {
             PartitionMsg::Retain => Box::pin(self.delete_old_segments(cx)).await?,
             PartitionMsg::MakeRoom { share } => Box::pin(self.make_room(cx, share)).await?,
             PartitionMsg::RemoveFiles { of } => self.remove_files(cx, of),
-            PartitionMsg::Removed { result } => {
-                if let Err(error) = result {
-                    tracing::warn!(partition = cx.path(), error, "deleted segments left behind");
-                }
-            }
+            PartitionMsg::Removed { result } => self.removed(cx, result),
             PartitionMsg::Clean { asked } => self.clean(cx, *asked),
             PartitionMsg::Cleaned { step } => Box::pin(self.cleaned(cx, *step)).await?,
             PartitionMsg::CleanOn => self.clean_on(cx),

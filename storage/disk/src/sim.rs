@@ -214,7 +214,7 @@ impl State {
             Some(FaultKind::ReadError | FaultKind::Gone) => {
                 Err(io::Error::other("input/output error"))
             }
-            Some(FaultKind::NoRoom | FaultKind::NoRoomForName) => {
+            Some(FaultKind::NoRoom | FaultKind::NoRoomForName | FaultKind::NoRoomToRemove) => {
                 Err(ErrorKind::StorageFull.into())
             }
             Some(FaultKind::Shortage) => Err(rustix::io::Errno::MFILE.into()),

@@ -1,5 +1,7 @@
 //! Little or no room is left: what makes room works without.
 
+use wire::DeleteTopicsRequest;
+
 use super::*;
 
 /// All of it is old, the segment in use included.
@@ -44,6 +46,53 @@ fn retention_takes_what_there_is_where_no_block_is_free() {
     assert!(after + 500_000 < before, "{after} bytes, {before} before");
     world.disk(broker).forget_plan();
     stage.set("emptied");
+    run_until(&mut world, &stage, "over");
+    assert!(!ended.load(Ordering::Relaxed), "the node goes on");
+}
+
+/// Segments that retention gave up, and the directory of a topic that is deleted.
+#[test]
+fn what_finds_no_room_to_be_removed_is_removed_later() {
+    let settings: Settings = &[
+        ("metadata.log.dir", "/m"),
+        ("log.dirs", "/data"),
+        ("log.retention.check.interval.ms", "1000"),
+        ("log.segment.delete.delay.ms", "1000"),
+    ];
+    let Scene { mut world, ended, broker, stage, .. } =
+        scene(SimOptions::seed(11), settings, |mut client| async move {
+            client
+                .create_with(&[("retention.ms", "30000"), ("file.delete.delay.ms", "1000")])
+                .await;
+            for goes in ["retained", "deleted"] {
+                for _ in 0..3 {
+                    assert_eq!(client.produce().await, ErrorCode::None);
+                }
+                client.wait_for("to be filled").await;
+                if goes == "deleted" {
+                    client.delete_topic().await;
+                } else {
+                    while client.try_read(0).await == Some(ErrorCode::None) {
+                        client.life.world.sleep(BACKOFF).await;
+                    }
+                }
+                client.wait_for("given up").await;
+            }
+            client.wait_for("over").await;
+        });
+    for path in [".deleted", "-delete"] {
+        run_until(&mut world, &stage, "to be filled");
+        let before = world.disk(broker).used_bytes();
+        let (kind, path_contains) = (FaultKind::NoRoomToRemove, path.to_owned());
+        let fault = Fault { kind, path_contains, skip: 0, times: 2 };
+        world.inject(SimFault::Disk { node: broker, fault });
+        stage.set("filled");
+        run_until(&mut world, &stage, "given up");
+        world.run_for(Duration::from_secs(10));
+        let after = world.disk(broker).used_bytes();
+        assert!(after + 500_000 < before, "{path}: {after} bytes, {before} before");
+        stage.set("removed");
+    }
     run_until(&mut world, &stage, "over");
     assert!(!ended.load(Ordering::Relaxed), "the node goes on");
 }
@@ -113,6 +162,13 @@ fn a_metadata_log_that_finds_no_room_when_it_is_synced_waits_for_some() {
 }
 
 impl Client {
+    async fn delete_topic(&mut self) {
+        let topic_names = vec![TOPIC.into()];
+        let request = DeleteTopicsRequest { topic_names, timeout_ms: 3000, ..Default::default() };
+        let response = self.wire.ask_until_answered(&request, 5).await;
+        assert_eq!(response.responses[0].error_code, 0);
+    }
+
     /// Once it is there: made, or made before.
     async fn create_at_last(&mut self, name: &str) -> ErrorCode {
         loop {

@@ -9,6 +9,7 @@ use model::topic::is_internal_topic;
 use runtime::{Cx, Failure, Held, Outcome, Reply};
 
 use super::{PartitionActor, PartitionMsg};
+use crate::log_dir::REMOVE_RETRY;
 
 /// Segments go only when all of their records lie before the log start offset.
 const KEEP_ALL: RetentionPolicy = RetentionPolicy { retention_ms: -1, retention_bytes: -1 };
@@ -39,6 +40,14 @@ impl DeleteRecordsError {
             DeleteRecordsError::Policy => ErrorCode::PolicyViolation,
         }
     }
+}
+
+/// Why the files of deleted segments are still there.
+#[derive(Debug)]
+pub struct NotRemoved {
+    why: String,
+    /// What may go later.
+    left: Option<DeletedSegments>,
 }
 
 impl PartitionActor {
@@ -149,19 +158,39 @@ impl PartitionActor {
     pub(super) fn remove_later(&mut self, cx: &mut Cx<Self>, segments: DeletedSegments) {
         tracing::info!(partition = cx.path(), count = segments.count, "segments deleted");
         let delay_ms = self.config.file_delete_delay_ms.max(0).unsigned_abs();
+        self.remove_after(cx, Duration::from_millis(delay_ms), segments);
+    }
+
+    fn remove_after(&mut self, cx: &mut Cx<Self>, delay: Duration, segments: DeletedSegments) {
         let of = self.deletions;
         self.deletions += 1;
         self.deleted.insert(of, segments);
-        cx.send_after(Duration::from_millis(delay_ms), PartitionMsg::RemoveFiles { of });
+        cx.send_after(delay, PartitionMsg::RemoveFiles { of });
     }
 
     pub(super) fn remove_files(&mut self, cx: &mut Cx<Self>, of: u64) {
         let Some(segments) = self.deleted.remove(&of) else { return };
         let disk = self.handle.log_dir().disk().clone();
-        let job = move || segments.remove(&*disk).map_err(|error| error.to_string());
+        let job = move || {
+            segments.remove(&*disk).map_err(|error| {
+                let left = error.may_pass().then_some(segments);
+                Box::new(NotRemoved { why: error.to_string(), left })
+            })
+        };
         cx.job("remove segments", job, |result| PartitionMsg::Removed {
-            result: result.unwrap_or_else(|lost| Err(lost.to_string())),
+            result: result.unwrap_or_else(|lost| {
+                Err(Box::new(NotRemoved { why: lost.to_string(), left: None }))
+            }),
         });
+    }
+
+    pub(super) fn removed(&mut self, cx: &mut Cx<Self>, result: Result<(), Box<NotRemoved>>) {
+        let Err(failed) = result else { return };
+        let NotRemoved { why, left } = *failed;
+        tracing::warn!(partition = cx.path(), why, "deleted segments left behind");
+        if let Some(segments) = left {
+            self.remove_after(cx, REMOVE_RETRY, segments);
+        }
     }
 
     fn start_advanced(&mut self, cx: &mut Cx<Self>) -> Outcome {

@@ -17,6 +17,8 @@ pub enum FaultKind {
     NoRoom,
     /// A new name finds no room: a directory may have to grow for it.
     NoRoomForName,
+    /// A removal finds no room for what it changes: where nothing is written in place.
+    NoRoomToRemove,
     /// The process has no descriptor left for a file that is to be opened, or no memory for a map.
     Shortage,
     /// As [`FaultKind::SyncError`], for want of room: as where blocks are looked for only when pages are written back.
@@ -33,6 +35,7 @@ impl FaultKind {
             FaultKind::ReadError | FaultKind::ReadFlip => op == DiskOp::Read,
             FaultKind::WriteError | FaultKind::NoRoom => op == DiskOp::Write,
             FaultKind::NoRoomForName => op == DiskOp::Rename,
+            FaultKind::NoRoomToRemove => op == DiskOp::Remove,
             FaultKind::Shortage => matches!(op, DiskOp::Open | DiskOp::Map),
             FaultKind::SyncLoss | FaultKind::SyncNoRoom => op == DiskOp::Sync,
             FaultKind::SyncError => matches!(op, DiskOp::Sync | DiskOp::SyncDir),
