@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 
 use disk::{DiskError, DiskFile};
-use wire::batch::{BatchError, NO_LEADER_EPOCH};
+use wire::batch::{BatchError, NO_LEADER_EPOCH, NO_TIMESTAMP};
 
 use crate::error::{OpenError, ReadError};
 use crate::index::{ClosedIndex, Index};
@@ -45,7 +45,10 @@ impl Log {
             let position = segment.position_of(self.recovery_point, size)?;
             rewrite(&*segment.file, position, size)?;
             self.verify(index, position, size)?;
-            segments.push(Arc::new(self.remade(segment, size)?));
+            let (segment, indexed_timestamp) = self.remade(segment, size)?;
+            segments.push(Arc::new(segment));
+            // In the end that of the segment in use.
+            self.active.indexed_timestamp = indexed_timestamp;
         }
         self.segments = Arc::new(segments);
         if aborted {
@@ -106,13 +109,20 @@ impl Log {
         if follows(expected, end) { Ok(()) } else { Err(corrupt(size, "there were more")) }
     }
 
-    /// The segment with its index from its records, and without one of transactions.
-    fn remade(&self, segment: &Segment, size: u64) -> Result<Segment, OpenError> {
+    /// The segment with its index from its records, and without one of transactions; and the last timestamp that is indexed.
+    fn remade(&self, segment: &Segment, size: u64) -> Result<(Segment, i64), OpenError> {
         let base = segment.base;
+        let in_use = base == self.active_segment().base;
+        let mut indexed_timestamp = NO_TIMESTAMP;
         let index = match &segment.index {
             Index::Active(index) => {
                 index.retire();
-                self.rescan(segment, size, 0)?.index
+                let mut scanned = self.rescan(segment, size, 0)?;
+                if let (Index::Active(index), false) = (&scanned.index, in_use) {
+                    scanned.active.index_timestamp(index, base);
+                }
+                indexed_timestamp = scanned.active.indexed_timestamp;
+                scanned.index
             }
             Index::Closed(index) => {
                 index.replace();
@@ -135,7 +145,7 @@ impl Log {
         };
         let path = self.dir.join(file_name(base, TXN_INDEX));
         remove_if_there(&*self.disk, &path)?;
-        Ok(Segment {
+        let remade = Segment {
             base,
             file: segment.file.clone(),
             index,
@@ -143,7 +153,8 @@ impl Log {
             size: segment.size,
             max: segment.max.get().map_or_else(OnceLock::new, |max| OnceLock::from(*max)),
             name_synced: Arc::new(AtomicBool::new(false)),
-        })
+        };
+        Ok((remade, indexed_timestamp))
     }
 }
 

@@ -113,3 +113,50 @@ fn a_batch_that_came_back_in_an_older_life_is_not_taken_for_what_was_appended() 
         file.write_at(&was, first + at).unwrap();
     }
 }
+
+/// Its index waits in memory for the room that there was not when the log was opened.
+#[test]
+fn a_closed_segment_that_is_written_again_keeps_its_largest_timestamp() {
+    let (sim, disk) = disk(1);
+    let (mut log, _) = open(&disk, small(), false, 0);
+    fill(&mut log, 40, 1);
+    drop(log);
+    for name in disk.list(&dir()).unwrap().into_iter().map(|entry| entry.name) {
+        if name.ends_with("index") {
+            disk.remove_file(&dir().join(name)).unwrap();
+        }
+    }
+    let (kind, path_contains) = (FaultKind::NoRoom, "index".to_owned());
+    sim.plan(Fault { kind, path_contains, skip: 0, times: u64::MAX });
+    let (mut log, _) = open(&disk, small(), false, 0);
+    assert!(log.segment_count() > 2);
+    sim.forget_plan();
+    check_indexes(&log);
+    fail_sync(&sim, FaultKind::SyncError, ".log", 0);
+    log.sync().unwrap_err();
+    log.rewrite_unsynced().unwrap();
+    check_indexes(&log);
+    log.sync().unwrap();
+    check_indexes(&log);
+}
+
+/// As it was when the log was closed.
+#[test]
+fn the_segment_in_use_that_is_written_again_keeps_its_largest_timestamp() {
+    let (sim, disk) = disk(1);
+    for batches in 1..4 {
+        let (mut log, _) = open(&disk, small(), true, 0);
+        fill(&mut log, batches, 1);
+        log.close().unwrap();
+        let (mut log, _) = open(&disk, small(), true, 0);
+        log.begin_epoch(model::LeaderEpoch(batches as i32 + 1));
+        let base = log.log_end_offset();
+        log.append(&[batch(base, 1, batches as i32 + 1, 0)], 0).unwrap();
+        fail_sync(&sim, FaultKind::SyncError, ".log", 0);
+        log.sync().unwrap_err();
+        log.rewrite_unsynced().unwrap();
+        log.roll(0).unwrap();
+        check_indexes(&log);
+        log.close().unwrap();
+    }
+}
