@@ -276,7 +276,9 @@ impl DiskFile for RealFile {
         if len == 0 {
             return Ok(());
         }
-        match fallocate(&self.file, FallocateFlags::KEEP_SIZE, 0, len) {
+        let allocate = || fallocate(&self.file, FallocateFlags::KEEP_SIZE, 0, len);
+        // Some file systems end it at any signal.
+        match rustix::io::retry_on_intr(allocate) {
             Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
             Err(e) => Err(DiskError::new(DiskOp::Preallocate, &self.path, e)),
         }

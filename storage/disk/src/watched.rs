@@ -76,7 +76,7 @@ fn run<T>(
 }
 
 /// Whether an error speaks against the device or the directory, not against the request.
-fn is_the_devices(error: &DiskError) -> bool {
+pub(crate) fn is_the_devices(error: &DiskError) -> bool {
     let borne = matches!(error.op(), DiskOp::Sync | DiskOp::SyncDir | DiskOp::Space | DiskOp::Lock);
     let asked = matches!(
         error.kind(),
@@ -85,6 +85,7 @@ fn is_the_devices(error: &DiskError) -> bool {
             | ErrorKind::ResourceBusy
             | ErrorKind::FileTooLarge
             | ErrorKind::UnexpectedEof
+            | ErrorKind::Interrupted
     );
     // What lists a directory knows that it is there.
     let vanished = error.is_not_found() && error.op() == DiskOp::List;

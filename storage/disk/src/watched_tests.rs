@@ -1,9 +1,11 @@
 //! What ends the use of a directory, and what does not.
 
+use std::io::{Error, ErrorKind};
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
+use crate::watched::is_the_devices;
 use crate::{
     Disk, DiskError, DiskOp, DiskWatch, Fault, FaultKind, Open, RealDisk, SimDisk, SimDiskOptions,
     WatchedDisk,
@@ -92,6 +94,14 @@ fn what_the_process_lacks_is_not_the_directorys_fault() {
     assert!(reader.map().unwrap_err().is_shortage());
     assert_eq!(watch.ended(), None);
     assert!(disk.open(path, Open::ReadWrite).is_ok());
+}
+
+#[test]
+fn a_signal_is_not_the_directorys_fault() {
+    for (kind, fault) in [(ErrorKind::Interrupted, false), (ErrorKind::Other, true)] {
+        let error = DiskError::new(DiskOp::Preallocate, Path::new("/d/f"), Error::from(kind));
+        assert_eq!(is_the_devices(&error), fault, "{error}");
+    }
 }
 
 #[test]
