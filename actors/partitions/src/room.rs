@@ -34,20 +34,29 @@ impl Room {
     }
 }
 
+/// So many files a disk must be able to take for each rung, as a partition has some eight, but no more than the share of all that
+/// the same rung wants of its bytes.
+const FILES: [u64; 3] = [1_000, 4_000, 10_000];
+
 /// The rung for this much space. One that was reached is left only when a tenth more than its mark is free, so that clients are
 /// not let in and out all the time.
 pub(crate) fn rung(config: &RoomConfig, space: Space, before: Room) -> Room {
-    let of_disk = |share: u64| space.total_bytes / share;
     let marks = [
-        (Room::Full, config.refuse_free_bytes.min(of_disk(40))),
-        (Room::Short, config.retain_free_bytes.min(of_disk(20))),
-        (Room::Low, config.warn_free_bytes.min(of_disk(10))),
+        (Room::Full, config.refuse_free_bytes, 40),
+        (Room::Short, config.retain_free_bytes, 20),
+        (Room::Low, config.warn_free_bytes, 10),
     ];
-    let reached = |(rung, mark): &(Room, u64)| {
-        let slack = if before >= *rung { mark / 10 } else { 0 };
-        space.usable_bytes < mark + slack
+    let below = |usable: u64, mark: u64, rung| {
+        let slack = if before >= rung { mark / 10 } else { 0 };
+        usable < mark + slack
     };
-    marks.into_iter().find(reached).map_or(Room::Enough, |(rung, _)| rung)
+    let reached = |((rung, bytes, share), files): &((Room, u64, u64), u64)| {
+        let few =
+            *bytes > 0 && below(space.usable_files, (*files).min(space.total_files / share), *rung);
+        few || below(space.usable_bytes, (*bytes).min(space.total_bytes / share), *rung)
+    };
+    let found = marks.into_iter().zip(FILES).find(reached);
+    found.map_or(Room::Enough, |((rung, ..), _)| rung)
 }
 
 #[cfg(test)]
@@ -63,12 +72,14 @@ mod tests {
         }
     }
 
+    fn bytes(total_bytes: u64, usable_bytes: u64) -> Space {
+        Space { total_bytes, usable_bytes, total_files: 0, usable_files: 0 }
+    }
+
     #[test]
     fn a_rung_is_reached_at_its_mark_and_left_a_tenth_above_it() {
         let config = config(2000, 1000, 100);
-        let at = |usable_bytes, before| {
-            rung(&config, Space { total_bytes: 1 << 40, usable_bytes }, before)
-        };
+        let at = |usable_bytes, before| rung(&config, bytes(1 << 40, usable_bytes), before);
         for (free, before, expected) in [
             (2000, Room::Enough, Room::Enough),
             (1999, Room::Enough, Room::Low),
@@ -87,14 +98,35 @@ mod tests {
     #[test]
     fn on_a_small_disk_the_marks_are_shares_of_it() {
         let config = config(1 << 40, 1 << 40, 1 << 40);
-        let at =
-            |usable_bytes| rung(&config, Space { total_bytes: 4000, usable_bytes }, Room::Enough);
+        let at = |usable_bytes| rung(&config, bytes(4000, usable_bytes), Room::Enough);
         assert_eq!([400, 399, 199, 99].map(at), Room::LADDER);
     }
 
     #[test]
     fn a_mark_of_0_is_never_reached() {
-        let space = Space { total_bytes: 4000, usable_bytes: 0 };
+        let space = Space { total_files: 4000, ..bytes(4000, 0) };
         assert_eq!(rung(&config(0, 0, 0), space, Room::Enough), Room::Enough);
+    }
+
+    /// A segment is begun with files, too.
+    #[test]
+    fn a_disk_may_have_bytes_left_and_no_files() {
+        let config = config(2000, 1000, 100);
+        let at = |usable_files, total_files, before| {
+            let space = Space { total_files, usable_files, ..bytes(1 << 40, 1 << 30) };
+            rung(&config, space, before)
+        };
+        for (free, of, before, expected) in [
+            (10_000, 1 << 20, Room::Enough, Room::Enough),
+            (9_999, 1 << 20, Room::Enough, Room::Low),
+            (3_999, 1 << 20, Room::Low, Room::Short),
+            (999, 1 << 20, Room::Short, Room::Full),
+            (1_099, 1 << 20, Room::Full, Room::Full),
+            (1_100, 1 << 20, Room::Full, Room::Short),
+            (99, 4_000, Room::Enough, Room::Full),
+            (0, 0, Room::Enough, Room::Enough),
+        ] {
+            assert_eq!(at(free, of, before), expected, "{free} of {of} after {before:?}");
+        }
     }
 }

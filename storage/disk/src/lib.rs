@@ -96,6 +96,9 @@ pub struct Space {
     pub total_bytes: u64,
     /// What this process may still use.
     pub usable_bytes: u64,
+    /// How many files there may be; 0 where their number has no bound of its own.
+    pub total_files: u64,
+    pub usable_files: u64,
 }
 
 /// An exclusive lock on a file, given back when dropped.

@@ -125,6 +125,8 @@ impl Disk for RealDisk {
         Ok(Space {
             total_bytes: found.f_blocks.saturating_mul(found.f_frsize),
             usable_bytes: found.f_bavail.saturating_mul(found.f_frsize),
+            total_files: found.f_files,
+            usable_files: found.f_favail,
         })
     }
 

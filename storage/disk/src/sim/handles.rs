@@ -128,6 +128,8 @@ impl Disk for MountedDisk {
             Ok(Space {
                 total_bytes: state.options.capacity_bytes,
                 usable_bytes: state.free_blocks() * BLOCK,
+                total_files: 0,
+                usable_files: 0,
             })
         })
     }
