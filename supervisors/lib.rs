@@ -12,6 +12,7 @@ mod node;
 pub mod run;
 mod signals;
 pub mod sim;
+mod telemetry;
 
 pub use client;
 pub use network::{Intercepted, Interceptor, On, Verdict, Way};

@@ -1,14 +1,18 @@
 //! The process's log: on stderr, its levels by OTTLA_LOG and, while it runs, by Kafka's tools (KIP-412).
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io::IsTerminal;
 
 use crate::lines;
-use runtime::{LogLevel, Loggers, NoLogLevel};
+use runtime::{LogLevel, Loggers, NoLogLevel, RequestId};
 use tracing::subscriber::Interest;
 use tracing::{Metadata, Subscriber};
 use tracing_subscriber::Layer;
+use tracing_subscriber::field::RecordFields;
 use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::fmt::FormatFields;
+use tracing_subscriber::fmt::format::{DefaultFields, Writer};
 use tracing_subscriber::layer::{Context, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
@@ -59,10 +63,24 @@ pub fn loggers(text: &str) -> Result<Loggers, LoggingError> {
 /// Has what the loggers let through written to stderr.
 pub fn write_to_stderr(loggers: Loggers) {
     let in_colour = std::io::stderr().is_terminal();
-    let lines = tracing_subscriber::fmt::layer().with_ansi(in_colour).with_writer(|| &*lines::ERR);
+    let lines = tracing_subscriber::fmt::layer().fmt_fields(WithRequest(DefaultFields::new()));
+    let lines = lines.with_ansi(in_colour).with_writer(|| &*lines::ERR);
     // It would say so on stderr, and panic where that is what is closed.
     let lines = lines.log_internal_errors(false);
     tracing_subscriber::registry().with(LevelsOf(loggers)).with(lines).init();
+}
+
+/// What is said in the course of a client's request names it.
+struct WithRequest(DefaultFields);
+
+impl<'w> FormatFields<'w> for WithRequest {
+    fn format_fields<R: RecordFields>(&self, mut line: Writer<'w>, fields: R) -> fmt::Result {
+        self.0.format_fields(line.by_ref(), fields)?;
+        match RequestId::current() {
+            Some(request) => write!(line, " request={request}"),
+            None => Ok(()),
+        }
+    }
 }
 
 /// Answers for each place in the program, once and again after each change: what is off costs nothing.

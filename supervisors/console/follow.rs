@@ -153,7 +153,10 @@ impl Shown {
                 sum.failed += u64::from(failed.is_some());
                 sum.took += took;
                 sum.longest = sum.longest.max(took);
-                writeln!(out, "{at}  {:>9}  {}{failure}", short(took), printable(message))
+                let (took, message) = (short(took), printable(message));
+                let request = line.request.as_ref().map(|id| format!("  for {}", printable(id)));
+                let request = request.unwrap_or_default();
+                writeln!(out, "{at}  {took:>9}  {message}{request}{failure}")
             }
             Did::Restarted { generation, cause } => {
                 let cause = printable(cause);

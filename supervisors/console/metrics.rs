@@ -64,6 +64,8 @@ pub const NUMBERS: &[Number] = &[
     number("log-cleaner", "max_compaction_delay_ms", GAUGE, "milliseconds", "Of all logs, how long the one that is most overdue has been beyond max.compaction.lag.ms."),
     number("log-cleaner", "buffer_utilization_percent", GAUGE, "percent", "How full the fullest map of keys was in the last pass."),
     number("log-dir", "free_bytes", GAUGE, "bytes", "Room on the disk of the log directory, when it was last measured (ottla.disk.check.interval.ms)."),
+    number("opentelemetry", "spans_sent", COUNTER, "spans", "Spans of traced requests that a collector took (ottla.otel.endpoint)."),
+    number("opentelemetry", "spans_lost", COUNTER, "spans", "Spans that it did not take, or of which there were too many at a time."),
     number("partition", "batches_appended", COUNTER, "batches", "Batches that were written to the log."),
     number("partition", "bytes_appended", COUNTER, "bytes", "What was written to the log."),
     number("partition", "failed_isr_updates", COUNTER, "updates", "Changes of the ISR that the controller refused, or was not asked in time."),
@@ -134,7 +136,7 @@ The number of lines does not grow with partitions or connections. With topics it
 
 Under the names that the [JMX exporter](https://github.com/prometheus/jmx_exporter) gives Kafka's own metrics by its examples of rules
 (`kafka-2_0_0.yml`, `kafka-kraft-3_0_0.yml`), so that panels made for those find them; the two of `socket-server-metrics` as other widespread rules
-do, which make the listener a label. `TotalTimeMs` is a summary here: what the exporter calls `_count_total` is its
+do, which make the listener a label. `TotalTimeMs` and its parts are summaries here: what the exporter calls `_count_total` is their
 `_count`. What Kafka has and this list has not, is not known here, or means nothing here.
 
 ";
@@ -145,6 +147,15 @@ const OWN: &str = "
 `kind` is a kind of actor, as `ottla tree` and `/tree` show them in parentheses; the actors of a kind are summed (of what has \"most\" or
 \"longest\" in its meaning, the largest counts). What each of them shows for itself is in `/tree`, last section.
 
+";
+
+const REQUESTS: &str = "
+### One request
+
+Each request has an id, such as `17.42`: the 42nd of the connection whose name in the tree ends with `#17`. What an actor of the kit's or a blocking job says
+in the log in the course of it names it (`request=17.42`), and so does `ottla trace` beside each message that was sent for it, from actor to actor. One
+that takes `ottla.slow.request.ms` is told of in the log, with the parts of its time. Where `ottla.otel.endpoint` is given, `ottla.otel.share` of all
+requests go to a collector of OpenTelemetry's as traces: the request with its parts, and each actor that handled a message for it.
 ";
 
 const TREE: &str = "
@@ -201,6 +212,7 @@ pub fn document() -> String {
     for Budget { name, meaning } in BUDGETS {
         let _ = writeln!(text, "| `{name}` | {meaning} |");
     }
+    text += REQUESTS;
     text += TREE;
     text
 }

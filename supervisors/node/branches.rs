@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use coordinators::{Coordinators, Groups};
-use model::node_config::{ReplicationConfig, RoomConfig, controller_socket_timeout};
+use model::node_config::{
+    ReplicationConfig, RoomConfig, TelemetryConfig, controller_socket_timeout,
+};
 use network::{Broker, BrokerParts, ConnectionQuotas, Limits, ListenerActor, ListenerArgs};
 use partitions::{
     CleanerTurns, LogCleaner, LogCleanerArgs, LogDir, LogDirArgs, Partitions, PartitionsArgs,
@@ -16,6 +18,7 @@ use wire::ListenerKind;
 
 use super::tree::{NodeActor, Shared};
 use super::{metadata, policy, producer_ids, shards};
+use crate::telemetry::{Exporter, ExporterArgs};
 
 /// So much of what can be held open is for listeners of controllers.
 const CONTROLLERS_SHARE: usize = 8;
@@ -35,9 +38,10 @@ pub(super) fn branches(cx: &Cx<NodeActor>, shared: &Shared, of_users: Vec<Seed>)
     let network = supervisor("network", Strategy::OneForOne, network_members(cx, shared, groups));
     let branch = policy::branch;
     let extensions = Seed::at::<Supervisor>("extensions", branch(), extensions, &shared.extensions);
+    let telemetry = telemetry(shared);
     if !shared.config.roles.broker {
         // It has no replicas, and clients' listeners are not bound.
-        return vec![quorum, network, extensions];
+        return [vec![quorum, network, extensions], telemetry].concat();
     }
     let (args, at) = (partitions_args(shared), &shared.partitions);
     let mut branches = vec![
@@ -52,7 +56,19 @@ pub(super) fn branches(cx: &Cx<NodeActor>, shared: &Shared, of_users: Vec<Seed>)
         branches.push(supervisor("durables", Strategy::OneForOne, durables));
     }
     branches.extend([network, extensions]);
+    branches.extend(telemetry);
     branches
+}
+
+/// Where traces are asked for, who sends them.
+fn telemetry(shared: &Shared) -> Vec<Seed> {
+    let args = |config: &TelemetryConfig| ExporterArgs {
+        config: config.clone(),
+        node: shared.node(),
+        cluster_id: shared.cluster_id.clone(),
+    };
+    let seed = |args| Seed::of::<Exporter>("opentelemetry", policy::exporter(), args).0;
+    shared.config.telemetry.iter().map(args).map(seed).collect()
 }
 
 fn storage(shared: &Shared) -> Vec<Seed> {

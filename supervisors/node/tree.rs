@@ -85,6 +85,7 @@ impl Shared {
         let publisher = |offset| Arc::new(runtime::watch(offset).0);
         let (images, teller) =
             (Arc::new(runtime::watch(MetadataImage::default()).0), Address::vacant());
+        let sampled = config.telemetry.as_ref().map_or(0.0, |telemetry| telemetry.share);
         let recent = RecentBatches::new(config.logs.recent_bytes, READ_BUFFER);
         Shared {
             cluster_id: directories.cluster_id,
@@ -125,7 +126,7 @@ impl Shared {
             extensions: Address::vacant(),
             config: Arc::new(config),
             bound,
-            requests: Arc::default(),
+            requests: Arc::new(RequestMetrics::new(sampled)),
         }
     }
 

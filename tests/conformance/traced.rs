@@ -15,13 +15,13 @@ use std::time::{Duration, Instant};
 const LIMIT: Duration = Duration::from_secs(30);
 
 /// One that goes on, read while it does. A test that waits for a line in vain is ended by `--for`.
-struct Trace {
+pub struct Trace {
     child: Child,
     lines: Lines<BufReader<ChildStdout>>,
 }
 
 impl Trace {
-    fn of(console: SocketAddr, actor: &str) -> Trace {
+    pub fn of(console: SocketAddr, actor: &str) -> Trace {
         let mut command = Command::new(OTTLA);
         command.args(["trace", actor, "--for", "60s", "--console", &console.to_string()]);
         command.stdin(Stdio::null()).stdout(Stdio::piped());
@@ -37,7 +37,7 @@ impl Trace {
     }
 
     /// The next line that has this, and those before it.
-    fn until(&mut self, text: &str) -> Vec<String> {
+    pub fn until(&mut self, text: &str) -> Vec<String> {
         let mut seen = Vec::new();
         loop {
             let line = self.next();

@@ -6,11 +6,14 @@ mod cold;
 mod connection;
 mod departed;
 mod door;
+mod histogram;
 mod intercept;
 mod listener;
 mod producer_ids;
 mod quotas;
 mod requests;
+mod slow;
+mod spans;
 mod vigil;
 
 pub use broker::{Broker, BrokerParts, Limits};
@@ -20,4 +23,4 @@ pub use intercept::{HasInterceptor, Intercepted, Interceptor, Interceptors, On, 
 pub use listener::{Bound, ListenerActor, ListenerArgs, ListenerMsg, ListenerSpec};
 pub use producer_ids::{AllocateBlock, Block, NoBlock};
 pub use quotas::ConnectionQuotas;
-pub use requests::{OfRequest, RequestMetrics, Times};
+pub use requests::{OfRequest, Part, RequestMetrics, Times};

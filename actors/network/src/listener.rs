@@ -157,7 +157,6 @@ struct Open {
 pub struct ListenerActor {
     args: ListenerArgs,
     info: Arc<ListenerInfo>,
-    next: u64,
     open: Map<String, Open>,
     accepted: Counter,
     refused: Counter,
@@ -230,7 +229,6 @@ impl Actor for ListenerActor {
         }
         Ok(ListenerActor {
             info,
-            next: 0,
             open: Map::new(),
             accepted: cx.counter("connections_accepted"),
             refused: cx.counter("connections_refused"),
@@ -300,11 +298,12 @@ impl ListenerActor {
     fn accept(&mut self, cx: &mut Cx<Self>, arrival: Arrival) -> Outcome {
         let Arrival { stream, peer, slot } = arrival;
         self.accepted.add(1);
-        let name = format!("{peer}#{}", self.next);
-        self.next += 1;
+        let number = self.args.broker.requests.connection();
+        let name = format!("{peer}#{number}");
         let info = Arc::new(ConnectionInfo::new(self.info.clone(), peer, cx.world().mono()));
         let args = ConnectionArgs {
             stream: Arc::new(Mutex::new(Some(stream))),
+            number,
             info: info.clone(),
             broker: self.args.broker.clone(),
         };

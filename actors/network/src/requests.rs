@@ -1,62 +1,61 @@
-//! How many requests there were of each API and version, and how long they took: `kafka.network:type=RequestMetrics`.
+//! How many requests there were of each API and version, and where their time went: `kafka.network:type=RequestMetrics`.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use runtime::quantile;
+use runtime::RequestId;
 use wire::ApiKey;
 
-/// Each power of two of microseconds in so many parts: what is told is at most an eighth too much.
-const PARTS: usize = 8;
-/// Longer than 2^36 µs, which are 19 hours, is as that.
-const BUCKETS: usize = 34 * PARTS;
-/// Quantiles are of the last one to two of these.
-const WINDOW: Duration = Duration::from_secs(150);
-/// As Kafka's histograms have them, and the JMX exporter spells them.
-const QUANTILES: [(&str, f64); 6] = [
-    ("0.50", 0.5),
-    ("0.75", 0.75),
-    ("0.95", 0.95),
-    ("0.98", 0.98),
-    ("0.99", 0.99),
-    ("0.999", 0.999),
-];
+use crate::histogram::{Histogram, Recent};
+use crate::slow::Slow;
+
 const FETCH_CONSUMER: usize = ApiKey::ALL.len();
 const FETCH_FOLLOWER: usize = FETCH_CONSUMER + 1;
 
 /// Of all listeners of a node.
 #[derive(Debug)]
-pub struct RequestMetrics([OnceLock<Box<Counts>>; FETCH_FOLLOWER + 1]);
-
-impl Default for RequestMetrics {
-    fn default() -> Self {
-        RequestMetrics([const { OnceLock::new() }; FETCH_FOLLOWER + 1])
-    }
+pub struct RequestMetrics {
+    by_kind: [OnceLock<Box<Counts>>; FETCH_FOLLOWER + 1],
+    connections: AtomicU64,
+    /// The share of requests of which all is kept that is done for them.
+    sampled: f64,
+    pub(crate) slow: Slow,
 }
 
 #[derive(Debug)]
 struct Counts {
     /// From the oldest on.
     versions: Box<[AtomicU64]>,
-    nanos: AtomicU64,
-    buckets: [AtomicU64; BUCKETS],
-    /// The how manyth window it is, from when the node's clock began.
-    window: AtomicU64,
-    /// What was counted before the windows that quantiles are of.
-    before: Mutex<Before>,
+    total: Histogram,
+    /// Made where one takes any time.
+    parts: [OnceLock<Box<Histogram>>; Part::ALL.len()],
 }
 
-#[derive(Debug)]
-struct Before {
-    /// The window before this one.
-    last: Box<[u64; BUCKETS]>,
-    this: Box<[u64; BUCKETS]>,
+/// Where the time of a request goes, in the order in which it goes by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// Behind those before it on its connection, or for memory.
+    Queue,
+    /// It is worked on here.
+    Local,
+    /// For others: followers, records that are to come, members of its group, the controller, other actors.
+    Remote,
+    /// Until the socket has taken its answer.
+    Send,
 }
 
-/// The how manyth it is at a time.
-fn window(now: Duration) -> u64 {
-    now.as_secs() / WINDOW.as_secs()
+impl Part {
+    pub const ALL: [Part; 4] = [Part::Queue, Part::Local, Part::Remote, Part::Send];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Part::Queue => "queue",
+            Part::Local => "local",
+            Part::Remote => "remote",
+            Part::Send => "send",
+        }
+    }
 }
 
 /// One kind of request.
@@ -65,10 +64,12 @@ pub struct OfRequest {
     pub request: &'static str,
     /// How many of each version.
     pub versions: Vec<(i16, u64)>,
-    pub times: Times,
+    /// From when a request was there until its answer was out.
+    pub total: Times,
+    /// In the order of [`Part::ALL`].
+    pub parts: [Times; Part::ALL.len()],
 }
 
-/// From when a request was there until its answer was out.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Times {
     pub count: u64,
@@ -77,12 +78,29 @@ pub struct Times {
     pub quantiles: Vec<(&'static str, f64)>,
 }
 
-/// A request that is being answered.
+/// A request that is being answered, and when it was how far, on the node's monotonic clock.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Begun {
+pub(crate) struct Moments {
+    pub(crate) id: RequestId,
     pub(crate) key: ApiKey,
     pub(crate) version: i16,
-    pub(crate) at: Duration,
+    /// All of it was there.
+    pub(crate) came: Duration,
+    pub(crate) begun: Duration,
+    /// From then on others were waited for.
+    pub(crate) waits: Option<Duration>,
+    /// Its answer was there.
+    pub(crate) done: Duration,
+}
+
+impl Moments {
+    /// As long did each part take of a request whose answer is out.
+    pub(crate) fn parts(&self, now: Duration) -> [Duration; Part::ALL.len()] {
+        let waits = self.waits.unwrap_or(self.done);
+        let ends = [self.begun, waits, self.done, now];
+        let begins = [self.came, self.begun, waits, self.done];
+        std::array::from_fn(|part| ends[part].saturating_sub(begins[part]))
+    }
 }
 
 /// Of a place among all.
@@ -90,121 +108,100 @@ fn key(at: usize) -> ApiKey {
     ApiKey::ALL.get(at).copied().unwrap_or(ApiKey::Fetch)
 }
 
-fn bucket(micros: u64) -> usize {
-    let power = micros.max(1).ilog2() as usize;
-    if power < 3 {
-        return micros as usize;
-    }
-    let part = (micros >> (power - 3)) as usize % PARTS;
-    ((power - 2) * PARTS + part).min(BUCKETS - 1)
-}
-
-/// In microseconds; what is in it is less.
-fn limit(bucket: usize) -> f64 {
-    if bucket < PARTS {
-        return (bucket + 1) as f64;
-    }
-    let (power, part) = (bucket / PARTS + 2, bucket % PARTS);
-    ((PARTS + part + 1) as f64) * ((power - 3) as f64).exp2()
-}
-
 impl Counts {
     fn of(key: ApiKey) -> Box<Counts> {
         let versions = key.versions().max - key.versions().min + 1;
-        let zero = || Box::new([0; BUCKETS]);
         Box::new(Counts {
             versions: (0..versions).map(|_| AtomicU64::new(0)).collect(),
-            nanos: AtomicU64::new(0),
-            buckets: [const { AtomicU64::new(0) }; BUCKETS],
-            window: AtomicU64::new(0),
-            before: Mutex::new(Before { last: zero(), this: zero() }),
+            total: Histogram::default(),
+            parts: [const { OnceLock::new() }; Part::ALL.len()],
         })
     }
 
     /// `version`: from the oldest on. One that there is not yet is answered as the oldest.
-    fn add(&self, version: usize, took: Duration, now: Duration) {
-        self.turn(now);
+    fn add(&self, version: usize, moments: &Moments, now: Duration) {
         if let Some(count) = self.versions.get(version).or(self.versions.first()) {
             count.fetch_add(1, Ordering::Relaxed);
         }
-        self.nanos.fetch_add(took.as_nanos() as u64, Ordering::Relaxed);
-        self.buckets[bucket(took.as_micros() as u64)].fetch_add(1, Ordering::Relaxed);
-    }
-
-    fn counted(&self) -> Box<[u64; BUCKETS]> {
-        Box::new(self.buckets.each_ref().map(|n| n.load(Ordering::Relaxed)))
-    }
-
-    /// Before anything of a new window is counted: a window is over when it is, whoever looks.
-    fn turn(&self, now: Duration) {
-        if window(now) <= self.window.load(Ordering::Relaxed) {
-            return;
-        }
-        let mut before = self.before.lock().unwrap_or_else(PoisonError::into_inner);
-        let passed = window(now).saturating_sub(self.window.load(Ordering::Relaxed));
-        if passed > 0 {
-            let ended = std::mem::replace(&mut before.this, self.counted());
-            // In a window that passed since there was nothing.
-            before.last = if passed == 1 { ended } else { before.this.clone() };
-            self.window.store(window(now), Ordering::Relaxed);
+        self.total.add(now.saturating_sub(moments.came), now);
+        for (part, took) in self.parts.iter().zip(moments.parts(now)) {
+            if took >= Duration::from_micros(1) {
+                part.get_or_init(Box::default).add(took, now);
+            }
         }
     }
 
-    fn times(&self, now: Duration) -> Times {
-        self.turn(now);
-        let before = self.before.lock().unwrap_or_else(PoisonError::into_inner);
-        let counted = self.counted();
-        let recent: Vec<u64> =
-            counted.iter().zip(before.last.iter()).map(|(now, before)| now - before).collect();
-        let at = |share| Some(limit(quantile(&recent, share)?) / 1e3);
-        Times {
-            count: counted.iter().sum(),
-            sum_ms: self.nanos.load(Ordering::Relaxed) as f64 / 1e6,
-            quantiles: QUANTILES
-                .iter()
-                .filter_map(|(name, share)| Some((*name, at(*share)?)))
-                .collect(),
+    fn told(&self, request: &'static str, oldest: i16, now: Duration) -> OfRequest {
+        let counts = self.versions.iter().map(|count| count.load(Ordering::Relaxed));
+        let count = counts.clone().sum();
+        let recent = self.total.recent(now);
+        let all = recent.count();
+        let times = |histogram: Option<&Histogram>| Times {
+            count,
+            sum_ms: histogram.map_or(0.0, Histogram::sum_ms),
+            quantiles: histogram
+                .map_or_else(Recent::none, |part| part.recent(now))
+                .of_all(all)
+                .quantiles(),
+        };
+        OfRequest {
+            request,
+            versions: (oldest..).zip(counts).filter(|(_, count)| *count > 0).collect(),
+            total: times(Some(&self.total)),
+            parts: self.parts.each_ref().map(|part| times(part.get().map(|part| &**part))),
         }
     }
 }
 
 impl RequestMetrics {
     fn place(&self, at: usize) -> &Counts {
-        self.0[at].get_or_init(|| Counts::of(key(at)))
+        self.by_kind[at].get_or_init(|| Counts::of(key(at)))
+    }
+
+    /// `sampled`: the share of requests of which all is kept that is done for them, for the registry's spans.
+    pub fn new(sampled: f64) -> RequestMetrics {
+        RequestMetrics {
+            by_kind: [const { OnceLock::new() }; FETCH_FOLLOWER + 1],
+            connections: AtomicU64::new(0),
+            sampled,
+            slow: Slow::default(),
+        }
+    }
+
+    pub(crate) fn id(&self, connection: u64, number: u32) -> RequestId {
+        let id = RequestId::new(connection, number);
+        if self.sampled > 0.0 { id.sampled(self.sampled) } else { id }
+    }
+
+    /// The number of a new connection.
+    pub(crate) fn connection(&self) -> u64 {
+        self.connections.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     /// A request whose answer is out. `follower`: who fetches, if it is a fetch, is a replica.
-    pub(crate) fn answered(&self, begun: Begun, now: Duration, follower: bool) {
-        let Ok(at) = ApiKey::ALL.binary_search_by_key(&begun.key.code(), |key| key.code()) else {
+    pub(crate) fn answered(&self, moments: &Moments, now: Duration, follower: bool) {
+        let Ok(at) = ApiKey::ALL.binary_search_by_key(&moments.key.code(), |key| key.code()) else {
             return;
         };
-        let took = now.saturating_sub(begun.at);
-        let version = usize::try_from(begun.version - begun.key.versions().min).unwrap_or(0);
-        self.place(at).add(version, took, now);
-        if begun.key == ApiKey::Fetch {
+        let oldest = moments.key.versions().min;
+        let version = usize::try_from(moments.version - oldest).unwrap_or(0);
+        self.place(at).add(version, moments, now);
+        if moments.key == ApiKey::Fetch {
             self.place(if follower { FETCH_FOLLOWER } else { FETCH_CONSUMER })
-                .add(version, took, now);
+                .add(version, moments, now);
         }
     }
 
     /// Of those that there were.
     pub fn told(&self, now: Duration) -> Vec<OfRequest> {
-        let all = self.0.iter().enumerate();
+        let all = self.by_kind.iter().enumerate();
         let there = all.filter_map(|(at, counts)| Some((at, &**counts.get()?)));
-        let of = |(at, counts): (usize, &Counts)| {
-            let from = key(at).versions().min;
-            let versions = counts.versions.iter().map(|count| count.load(Ordering::Relaxed));
-            OfRequest {
-                request: match at {
-                    FETCH_CONSUMER => "FetchConsumer",
-                    FETCH_FOLLOWER => "FetchFollower",
-                    _ => key(at).name(),
-                },
-                versions: (from..).zip(versions).filter(|(_, count)| *count > 0).collect(),
-                times: counts.times(now),
-            }
+        let name = |at| match at {
+            FETCH_CONSUMER => "FetchConsumer",
+            FETCH_FOLLOWER => "FetchFollower",
+            _ => key(at).name(),
         };
-        there.map(of).collect()
+        there.map(|(at, counts)| counts.told(name(at), key(at).versions().min, now)).collect()
     }
 }
 
@@ -212,28 +209,30 @@ impl RequestMetrics {
 mod tests {
     use super::*;
 
-    #[test]
-    fn each_time_is_below_its_buckets_limit_by_an_eighth_at_most() {
-        for micros in (0..5_000).chain((13..36).map(|power| (1 << power) - 1)) {
-            let limit = limit(bucket(micros));
-            assert!(limit > micros as f64, "{micros} {limit}");
-            assert!(limit <= (micros as f64 * 1.125).max(micros as f64 + 1.0), "{micros} {limit}");
-        }
-        assert_eq!(bucket(u64::MAX), BUCKETS - 1);
+    fn moments(key: ApiKey, version: i16, ms: [u64; 3], waits: Option<u64>) -> Moments {
+        let [came, begun, done] = ms.map(Duration::from_millis);
+        let waits = waits.map(Duration::from_millis);
+        Moments { id: RequestId::new(1, 1), key, version, came, begun, waits, done }
+    }
+
+    fn at_once(key: ApiKey, version: i16, at: u64) -> Moments {
+        moments(key, version, [at; 3], None)
     }
 
     #[test]
     fn requests_are_counted_by_version_and_fetches_by_who_sent_them() {
-        let (metrics, at) = (RequestMetrics::default(), Duration::from_secs(1));
-        let begun = |key, version| Begun { key, version, at };
-        let after = |ms| at + Duration::from_millis(ms);
-        metrics.answered(begun(ApiKey::Fetch, 13), after(2), false);
-        metrics.answered(begun(ApiKey::Fetch, 13), after(4), true);
-        metrics.answered(begun(ApiKey::ApiVersions, 99), after(0), false);
-        let told = metrics.told(after(5));
+        let metrics = RequestMetrics::new(0.0);
+        let answered = |key, version, took: u64, follower| {
+            let now = Duration::from_millis(1000 + took);
+            metrics.answered(&at_once(key, version, 1000), now, follower);
+        };
+        answered(ApiKey::Fetch, 13, 2, false);
+        answered(ApiKey::Fetch, 13, 4, true);
+        answered(ApiKey::ApiVersions, 99, 0, false);
+        let told = metrics.told(Duration::from_millis(1005));
         let short: Vec<_> = told
             .iter()
-            .map(|of| (of.request, of.versions.clone(), of.times.count, of.times.sum_ms))
+            .map(|of| (of.request, of.versions.clone(), of.total.count, of.total.sum_ms))
             .collect();
         let expected = [
             ("Fetch", vec![(13, 2)], 2, 6.0),
@@ -245,13 +244,30 @@ mod tests {
     }
 
     #[test]
+    fn each_part_is_known_and_together_they_are_all() {
+        let metrics = RequestMetrics::new(0.0);
+        let now = Duration::from_millis(1020);
+        metrics.answered(&moments(ApiKey::Produce, 9, [1000, 1001, 1015], Some(1004)), now, false);
+        let of = metrics.told(now).remove(0);
+        assert_eq!(of.parts.each_ref().map(|part| part.sum_ms), [1.0, 3.0, 11.0, 5.0]);
+        assert_eq!(of.total.sum_ms, 20.0);
+        // What takes no time counts as such.
+        (0..9).for_each(|_| metrics.answered(&at_once(ApiKey::Produce, 9, 1020), now, false));
+        let of = metrics.told(now).remove(0);
+        for part in &of.parts {
+            assert_eq!((part.count, part.quantiles[0]), (10, ("0.50", 0.001)), "{of:?}");
+        }
+        assert!((11.0..12.5).contains(&of.parts[2].quantiles[4].1), "{of:?}");
+    }
+
+    #[test]
     fn quantiles_are_of_the_last_minutes() {
-        let metrics = RequestMetrics::default();
+        let metrics = RequestMetrics::new(0.0);
         let one = |at: Duration, ms| {
-            let begun = Begun { key: ApiKey::Metadata, version: 12, at };
-            metrics.answered(begun, at + Duration::from_millis(ms), false);
+            let moments = at_once(ApiKey::Metadata, 12, at.as_millis() as u64);
+            metrics.answered(&moments, at + Duration::from_millis(ms), false);
         };
-        let told = |secs| metrics.told(Duration::from_secs(secs)).remove(0).times;
+        let told = |secs| metrics.told(Duration::from_secs(secs)).remove(0).total;
         (0..99).for_each(|_| one(Duration::ZERO, 1));
         one(Duration::ZERO, 1000);
         let quantile = |times: &Times, name| {
@@ -265,7 +281,7 @@ mod tests {
         );
         told(150);
         let times = told(299);
-        assert_eq!(times.quantiles.len(), QUANTILES.len(), "the window before counts too");
+        assert_eq!(times.quantiles.len(), 6, "the window before counts too");
         let times = told(300);
         assert_eq!((times.quantiles.len(), times.count), (0, 100), "nothing was asked since");
         one(Duration::from_secs(310), 50);

@@ -11,6 +11,7 @@ use crate::actor::Message;
 use crate::lifecycle::{Exit, Lifecycle, OnExit, Phase};
 use crate::metrics::Stats;
 use crate::reply::Reply;
+use crate::request::RequestId;
 use crate::shell::{ChildExited, Envelope};
 use crate::world::{BoxFuture, GatePoint, World};
 
@@ -113,8 +114,8 @@ impl<M: Message> Ref<M> {
         if M::COUNTED {
             stats.sent();
         }
-        match self.mailbox.send_message(Envelope::Message(message)) {
-            Err(ractor::MessagingErr::SendErr(Envelope::Message(message))) => {
+        match self.mailbox.send_message(Envelope::Message(message, RequestId::current())) {
+            Err(ractor::MessagingErr::SendErr(Envelope::Message(message, _))) => {
                 stats.unsent();
                 Err(Dead(message))
             }

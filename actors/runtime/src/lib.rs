@@ -51,6 +51,7 @@ mod panics;
 mod plain;
 mod policy;
 mod reply;
+mod request;
 mod root;
 mod sharded;
 mod shell;
@@ -88,8 +89,8 @@ pub use loggers::{LogLevel, Loggers, NoLogLevel};
 pub use map::{FastMap, FixedHasher, Map};
 pub use metrics::{
     ActorTree, AskTrace, Counter, Did, Exposition, Family, Format, Gauge, InHand, MessageCount,
-    NoSuchActor, NotTraced, Numbers, Order, Registry, Restarted, Sample, Scope, Sums, TopPage,
-    TraceLine, TracePlace, Traced, Watchdog, expose, families, prometheus, quantile,
+    NoSuchActor, NotTraced, Numbers, Order, Registry, Restarted, Sample, Scope, Span, SpanOf, Sums,
+    TopPage, TraceLine, TracePlace, Traced, Watchdog, expose, families, prometheus, quantile,
 };
 pub use model::{Decision, DecisionOf, Now, Persist, Replicated, StoredRecord, Ticket, TimerOp};
 pub use panics::{Panicked, caught};
@@ -100,6 +101,7 @@ pub use policy::{
 };
 pub use ractor;
 pub use reply::{Answer, Dropped, Full, Parked, Reply, ReplySink};
+pub use request::RequestId;
 pub use root::{Root, spawn_root};
 pub use sharded::{
     AppendReply, Chunk, Hosted, Outside, Own, Refused, Shard, ShardArgs, ShardLog, ShardMsg,

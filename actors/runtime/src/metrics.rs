@@ -5,6 +5,7 @@ mod named;
 mod prometheus;
 mod sample;
 mod scope;
+mod spans;
 mod stats;
 mod traced;
 mod tree;
@@ -27,6 +28,8 @@ pub use named::NoSuchActor;
 pub use prometheus::{Family, Sums, expose, families, prometheus};
 pub use sample::{Sample, quantile};
 pub use scope::{Order, Scope, TopPage};
+pub(crate) use spans::Spanning;
+pub use spans::{Span, SpanOf};
 use stats::{HISTOGRAM_BUCKETS, bucket_limit_micros};
 pub(crate) use stats::{Stats, Taken};
 pub use traced::{AskTrace, Did, InHand, NotTraced, TraceLine, TracePlace, Traced};
@@ -44,6 +47,7 @@ struct RegistryState {
     past: Mutex<Past>,
     credits: Mutex<BTreeMap<String, Credits>>,
     traces: Mutex<Vec<Arc<traced::Trace>>>,
+    spans: spans::Spans,
     clock: Arc<dyn Clock>,
 }
 
@@ -197,6 +201,7 @@ impl Registry {
             past: Mutex::default(),
             credits: Mutex::default(),
             traces: Mutex::default(),
+            spans: spans::Spans::default(),
             clock,
         }))
     }

@@ -12,15 +12,17 @@ use crate::actor::{Actor, Failure, Message, Outcome};
 use crate::address::{Identity, Mailbox, RactorRef, Ref};
 use crate::cx::Cx;
 use crate::lifecycle::{Exit, Latch, Lifecycle, OnExit, Phase};
-use crate::metrics::Entry;
+use crate::metrics::{Entry, Spanning};
 use crate::panics;
 use crate::policy::ChildEvent;
+use crate::request::{self, RequestId};
 use crate::timers::{Fired, TimerId};
 use crate::world::{Bulkhead, GatePoint, World};
 
 /// What lies in a mailbox.
 pub(crate) enum Envelope<M> {
-    Message(M),
+    /// And the request that it is for.
+    Message(M, Option<RequestId>),
     Timer(TimerId),
     ChildExited(Box<ChildExited>),
     Respawn {
@@ -198,16 +200,28 @@ impl<A: Actor> Running<A> {
     ) -> Result<(), ractor::ActorProcessingErr> {
         let plain = self.cx.world().gate().is_none() && !self.cx.stats().is_watched();
         let handled = match (envelope, &mut self.state) {
-            (Envelope::Message(message), State::Alive(actor)) if plain => {
+            (Envelope::Message(message, request), State::Alive(actor))
+                if plain && !request.is_some_and(RequestId::is_sampled) =>
+            {
                 let before = self.cx.begin(&message);
                 let handled = {
                     let mut handling = pin!(actor.handle(&mut self.cx, message));
-                    poll_fn(|task| panics::catch_poll(handling.as_mut(), task)).await
+                    poll_fn(|task| {
+                        let _entered = RequestId::enter(request);
+                        panics::catch_poll(handling.as_mut(), task)
+                    })
+                    .await
                 };
                 self.cx.end(before);
                 handled.and_then(|outcome| outcome)
             }
-            (envelope, _) => Box::pin(self.turn(envelope)).await,
+            (envelope, _) => {
+                let request = match &envelope {
+                    Envelope::Message(_, request) => *request,
+                    _ => None,
+                };
+                Box::pin(request::within(request, self.turn(envelope))).await
+            }
         };
         if handled.is_ok() && !self.cx.stop_requested() {
             return Ok(());
@@ -223,7 +237,7 @@ impl<A: Actor> Running<A> {
         }
         if self.cx.stats().is_watched() {
             let message = match &envelope {
-                Envelope::Message(message) => Some(name_of(message)),
+                Envelope::Message(message, _) => Some(name_of(message)),
                 Envelope::Timer(_) => Some("a timer"),
                 _ => None,
             };
@@ -231,7 +245,7 @@ impl<A: Actor> Running<A> {
             me.stats.befall(&me.world, message).await?;
         }
         match envelope {
-            Envelope::Message(message) => self.deliver(message).await,
+            Envelope::Message(message, _) => self.deliver(message).await,
             Envelope::Timer(id) => match self.cx.timer_fired(id) {
                 Fired::Cancelled => Ok(()),
                 Fired::Message(message, again) => {
@@ -264,6 +278,8 @@ impl<A: Actor> Running<A> {
         let name = self.name();
         let State::Alive(actor) = &mut self.state else { return Ok(()) };
         let tracing = self.cx.stats().tracing(name_of(&message), self.cx.world());
+        let path = &self.cx.me().identity.path;
+        let spanning = Spanning::begin(path, name_of(&message), self.cx.world());
         let before = self.cx.begin(&message);
         if self.cx.stats().is_watched() {
             let me = self.cx.me().identity.clone();
@@ -277,6 +293,9 @@ impl<A: Actor> Running<A> {
         let outcome = handled.and_then(|outcome| outcome);
         if let Some(tracing) = tracing {
             tracing.end(&outcome);
+        }
+        if let Some(spanning) = spanning {
+            spanning.end(&outcome);
         }
         outcome
     }

@@ -1,5 +1,6 @@
 //! The families, and where the numbers of each are.
 
+use network::{OfRequest, Part, Times};
 use partitions::Counted;
 use runtime::{Family, Numbers};
 
@@ -169,14 +170,14 @@ fn requests(view: &View<'_>, samples: &mut Samples<'_>) {
     }
 }
 
-fn request_times(view: &View<'_>, samples: &mut Samples<'_>) {
-    for of in &view.requests {
-        let request = ("request", of.request);
-        for (quantile, ms) in &of.times.quantiles {
+fn request_times(view: &View<'_>, samples: &mut Samples<'_>, of: fn(&OfRequest) -> &Times) {
+    for request in &view.requests {
+        let (times, request) = (of(request), ("request", request.request));
+        for (quantile, ms) in &times.quantiles {
             samples.put(&[request, ("quantile", quantile)], ms);
         }
-        samples.put_as("_sum", &[request], of.times.sum_ms);
-        samples.put_as("_count", &[request], of.times.count);
+        samples.put_as("_sum", &[request], times.sum_ms);
+        samples.put_as("_count", &[request], times.count);
     }
 }
 
@@ -193,12 +194,24 @@ fn memory(view: &View<'_>, samples: &mut Samples<'_>, of: fn(u64, u64) -> u64) {
     }
 }
 
+fn part(of: &OfRequest, part: Part) -> &Times {
+    &of.parts[part as usize]
+}
+
 #[rustfmt::skip]
 const NETWORK: &[OfKafka] = &[
     counter(("kafka_network_requestmetrics_requests_total", "kafka.network:type=RequestMetrics,name=RequestsPerSec"), ("requests", &["request", "version"]),
         "Requests that were answered.", requests),
     of("summary", ("kafka_network_requestmetrics_totaltimems", "kafka.network:type=RequestMetrics,name=TotalTimeMs"), ("milliseconds", &["request", "quantile"]),
-        "From when a request was there until its answer was out; quantiles are of the last 2 to 5 minutes, at most an eighth too large.", request_times),
+        "From when a request was there until its answer was out; quantiles are of the last 2 to 5 minutes, at most an eighth too large.", |v, s| request_times(v, s, |of| &of.total)),
+    of("summary", ("kafka_network_requestmetrics_requestqueuetimems", "kafka.network:type=RequestMetrics,name=RequestQueueTimeMs"), ("milliseconds", &["request", "quantile"]),
+        "Of that until it was begun: behind those before it on its connection, or for memory.", |v, s| request_times(v, s, |of| part(of, Part::Queue))),
+    of("summary", ("kafka_network_requestmetrics_localtimems", "kafka.network:type=RequestMetrics,name=LocalTimeMs"), ("milliseconds", &["request", "quantile"]),
+        "Of that until it was answered or others were waited for.", |v, s| request_times(v, s, |of| part(of, Part::Local))),
+    of("summary", ("kafka_network_requestmetrics_remotetimems", "kafka.network:type=RequestMetrics,name=RemoteTimeMs"), ("milliseconds", &["request", "quantile"]),
+        "Of that while others were waited for: followers, records that are to come, members of a group, the controller; also other actors of the node, so that the append to the log is in it.", |v, s| request_times(v, s, |of| part(of, Part::Remote))),
+    of("summary", ("kafka_network_requestmetrics_responsesendtimems", "kafka.network:type=RequestMetrics,name=ResponseSendTimeMs"), ("milliseconds", &["request", "quantile"]),
+        "Of that until the socket had taken the answer.", |v, s| request_times(v, s, |of| part(of, Part::Send))),
     gauge(("kafka_network_socketserver_memorypoolused", "kafka.network:type=SocketServer,name=MemoryPoolUsed"), ("bytes", NONE),
         "What of queued.max.request.bytes is taken.", |v, s| memory(v, s, |used, _| used)),
     gauge(("kafka_network_socketserver_memorypoolavailable", "kafka.network:type=SocketServer,name=MemoryPoolAvailable"), ("bytes", NONE),

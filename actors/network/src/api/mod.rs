@@ -419,6 +419,10 @@ impl Request {
         (self.cx.key, self.cx.version)
     }
 
+    pub(crate) fn client_id(&self) -> &str {
+        self.cx.client_id.as_deref().unwrap_or_default()
+    }
+
     pub(crate) fn may_overlap(&self) -> bool {
         matches!(self.cx.key, ApiKey::Produce | ApiKey::AskDurable)
     }

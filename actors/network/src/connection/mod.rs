@@ -11,7 +11,6 @@ mod responses;
 mod unread;
 mod write;
 
-use std::collections::VecDeque;
 use std::future::{Future, pending, poll_fn};
 use std::io;
 use std::pin::pin;
@@ -20,12 +19,13 @@ use std::task::ready;
 use std::time::Duration;
 
 use bytes::Bytes;
-use runtime::{Actor, Counter, Cx, Failure, NetStream, Outcome, World};
+use runtime::{Actor, Counter, Cx, Failure, NetStream, Outcome, RequestId, World};
 use tokio::io::AsyncReadExt;
 
 use crate::Broker;
 use crate::api::{self, ConnectionInfo, Request, RequestError};
-use crate::requests::{Begun, RequestMetrics};
+use crate::requests::Moments;
+use crate::{slow, spans};
 pub use frames::READ_SIZE as READ_BUFFER;
 use frames::{BadLength, FIRST_READ, FrameBuffer};
 pub(crate) use memory::RequestMemory;
@@ -46,6 +46,8 @@ pub(crate) struct Connection(Arc<ConnectionInfo>);
 #[derive(Clone)]
 pub(crate) struct ConnectionArgs {
     pub(crate) stream: Arc<Mutex<Option<NetStream>>>,
+    /// Among those of the node.
+    pub(crate) number: u64,
     pub(crate) info: Arc<ConnectionInfo>,
     pub(crate) broker: Arc<Broker>,
 }
@@ -161,6 +163,8 @@ struct Flow {
     input: Input,
     responses: Responses,
     timing: Timing,
+    /// How many requests there were.
+    requests: u32,
     /// Whether the requests under way are ones that others may overlap.
     overlapping: bool,
     writer: Writer,
@@ -176,7 +180,6 @@ impl Serving {
         let world = self.world.clone();
         let mut flow = Flow::new(&broker, &self.memory);
         let mut now = world.mono();
-        let requests = broker.requests.clone();
         let mut patience = Patience::new(now, broker.limits.max_idle);
         let info = self.args.info.clone();
         let cold = Cold { reads: &broker.cold_reads, counter: &info.listener.cold_reads };
@@ -184,7 +187,7 @@ impl Serving {
         loop {
             if flow.writer.is_empty() {
                 flow.unread = None;
-                flow.timing.sent(&requests, now, info.is_followers());
+                flow.timing.sent(&broker, now, &info);
                 if let Some(why) = flow.close.take() {
                     return Err(End::Closed(why));
                 }
@@ -202,15 +205,18 @@ impl Serving {
             let answers = step != Step::Write && !flow.responses.is_empty();
             tokio::select! {
                 biased;
-                ready = flow.responses.ready(), if answers => {
-                    flow.take_answers(ready, &broker.answers)?;
+                ready = flow.responses.ready(&world), if answers => {
                     now = world.mono();
+                    flow.take_answers(ready, now, &broker.answers)?;
                 }
                 done = act(step, &mut self.stream, &mut flow.writer, &mut flow.input, &cold) => {
                     done?;
                     now = world.mono();
                     match step {
-                        Step::Read => patience.heard(now),
+                        Step::Read => {
+                            flow.timing.came = now;
+                            patience.heard(now);
+                        }
                         Step::Write => {}
                         Step::Cover | Step::Rest => continue,
                     }
@@ -233,7 +239,7 @@ impl Serving {
     }
 
     /// Begins every request that may run: Produce requests, and those to durable actors, overlap each other, all others run alone. Whether any began.
-    async fn begin_requests(&mut self, flow: &mut Flow, now: Duration) -> Result<bool, End> {
+    async fn begin_requests(&mut self, flow: &mut Flow, mut now: Duration) -> Result<bool, End> {
         let mut began = false;
         while flow.responses.len() < PIPELINED {
             let alone = flow.responses.is_empty();
@@ -248,9 +254,13 @@ impl Serving {
             drop(credit);
             flow.overlapping = request.may_overlap();
             self.requests.add(1);
-            let (key, version) = request.key();
-            flow.timing.owed.push_back(Begun { key, version, at: now });
-            flow.responses.push(api::begin(&self.args.broker, request).await);
+            if began {
+                now = self.world.mono();
+            }
+            let id = self.args.broker.requests.id(self.args.number, flow.next());
+            let moments = flow.moments(&request, id, now);
+            let begun = moments.id.within(api::begin(&self.args.broker, request)).await;
+            flow.responses.push(moments, begun);
             began = true;
         }
         flow.input.release();
@@ -258,18 +268,30 @@ impl Serving {
     }
 }
 
-/// How long requests take, those whose answers are owed and those that are on their way out.
+/// How long requests take.
 #[derive(Default)]
 struct Timing {
-    owed: VecDeque<Begun>,
-    sending: Vec<Begun>,
+    /// When what is there was read.
+    came: Duration,
+    /// Whose answers are on their way out.
+    sending: Vec<Moments>,
+    /// Of the last request.
+    client_id: String,
 }
 
 impl Timing {
     /// All that was to go out is.
-    fn sent(&mut self, requests: &RequestMetrics, now: Duration, follower: bool) {
-        for begun in self.sending.drain(..) {
-            requests.answered(begun, now, follower);
+    fn sent(&mut self, broker: &Broker, now: Duration, info: &ConnectionInfo) {
+        for moments in self.sending.drain(..) {
+            broker.requests.answered(&moments, now, info.is_followers());
+            if moments.id.is_sampled() {
+                spans::keep(broker.world.registry(), &moments, now, info, &self.client_id);
+            }
+            let unduly = slow::unduly(&moments, now).as_millis();
+            // Few get as far as to look it up.
+            if unduly > 0 && unduly >= broker.settings.get().long("ottla.slow.request.ms") as u128 {
+                broker.requests.slow.tell(&moments, now, info, &self.client_id);
+            }
         }
     }
 }
@@ -285,7 +307,32 @@ impl Flow {
         };
         let (responses, writer) = (Responses::default(), Writer::default());
         let timing = Timing::default();
-        Flow { input, responses, timing, overlapping: false, writer, unread: None, close: None }
+        Flow {
+            input,
+            responses,
+            timing,
+            requests: 0,
+            overlapping: false,
+            writer,
+            unread: None,
+            close: None,
+        }
+    }
+
+    /// The number of the next request.
+    fn next(&mut self) -> u32 {
+        self.requests = self.requests.wrapping_add(1);
+        self.requests
+    }
+
+    /// Of a request that begins.
+    fn moments(&mut self, request: &Request, id: RequestId, now: Duration) -> Moments {
+        if self.timing.client_id != request.client_id() {
+            self.timing.client_id = request.client_id().to_owned();
+        }
+        let (key, version) = request.key();
+        let came = self.timing.came;
+        Moments { id, key, version, came, begun: now, waits: None, done: now }
     }
 
     fn is_over(&self) -> bool {
@@ -309,9 +356,14 @@ impl Flow {
         step
     }
 
-    fn take_answers(&mut self, ready: Vec<Answered>, memory: &AnswerMemory) -> io::Result<()> {
-        for answered in ready {
-            self.timing.sending.extend(self.timing.owed.pop_front());
+    fn take_answers(
+        &mut self,
+        ready: Vec<(Moments, Answered)>,
+        now: Duration,
+        memory: &AnswerMemory,
+    ) -> io::Result<()> {
+        for (moments, answered) in ready {
+            self.timing.sending.push(Moments { done: now, ..moments });
             match answered {
                 Answered::Response(response) => self.writer.push(response)?,
                 Answered::Nothing => {}

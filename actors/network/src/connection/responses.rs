@@ -5,8 +5,10 @@ use std::future::poll_fn;
 use std::task::Poll;
 
 use log::FileSlice;
-use runtime::BoxFuture;
+use runtime::{BoxFuture, World};
 use wire::Part;
+
+use crate::requests::Moments;
 
 /// One response as it goes out. An [`Part::External`] is the file slice at the index that its token names.
 #[derive(Debug, Default)]
@@ -30,32 +32,40 @@ pub(crate) type Pending = BoxFuture<'static, Answered>;
 
 #[derive(Default)]
 pub(crate) struct Responses {
-    pending: VecDeque<Pending>,
+    owed: VecDeque<Owed>,
+}
+
+struct Owed {
+    moments: Moments,
+    pending: Pending,
 }
 
 impl Responses {
-    pub(crate) fn push(&mut self, pending: Pending) {
-        self.pending.push_back(pending);
+    pub(crate) fn push(&mut self, moments: Moments, pending: Pending) {
+        self.owed.push_back(Owed { moments, pending });
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.pending.len()
+        self.owed.len()
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.pending.is_empty()
+        self.owed.is_empty()
     }
 
     /// Waits for the first; then takes all that are ready behind it. Never ends while nothing is owed.
     ///
     /// Only the first needs to be looked at: what the others wait for goes on without them.
-    pub(crate) async fn ready(&mut self) -> Vec<Answered> {
+    pub(crate) async fn ready(&mut self, world: &World) -> Vec<(Moments, Answered)> {
         poll_fn(|cx| {
             let mut ready = Vec::new();
-            while let Some(first) = self.pending.front_mut() {
-                let Poll::Ready(answered) = first.as_mut().poll(cx) else { break };
-                ready.push(answered);
-                self.pending.pop_front();
+            while let Some(Owed { moments, pending }) = self.owed.front_mut() {
+                let Poll::Ready(answered) = moments.id.poll(pending.as_mut(), cx) else {
+                    moments.waits.get_or_insert_with(|| world.mono());
+                    break;
+                };
+                ready.push((*moments, answered));
+                self.owed.pop_front();
             }
             if ready.is_empty() { Poll::Pending } else { Poll::Ready(ready) }
         })

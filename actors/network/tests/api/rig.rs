@@ -192,7 +192,7 @@ impl Rig {
             durables: Durables::default(),
             interceptors: Interceptors::default(),
             controller: ControllerHandle::new(asked),
-            requests: Arc::default(),
+            requests: Arc::new(ottla_network::RequestMetrics::new(0.0)),
             producer_id_blocks: producer_ids(),
         });
         let (listener, address) = listen(&world, ListenerKind::Broker, broker.clone()).await;

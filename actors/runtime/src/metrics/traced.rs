@@ -11,6 +11,7 @@ use super::trouble::cut;
 use super::{Registry, Status, lock};
 use crate::actor::Outcome;
 use crate::metrics::NoSuchActor;
+use crate::request::RequestId;
 use crate::world::{Clock, World};
 
 /// So much is kept of each, the newest.
@@ -19,6 +20,9 @@ const KEPT: usize = 1024;
 const MOST_TRACED: usize = 16;
 /// A trace that nobody asks for ends.
 const UNASKED: Duration = Duration::from_secs(5);
+
+/// What came of a message whose handling is dropped before its end.
+pub(super) const NOT_ENDED: &str = "killed as it was in hand";
 
 /// What somebody asks for, again and again: else the trace ends.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,6 +69,8 @@ pub struct InHand {
 pub struct TraceLine {
     /// When it began, in Unix milliseconds.
     pub at_ms: i64,
+    /// The [`RequestId`] that it was for.
+    pub request: Option<String>,
     pub did: Did,
 }
 
@@ -96,7 +102,14 @@ struct Kept {
     until: Option<Duration>,
     /// How many there were before those that are kept.
     before: u64,
-    lines: VecDeque<(Duration, Kind)>,
+    lines: VecDeque<Line>,
+}
+
+#[derive(Debug)]
+struct Line {
+    at: Duration,
+    request: Option<RequestId>,
+    kind: Kind,
 }
 
 #[derive(Debug)]
@@ -130,7 +143,7 @@ impl Trace {
         lock(&self.kept).until.is_some()
     }
 
-    fn add(&self, at: Duration, kind: Kind) {
+    fn add(&self, at: Duration, request: Option<RequestId>, kind: Kind) {
         let mut kept = lock(&self.kept);
         if kept.until.is_none() {
             return;
@@ -139,11 +152,11 @@ impl Trace {
             kept.lines.pop_front();
             kept.before += 1;
         }
-        kept.lines.push_back((at, kind));
+        kept.lines.push_back(Line { at, request, kind });
     }
 
     pub(crate) fn restarted(&self, generation: u64, at: Duration, cause: String) {
-        self.add(at, Kind::Restarted { generation, cause: cause.into() });
+        self.add(at, None, Kind::Restarted { generation, cause: cause.into() });
     }
 
     /// Ends it where its time is over; whether it goes on.
@@ -173,8 +186,9 @@ impl Trace {
         let first = from.max(kept.before);
         let ago_ms = |at: Duration| now.mono.saturating_sub(at).as_millis() as i64;
         let lines = kept.lines.iter().skip((first - kept.before) as usize);
-        let lines = lines.map(|(at, kind)| TraceLine {
+        let lines = lines.map(|Line { at, request, kind }| TraceLine {
             at_ms: now.wall_ms.saturating_sub(ago_ms(*at)),
+            request: request.map(|request| request.to_string()),
             did: kind.told(),
         });
         Some(Asked {
@@ -197,6 +211,7 @@ struct Asked {
 pub(crate) struct Tracing {
     trace: Arc<Trace>,
     message: &'static str,
+    request: Option<RequestId>,
     at: Duration,
     failed: Option<Cow<'static, str>>,
     world: World,
@@ -204,9 +219,9 @@ pub(crate) struct Tracing {
 
 impl Tracing {
     pub(super) fn new(trace: Arc<Trace>, message: &'static str, world: &World) -> Tracing {
-        // Of one that is dropped before its end.
-        let failed = Some("killed as it was in hand".into());
-        Tracing { trace, message, at: world.mono(), failed, world: world.clone() }
+        let failed = Some(NOT_ENDED.into());
+        let (request, at) = (RequestId::current(), world.mono());
+        Tracing { trace, message, request, at, failed, world: world.clone() }
     }
 
     /// It came to this.
@@ -219,7 +234,7 @@ impl Drop for Tracing {
     fn drop(&mut self) {
         let (message, failed) = (self.message, self.failed.take());
         let took = self.world.mono().saturating_sub(self.at);
-        self.trace.add(self.at, Kind::Handled { message, took, failed });
+        self.trace.add(self.at, self.request, Kind::Handled { message, took, failed });
     }
 }
 

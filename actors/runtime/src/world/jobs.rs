@@ -6,6 +6,7 @@ use tokio::sync::{Semaphore, oneshot};
 
 use super::BoxFuture;
 use crate::panics;
+use crate::request::RequestId;
 
 /// Of one queue, unless `background.threads` says something else.
 pub(super) const JOBS_AT_ONCE: usize = 16;
@@ -96,7 +97,9 @@ pub(super) async fn run<T: Send + 'static>(
 ) -> Result<T, JobLost> {
     let slot = queue.slots(at_once).acquire_owned().await.map_err(|_| JobLost::Stopping)?;
     let (done, result) = oneshot::channel();
+    let request = RequestId::current();
     let body = Box::new(move || {
+        let _entered = RequestId::enter(request);
         let caught = panics::catch(AssertUnwindSafe(job));
         drop(slot);
         let _ = done.send(caught.map_err(|failure| JobLost::Panicked(failure.to_string())));

@@ -4,6 +4,7 @@ mod checks;
 mod endpoints;
 mod parts;
 mod replication;
+mod telemetry;
 
 #[cfg(test)]
 mod tests;
@@ -23,6 +24,7 @@ pub use parts::{
 pub use replication::{
     ReplicationConfig, controller_socket_timeout, replica_fetchers, replication_quota_window,
 };
+pub use telemetry::TelemetryConfig;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Roles {
@@ -68,6 +70,7 @@ pub struct NodeConfig {
     pub logs: LogsConfig,
     pub groups: GroupsConfig,
     pub quorum: QuorumConfig,
+    pub telemetry: Option<TelemetryConfig>,
     /// Everything else, by name.
     pub values: Values,
 }
@@ -125,6 +128,7 @@ impl NodeConfig {
             logs: LogsConfig::new(&values),
             groups: GroupsConfig::new(&values),
             quorum: QuorumConfig::new(&values),
+            telemetry: TelemetryConfig::read(&values)?,
             values,
         })
     }

@@ -22,6 +22,12 @@ pub(super) const OWN: Area = Area {
             "Memory for the newest batches of all partitions led here, so that who reads at the end of a log needs no file; they are kept for 5 to 10 seconds, and 0 keeps none.";
         Boolean "ottla.faults.enable" = "false", Any, Node + honoured + internal:
             "Whether ottla fault may kill, pause, delay and fail the node's actors, from the machine that it runs on; for tests and drills.";
+        Long "ottla.slow.request.ms" = "1000", AtLeast(1), Cluster + honoured + internal:
+            "A request that takes as long is told of in the log, with where its time went; what a fetch waits for records and a member for its group does not count. At most ten in a second.";
+        String "ottla.otel.endpoint" = null, Any, Node + honoured + internal:
+            "Where an OpenTelemetry collector takes OTLP over HTTP, as http://HOST:PORT: traces of requests are sent there, with the actors that had a part in them. Unless given, none are made.";
+        Double "ottla.otel.share" = "0.01", Fraction(0.0, 1.0), Node + honoured + internal:
+            "The share of requests that are traced where ottla.otel.endpoint is given.";
         Boolean "ottla.failover.fast" = "true", Any, Node + honoured + internal:
             "A node whose process is known to be gone, as its connections are reset and nothing listens where it was, is replaced at once; else after the timeouts that count for one that is slow or cut off.";
     },
