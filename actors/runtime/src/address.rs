@@ -205,6 +205,11 @@ impl<M: Message> Address<M> {
         self.0.load().as_deref().filter(|to| to.is_alive()).cloned()
     }
 
+    /// Where in the tree it is, also while it is down.
+    pub fn path(&self) -> Option<Arc<str>> {
+        self.0.load().as_deref().map(|to| to.identity.path.clone())
+    }
+
     pub async fn send(&self, message: M) -> Result<(), Dead<M>> {
         let to = self.0.load_full();
         match to {

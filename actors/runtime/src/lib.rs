@@ -90,7 +90,8 @@ pub use map::{FastMap, FixedHasher, Map};
 pub use metrics::{
     ActorTree, AskTrace, Counter, Did, Exposition, Family, Format, Gauge, InHand, MessageCount,
     NoSuchActor, NotTraced, Numbers, Order, Registry, Restarted, Sample, Scope, Span, SpanOf, Sums,
-    TopPage, TraceLine, TracePlace, Traced, Watchdog, expose, families, prometheus, quantile,
+    TopPage, TraceLine, TracePlace, Traced, Unusual, Watchdog, expose, families, prometheus,
+    quantile,
 };
 pub use model::{Decision, DecisionOf, Now, Persist, Replicated, StoredRecord, Ticket, TimerOp};
 pub use panics::{Panicked, caught};

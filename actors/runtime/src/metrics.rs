@@ -10,6 +10,7 @@ mod stats;
 mod traced;
 mod tree;
 mod trouble;
+mod unusual;
 mod watchdog;
 
 use std::collections::BTreeMap;
@@ -36,6 +37,8 @@ pub use traced::{AskTrace, Did, InHand, NotTraced, TraceLine, TracePlace, Traced
 pub use tree::{ActorTree, MessageCount, Restarted};
 use trouble::Trouble;
 pub(crate) use trouble::cut;
+use unusual::Noted;
+pub use unusual::Unusual;
 pub use watchdog::Watchdog;
 
 #[derive(Clone)]
@@ -48,6 +51,7 @@ struct RegistryState {
     credits: Mutex<BTreeMap<String, Credits>>,
     traces: Mutex<Vec<Arc<traced::Trace>>>,
     spans: spans::Spans,
+    noted: Arc<Noted>,
     clock: Arc<dyn Clock>,
 }
 
@@ -113,6 +117,7 @@ pub(crate) struct Entry {
     /// Tells entries of one path apart.
     serial: u64,
     since: Duration,
+    noted: Arc<Noted>,
     state: Mutex<EntryState>,
 }
 
@@ -202,6 +207,7 @@ impl Registry {
             credits: Mutex::default(),
             traces: Mutex::default(),
             spans: spans::Spans::default(),
+            noted: Arc::default(),
             clock,
         }))
     }
@@ -232,6 +238,7 @@ impl Registry {
             bulkhead,
             serial,
             since: self.0.clock.mono(),
+            noted: self.0.noted.clone(),
             state: Mutex::new(state),
         });
         actors.insert(path, entry.clone());
@@ -240,6 +247,7 @@ impl Registry {
 
     pub(crate) fn remove(&self, entry: &Entry) {
         self.sum_up(entry);
+        self.0.noted.forget(entry);
         let mut actors = lock(&self.0.actors);
         if actors.get(&entry.path).is_some_and(|there| there.serial == entry.serial) {
             actors.remove(&entry.path);
@@ -328,8 +336,11 @@ impl Entry {
         stats
     }
 
-    pub(crate) fn set_status(&self, status: Status) {
+    pub(crate) fn set_status(self: &Arc<Entry>, status: Status) {
         lock(&self.state).status = status;
+        if status != Status::Running {
+            self.noted.note(self);
+        }
     }
 
     pub(crate) fn failed(&self, now: Duration, cause: &Failure) {

@@ -2,6 +2,7 @@
 
 mod faults;
 mod gauges;
+mod unusual;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -93,6 +93,8 @@ impl Registry {
             Fault::Kill => hands.kill(),
             fault => stats.fault(fault, self.0.clock.mono()),
         }
+        drop(state);
+        self.0.noted.note(&entry);
         Ok(())
     }
 }

@@ -49,7 +49,12 @@ impl Watchdog {
                 stuck.push(path.clone());
             }
             state.stuck = is_stuck;
-            seen.insert(path, (state.generation, handled, since));
+            let generation = state.generation;
+            drop(state);
+            if is_stuck {
+                self.registry.0.noted.note(&entry);
+            }
+            seen.insert(path, (generation, handled, since));
         }
         self.seen = seen;
         stuck
