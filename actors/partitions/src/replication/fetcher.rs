@@ -100,8 +100,8 @@ pub(super) struct ReplicaFetcher {
     refused_in_a_row: usize,
     /// Why its last fetch has no answer.
     unreached: Option<String>,
-    /// Some replica shows why it is not fetched.
-    showed: bool,
+    /// Whose replicas may say another reason than they do why they are not fetched.
+    unshown: BTreeSet<Key>,
     fetches: Counter,
     fetched_bytes: Counter,
     failed: Gauge,
@@ -124,7 +124,7 @@ impl Actor for ReplicaFetcher {
             paused_until: Duration::ZERO,
             refused_in_a_row: 0,
             unreached: None,
-            showed: true,
+            unshown: BTreeSet::new(),
             fetches: cx.counter("fetches"),
             fetched_bytes: cx.counter("bytes_fetched"),
             failed: cx.gauge("failed_partitions"),
@@ -140,7 +140,8 @@ impl Actor for ReplicaFetcher {
             }
             FetcherMsg::Unassign { partitions } => {
                 for key in partitions {
-                    self.following.remove(&key);
+                    let before = self.following.remove(&key);
+                    self.uncount(before.as_ref());
                     self.changed.insert(key);
                 }
             }
@@ -166,8 +167,6 @@ impl Actor for ReplicaFetcher {
             FetcherMsg::Lost => return Err(Failure::new("a task of the fetcher has failed")),
             FetcherMsg::Panic { message } => panic!("{message}"),
         }
-        let failed = |following: &&Following| matches!(following.stage, Stage::Failed(_));
-        self.failed.set(self.following.values().filter(failed).count() as i64);
         self.fetch(cx);
         self.show_troubles(cx.world().now().wall_ms);
         Ok(())
@@ -181,9 +180,10 @@ impl Actor for ReplicaFetcher {
 impl ReplicaFetcher {
     fn begin(&mut self, cx: &mut Cx<Self>, assigned: Assigned) {
         let key = assigned.key();
-        self.showed = true;
-        self.following
-            .insert(key, Following { assigned, stage: Stage::Waiting, refused: 0, lag: None });
+        self.unshown.insert(key);
+        let following = Following { assigned, stage: Stage::Waiting, refused: 0, lag: None };
+        let before = self.following.insert(key, following);
+        self.uncount(before.as_ref());
         self.look_again(cx, key);
     }
 
@@ -209,7 +209,10 @@ impl ReplicaFetcher {
 
     fn set_stage(&mut self, key: Key, stage: Stage) {
         if let Some(following) = self.following.get_mut(&key) {
-            following.stage = stage;
+            let before = std::mem::replace(&mut following.stage, stage);
+            let failed = |stage: &Stage| i64::from(matches!(stage, Stage::Failed(_)));
+            self.failed.add(failed(&following.stage) - failed(&before));
+            self.unshown.insert(key);
             self.changed.insert(key);
         }
     }
@@ -229,10 +232,10 @@ impl ReplicaFetcher {
     fn end_delays(&mut self, cx: &mut Cx<Self>) {
         let now = cx.world().mono();
         while let Some((_, key)) = self.delayed.pop_front_if(|(due, _)| *due <= now) {
-            if let Some(following) = self.following.get_mut(&key)
+            if let Some(following) = self.following.get(&key)
                 && matches!(following.stage, Stage::Delayed(_) | Stage::HeldBack)
             {
-                following.stage = Stage::Waiting;
+                self.set_stage(key, Stage::Waiting);
                 self.look_again(cx, key);
             }
         }
@@ -319,14 +322,14 @@ impl ReplicaFetcher {
             Ok(response) => response,
             Err(error) => {
                 self.session.failed();
-                self.unreached = Some(format!("broker {}: {error}", self.args.leader));
+                self.set_unreached(Some(format!("broker {}: {error}", self.args.leader)));
                 tracing::warn!(leader = self.args.leader, %error, "a replica's fetch has failed");
                 self.leader = Some(leader);
                 self.refused_in_a_row += 1;
                 return self.pause(cx);
             }
         };
-        self.unreached = None;
+        self.set_unreached(None);
         let found: Vec<Found> = found(response.responses);
         let named = found.iter().map(|found| &found.key);
         let error = ErrorCode::from_code(response.error_code);
@@ -412,7 +415,11 @@ impl ReplicaFetcher {
         let refused = following.refused;
         match took {
             Took::Taken { lag } => {
+                let was_refused = refused > 1;
                 (following.lag, following.refused) = (Some(lag), 0);
+                if was_refused {
+                    self.unshown.insert(key);
+                }
                 self.changed.insert(key);
             }
             Took::Down => {

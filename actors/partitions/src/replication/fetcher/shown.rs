@@ -43,15 +43,25 @@ impl ReplicaFetcher {
         )
     }
 
-    /// Each replica says why it is not fetched, for who asks; nothing is looked through where nothing was wrong, nor is.
-    pub(super) fn show_troubles(&mut self, now_ms: i64) {
-        let troubled =
-            |following: &Following| following.trouble().is_some() || following.refused > 0;
-        let any = self.unreached.is_some() || self.following.values().any(troubled);
-        if !any && !self.showed {
-            return;
+    /// One that is not followed any more.
+    pub(super) fn uncount(&self, before: Option<&Following>) {
+        if before.is_some_and(|before| matches!(before.stage, Stage::Failed(_))) {
+            self.failed.add(-1);
         }
-        for following in self.following.values() {
+    }
+
+    /// The leader as a whole is not reached, or is again: then each of its replicas has another reason.
+    pub(super) fn set_unreached(&mut self, why: Option<String>) {
+        if self.unreached != why {
+            self.unreached = why;
+            self.unshown.extend(self.following.keys());
+        }
+    }
+
+    /// Replicas that are not fetched say why, for who asks; those of which nothing has changed are not gone through.
+    pub(super) fn show_troubles(&mut self, now_ms: i64) {
+        while let Some(key) = self.unshown.pop_first() {
+            let Some(following) = self.following.get(&key) else { continue };
             let why = following.trouble().or(self.unreached.as_deref());
             if why.is_none() && following.refused > 0 {
                 // It is tried again: what may come of it is no new beginning.
@@ -59,6 +69,5 @@ impl ReplicaFetcher {
             }
             following.assigned.handle.set_trouble(why, now_ms);
         }
-        self.showed = any;
     }
 }
