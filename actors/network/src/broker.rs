@@ -17,6 +17,7 @@ use crate::api::auto_create::UnderWay;
 use crate::cold::ColdReads;
 use crate::connection::{AnswerMemory, RequestMemory};
 use crate::departed::Departed;
+use crate::histories::Histories;
 use crate::intercept::Interceptors;
 use crate::producer_ids::{AllocateBlock, ProducerIds};
 use crate::requests::RequestMetrics;
@@ -90,10 +91,7 @@ pub struct Broker {
     pub(crate) large_bodies: Credits,
     /// For building and encoding an answer that becomes large: one at a time.
     pub(crate) large_answers: Credits,
-    /// For going through all actors: one at a time.
-    pub(crate) causes: Credits,
-    /// For reading the metadata log from its beginning: one at a time.
-    pub(crate) histories: Credits,
+    pub(crate) histories: Arc<Histories>,
     /// What answers about the cluster may take together until they are encoded, in bytes.
     pub(crate) cluster_answers: Credits,
     /// What answers to requests that name much may take together until they are encoded, in bytes.
@@ -131,8 +129,7 @@ impl Broker {
             random: parts.world.random("fetch sessions"),
         });
         let producer_ids = ProducerIds::new(parts.producer_id_blocks.clone());
-        let [large_batches, large_bodies, large_answers, causes, histories] =
-            [(); 5].map(|()| Credits::new(1));
+        let [large_batches, large_bodies, large_answers] = [(); 3].map(|()| Credits::new(1));
         let decoded_memory = Credits::new(limits.request_memory);
         parts.world.registry().show_credits(decoded, &decoded_memory);
         let cluster_answers = Credits::new(limits.request_memory);
@@ -158,8 +155,7 @@ impl Broker {
             large_batches,
             large_bodies,
             large_answers,
-            causes,
-            histories,
+            histories: Histories::new(),
             cluster_answers,
             named_answers,
             decoded_memory,

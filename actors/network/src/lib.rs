@@ -7,6 +7,7 @@ mod connection;
 mod departed;
 mod door;
 mod histogram;
+mod histories;
 mod intercept;
 mod listener;
 mod producer_ids;

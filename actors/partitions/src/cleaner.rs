@@ -13,18 +13,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use log::{CleanerStats, CompactionError, LogToClean, ReadError};
+use model::TopicPartition;
 use model::node_config::CleanerConfig;
 use model::settings::Values;
-use model::{TopicPartition, Uuid};
 use runtime::{
     Actor, Counter, Cx, Dropped, Failure, Gauge, JobLost, Map, Outcome, Reply, TimerId, Watch,
 };
 
-use crate::handle::{PartitionHandle, Trouble};
+use crate::handle::PartitionHandle;
 use crate::hosted::Hosted;
 use crate::log_dirs::LogDirState;
 use crate::partition::PartitionMsg;
 use crate::room::Room;
+use crate::uncleanable::Uncleanable;
 use pick::{Candidate, Dirty, due};
 pub use throttle::{Throttle, names_replica};
 pub use turns::CleanerTurns;
@@ -32,6 +33,9 @@ pub(crate) use turns::Turn;
 
 /// Where room is short what is dirty is looked for as often, at least, unless a pass failed.
 const SHORT_OF_ROOM: Duration = Duration::from_secs(1);
+
+/// So many logs that were given up are named in its line.
+const MOST_SHOWN: usize = 20;
 
 #[derive(Clone)]
 pub struct LogCleanerArgs {
@@ -121,8 +125,6 @@ pub struct LogCleaner {
     config: CleanerConfig,
     /// Under way.
     passes: Map<TopicPartition, ()>,
-    /// Why, by the topic's id, for one of the same name may be made anew.
-    uncleanable: Map<TopicPartition, (Uuid, String)>,
     looking: bool,
     /// There is something to do, and others have their turn.
     waits: bool,
@@ -168,12 +170,13 @@ impl Actor for LogCleaner {
         });
         let config = CleanerConfig::new(&args.settings.get());
         args.turns.leave(args.index);
+        // What one before this had given up is tried again.
+        args.dir.uncleanable.clear();
         args.turns.throttle.hold_to(config.io_max_bytes_per_second);
         let mut cleaner = LogCleaner {
             config,
             args,
             passes: Map::new(),
-            uncleanable: Map::new(),
             looking: false,
             waits: false,
             timer: None,
@@ -230,8 +233,8 @@ impl Actor for LogCleaner {
         if let Some(failure) = &self.last_failure {
             line += &format!("; last pass: {failure}");
         }
-        for (partition, (_, why)) in &self.uncleanable {
-            line += &format!("; UNCLEANABLE {partition}: {why}");
+        for (partition, given_up) in self.args.dir.uncleanable.first(MOST_SHOWN) {
+            line += &format!("; UNCLEANABLE {partition}: {}", given_up.why);
         }
         line
     }
@@ -255,14 +258,11 @@ impl LogCleaner {
             return;
         }
         let hosted = &self.args.hosted;
-        self.uncleanable.retain(|partition, (topic, _)| {
-            let hosted = hosted.get_by_id(*topic, partition.partition);
-            hosted.is_some_and(|handle| {
+        self.args.dir.uncleanable.retain(|partition, given_up| {
+            let handle = hosted.get_by_id(given_up.topic_id, partition.partition);
+            handle.is_some_and(|handle| {
                 let is_here = Arc::ptr_eq(&handle.log_dir(), &self.args.dir);
-                if !is_here {
-                    handle.set_uncleanable(None);
-                }
-                is_here
+                is_here && handle.config().cleanup_policy.compact
             })
         });
         self.count_uncleanable();
@@ -271,7 +271,7 @@ impl LogCleaner {
             .into_iter()
             .filter(|handle| Arc::ptr_eq(&handle.log_dir(), &self.args.dir))
             .filter(|handle| !self.passes.contains_key(&handle.topic_partition))
-            .filter(|handle| !self.uncleanable.contains_key(&handle.topic_partition))
+            .filter(|handle| !self.args.dir.uncleanable.has(&handle.topic_partition))
             .filter_map(Candidate::of)
             .collect();
         if candidates.is_empty() {
@@ -356,10 +356,6 @@ impl LogCleaner {
         self.last_failure = None;
         match result {
             Ok(stats) => {
-                if let Some(handle) = self.args.hosted.get(&partition.topic, partition.partition) {
-                    // A cleaner before this one had given it up.
-                    handle.set_uncleanable(None);
-                }
                 self.numbers.passes.add(1);
                 self.numbers.bytes_read.add(stats.map_bytes_read + stats.bytes_read);
                 self.numbers.bytes_written.add(stats.bytes_written);
@@ -389,14 +385,13 @@ impl LogCleaner {
     fn give_up(&mut self, cx: &Cx<Self>, handle: &PartitionHandle, why: String) {
         let partition = &handle.topic_partition;
         let since_ms = cx.world().now().wall_ms;
-        handle.set_uncleanable(Some(Trouble { why: why.clone(), since_ms }));
         tracing::error!(%partition, why, "the log cannot be compacted, and is left alone");
-        self.uncleanable.insert(partition.clone(), (handle.topic_id, why));
+        let given_up = Uncleanable { topic_id: handle.topic_id, why, since_ms };
+        self.args.dir.uncleanable.add(partition.clone(), given_up);
         self.count_uncleanable();
     }
 
     fn count_uncleanable(&self) {
-        let count = i64::try_from(self.uncleanable.len()).unwrap_or(i64::MAX);
-        self.numbers.uncleanable_partitions.set(count);
+        self.numbers.uncleanable_partitions.set(self.args.dir.uncleanable.count());
     }
 }

@@ -81,6 +81,8 @@ pub struct PartitionHandle {
     no_recovery_point: AtomicBool,
     /// Everything below was compacted; -1 where it never was.
     cleaned: AtomicI64,
+    /// When it was last looked what retention gives up, or the log was opened first; unix milliseconds.
+    looked: AtomicI64,
     log_dir: ArcSwap<LogDirState>,
     /// Where it is being moved to.
     future: ArcSwapOption<FutureLog>,
@@ -88,8 +90,6 @@ pub struct PartitionHandle {
     called_off: ArcSwapOption<String>,
     /// Why its fetcher does not fetch it.
     trouble: ArcSwapOption<Trouble>,
-    /// Why its log cannot be compacted.
-    uncleanable: ArcSwapOption<Trouble>,
     /// What the controller last said, for an actor that starts.
     role: ArcSwapOption<Role>,
     /// An actor of this process has opened the log before: what it wrote needs no recovery from a crash.
@@ -103,7 +103,7 @@ pub struct PartitionHandle {
     traffic: OnceLock<Arc<TopicTraffic>>,
 }
 
-/// Why a follower is not fetched, or a log not compacted, and since when, unix milliseconds.
+/// Why a follower is not fetched, and since when, unix milliseconds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trouble {
     pub why: String,
@@ -150,12 +150,12 @@ impl PartitionHandle {
             recovery_point: AtomicI64::new(0),
             no_recovery_point: AtomicBool::new(true),
             cleaned: AtomicI64::new(-1),
+            looked: AtomicI64::new(-1),
             closed: AtomicBool::new(log_dir.clean),
             log_dir: ArcSwap::new(log_dir),
             future: ArcSwapOption::empty(),
             called_off: ArcSwapOption::empty(),
             trouble: ArcSwapOption::empty(),
-            uncleanable: ArcSwapOption::empty(),
             role: ArcSwapOption::empty(),
             opened: AtomicBool::new(false),
             truncating: AtomicBool::new(false),
@@ -276,12 +276,12 @@ impl PartitionHandle {
         }
     }
 
-    pub fn uncleanable(&self) -> Option<Arc<Trouble>> {
-        self.uncleanable.load_full()
+    pub fn looked_at_retention_ms(&self) -> i64 {
+        self.looked.load(Ordering::Acquire)
     }
 
-    pub(crate) fn set_uncleanable(&self, why: Option<Trouble>) {
-        self.uncleanable.store(why.map(Arc::new));
+    pub(crate) fn looked_at_retention(&self, now_ms: i64) {
+        self.looked.store(now_ms, Ordering::Release);
     }
 
     /// What a leader knows of the others.

@@ -16,6 +16,7 @@ mod recovery;
 mod replication;
 mod room;
 mod traffic;
+mod uncleanable;
 mod unsynced;
 
 pub use assignments::{Assignments, ForController, IsrChanges, ReplicaName, UnderWay};
@@ -43,3 +44,4 @@ pub use reads::{Isolation, NotServed, ReadFrom, Readable, read_error_code};
 pub use replication::{Replication, ReplicationArgs, ReplicationMsg};
 pub use room::Room;
 pub use traffic::{Counted, TopicTraffic, Traffic};
+pub use uncleanable::{Uncleanable, UncleanableLogs};

@@ -19,6 +19,7 @@ use crate::hosted::Hosted;
 use crate::log_dir::LogDirMsg;
 use crate::recovery::Recovery;
 use crate::room::Room;
+use crate::uncleanable::UncleanableLogs;
 use crate::unsynced::Unsynced;
 
 /// One entry of `log.dirs`, as it was found when the node started.
@@ -44,6 +45,7 @@ pub struct LogDirState {
     room: AtomicU8,
     /// Bytes that its disk had left, as last measured.
     usable: AtomicU64,
+    pub uncleanable: UncleanableLogs,
     address: Address<LogDirMsg>,
     queue: JobQueue,
     appends: JobQueue,
@@ -118,6 +120,7 @@ impl LogDirState {
             replicas: AtomicU64::new(0),
             room: AtomicU8::new(Room::Enough as u8),
             usable: AtomicU64::new(0),
+            uncleanable: UncleanableLogs::default(),
             address: Address::vacant(),
         }
     }

@@ -72,9 +72,16 @@ impl LogPlace {
         let mut reading = Reading { history: History::default(), of };
         let mut next_offset = self.log.log_start_offset();
         if let Some(id) = self.snapshot.filter(|id| *id != OffsetAndEpoch::EMPTY) {
-            let read = snapshot::read(&*self.disk, &self.dir, id)?;
+            let path = snapshot::path(&self.dir, id);
+            let mut failed: Outcome = Ok(());
+            // There may be millions of them.
+            snapshot::for_each(&*self.disk, &path, snapshot::MAX_SNAPSHOT, |at, record| {
+                if failed.is_ok() {
+                    failed = reading.batch(&[record], at);
+                }
+            })?;
+            failed?;
             next_offset = id.offset;
-            reading.batch(&read.records, read.timestamp_ms)?;
         }
         let mut failed: Outcome = Ok(());
         self.log.batches_from(next_offset).for_each(|batch| {

@@ -186,6 +186,18 @@ pub(crate) fn read_file(
     path: &Path,
     max: usize,
 ) -> Result<Snapshot, SnapshotError> {
+    let mut records = Vec::new();
+    let head = for_each(disk, path, max, |_, record| records.push(record))?;
+    Ok(Snapshot { records, ..head })
+}
+
+/// [`read_file`], which keeps none of the records: each is handed on, with when the newest was written.
+pub(crate) fn for_each(
+    disk: &dyn Disk,
+    path: &Path,
+    max: usize,
+    mut each: impl FnMut(i64, MetadataRecord),
+) -> Result<Snapshot, SnapshotError> {
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let bytes = Bytes::from(disk.read(path, max)?);
     let mut left = max;
@@ -202,7 +214,7 @@ pub(crate) fn read_file(
             let inflated = || SnapshotError::Inflated { name: name.clone(), max };
             left = left.checked_sub(size).ok_or_else(inflated)?;
             if !batch.header().is_control() {
-                snapshot.records.push(decode_record(offset, record).map_err(failed)?);
+                each(snapshot.timestamp_ms, decode_record(offset, record).map_err(failed)?);
                 continue;
             }
             // The last control record of a whole snapshot is its footer.

@@ -8,11 +8,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ::quorum::{BrokerSince, History, PartitionKey, PartitionSince};
-use log::OldestSegment;
+use log::{LogView, OldestSegment};
 use machines::groups::{GroupReply, GroupRequest};
 use model::{ErrorCode, Now};
 use partitions::{OpenTransaction, PartitionHandle, PartitionMsg, Standing};
-use runtime::{ActorTree, JobQueue};
+use runtime::Unusual;
+use wire::batch::NO_TIMESTAMP;
 use wire::describe_causes_response::{
     BrokerHistory, CausesActor, CausesFollower, CausesGroup, CausesLog, CausesLogDir,
     CausesReplica, OutOfSync, PartitionHistory, UncleanableLog,
@@ -23,7 +24,7 @@ use super::groups::other_reply;
 use super::{Answer, Answering, RequestContext, Staged};
 use crate::Broker;
 
-/// So many partitions are told of at once, and so many actors.
+/// So many partitions are told of at once, of their actors so many, and as many others.
 const MOST_PARTITIONS: usize = 1_000;
 const MOST_ACTORS: usize = 100;
 const MOST_UNCLEANABLE: usize = 100;
@@ -52,8 +53,11 @@ impl Staged for DescribeCauses {
         Box::pin(async move {
             let topics = request.topics.iter();
             let keys = topics.flat_map(|t| t.partitions.iter().map(|p| (t.topic_id, *p)));
-            let keys = keys.collect();
-            let mut response = answer(&broker, keys, request.history).await;
+            let keys: BTreeSet<PartitionKey> = keys.collect();
+            let mut response = looks(&broker, &keys);
+            if request.history {
+                read_history(&broker, &keys, &mut response).await;
+            }
             if request.logs {
                 logs(&broker, &mut response.replicas).await;
             }
@@ -63,31 +67,6 @@ impl Staged for DescribeCauses {
             Answer::Response(response)
         })
     }
-}
-
-async fn answer(
-    broker: &Arc<Broker>,
-    keys: BTreeSet<PartitionKey>,
-    history: bool,
-) -> DescribeCausesResponse {
-    let turn = broker.causes.take(1).await;
-    let (looked, of) = (broker.clone(), keys.clone());
-    let look = move || {
-        let looked = looks(&looked, &of);
-        drop(turn);
-        looked
-    };
-    let Ok(mut response) = broker.world.blocking("causes", look).await else {
-        let error_code = ErrorCode::UnknownServerError.code();
-        return DescribeCausesResponse { error_code, ..Default::default() };
-    };
-    if history {
-        match broker.world.timeout(HISTORY_LIMIT, read_history(broker, keys)).await {
-            Ok(Some(history)) => tell(history, &mut response),
-            Ok(None) | Err(_) => response.error_code = ErrorCode::RequestTimedOut.code(),
-        }
-    }
-    response
 }
 
 async fn group(broker: &Broker, cx: &RequestContext, group_id: String) -> CausesGroup {
@@ -132,7 +111,7 @@ fn looks(broker: &Broker, keys: &BTreeSet<PartitionKey>) -> DescribeCausesRespon
             })
             .collect(),
         uncleanable: uncleanable(broker),
-        actors: unusual(&broker.world.registry().tree()),
+        actors: unusual(broker, keys),
         ..Default::default()
     }
 }
@@ -144,13 +123,14 @@ async fn logs(broker: &Broker, replicas: &mut [CausesReplica]) {
         let found = found.and_then(|handle| Some((handle.view()?, handle)));
         let Some((view, handle)) = found else { continue };
         let (dir, queue) = (handle.log_dir(), handle.log_dir().queue().clone());
-        let look = move || view.oldest_segment(&**dir.disk()).map(|oldest| (oldest, view.size()));
+        let of = view.clone();
+        let look = move || of.oldest_segment(&**dir.disk()).map(|oldest| (oldest, of.size()));
         let looked = broker.world.blocking_in(&queue, "oldest segment", look);
         let failure = match broker.world.timeout(LOG_LIMIT, looked).await {
             Ok(Ok(Ok((oldest, bytes)))) => {
-                let open = broker.world.timeout(LOG_LIMIT, open_transaction(&handle)).await;
-                let open = open.ok().flatten();
-                replica.logs.push(log(broker, &handle, (oldest, bytes), open));
+                let mut log = log(broker, &handle, (oldest, bytes));
+                hold(broker, &handle, view, &mut log).await;
+                replica.logs.push(log);
                 continue;
             }
             Ok(Ok(Err(error))) => error.to_string(),
@@ -170,11 +150,32 @@ async fn open_transaction(handle: &PartitionHandle) -> Option<OpenTransaction> {
     handle.address().ask(LOG_LIMIT, ask).await.ok().flatten()
 }
 
+/// Tells of the transaction that holds the last stable offset, where one does.
+async fn hold(broker: &Broker, handle: &PartitionHandle, view: Arc<LogView>, log: &mut CausesLog) {
+    let open = broker.world.timeout(LOG_LIMIT, open_transaction(handle)).await;
+    let Some(open) = open.ok().flatten() else { return };
+    log.producer_id = open.producer_id;
+    log.producer_epoch = open.producer_epoch;
+    log.first_offset = open.first_offset;
+    log.last_timestamp_ms = open.last_timestamp;
+    let first = move || {
+        let mut begun_ms = None;
+        let read = view.batches_from(open.first_offset).for_each_header(|header| {
+            begun_ms = Some(header.base_timestamp).filter(|ms| *ms != NO_TIMESTAMP);
+            false
+        });
+        read.ok().and(begun_ms)
+    };
+    let (dir, name) = (handle.log_dir(), "beginning of a transaction");
+    let looked = broker.world.blocking_in(dir.queue(), name, first);
+    let begun_ms = broker.world.timeout(LOG_LIMIT, looked).await;
+    log.begun_ms = begun_ms.ok().and_then(Result::ok).flatten().unwrap_or(-1);
+}
+
 fn log(
     broker: &Broker,
     handle: &PartitionHandle,
     (oldest, bytes): (OldestSegment, u64),
-    open: Option<OpenTransaction>,
 ) -> CausesLog {
     let config = handle.config();
     let (ms, size) =
@@ -184,10 +185,8 @@ fn log(
         start_offset: handle.log_start_offset(),
         high_watermark: handle.high_watermark(),
         last_stable_offset: handle.last_stable_offset(),
-        producer_id: open.map_or(-1, |open| open.producer_id),
-        producer_epoch: open.map_or(-1, |open| open.producer_epoch),
-        first_offset: open.map_or(-1, |open| open.first_offset),
-        last_timestamp_ms: open.map_or(-1, |open| open.last_timestamp),
+        producer_id: -1,
+        begun_ms: -1,
         bytes: size(bytes),
         base_offset: oldest.base,
         upper_offset: oldest.upper,
@@ -199,54 +198,58 @@ fn log(
         deletes: config.cleanup_policy.delete,
         retention_ms: config.retention_ms,
         retention_bytes: config.retention_bytes,
+        looked_ms: handle.looked_at_retention_ms(),
         looks_ms: broker.settings.get().long("log.retention.check.interval.ms"),
         ..Default::default()
     }
 }
 
 fn uncleanable(broker: &Broker) -> Vec<UncleanableLog> {
-    let all = broker.hosted.all().into_iter();
-    let found = all.filter_map(|handle| {
-        let trouble = handle.uncleanable()?;
-        Some(UncleanableLog {
-            topic: handle.topic_partition.topic.clone(),
-            partition_index: handle.topic_partition.partition,
-            log_dir: handle.log_dir().absolute_path().to_owned(),
-            reason: trouble.why.clone(),
-            since_ms: trouble.since_ms,
+    let dirs = broker.log_dirs.0.iter();
+    let found = dirs.flat_map(|dir| {
+        let logs = dir.uncleanable.first(MOST_UNCLEANABLE).into_iter();
+        logs.map(|(log, given_up)| UncleanableLog {
+            topic: log.topic,
+            partition_index: log.partition,
+            log_dir: dir.absolute_path().to_owned(),
+            reason: given_up.why,
+            since_ms: given_up.since_ms,
             ..Default::default()
         })
     });
     found.take(MOST_UNCLEANABLE).collect()
 }
 
-/// Its disk may hang: that holds up who asks for this, and nobody else.
-async fn read_history(broker: &Broker, keys: BTreeSet<PartitionKey>) -> Option<History> {
-    let place = broker.quorum.look(HISTORY_LIMIT).await?;
-    let turn = broker.histories.take(1).await;
-    let queue = JobQueue::new("metadata history");
-    let read = move || {
-        let read = place.history(&keys);
-        drop(turn);
-        read
+async fn read_history(
+    broker: &Broker,
+    keys: &BTreeSet<PartitionKey>,
+    response: &mut DescribeCausesResponse,
+) {
+    let place = async {
+        let place = broker.quorum.look(HISTORY_LIMIT).await?;
+        Some(move |keys: &BTreeSet<PartitionKey>| place.history(keys))
     };
-    let read = broker.world.blocking_in(&queue, "metadata history", read).await.ok()?;
-    read.inspect_err(|error| tracing::warn!(%error, "the metadata log's past is not told")).ok()
+    let now = || broker.metadata.get().provenance.offset;
+    let read = broker.histories.of(&broker.world, keys, now, place);
+    match broker.world.timeout(HISTORY_LIMIT, read).await {
+        Ok(Some(history)) => tell(&history, keys, response),
+        Ok(None) | Err(_) => response.error_code = ErrorCode::RequestTimedOut.code(),
+    }
 }
 
-fn tell(history: History, response: &mut DescribeCausesResponse) {
+fn tell(history: &History, keys: &BTreeSet<PartitionKey>, response: &mut DescribeCausesResponse) {
     let ms = |at: Option<i64>| at.unwrap_or(-1);
     response.history_from_ms = ms(history.from);
-    let broker = |(broker_id, since): (i32, BrokerSince)| BrokerHistory {
-        broker_id,
+    let broker = |(broker_id, since): (&i32, &BrokerSince)| BrokerHistory {
+        broker_id: *broker_id,
         registered_ms: ms(since.registered),
         fenced_ms: ms(since.fenced),
         stopping_ms: ms(since.stopping),
         unregistered_ms: ms(since.unregistered),
         ..Default::default()
     };
-    response.brokers = history.brokers.into_iter().map(broker).collect();
-    let partition = |((topic_id, partition_index), since): (PartitionKey, PartitionSince)| {
+    response.brokers = history.brokers.iter().map(broker).collect();
+    let partition = |((topic_id, partition_index), since): (&PartitionKey, &PartitionSince)| {
         let out = since.out.iter().map(|(broker_id, out)| OutOfSync {
             broker_id: *broker_id,
             since_ms: out.since,
@@ -254,15 +257,16 @@ fn tell(history: History, response: &mut DescribeCausesResponse) {
             ..Default::default()
         });
         PartitionHistory {
-            topic_id,
-            partition_index,
+            topic_id: *topic_id,
+            partition_index: *partition_index,
             leader_ms: since.leader,
             reassigning_ms: ms(since.reassigning),
             out_of_sync: out.collect(),
             ..Default::default()
         }
     };
-    response.partitions = history.partitions.into_iter().map(partition).collect();
+    let asked = history.partitions.iter().filter(|(key, _)| keys.contains(key));
+    response.partitions = asked.map(partition).collect();
 }
 
 fn replica(handle: &PartitionHandle, now: Now) -> CausesReplica {
@@ -300,33 +304,14 @@ fn replica(handle: &PartitionHandle, now: Now) -> CausesReplica {
     }
 }
 
-/// Those that do not run as they should, the first of them.
-fn unusual(forest: &[ActorTree]) -> Vec<CausesActor> {
-    let mut found = Vec::new();
-    let mut left: Vec<&ActorTree> = forest.iter().rev().collect();
-    while let Some(actor) = left.pop() {
-        if found.len() == MOST_ACTORS {
-            break;
-        }
-        if let Some(what) = trouble_of(actor) {
-            found.push(CausesActor { path: actor.path.clone(), what, ..Default::default() });
-        }
-        left.extend(actor.children.iter().rev());
-    }
-    found
-}
-
-fn trouble_of(actor: &ActorTree) -> Option<String> {
-    if let Some(fault) = &actor.fault {
-        return Some(format!("a fault is set on it: {fault}"));
-    }
-    let failed = || actor.last_failure.as_deref().unwrap_or("for no reason that is known");
-    match actor.status.as_str() {
-        "running" if actor.stuck => {
-            let message = actor.in_hand.as_deref().unwrap_or("a message");
-            Some(format!("has had {message} in hand for {} ms", actor.in_hand_ms))
-        }
-        "running" => None,
-        status => Some(format!("is {status}: {}", failed())),
-    }
+/// Those that do not run as they should: first of the actors of these partitions.
+fn unusual(broker: &Broker, keys: &BTreeSet<PartitionKey>) -> Vec<CausesActor> {
+    let hosted = keys.iter().filter_map(|(topic, partition)| {
+        broker.hosted.get_by_id(*topic, *partition)?.address().path()
+    });
+    let hosted: Vec<_> = hosted.collect();
+    let found = broker.world.registry().unusual(&hosted, MOST_ACTORS);
+    let actor =
+        |Unusual { path, what }| CausesActor { path: path.to_string(), what, ..Default::default() };
+    found.into_iter().map(actor).collect()
 }

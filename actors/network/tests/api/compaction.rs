@@ -6,7 +6,7 @@ use model::ErrorCode;
 use runtime::ActorTree;
 use wire::batch::{BatchBuilder, RecordBatch};
 use wire::compression::{Codec, Compression};
-use wire::{MetadataRecord, RemoveTopicRecord};
+use wire::{DescribeCausesRequest, MetadataRecord, RemoveTopicRecord};
 
 use crate::configs::set_topic;
 use crate::fetch::fetch;
@@ -257,6 +257,15 @@ async fn one_log_that_cannot_be_compacted_is_left_alone_and_told_of() {
     until_says(&rig, |cleaner| cleaner.state.contains("UNCLEANABLE bad-0") && counts(cleaner, 1))
         .await;
     put(&mut client, "bad", &keyed(Codec::None, "k0", Some("still written"), 1)).await;
+    let causes = DescribeCausesRequest::default();
+    let told = client.call(&causes, 0).await.uncleanable;
+    assert_eq!((told.len(), told[0].topic.as_str(), told[0].partition_index), (1, "bad", 0));
+    // Nobody compacts what is not to be; and if it is again, it cannot be.
+    for (policy, given_up) in [("delete", 0), ("compact", 1)] {
+        set_topic(&mut client, "bad", COMPACT.0, policy).await;
+        until_says(&rig, |cleaner| counts(cleaner, given_up)).await;
+        assert_eq!(client.call(&causes, 0).await.uncleanable.len(), usize::from(given_up == 1));
+    }
     rig.publish([MetadataRecord::RemoveTopic(RemoveTopicRecord {
         topic_id: topic_id("bad"),
         ..Default::default()

@@ -54,6 +54,9 @@ pub(super) async fn open(
     handle.set_recovery_point(log.recovery_point());
     handle.set_high_watermark(machine.high_watermark());
     handle.set_last_stable(machine.last_stable_offset());
+    if handle.looked_at_retention_ms() < 0 {
+        handle.looked_at_retention(cx.world().now().wall_ms);
+    }
     handle.set_opened();
     handle.set_truncating(false);
     let me = cx.me().clone();

@@ -89,6 +89,10 @@ impl PartitionActor {
 
     /// Retention: whole segments that the topic's policy, or the log start offset, gives up.
     pub(super) async fn delete_old_segments(&mut self, cx: &mut Cx<Self>) -> Outcome {
+        // While it is compacted nothing is deleted.
+        if self.cleaning.is_none() {
+            self.handle.looked_at_retention(cx.world().now().wall_ms);
+        }
         self.delete_segments(cx, self.retention(1.0)).await
     }
 
