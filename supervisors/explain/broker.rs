@@ -5,6 +5,7 @@ use wire::describe_causes_response::BrokerHistory;
 
 use super::cluster::{Causes, Cluster, Place};
 use super::finding::grouped;
+use super::heard::Heard;
 use super::replica::uncleanable;
 use super::text::time;
 use super::{ExplainError, Explanation, Finding, Silent, brokers};
@@ -32,17 +33,8 @@ impl Cluster {
             return Some((vec![why], format!("start broker {id}, or move its replicas to others")));
         };
         let fenced = since(|broker| broker.fenced_ms);
-        if let Some(Err(Silent::Unreached(reason))) = told {
-            let state = match place.fenced {
-                true => {
-                    format!("broker {id} is fenced{fenced}: its heartbeats did not come any more")
-                }
-                false => format!(
-                    "broker {id} counts as alive until its session ends (broker.session.timeout.ms)"
-                ),
-            };
-            let why = vec![state, format!("it does not answer at {}: {reason}", place.at())];
-            return Some((why, format!("start broker {id}, or bring it back within reach")));
+        if let Some(Err(Silent::Unreached { why, heard })) = told {
+            return Some(unreached(id, place, &fenced, (why.as_str(), *heard)));
         }
         if place.fenced {
             let told = told.and_then(|told| told.as_ref().ok());
@@ -55,6 +47,36 @@ impl Cluster {
     }
 }
 
+/// From here; others may hear of it.
+fn unreached(
+    id: i32,
+    place: &Place,
+    fenced: &str,
+    (reason, heard): (&str, Option<Heard>),
+) -> Trouble {
+    let at = place.at();
+    if let Some(heard) = heard.filter(|heard| heard.is_recent() && !place.fenced) {
+        let told = heard.told();
+        let why = vec![
+            format!("broker {id} cannot be reached from here at {at}: {reason}"),
+            format!("the cluster counts on it: it is not fenced, and {told}"),
+        ];
+        let unblocks = format!(
+            "look at the way from here to {at}, which is what broker {id} tells its clients (advertised.listeners)"
+        );
+        return (why, unblocks);
+    }
+    let state = match place.fenced {
+        true => format!("broker {id} is fenced{fenced}: its heartbeats did not come any more"),
+        false => format!(
+            "broker {id} counts as alive until its session ends (broker.session.timeout.ms)"
+        ),
+    };
+    let mut why = vec![state, format!("it does not answer at {at}: {reason}")];
+    why.extend(heard.map(Heard::told));
+    (why, format!("start broker {id}, or bring it back within reach"))
+}
+
 fn fenced_alive(id: i32, place: &Place, fenced: &str, told: Option<&Causes>) -> Trouble {
     let Some(causes) = told else {
         let why = format!("broker {id} is fenced{fenced}, and does not say why");
@@ -63,13 +85,14 @@ fn fenced_alive(id: i32, place: &Place, fenced: &str, told: Option<&Causes>) -> 
     let at = place.at();
     let mut why = vec![format!("broker {id} is fenced{fenced}, although it answers at {at}")];
     why.extend(causes.actors("quorum"));
-    why.push(match causes.0.leader_id {
-        -1 => format!("it finds no leader of the quorum: {}", causes.0.unfound),
-        leader => format!("it knows node {leader} as the active controller"),
+    let (leader, finds_it) = (causes.0.leader_id, causes.finds_leader());
+    why.push(match finds_it {
+        false => format!("it finds no leader of the quorum: {}", causes.0.unfound),
+        true => format!("it knows node {leader} as the active controller"),
     });
-    let unblocks = match causes.0.leader_id {
-        -1 => format!("let broker {id} reach the controllers"),
-        _ => format!(
+    let unblocks = match finds_it {
+        false => format!("let broker {id} reach the controllers"),
+        true => format!(
             "wait until broker {id} has caught up with the metadata, or look at quorum/lifecycle in its ottla tree"
         ),
     };
@@ -94,8 +117,8 @@ pub(super) async fn explain(cluster: &Cluster, id: i32) -> Result<Explanation, E
     facts.extend(entry.caveats());
     let mut findings = Vec::new();
     if let Some((why, unblocks)) = cluster.broker_trouble(id, told, &entry) {
-        let unreached = matches!(told, Some(Err(Silent::Unreached(_))));
-        let (what, ms) = state(id, place.fenced, known, !unreached);
+        let silent = told.and_then(|told| told.as_ref().err());
+        let (what, ms) = state(id, place.fenced, known, silent);
         findings.push(Finding {
             what,
             since: ms.and_then(|ms| entry.since(ms)),
@@ -107,10 +130,11 @@ pub(super) async fn explain(cluster: &Cluster, id: i32) -> Result<Explanation, E
     }
     match told {
         Some(Ok(causes)) => findings.extend(own(id, causes)),
-        Some(Err(Silent::Mute(reason))) => {
-            facts.push(format!("it answers, and does not tell more of itself: {reason}"));
+        Some(Err(Silent::Unreached { .. })) | None => {}
+        Some(Err(Silent::Kafkas)) => facts.push(Silent::Kafkas.to_string()),
+        Some(Err(silent)) => {
+            facts.push(format!("it answers, and does not tell more of itself: {silent}"));
         }
-        _ => {}
     }
     let well = format!("broker {id} is registered, not fenced, and answers");
     Ok(Explanation::of(format!("broker {id}"), facts, findings, &well))
@@ -127,10 +151,14 @@ fn state(
     id: i32,
     fenced: bool,
     known: Option<&BrokerHistory>,
-    answers: bool,
+    silent: Option<&Silent>,
 ) -> (String, Option<i64>) {
     let ms = |of: fn(&BrokerHistory) -> i64| known.map(of).filter(|ms| *ms >= 0);
+    let answers = !matches!(silent, Some(Silent::Unreached { .. }));
     match (fenced, answers) {
+        (false, false) if silent.is_some_and(Silent::lives) => {
+            (format!("broker {id} cannot be reached from here, and lives"), None)
+        }
         (true, false) => {
             (format!("broker {id} is fenced, and does not answer"), ms(|b| b.fenced_ms))
         }

@@ -12,6 +12,7 @@ use runtime::World;
 use wire::{DescribeCausesRequest, DescribeCausesResponse, DescribeClusterRequest, Request};
 
 use super::finding::cut_text;
+use super::heard::Heard;
 use super::text::ago;
 use super::{ExplainError, Since, Told};
 
@@ -23,8 +24,9 @@ const MOST_BYTES: u32 = 64 << 20;
 /// So many are tried before nobody answers, and so many are asked of one thing.
 const MOST_TRIED: usize = 8;
 const MOST_ASKED: usize = 30;
-/// So many actors, directories and followers of a partition are heard of.
+/// So many directories and followers of a partition are heard of, and so many actors.
 const MOST_TOLD: usize = 100;
+const MOST_ACTORS: usize = 200;
 
 pub(super) struct Cluster {
     world: World,
@@ -123,9 +125,18 @@ impl Cluster {
         &self,
         request: &R,
     ) -> Result<R::Response, Silent> {
-        let (host, port) = self.entry.address().rsplit_once(':').unwrap_or_default();
-        let port = port.parse().unwrap_or(0);
+        let (host, port) = self.entry_place();
         self.ask_at(host, port, request).await
+    }
+
+    fn entry_place(&self) -> (&str, u16) {
+        let (host, port) = self.entry.address().rsplit_once(':').unwrap_or_default();
+        (host, port.parse().unwrap_or(0))
+    }
+
+    pub(super) async fn open(&self, host: &str, port: u16) -> Result<Connection, Silent> {
+        let opened = Connection::open(&self.world, host, port, &self.config).await;
+        opened.map_err(|error| Silent::unreached(error.to_string()))
     }
 
     /// A node at its address, wherever that came from.
@@ -135,18 +146,48 @@ impl Cluster {
         port: u16,
         request: &R,
     ) -> Result<R::Response, Silent> {
-        let opened = Connection::open(&self.world, host, port, &self.config).await;
-        let connection = opened.map_err(|error| Silent::Unreached(error.to_string()))?;
-        let answer = connection.request(request, ANSWER).await;
-        answer.map_err(|error| Silent::Mute(error.to_string()))
+        ask_on(&self.open(host, port).await?, request).await
     }
 
-    /// What only the broker itself knows.
+    /// What a node at this address alone knows.
+    pub(super) async fn causes_at(
+        &self,
+        host: &str,
+        port: u16,
+        request: &DescribeCausesRequest,
+    ) -> Result<Causes, Silent> {
+        // Kafka ends the connection at a question that it does not know, and Ottla only when it ends itself.
+        for _ in 0..2 {
+            match self.ask_at(host, port, request).await {
+                Err(Silent::HungUp(_)) => {}
+                told => return told.map(Causes::of),
+            }
+        }
+        Err(Silent::Kafkas)
+    }
+
+    /// What only brokers themselves know: of the one that is asked first, or where that is Kafka's of any that is Ottla's.
     pub(super) async fn causes(
         &self,
         request: &DescribeCausesRequest,
     ) -> Result<Causes, ExplainError> {
-        Ok(Causes::of(self.ask(request).await?))
+        let (host, port) = self.entry_place();
+        let silent = match self.causes_at(host, port, request).await {
+            Ok(told) => return Ok(told),
+            Err(silent) => silent,
+        };
+        if silent != Silent::Kafkas {
+            let (address, reason) = (self.entry.address().to_owned(), silent.to_string());
+            return Err(ExplainError::Untold { address, reason });
+        }
+        let live = self.brokers.iter().filter(|(_, place)| !place.fenced).map(|(id, _)| *id);
+        let ottlas = self.causes_of(live, &DescribeCausesRequest::default()).await;
+        for id in ottlas.iter().filter(|(_, told)| told.is_ok()).map(|(id, _)| *id) {
+            if let Some(Ok(told)) = self.causes_of([id], request).await.remove(&id) {
+                return Ok(told);
+            }
+        }
+        Ok(Causes::nobodys(self.now_ms))
     }
 
     /// What only these know themselves, the first of them, all asked at once.
@@ -159,21 +200,68 @@ impl Cluster {
         let asked = ids.iter().map(|id| async {
             let place = self.brokers.get(id);
             let place =
-                place.ok_or_else(|| Silent::Unreached("it is not registered".to_owned()))?;
-            self.ask_at(&place.host, place.port, request).await.map(Causes::of)
+                place.ok_or_else(|| Silent::unreached("it is not registered".to_owned()))?;
+            self.causes_at(&place.host, place.port, request).await
         });
-        ids.iter().copied().zip(all(asked).await).collect()
+        let mut told: Told<Causes> = ids.iter().copied().zip(all(asked).await).collect();
+        if told.values().any(|told| matches!(told, Err(Silent::Unreached { .. }))) {
+            let heard = Heard::ask(self).await;
+            for (id, told) in &mut told {
+                if let Err(Silent::Unreached { heard: of, .. }) = told {
+                    *of = heard.get(id).copied();
+                }
+            }
+        }
+        told
     }
+}
+
+/// On a connection that is open.
+pub(super) async fn ask_on<R: Request>(
+    connection: &Connection,
+    request: &R,
+) -> Result<R::Response, Silent> {
+    connection.request(request, ANSWER).await.map_err(|error| match error {
+        RequestError::Closed { .. } => Silent::HungUp(error.to_string()),
+        error => Silent::Mute(error.to_string()),
+    })
+}
+
+/// [`ask_on`], in this version.
+pub(super) async fn ask_in<R: Request>(
+    connection: &Connection,
+    request: &R,
+    version: i16,
+) -> Result<R::Response, Silent> {
+    let answer = connection.request_in(request, version, ANSWER).await;
+    answer.map_err(|error| Silent::Mute(error.to_string()))
 }
 
 /// Why a node did not tell.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Silent {
-    #[error("{0}")]
-    Unreached(String),
-    /// It is there, and does not answer this: one of Kafka's does not know of it.
+    /// From here; what the active controller knows of it nevertheless.
+    #[error("{why}")]
+    Unreached { why: String, heard: Option<Heard> },
+    /// It is there, and does not answer this.
     #[error("{0}")]
     Mute(String),
+    /// It ended the connection.
+    #[error("{0}")]
+    HungUp(String),
+    #[error("it is a broker of Kafka's, and tells no more than Kafka's APIs do")]
+    Kafkas,
+}
+
+impl Silent {
+    fn unreached(why: String) -> Silent {
+        Silent::Unreached { why, heard: None }
+    }
+
+    /// It cannot be reached from here, and the active controller has heard of it a moment ago.
+    pub(super) fn lives(&self) -> bool {
+        matches!(self, Silent::Unreached { heard: Some(heard), .. } if heard.is_recent())
+    }
 }
 
 /// What a node told of itself.
@@ -182,7 +270,7 @@ pub(super) struct Causes(pub(super) DescribeCausesResponse);
 impl Causes {
     /// No more of it than nodes of this version tell: what it says is repeated for each partition.
     fn of(mut told: DescribeCausesResponse) -> Causes {
-        told.actors.truncate(MOST_TOLD);
+        told.actors.truncate(MOST_ACTORS);
         told.log_dirs.truncate(MOST_TOLD);
         told.uncleanable.truncate(MOST_TOLD);
         for actor in &mut told.actors {
@@ -203,6 +291,26 @@ impl Causes {
         Causes(told)
     }
 
+    /// Where no node tells any.
+    pub(super) fn nobodys(now_ms: i64) -> Causes {
+        Causes(DescribeCausesResponse {
+            node_id: -1,
+            now_ms,
+            leader_id: -1,
+            history_from_ms: -1,
+            ..Default::default()
+        })
+    }
+
+    /// While it looks for one it may know who led last.
+    pub(super) fn finds_leader(&self) -> bool {
+        self.0.leader_id >= 0 && self.0.unfound.is_empty()
+    }
+
+    pub(super) fn is_nobodys(&self) -> bool {
+        self.0.node_id < 0
+    }
+
     /// Where it is so since then: what was so when the log began may have been so before.
     pub(super) fn since(&self, ms: i64) -> Option<Since> {
         (ms >= 0).then_some(Since { ms, or_before: ms <= self.0.history_from_ms })
@@ -211,7 +319,11 @@ impl Causes {
     /// What makes of this less than the whole truth.
     pub(super) fn caveats(&self) -> Vec<String> {
         let (told, mut caveats) = (&self.0, Vec::new());
-        if told.leader_id < 0 {
+        if self.is_nobodys() {
+            let only = "no broker of Ottla's is found in this cluster: only what Kafka's APIs tell is known, and since when of nothing";
+            return vec![only.to_owned()];
+        }
+        if !self.finds_leader() {
             caveats.push(format!(
                 "broker {}, which tells this, finds no leader of the quorum: it may be old (ottla explain quorum)",
                 told.node_id

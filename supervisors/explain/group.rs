@@ -12,12 +12,14 @@ use super::lag::Lags;
 use super::partition::Facts;
 use super::text::time;
 use super::topic::Described;
-use super::{ExplainError, Explanation, Finding, Silent};
+use super::{ExplainError, Explanation, Finding, Silent, kafkas};
 
 /// A group whose coordinator answers.
 pub(super) struct Group<'a> {
     pub(super) told: &'a CausesGroup,
     pub(super) coordinator: &'a Causes,
+    /// The coordinator is Kafka's: it does not tell since when, nor whom a rebalance waits for.
+    is_kafkas: bool,
 }
 
 pub(super) async fn explain(cluster: &Cluster, id: &str) -> Result<Explanation, ExplainError> {
@@ -36,6 +38,11 @@ pub(super) async fn explain(cluster: &Cluster, id: &str) -> Result<Explanation, 
     let subject = format!("group {id}");
     let request = DescribeCausesRequest { group: Some(id.to_owned()), ..Default::default() };
     let told = cluster.causes_of([p.leader_id], &request).await.remove(&p.leader_id);
+    let is_kafkas = matches!(told, Some(Err(Silent::Kafkas)));
+    let told = match is_kafkas {
+        true => Some(kafkas::group(cluster, p.leader_id, id).await),
+        false => told,
+    };
     let caveats = facts.entry.caveats();
     let coordinator = match told {
         Some(Ok(coordinator)) if p.leader_id >= 0 => coordinator,
@@ -49,7 +56,7 @@ pub(super) async fn explain(cluster: &Cluster, id: &str) -> Result<Explanation, 
         let refusal = "it does not know of groups".to_owned();
         return Err(ExplainError::Refused { what: subject, refusal });
     };
-    let group = Group { told, coordinator: &coordinator };
+    let group = Group { told, coordinator: &coordinator, is_kafkas };
     if told.error_code != 0 {
         let finding = mute_coordinator(&group, p.leader_id, number);
         return Ok(Explanation::of(subject, caveats, vec![finding], ""));
@@ -57,10 +64,7 @@ pub(super) async fn explain(cluster: &Cluster, id: &str) -> Result<Explanation, 
     if told.state == "Dead" && told.commits.is_empty() {
         return Err(unknown(cluster, id).await);
     }
-    let mut said = vec![format!(
-        "{} in generation {}, {} members; coordinated by broker {}, which leads {place}",
-        told.state, told.generation, told.member_count, p.leader_id
-    )];
+    let mut said = vec![group.state(p.leader_id, &place)];
     let lags = Lags::of(cluster, id, &group, p.leader_id).await;
     said.extend(lags.facts(&group));
     said.extend(caveats);
@@ -122,11 +126,35 @@ fn mute_coordinator(group: &Group<'_>, id: i32, number: i32) -> Finding {
     }
 }
 
+impl<'a> Group<'a> {
+    #[cfg(test)]
+    pub(super) fn of(told: &'a CausesGroup, coordinator: &'a Causes) -> Group<'a> {
+        Group { told, coordinator, is_kafkas: false }
+    }
+}
+
 impl Group<'_> {
+    fn state(&self, coordinator: i32, place: &str) -> String {
+        let CausesGroup { state, generation, member_count, .. } = self.told;
+        let by = format!("{member_count} members; coordinated by broker {coordinator}");
+        match self.is_kafkas {
+            true => format!(
+                "{state}, {by}, which leads {place}, and is Kafka's: it tells neither since when, nor whom the group waits for, nor when anything was committed"
+            ),
+            false => format!("{state} in generation {generation}, {by}, which leads {place}"),
+        }
+    }
+
     /// What is wrong among its members.
     fn findings(&self) -> Vec<Finding> {
         let since = self.coordinator.since(self.told.state_ms);
         let finding = match self.told.state.as_str() {
+            "PreparingRebalance" | "CompletingRebalance" if self.is_kafkas => Finding {
+                what: "it rebalances, and its coordinator does not tell whom it waits for".to_owned(),
+                why: self.told.members.iter().map(|member| format!("{} is in it", name(member))).collect(),
+                unblocks: vec!["let all of its members poll, or end their processes".to_owned()],
+                ..Default::default()
+            },
             "PreparingRebalance" => self.joins(),
             "CompletingRebalance" => self.syncs(),
             "Empty" => Finding {
@@ -137,6 +165,8 @@ impl Group<'_> {
                 ..Default::default()
             },
             "Stable" | "Dead" => return Vec::new(),
+            // Those of other protocols, which Kafka serves.
+            _ if self.is_kafkas => return Vec::new(),
             _ => Finding {
                 what: format!(
                     "it is a {} group, and those are not served yet",
@@ -223,7 +253,10 @@ fn name(member: &CausesMember) -> String {
     let instance = member.instance_id.as_ref().map(|id| format!(", instance {id}"));
     let instance = instance.unwrap_or_default();
     let (session, rebalance) = (member.session_timeout_ms, member.rebalance_timeout_ms);
-    format!(
-        "member {member_id} (client {client_id} at {client_host}{instance}; session timeout {session} ms, rebalance timeout {rebalance} ms)"
-    )
+    let timeouts = match (session, rebalance) {
+        // Kafka's coordinators do not say.
+        (0, 0) => String::new(),
+        _ => format!("; session timeout {session} ms, rebalance timeout {rebalance} ms"),
+    };
+    format!("member {member_id} (client {client_id} at {client_host}{instance}{timeouts})")
 }

@@ -6,6 +6,8 @@ mod cluster;
 mod command;
 mod finding;
 mod group;
+mod heard;
+mod kafkas;
 mod lag;
 mod partition;
 mod quorum;

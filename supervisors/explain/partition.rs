@@ -13,7 +13,7 @@ use super::cluster::{Causes, Cluster, refusal};
 use super::replica::uncleanable;
 use super::settings::{Throttles, TopicSettings};
 use super::topic::Described;
-use super::{ExplainError, Explanation, Finding, Told, brokers, ids, retention};
+use super::{ExplainError, Explanation, Finding, Silent, Told, brokers, ids, kafkas, retention};
 
 /// What is known of some partitions of a topic.
 pub(super) struct Facts<'a> {
@@ -43,7 +43,7 @@ impl<'a> Facts<'a> {
         let settings = TopicSettings::of(cluster, &topic.name).await?;
         let throttles = Throttles::of(cluster, &settings, &who(topic, partitions)).await;
         let moves = match entry.0.leader_id {
-            -1 => BTreeMap::new(),
+            -1 if !entry.is_nobodys() => BTreeMap::new(),
             _ => moves(cluster, topic).await,
         };
         Ok(Facts { cluster, topic, settings, throttles, entry, nodes, moves })
@@ -169,7 +169,10 @@ impl<'a> Facts<'a> {
         let of = vec![self.name(p)];
         let Ok(causes) = told else {
             let (why, unblocks) = self.cluster.broker_trouble(id, Some(told), &self.entry)?;
-            let what = format!("its leader, broker {id}, does not answer");
+            let what = match told.as_ref().is_err_and(Silent::lives) {
+                true => format!("its leader, broker {id}, cannot be reached from here"),
+                false => format!("its leader, broker {id}, does not answer"),
+            };
             return Some(Finding { of, what, why, unblocks: vec![unblocks], ..Default::default() });
         };
         let why = causes.actors(&format!("partitions/{}", self.name(p)));
@@ -271,7 +274,7 @@ pub(super) async fn explain(
     ];
     told.extend(facts.followers(p));
     let mut findings = facts.findings(p);
-    let (kept, old) = kept(cluster, &topic, p).await;
+    let (kept, old) = kept(&facts, p).await;
     told.extend(kept);
     let of_it = |finding| Finding { of: vec![name.clone()], ..finding };
     findings.extend(old.into_iter().map(of_it));
@@ -282,15 +285,19 @@ pub(super) async fn explain(
 }
 
 /// Why its leader keeps what it keeps.
-async fn kept(cluster: &Cluster, topic: &Described, p: &Partition) -> (Vec<String>, Vec<Finding>) {
-    let partitions = vec![p.partition_index];
-    let named = CausesTopic { topic_id: topic.id, partitions, ..Default::default() };
+async fn kept(facts: &Facts<'_>, p: &Partition) -> (Vec<String>, Vec<Finding>) {
+    if facts.nodes.get(&p.leader_id).is_none_or(Result::is_err) {
+        return Default::default();
+    }
+    let (cluster, partitions) = (facts.cluster, vec![p.partition_index]);
+    let named = CausesTopic { topic_id: facts.topic.id, partitions, ..Default::default() };
     let request = DescribeCausesRequest { topics: vec![named], logs: true, ..Default::default() };
     let told = cluster.causes_of([p.leader_id], &request).await;
     let Some(Ok(causes)) = told.get(&p.leader_id) else { return Default::default() };
     let log = causes.0.replicas.first().and_then(|replica| replica.logs.first());
     let Some(log) = log else { return Default::default() };
-    let held = retention::held(log, causes.0.now_ms);
-    let (facts, old) = retention::kept(log, causes.0.now_ms);
+    let (young, held) = kafkas::held_by(cluster, log, causes.0.now_ms).await;
+    let (mut facts, old) = retention::kept(log, causes.0.now_ms);
+    facts.extend(young);
     (facts, held.into_iter().chain(old).collect())
 }

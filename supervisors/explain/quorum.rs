@@ -17,27 +17,28 @@ const MOST_ASKED: usize = 10;
 pub(super) async fn explain(cluster: &Cluster) -> Result<Explanation, ExplainError> {
     let entry = cluster.causes(&DescribeCausesRequest::default()).await?;
     let told = &entry.0;
-    if told.leader_id < 0 {
+    if !entry.finds_leader() && !entry.is_nobodys() {
         let others = cluster.brokers.keys().copied();
         let others = cluster.causes_of(others, &DescribeCausesRequest::default()).await;
         return Ok(unfound(cluster, &entry, &others));
     }
-    let mut facts =
-        vec![format!("the leader is node {} in epoch {}", told.leader_id, told.leader_epoch)];
+    let mut facts = entry.caveats();
     let answer = cluster.ask_controller(&request()).await;
     let described = match answer.map_err(|silent| silent.to_string()).and_then(described) {
         Ok(described) => described,
+        Err(refusal) if entry.is_nobodys() => {
+            return Err(ExplainError::Refused { what: "the quorum".to_owned(), refusal });
+        }
         Err(reason) => {
+            facts.push(led_by(told.leader_id, told.leader_epoch));
             let findings = vec![silent_leader(&entry, &reason)];
             return Ok(Explanation::of(subject(&cluster.id), facts, findings, ""));
         }
     };
     let (partition, nodes) = described;
+    facts.push(led_by(partition.leader_id, partition.leader_epoch));
     let voters = &partition.current_voters;
-    // By the leader's clock, as all that it tells.
-    let leader = voters.iter().find(|voter| voter.replica_id == partition.leader_id);
-    let now_ms = leader.map_or(-1, |leader| leader.last_fetch_timestamp);
-    let now_ms = if now_ms > 0 { now_ms } else { cluster.now_ms };
+    let now_ms = leaders_clock(cluster, &partition);
     let is_silent = |voter: &ReplicaState| voter.last_fetch_timestamp < now_ms - SILENT_MS;
     let (mut silent, mut silent_voters) = (Vec::new(), 0);
     for voter in voters.iter().filter(|voter| voter.replica_id != partition.leader_id) {
@@ -62,11 +63,29 @@ pub(super) async fn explain(cluster: &Cluster) -> Result<Explanation, ExplainErr
         format!("node {} leads, and all voters ({}) follow", partition.leader_id, ids(&voters));
     let spare = there.saturating_sub(majority);
     for finding in &mut findings {
-        finding.why.push(format!(
-            "a majority is there: {spare} more may be lost before nothing is decided any more"
-        ));
+        finding.why.push(match spare {
+            0 => {
+                "a majority is there, and none of it may be lost: nothing would be decided any more"
+                    .to_owned()
+            }
+            spare => format!(
+                "a majority is there: {spare} more may be lost before nothing is decided any more"
+            ),
+        });
     }
     Ok(Explanation::of(subject(&cluster.id), facts, findings, &well))
+}
+
+fn led_by(leader: i32, epoch: i32) -> String {
+    format!("the leader is node {leader} in epoch {epoch}")
+}
+
+/// When the leader of the metadata log told all that it tells.
+pub(super) fn leaders_clock(cluster: &Cluster, partition: &Described) -> i64 {
+    let mut voters = partition.current_voters.iter();
+    let leader = voters.find(|voter| voter.replica_id == partition.leader_id);
+    let now_ms = leader.map_or(-1, |leader| leader.last_fetch_timestamp);
+    if now_ms > 0 { now_ms } else { cluster.now_ms }
 }
 
 fn silent_leader(entry: &Causes, reason: &str) -> Finding {
@@ -88,8 +107,9 @@ fn subject(cluster: &str) -> String {
 /// The node that is asked knows of no leader; others may.
 fn unfound(cluster: &Cluster, entry: &Causes, others: &Told<Causes>) -> Explanation {
     let told = &entry.0;
-    let known = others.iter().filter_map(|(id, other)| Some((*id, &other.as_ref().ok()?.0)));
-    let known: Vec<_> = known.filter(|(_, other)| other.leader_id >= 0).collect();
+    let known = others.iter().filter_map(|(id, other)| Some((*id, other.as_ref().ok()?)));
+    let known = known.filter(|(_, other)| other.finds_leader());
+    let known: Vec<_> = known.map(|(id, Causes(other))| (id, other)).collect();
     let Some((_, newest)) = known.iter().max_by_key(|(_, other)| other.leader_epoch) else {
         let why = others.iter().map(|(id, other)| match other {
             Ok(other) => finds_none(*id, &other.0.unfound),
@@ -137,14 +157,14 @@ pub(super) fn leaderless(cluster: &str, why: Vec<String>, voters: i32) -> Explan
     Explanation::of(subject(cluster), facts, vec![finding], "")
 }
 
-fn request() -> DescribeQuorumRequest {
+pub(super) fn request() -> DescribeQuorumRequest {
     let partitions = vec![PartitionData { partition_index: 0, ..Default::default() }];
     let topic_name = CLUSTER_METADATA.to_owned();
     let topics = vec![TopicData { topic_name, partitions, ..Default::default() }];
     DescribeQuorumRequest { topics, ..Default::default() }
 }
 
-fn described(answer: DescribeQuorumResponse) -> Result<(Described, Vec<Node>), String> {
+pub(super) fn described(answer: DescribeQuorumResponse) -> Result<(Described, Vec<Node>), String> {
     let refused = |code: i16, message: Option<String>| Some(message.unwrap_or(refusal(code)?));
     if let Some(refusal) =
         refused(answer.error_code, answer.error_message).filter(|_| answer.error_code != 0)
@@ -185,18 +205,20 @@ async fn missing(
     // A node has one, rarely two.
     for listener in listeners.take(2) {
         let (host, port) = (&listener.host, listener.port);
-        let answer = cluster.ask_at(host, port, &DescribeCausesRequest::default()).await;
+        let answer = cluster.causes_at(host, port, &DescribeCausesRequest::default()).await;
         why.push(match answer {
-            Err(Silent::Unreached(reason)) => {
-                format!("it does not answer at {host}:{port}: {reason}")
+            Err(Silent::Unreached { why, .. }) => {
+                format!("it does not answer at {host}:{port}: {why}")
             }
-            Err(Silent::Mute(reason)) => {
-                format!("it answers at {host}:{port}, and does not tell more: {reason}")
+            Err(silent) => {
+                format!("it answers at {host}:{port}, and does not tell more: {silent}")
             }
-            Ok(told) if told.leader_id < 0 => {
-                format!("it answers at {host}:{port}, and finds no leader: {}", told.unfound)
+            Ok(told) if !told.finds_leader() => {
+                format!("it answers at {host}:{port}, and finds no leader: {}", told.0.unfound)
             }
-            Ok(told) => format!("it answers at {host}:{port}, and follows node {}", told.leader_id),
+            Ok(told) => {
+                format!("it answers at {host}:{port}, and follows node {}", told.0.leader_id)
+            }
         });
     }
     let since = (voter.last_fetch_timestamp >= 0)

@@ -79,8 +79,8 @@ impl Facts<'_> {
         }
         let causes = match told {
             Some(Ok(causes)) => causes,
-            Some(Err(Silent::Mute(reason) | Silent::Unreached(reason))) => {
-                let why = vec![format!("broker {id} lives, and does not say why: {reason}")];
+            Some(Err(silent)) => {
+                let why = vec![format!("broker {id} lives, and does not say why: {silent}")];
                 let unblocks = format!("look at the log of broker {id}");
                 return Reason { why, unblocks, ..Default::default() };
             }

@@ -6,12 +6,43 @@ use super::Finding;
 use super::finding::Since;
 use super::text::{ago, time};
 
-/// What holds the last stable offset, where it is held.
-pub(super) fn held(log: &CausesLog, now_ms: i64) -> Option<Finding> {
+/// A transaction may be open for so long: producers have it aborted after as much, unless `transaction.timeout.ms` says other.
+const YOUNG_MS: i64 = 60_000;
+
+/// What holds the last stable offset, where it is held: a fact while that is young, then a finding.
+pub(super) fn held(log: &CausesLog, now_ms: i64) -> (Option<String>, Option<Finding>) {
     if log.failure.is_some() || log.last_stable_offset >= log.high_watermark {
-        return None;
+        return (None, None);
     }
-    let why = match log.producer_id {
+    let begun_ms = if log.begun_ms >= 0 { log.begun_ms } else { log.last_timestamp_ms };
+    let why = holder(log, now_ms);
+    let behind = log.high_watermark - log.last_stable_offset;
+    if log.producer_id >= 0 && now_ms.saturating_sub(begun_ms) < YOUNG_MS {
+        let young = format!(
+            "read_committed consumers do not see {behind} records yet, from offset {} on: {why}",
+            log.last_stable_offset
+        );
+        return (Some(young), None);
+    }
+    let finding = Finding {
+        what: format!(
+            "the last stable offset is held at {}: read_committed consumers see none of the {behind} records behind it",
+            log.last_stable_offset
+        ),
+        since: (log.producer_id >= 0 && begun_ms >= 0)
+            .then_some(Since { ms: begun_ms, or_before: log.begun_ms < 0 }),
+        why: vec![why],
+        unblocks: vec![match log.producer_id {
+            ..0 => "bring its followers into sync".to_owned(),
+            _ => "its producer must commit or abort, which Ottla does not serve yet: Kafka's kafka-transactions abort does, of a broker of Kafka's".to_owned(),
+        }],
+        ..Default::default()
+    };
+    (None, Some(finding))
+}
+
+fn holder(log: &CausesLog, now_ms: i64) -> String {
+    match log.producer_id {
         ..0 => "a transaction that has ended is not on all replicas in sync yet".to_owned(),
         id => format!(
             "producer {id} (epoch {}) has a transaction open from offset {} on, and wrote last {}",
@@ -19,26 +50,11 @@ pub(super) fn held(log: &CausesLog, now_ms: i64) -> Option<Finding> {
             log.first_offset,
             ago(log.last_timestamp_ms, now_ms)
         ),
-    };
-    Some(Finding {
-        what: format!(
-            "the last stable offset is held at {}: read_committed consumers see none of the {} records behind it",
-            log.last_stable_offset,
-            log.high_watermark - log.last_stable_offset
-        ),
-        since: (log.producer_id >= 0 && log.last_timestamp_ms >= 0)
-            .then_some(Since { ms: log.last_timestamp_ms, or_before: true }),
-        why: vec![why],
-        unblocks: vec![match log.producer_id {
-            ..0 => "bring its followers into sync".to_owned(),
-            _ => "its producer must commit or abort, which Ottla does not serve yet: Kafka's kafka-transactions abort does, of a broker of Kafka's".to_owned(),
-        }],
-        ..Default::default()
-    })
+    }
 }
 
 /// Beyond two looks at retention, what is due is overdue.
-const SLACK_MS: i64 = 60_000;
+const SLACK_MS: i64 = 5_000;
 
 /// What is so of a log, and what is wrong with it, by the clock of its leader.
 pub(super) fn kept(log: &CausesLog, now_ms: i64) -> (Vec<String>, Option<Finding>) {
@@ -116,16 +132,17 @@ fn due(log: &CausesLog, now_ms: i64, facts: &mut Vec<String>) -> Option<Finding>
     }
     let looks = log.looks_ms.max(0);
     let overdue = looks.saturating_mul(2).saturating_add(SLACK_MS);
-    if since.is_some_and(|since| now_ms.saturating_sub(since.ms) > overdue) {
+    if log.looked_ms >= 0 && now_ms.saturating_sub(log.looked_ms) > overdue {
         return Some(Finding {
             what: "old records are not deleted, although they are due".to_owned(),
-            since,
+            since: since.or(Some(Since { ms: log.looked_ms, or_before: false })),
             why: vec![format!(
-                "retention is looked at every {} s, unless the log is being compacted, moved or its disk hangs",
+                "what retention gives up was looked at {} last, and is to be every {} s: unless the log is being compacted, or its actor or its disk hangs",
+                ago(log.looked_ms, now_ms),
                 looks / 1_000
             )],
             unblocks: vec![
-                "look at the partition's actor and its log directory: ottla tree".to_owned(),
+                "look at the partition's actor, partitions above it, and its log directory: ottla tree".to_owned(),
             ],
             ..Default::default()
         });
@@ -202,6 +219,7 @@ mod tests {
             retention_ms: 2_000,
             retention_bytes: -1,
             looks_ms: 300_000,
+            looked_ms: NOW - 1_000,
             ..Default::default()
         }
     }
@@ -234,9 +252,39 @@ mod tests {
         fact(|log| log.failure = Some("the disk is gone".to_owned()), "the disk is gone");
         finding(|log| log.newest_ms = NOW + 1, "stamped in the future");
         finding(|log| (log.retention_ms, log.high_watermark) = (0, 9), "are not committed");
+        let nobody_looked = |log: &mut CausesLog| log.looked_ms = NOW - 605_001;
+        finding(|log| (log.retention_ms, log.looked_ms) = (0, NOW - 605_001), "they are due");
         finding(
-            |log| (log.retention_ms, log.looks_ms, log.newest_ms) = (0, 0, NOW - 60_001),
+            |log| (log.retention_bytes, log.looked_ms) = (1_000, NOW - 605_001),
             "they are due",
         );
+        fact(nobody_looked, "by retention.ms=2000");
+        fact(
+            |log| (log.retention_ms, log.newest_ms) = (0, NOW - 86_400_000),
+            "that is due since 2023-11-13T22:13:20Z: it goes when",
+        );
+    }
+
+    #[test]
+    fn a_transaction_is_accused_once_it_is_old() {
+        let open = |begun_ms: i64| CausesLog {
+            last_stable_offset: 10,
+            producer_id: 4,
+            first_offset: 10,
+            begun_ms,
+            last_timestamp_ms: NOW - 1,
+            ..log()
+        };
+        let who = "producer 4 (epoch 0) has a transaction open from offset 10 on";
+        let (fact, finding) = held(&open(NOW - 59_999), NOW);
+        assert!(fact.is_some_and(|fact| fact.contains(who)) && finding.is_none());
+        let (fact, finding) = held(&open(NOW - 60_000), NOW);
+        let finding = finding.expect("it is old");
+        assert!(fact.is_none() && finding.why[0].starts_with(who), "{finding:?}");
+        assert_eq!(finding.since, Some(Since { ms: NOW - 60_000, or_before: false }));
+        let stable = CausesLog { last_stable_offset: 20, ..open(0) };
+        assert_eq!(held(&stable, NOW), (None, None));
+        let (fact, finding) = held(&CausesLog { producer_id: -1, ..open(NOW) }, NOW);
+        assert!(fact.is_none() && finding.is_some_and(|f| f.why[0].contains("has ended")));
     }
 }

@@ -10,12 +10,13 @@ use wire::create_topics_request::{
 };
 use wire::describe_quorum_request::{PartitionData, TopicData};
 use wire::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
+use wire::join_group_request::JoinGroupRequestProtocol;
 use wire::metadata_request::MetadataRequestTopic;
 use wire::metadata_response::MetadataResponsePartition;
 use wire::{
     AlterPartitionReassignmentsRequest, CreateTopicsRequest, DescribeQuorumRequest,
-    ElectLeadersRequest, IncrementalAlterConfigsRequest, MetadataRequest, Part, Request,
-    UnregisterBrokerRequest,
+    ElectLeadersRequest, IncrementalAlterConfigsRequest, JoinGroupRequest, MetadataRequest, Part,
+    Request, UnregisterBrokerRequest,
 };
 
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -155,6 +156,28 @@ pub fn alter(at: SocketAddr, of: &Resource<'_>, name: &str, value: &str) -> bool
         IncrementalAlterConfigsRequest { resources: vec![resource], ..Default::default() };
     let answer = ask(at, &request, 1);
     answer.is_ok_and(|answer| answer.responses.iter().all(|response| response.error_code == 0))
+}
+
+/// Joins a group in which nobody else is, and does not come back for its assignment; whether this broker took it in.
+pub fn join_and_leave_it_at_that(at: SocketAddr, group: &str) -> bool {
+    let protocol = JoinGroupRequestProtocol { name: "range".to_owned(), ..Default::default() };
+    let mut request = JoinGroupRequest {
+        group_id: group.to_owned(),
+        session_timeout_ms: 60_000,
+        rebalance_timeout_ms: 60_000,
+        protocol_type: "consumer".to_owned(),
+        protocols: vec![protocol],
+        ..Default::default()
+    };
+    // MEMBER_ID_REQUIRED: it is to come again with the id that it was given.
+    let Ok(given) = ask(at, &request, 9) else { return false };
+    if given.error_code != 79 {
+        return false;
+    }
+    request.member_id = given.member_id;
+    // The answer comes when the first rebalance is over.
+    drop(ask(at, &request, 9));
+    true
 }
 
 /// One try; whether it was taken.

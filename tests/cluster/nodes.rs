@@ -57,9 +57,19 @@ pub enum Shape {
 impl Cluster {
     /// Starts all of them; with a network, in its namespaces.
     pub fn start(shape: Shape, network: Option<Network>, settings: &[&str]) -> Cluster {
+        Cluster::start_each(shape, network, settings, |_, _| String::new())
+    }
+
+    /// `each`: what else the file says of a node, whose directory this is, in lines.
+    pub fn start_each(
+        shape: Shape,
+        network: Option<Network>,
+        settings: &[&str],
+        each: impl Fn(usize, &Path) -> String,
+    ) -> Cluster {
         let nodes = nodes(shape, network.as_ref());
         let mut cluster = Cluster { nodes, network, home: TempDir::new().expect("a directory") };
-        fs::write(cluster.file(), cluster.text(shape, settings)).expect("a cluster's file");
+        fs::write(cluster.file(), cluster.text(shape, settings, each)).expect("a cluster's file");
         (0..cluster.nodes.len()).for_each(|node| cluster.launch(node));
         cluster.wait_until_all_serve();
         cluster
@@ -69,11 +79,20 @@ impl Cluster {
         self.home.path().join("cluster.toml")
     }
 
-    fn text(&self, shape: Shape, settings: &[&str]) -> String {
+    fn text(
+        &self,
+        shape: Shape,
+        settings: &[&str],
+        each: impl Fn(usize, &Path) -> String,
+    ) -> String {
         let mut text = format!("[settings]\n{}\n", settings.join("\n"));
         for (index, node) in self.nodes.iter().enumerate() {
             let (id, address, data) = (node.id, node.address, self.data(index));
-            write!(text, "[[node]]\nid = {id}\ndata = {data:?}\n").expect("text");
+            let own = each(index, &data);
+            write!(text, "[[node]]\nid = {id}\n{own}").expect("text");
+            if !own.starts_with("data") {
+                writeln!(text, "data = {data:?}").expect("text");
+            }
             match (shape, node.is_broker) {
                 (Shape::Combined, _) => {}
                 (Shape::Apart, true) => text.push_str("roles = [\"broker\"]\n"),

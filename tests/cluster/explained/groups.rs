@@ -15,10 +15,10 @@ use crate::nodes::{BROKERS, Cluster, Shape};
 use crate::rig::turn;
 use crate::wait_for;
 
-const GROUP: [&str; 2] = ["group", "workers"];
+pub(super) const GROUP: [&str; 2] = ["group", "workers"];
 
 /// A member that polls, unless it is told not to, and commits nothing by itself.
-struct Member {
+pub(super) struct Member {
     consumer: Arc<BaseConsumer>,
     polls: Arc<AtomicBool>,
     ends: Arc<AtomicBool>,
@@ -26,7 +26,7 @@ struct Member {
 }
 
 impl Member {
-    fn join(bootstrap: &str, client: &str) -> Member {
+    pub(super) fn join(bootstrap: &str, client: &str) -> Member {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", bootstrap).set("group.id", "workers");
         config.set("client.id", client).set("enable.auto.commit", "false");
@@ -47,14 +47,14 @@ impl Member {
         Member { consumer, polls, ends, thread: Some(thread) }
     }
 
-    fn wait_for_assignment(&self) {
+    pub(super) fn wait_for_assignment(&self) {
         wait_for("an assignment", || {
             let assigned = self.consumer.assignment().expect("an assignment");
             (assigned.count() > 0).then_some(())
         });
     }
 
-    fn commit(&self, partition: i32, offset: i64) {
+    pub(super) fn commit(&self, partition: i32, offset: i64) {
         let mut list = TopicPartitionList::new();
         list.add_partition_offset("orders", partition, Offset::Offset(offset)).expect("a place");
         wait_for("the commit", || self.consumer.commit(&list, CommitMode::Sync).ok());
@@ -113,6 +113,14 @@ fn a_group_that_lags_one_that_does_not_come_together_and_one_that_is_left() {
     drop((first, second, third));
     let said = asked.until(2, &GROUP, &["verdict: no members: nobody subscribes in it"]);
     contains(&said, &["Empty in generation", "since: 20"]);
+
+    wait_for("its coordinator to take it in", || {
+        let brokers = (0..BROKERS).map(|node| asked.cluster.broker_address(node));
+        brokers.map(|at| asks::join_and_leave_it_at_that(at, "assigned")).find(|there| *there)
+    });
+    let said = asked.until(0, &["group", "assigned"], &["has not sent the assignment"]);
+    let leader = "verdict: it rebalances: its leader, member chaos-";
+    contains(&said, &[leader, "has not synced", "since: 20", "the group goes on without them"]);
 }
 
 #[test]

@@ -11,6 +11,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use wire::batch::BatchBuilder;
 use wire::compression::Compression;
 
+use super::groups::{GROUP, Member};
 use super::{Asked, SOON, contains};
 use crate::asks::{self, Resource};
 use crate::nodes::{Cluster, Shape};
@@ -39,7 +40,7 @@ impl Asked {
         producer.flush(Duration::from_secs(30)).expect("they are sent");
     }
 
-    fn alter(&self, of: &Resource<'_>, name: &str, value: &str) {
+    pub(super) fn alter(&self, of: &Resource<'_>, name: &str, value: &str) {
         let at = match of {
             Resource::Topic(_) => self.cluster.broker_address(0),
             Resource::Broker(id) => self.cluster.broker_address(self.cluster.index_of(*id)),
@@ -49,9 +50,11 @@ impl Asked {
 }
 
 #[test]
-fn a_log_whose_records_are_stamped_in_the_future() {
+fn a_log_whose_records_are_stamped_in_the_future_and_logs_that_nobody_looks_at() {
     let _turn = turn();
-    let asked = Asked::start();
+    let often =
+        ["\"log.retention.check.interval.ms\" = 1000", "\"log.initial.task.delay.ms\" = 100"];
+    let asked = Asked { cluster: Cluster::start(Shape::Combined, None, &[SOON, &often].concat()) };
     asked.create("stamped", &[&[1, 2, 3]], 2);
     asked.produce_large("stamped", 2, now_ms());
     let kept = ["it goes at 20", "by retention.ms=604800000", "holds offsets 0 to 1"];
@@ -64,6 +67,26 @@ fn a_log_whose_records_are_stamped_in_the_future() {
     asked.alter(&Resource::Topic("stamped"), "retention.ms", "-1");
     let kept = ["neither retention.ms nor retention.bytes lets it go", "verdict: all is well"];
     asked.until(2, &["partition", "stamped-0"], &kept);
+
+    // Who tells the logs to look at retention does not.
+    for (topic, name, limit) in [("aged", "retention.ms", "0"), ("large", "retention.bytes", "0")] {
+        asked.create(topic, &[&[1]], 1);
+        asked.alter(&Resource::Topic(topic), name, limit);
+    }
+    let node = asked.cluster.index_of(1);
+    asked.fault(node, &["pause", "partitions", "--for", "600s"]);
+    asked.produce_large("aged", 1, now_ms());
+    asked.produce_large("large", 1, now_ms());
+    let looked = "s ago last, and is to be every 1 s";
+    for name in ["aged-0", "large-0"] {
+        let overdue = format!("{name}: old records are not deleted, although they are due");
+        let said = asked.until(2, &["partition", name], &[&overdue, looked]);
+        contains(&said, &["since: 20", "unblock: look at the partition's actor"]);
+    }
+    asked.fault(node, &["resume", "partitions"]);
+    for name in ["aged-0", "large-0"] {
+        asked.until(2, &["partition", name], &["verdict: all is well"]);
+    }
 }
 
 #[test]
@@ -114,6 +137,8 @@ fn a_log_that_cannot_be_compacted() {
         let said = asked.until(0, what_of, &[&what]);
         contains(&said, &["since: 20", "by: the log cleaner of ", "because: ", "unblock: repair"]);
     }
+    asked.alter(&Resource::Topic("keyed"), "cleanup.policy", "delete");
+    asked.until(0, &["partition", "keyed-0"], &["verdict: all is well"]);
 }
 
 /// As a log that came from Kafka with a transaction that its producer never ended.
@@ -123,20 +148,40 @@ fn a_last_stable_offset_that_is_held() {
     let mut asked = Asked::start();
     let id = asked.cluster.id(1);
     asked.create("orders", &[&[id]], 1);
+    asked.create("young", &[&[id]], 1);
     asked.produce("orders", "all");
+    asked.produce("young", "all");
     asked.cluster.kill(1);
     let log = asked.cluster.data(1).join("orders-0/00000000000000000000.log");
     let open = BatchBuilder::new(Compression::NONE).producer(4242, 3, 0).transactional(true);
     let mut open = open.base_offset(10).leader_epoch(0);
-    open.append(now_ms(), None, Some(b"in a transaction"), &[]);
+    open.append(now_ms() - 120_000, None, Some(b"in a transaction"), &[]);
     let open = open.build().expect("a batch").to_bytes();
     let mut log = OpenOptions::new().append(true).open(log).expect("the log");
     log.write_all(&open).expect("a write");
+    let log = asked.cluster.data(1).join("young-0/00000000000000000000.log");
+    let young = BatchBuilder::new(Compression::NONE).producer(77, 0, 0).transactional(true);
+    let mut young = young.base_offset(10).leader_epoch(0);
+    young.append(now_ms(), None, Some(b"in a young transaction"), &[]);
+    let young = young.build().expect("a batch").to_bytes();
+    let mut log = OpenOptions::new().append(true).open(log).expect("the log");
+    log.write_all(&young).expect("a write");
     asked.cluster.launch(1);
+    let young = "read_committed consumers do not see 1 records yet, from offset 10 on: producer 77";
+    asked.until(0, &["partition", "young-0"], &[young, "verdict: all is well"]);
     let held = "orders-0: the last stable offset is held at 10: read_committed consumers see none";
     let who = "producer 4242 (epoch 3) has a transaction open from offset 10 on, and wrote last ";
     let said = asked.until(0, &["partition", "orders-0"], &[held, who]);
     contains(&said, &["of the 1 records behind it", "since: 20", "must commit or abort"]);
+    let nobody = "what its transactional.id is nobody tells: no broker of this cluster";
+    contains(&said, &[nobody]);
+
+    let member = Member::join(&asked.cluster.bootstrap(), "first");
+    member.wait_for_assignment();
+    member.commit(0, 10);
+    let further = "verdict: orders-0: consumers that read_committed get no further";
+    let said = asked.until(2, &GROUP, &[further, "producer 4242 (epoch 3)", nobody]);
+    contains(&said, &["1 records are behind it", "since: 20", "must commit or abort"]);
 }
 
 #[test]
