@@ -253,18 +253,6 @@ impl ActiveIndex {
         self.written.lock().unwrap_or_else(PoisonError::into_inner).retired = true;
     }
 
-    /// Takes its files away, for the room that they have: they are made anew when it is written again.
-    pub fn give_back(&self, disk: &dyn Disk, dir: &Path, base: i64) -> Result<(), DiskError> {
-        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
-        if written.retired {
-            return Ok(());
-        }
-        *written = Written::default();
-        self.offsets_written.store(0, Ordering::Release);
-        remove_if_there(disk, &dir.join(file_name(base, OFFSET_INDEX)))?;
-        remove_if_there(disk, &dir.join(file_name(base, TIME_INDEX)))
-    }
-
     /// Whether the files lack so much that reading it again after a crash would take long.
     pub fn is_behind(&self, lag: u32) -> bool {
         let written = self.offsets_written.load(Ordering::Acquire);

@@ -91,8 +91,6 @@ mod producers_tests;
 #[cfg(test)]
 mod recent_tests;
 #[cfg(test)]
-mod retention_tests;
-#[cfg(test)]
 mod rewrite_tests;
 #[cfg(test)]
 mod sync_tests;

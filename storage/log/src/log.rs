@@ -18,7 +18,6 @@ use crate::names::{LOG, TXN_INDEX, file_name};
 use crate::recent::{RecentBatches, Tail};
 use crate::segment::Segment;
 use crate::sync::{SyncJob, SyncState};
-use crate::truncate::remove_if_there;
 use crate::txn_index::TxnIndex;
 use crate::view::{LogPosition, LogView, TimestampOffset};
 
@@ -186,12 +185,6 @@ impl Log {
             return Ok(());
         }
         self.settle_active()?;
-        self.begin_segment(base, now_ms)?;
-        self.snapshot_producers(base)
-    }
-
-    /// Begins one behind that in use, which is closed as it is.
-    pub(crate) fn begin_segment(&mut self, base: i64, now_ms: i64) -> Result<(), DiskError> {
         let next = self.create_segment(base)?;
         let last = self.active_segment();
         let closed = ClosedIndex::new(self.disk.clone(), self.dir.clone(), last.base);
@@ -209,7 +202,7 @@ impl Log {
         segments.push(next);
         self.segments = Arc::new(segments);
         self.active = self.fresh_active(base, now_ms);
-        Ok(())
+        self.snapshot_producers(base)
     }
 
     /// What is known of a segment that [`Log::create_segment`] made.
@@ -218,14 +211,9 @@ impl Log {
     }
 
     pub(crate) fn create_segment(&self, base: i64) -> Result<Arc<Segment>, DiskError> {
-        let path = self.dir.join(file_name(base, LOG));
-        let file = self.disk.keep(&path, Open::Truncate)?;
-        if self.config.preallocate
-            && let Err(error) = file.preallocate(u64::from(self.config.segment_bytes))
-        {
-            // What no log knows would stand in the midst of the segment that goes on.
-            remove_if_there(&*self.disk, &path)?;
-            return Err(error);
+        let file = self.disk.keep(&self.dir.join(file_name(base, LOG)), Open::Truncate)?;
+        if self.config.preallocate {
+            file.preallocate(u64::from(self.config.segment_bytes))?;
         }
         Ok(Arc::new(Segment {
             base,
@@ -241,22 +229,16 @@ impl Log {
     /// Brings the files of the segment in use to the state of a closed one: no overhang, the last time index entry, the
     /// indexes written.
     pub(crate) fn settle_active(&mut self) -> Result<(), DiskError> {
-        self.settle_records()?;
+        self.cut_overhang()?;
         let segment = self.active_segment().clone();
+        if std::mem::take(&mut self.active.preallocated) {
+            segment.file.set_len(self.active.size)?;
+        }
         if let Index::Active(index) = &segment.index {
             self.active.index_timestamp(index, segment.base);
             if index.write(&*self.disk, &self.dir, segment.base)? == IndexFiles::Made {
                 segment.name_synced.store(false, Ordering::Relaxed);
             }
-        }
-        Ok(())
-    }
-
-    /// The file of the segment in use ends with its last batch.
-    pub(crate) fn settle_records(&mut self) -> Result<(), DiskError> {
-        self.cut_overhang()?;
-        if std::mem::take(&mut self.active.preallocated) {
-            self.active_segment().file.set_len(self.active.size)?;
         }
         Ok(())
     }

@@ -7,7 +7,6 @@ use disk::{Disk, DiskError};
 use wire::batch::NO_TIMESTAMP;
 
 use crate::error::ReadError;
-use crate::index::Index;
 use crate::log::Log;
 use crate::producer_snapshot::{ProducerSnapshotError, read_producer_snapshot};
 use crate::truncate::{remove_if_there, set_segment_files_aside};
@@ -96,66 +95,37 @@ impl Log {
 
     /// Deletes the segments that lie wholly below `offset`, and moves the log start there if it is lower. If that is all
     /// of them, a new one is begun first. Readers that hold a view keep what they have. The files are renamed to `.deleted`;
-    /// what is not removed when the log is opened again is removed then. What there is no room for stays until the next call.
+    /// what is not removed when the log is opened again is removed then.
     pub fn delete_segments_below(
         &mut self,
         offset: i64,
         now_ms: i64,
     ) -> Result<DeletedSegments, DiskError> {
-        self.finish_swap()?;
         if offset >= self.end && self.active.size > 0 {
-            match self.begin_behind_all(now_ms) {
-                Err(error) if error.may_pass() => {}
-                begun => begun?,
-            }
+            self.roll(now_ms)?;
         }
+        self.finish_swap()?;
         self.advance_log_start(offset);
         let mut keep = self.segments.partition_point(|segment| segment.base <= offset).max(1) - 1;
         // Where there was no room for a snapshot at a roll, the segments before it alone tell of their producers.
         while keep > 0 && !self.tells_of_producers(self.segments[keep].base)? {
             keep -= 1;
         }
+        let mut files = Vec::new();
         if keep > 0 {
             self.sync_snapshot(self.segments[keep].base)?;
         }
-        let (mut files, mut count) = (Vec::new(), 0);
         for segment in &self.segments.clone()[..keep] {
-            let before = files.len();
-            match set_segment_files_aside(&*self.disk, &self.dir, segment.base, &mut files) {
-                // A directory may have to grow for the new name.
-                Err(error) if error.may_pass() && files.len() == before => break,
-                done => done?,
-            }
+            set_segment_files_aside(&*self.disk, &self.dir, segment.base, &mut files)?;
             self.forget_snapshot(segment.base);
-            count += 1;
         }
-        if count > 0 {
-            self.segments = Arc::new(self.segments[count..].to_vec());
+        if keep > 0 {
+            self.segments = Arc::new(self.segments[keep..].to_vec());
             // Also where the log was closed once, within a segment.
             let first = self.segments[0].base;
             self.drop_snapshots(|offset| offset < first)?;
         }
-        Ok(DeletedSegments { count, files })
-    }
-
-    /// Begins a segment behind all that there is, so that this can go: also where no block is free. Not where its producers cannot
-    /// be told of.
-    fn begin_behind_all(&mut self, now_ms: i64) -> Result<(), DiskError> {
-        let active = self.active_segment().clone();
-        if let Index::Active(index) = &active.index {
-            // Of what goes, and perhaps all the room there is; one that is not whole must not be found beside a closed segment.
-            index.give_back(&*self.disk, &self.dir, active.base)?;
-        }
-        self.settle_records()?;
-        self.snapshot_producers(self.end)?;
-        if !self.tells_of_producers(self.end)? {
-            return Ok(());
-        }
-        self.begin_segment(self.end, now_ms)?;
-        if let Index::Active(index) = &active.index {
-            index.retire();
-        }
-        Ok(())
+        Ok(DeletedSegments { count: keep, files })
     }
 
     /// Whether the segments before a snapshot may go: it alone tells then of what producers wrote in them. One that a power loss

@@ -132,7 +132,7 @@ impl PartitionActor {
         policy: RetentionPolicy,
     ) -> Result<bool, Failure> {
         let (now_ms, committed) = (cx.world().now().wall_ms, self.machine.high_watermark());
-        let look = move |log: &mut Log| deletable(log, &policy, committed, now_ms);
+        let look = move |log: &mut Log| log.deletable_segments(&policy, committed, now_ms);
         Ok(cx.lend("look at retention", &mut self.log, look).await??.is_some())
     }
 
@@ -145,15 +145,13 @@ impl PartitionActor {
         let committed = self.machine.high_watermark();
         let before = self.log.log_start_offset();
         let delete = move |log: &mut Log| -> Result<Option<DeletedSegments>, ReadError> {
-            let start = deletable(log, &policy, committed, now_ms)?;
+            let start = log.deletable_segments(&policy, committed, now_ms)?;
             Ok(start.map(|start| log.delete_segments_below(start, now_ms)).transpose()?)
         };
         let Some(deleted) = cx.lend("delete segments", &mut self.log, delete).await?? else {
             return Ok(());
         };
-        if deleted.count > 0 {
-            self.remove_later(cx, deleted);
-        }
+        self.remove_later(cx, deleted);
         self.publish_standing();
         if self.log.log_start_offset() > before { self.start_advanced(cx) } else { Ok(()) }
     }
@@ -202,21 +200,5 @@ impl PartitionActor {
         self.handle.set_log_start(offset);
         self.publish_standing();
         self.step(cx, Event::LogStartAdvanced { offset })
-    }
-}
-
-/// Nothing, where a want of descriptors or memory keeps it from being looked at: it will be again.
-fn deletable(
-    log: &Log,
-    policy: &RetentionPolicy,
-    committed: i64,
-    now_ms: i64,
-) -> Result<Option<i64>, ReadError> {
-    match log.deletable_segments(policy, committed, now_ms) {
-        Err(ReadError::Disk(error)) if error.may_pass() => {
-            tracing::warn!(%error, "retention waits");
-            Ok(None)
-        }
-        found => found,
     }
 }
