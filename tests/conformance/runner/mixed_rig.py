@@ -13,7 +13,7 @@ OF_THEIR_OWN = [r"java\.io\.IOException: (Connection to|Client was shutdown befo
                 r"OutOfOrderSequenceException: Out of order sequence number",
                 r"EventPerformanceMonitor|NotControllerException: No controller appears to be active|event queue overloaded",
                 # Ottla's own question, to which no broker of Kafka's has an answer.
-                r"Unknown API key 20001"]
+                r"Our best guess of the apiKeyId is: 20001"]
 
 
 def java_hash(text):
