@@ -3,7 +3,7 @@ import contextlib
 
 from . import mixed_quorum as quorum
 from . import tools
-from .mixed_cluster import BOTH, BROKER, CONTROLLER, Cluster, ottla
+from .mixed_cluster import BOTH, BROKER, CONTROLLER, Cluster
 from .mixed_rig import Rig
 from .shell import run
 
@@ -26,7 +26,6 @@ def exercised(plan, clients, leaves):
         rig.all_go_on()
         rig.away_and_back(made.of(leaves))
         cordoned(made, made.of(leaves))
-        explained(made, rig.topics)
         said = rig.finish()
         made.directories_are_known(rig.replicated)
         return said
@@ -52,23 +51,6 @@ def cordoned(made, node):
     configure(*at_controller, *cordon)
     configure(*at_controller, "--alter", "--delete-config", "cordoned.log.dirs")
     made.until(f"node {node.id} to cordon nothing", lambda: not is_cordoned())
-
-
-def explained(made, topics):
-    """Whichever broker is asked, and whichever leads and coordinates."""
-    ottlas, kafkas = made.of("ottla"), made.of("kafka")
-    for asked in (ottlas, kafkas):
-        def says(*what, asked=asked):
-            return run(ottla(), "explain", "--bootstrap", asked.bootstrap, *what)
-
-        for what, parts in [
-            (["topic", topics[0]], ["verdict: all is well"]),
-            (["broker", str(ottlas.id)], ["verdict: all is well"]),
-            (["broker", str(kafkas.id)], ["verdict: all is well", "it is a broker of Kafka's"]),
-            (["quorum"], ["the leader is node"]),
-            *((["group", topic], ["Stable", "coordinated by broker"]) for topic in topics),
-        ]:
-            made.until(f"{' '.join(what)} to be explained by node {asked.id}", lambda: all(part in says(*what) for part in parts))
 
 
 def under_kafka():

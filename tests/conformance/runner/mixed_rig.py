@@ -11,9 +11,7 @@ OFFSETS = "__consumer_offsets"
 OF_THEIR_OWN = [r"java\.io\.IOException: (Connection to|Client was shutdown before response)",
                 r"NotControllerException: The active controller appears to be node \d+",
                 r"OutOfOrderSequenceException: Out of order sequence number",
-                r"EventPerformanceMonitor|NotControllerException: No controller appears to be active|event queue overloaded",
-                # Ottla's own question, to which no broker of Kafka's has an answer.
-                r"Our best guess of the apiKeyId is: 20001"]
+                r"EventPerformanceMonitor|NotControllerException: No controller appears to be active|event queue overloaded"]
 
 
 def java_hash(text):
